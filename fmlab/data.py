@@ -1,0 +1,198 @@
+"""The nouns of the data: field, schema, table, data set. NumPy arrays, no I/O, no torch.
+
+A row of features is `[user columns | context columns | item columns]`. A field takes one column, or `slots`
+columns if it is multi-valued; all slots of a field share one vocabulary. Feature ids are global: the ids of field
+`f` are `schema.offsets[f] .. schema.offsets[f] + size - 1`, and the first of them is the field's unknown feature,
+which also pads empty slots (LorentzFM, "Lorentz Embedding Layer").
+
+Interactions are (user, item, context, time) with one feature table a side, never expanded rows with negatives.
+Labelled rows without users and items (Criteo) are the special case in which every column is context.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from fmlab.errors import DataError
+
+Side = Literal["user", "context", "item"]
+SIDES: tuple[Side, ...] = ("user", "context", "item")
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a row.
+
+    `size` counts the features of its vocabulary, the unknown feature included. A numeric field has two features,
+    "missing" and "present"; the number itself is the value `x` of the row at that column.
+    """
+
+    name: str
+    side: Side
+    size: int
+    slots: int = 1
+    numeric: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a model may know of the data: enough to build it, and to rebuild it from a checkpoint without them."""
+
+    fields: tuple[Field, ...]
+    n_users: int = 0
+    n_items: int = 0
+
+    def __post_init__(self) -> None:
+        """Check the order of sides and the uniqueness of names; raises DataError."""
+        order = [SIDES.index(f.side) for f in self.fields]
+        if order != sorted(order):
+            raise DataError(f"fields must come in the order {SIDES}, got {[f.side for f in self.fields]}")
+        names = [f.name for f in self.fields]
+        if len(set(names)) != len(names):
+            raise DataError(f"field names must be unique, got {names}")
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """First feature id of every field: its unknown (or missing) feature."""
+        sizes = [f.size for f in self.fields]
+        return tuple(int(n) for n in np.cumsum([0, *sizes])[:-1])
+
+    @cached_property
+    def n_features(self) -> int:
+        """Features of all vocabularies, `m` in the papers."""
+        return sum(f.size for f in self.fields)
+
+    @cached_property
+    def column_field(self) -> tuple[int, ...]:
+        """Index of the field that each column of a row belongs to."""
+        return tuple(i for i, f in enumerate(self.fields) for _ in range(f.slots))
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of a row, `F` in the papers when no field is multi-valued."""
+        return len(self.column_field)
+
+    def columns(self, *sides: Side) -> slice:
+        """The columns of a row that belong to the given neighbouring sides."""
+        at = [c for c, f in enumerate(self.column_field) if self.fields[f].side in sides]
+        return slice(at[0], at[-1] + 1) if at else slice(0, 0)
+
+    @property
+    def query(self) -> slice:
+        """User and context columns: what is known before an item is chosen."""
+        return slice(0, self.columns("item").start if self.has_items else self.n_columns)
+
+    @property
+    def item(self) -> slice:
+        """Item columns."""
+        return self.columns("item")
+
+    @property
+    def has_items(self) -> bool:
+        """Whether rows are (user, item) interactions, so that items can be ranked."""
+        return any(f.side == "item" for f in self.fields)
+
+    @property
+    def numeric(self) -> bool:
+        """Whether any field is numeric, so that rows carry values."""
+        return any(f.numeric for f in self.fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for checkpoints and JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Schema":
+        """Inverse of `to_dict`."""
+        fields = tuple(Field(**f) for f in plain["fields"])
+        return cls(fields, int(plain["n_users"]), int(plain["n_items"]))
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features of the entities of one side: `ids[n, columns]` (int32, global), `values[n, columns]` or None."""
+
+    ids: Array
+    values: Array | None = None
+
+    def take(self, rows: Array) -> "Table":
+        """The given rows, copied."""
+        return Table(self.ids[rows], None if self.values is None else self.values[rows])
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a paper counts as a positive interaction: label >= `min_label`, then a `core`-core filter."""
+
+    min_label: float | None = None
+    core: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of preparation left: printed, so that nothing is lost in silence."""
+
+    name: str
+    rows: int
+    users: int
+    items: int
+    features: int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A planted score `bias_u + bias_i + <user, item>`: the best that any model can do on a synthetic set."""
+
+    user: Array
+    item: Array
+    user_bias: Array
+    item_bias: Array
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set. Arrays may be memory-mapped and must not be written to.
+
+    `user`, `item`: int32[rows], indices into the side tables, or None when every column is context.
+    `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all are positives.
+    `time`: int64[rows] seconds. `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
+    `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
+    `published`: the statistics the papers print for this set, by name, as text.
+    """
+
+    name: str
+    schema: Schema
+    rows: int
+    user: Array | None = None
+    item: Array | None = None
+    users: Table | None = None
+    items: Table | None = None
+    context: Table | None = None
+    label: Array | None = None
+    time: Array | None = None
+    split: Array | None = None
+    rule: Rule = field(default_factory=Rule)
+    steps: tuple[Step, ...] = ()
+    keys: Mapping[str, Array] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
+    truth: Truth | None = None
+    fingerprint: str = ""
+
+    def row_ids(self, rows: Array) -> Table:
+        """Whole feature rows `[len(rows), columns]` of the given interactions."""
+        parts = []
+        if self.users is not None and self.user is not None:
+            parts.append(self.users.take(np.asarray(self.user[rows])))
+        if self.context is not None:
+            parts.append(self.context.take(rows))
+        if self.items is not None and self.item is not None:
+            parts.append(self.items.take(np.asarray(self.item[rows])))
+        ids = np.concatenate([p.ids for p in parts], axis=1)
+        if not self.schema.numeric:
+            return Table(ids)
+        ones = [np.ones(p.ids.shape, np.float32) if p.values is None else p.values for p in parts]
+        return Table(ids, np.concatenate(ones, axis=1))

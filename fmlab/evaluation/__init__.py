@@ -1,0 +1,1 @@
+"""Ranking, click-through-rate and rating evaluation; significance."""

@@ -1,0 +1,1 @@
+"""Riemannian manifolds on stored coordinates, and the parameter that carries one."""

@@ -1,0 +1,1 @@
+"""Shared layers and functions that models are made of."""

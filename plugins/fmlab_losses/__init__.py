@@ -1,0 +1,1 @@
+"""Losses: `loss(model, batch) -> scalar`."""

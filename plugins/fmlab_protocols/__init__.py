@@ -1,0 +1,1 @@
+"""Protocols: which rows train, which are tested, and how they are judged."""
