@@ -4,7 +4,7 @@ A batch of candidates has `item[B, 1 + n]`, the positive first, and labels 1, 0,
 A batch of labelled rows has `item[B]`, or no item at all, and the rows' own labels.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -29,14 +29,11 @@ class Features(NamedTuple):
 
     def join(self, other: "Features") -> "Features":
         """Columns of both, after broadcasting their leading axes: `[*batch, columns + columns]`."""
-        shape = torch.broadcast_shapes(self.ids.shape[:-1], other.ids.shape[:-1])
+        shape = torch.broadcast_shapes(self.ids.shape[:-1], other.ids.shape[:-1])  # type: ignore[no-untyped-call]
         both = [f.ids.expand(*shape, f.ids.shape[-1]) for f in (self, other)]
         if self.values is None and other.values is None:
             return Features(torch.cat(both, -1))
-        ones = [
-            torch.ones(f.ids.shape, device=f.ids.device) if f.values is None else f.values
-            for f in (self, other)
-        ]
+        ones = [torch.ones(f.ids.shape, device=f.ids.device) if f.values is None else f.values for f in (self, other)]
         return Features(torch.cat(both, -1), torch.cat([v.expand(*shape, v.shape[-1]) for v in ones], -1))
 
 
@@ -110,15 +107,16 @@ class Batch:
             return query
         items = self.tables.items.take(self.item)
         if self.has_candidates:
-            query = Features(
-                query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1)
-            )
+            query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
         return query.join(items)
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; the tables are expected to be there already and are moved if not."""
-        moved = {
-            name: None if (t := getattr(self, name)) is None else t.to(device)
-            for name in ("tables", "user", "item", "context", "label")
-        }
-        return replace(self, **moved)
+        return Batch(
+            self.tables.to(device),
+            None if self.user is None else self.user.to(device),
+            None if self.item is None else self.item.to(device),
+            None if self.context is None else self.context.to(device),
+            self.label.to(device),
+            self.weight,
+        )

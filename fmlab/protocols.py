@@ -1,16 +1,16 @@
-"""The contracts. A plugin is a callable: positional parameters come from the run, keyword-only ones from the config.
+"""The contracts. A plugin is a callable: positional parameters from the run, keyword-only ones from the config.
 
-| kind (entry-point group `fmlab.<kind>`) | called as                   | gives                                         |
-|-----------------------------------------|-----------------------------|-----------------------------------------------|
-| data                                    | `(root, *, options)`        | `Source`                                      |
-| protocol                                | `(dataset, *, options)`     | `Task`                                        |
-| model                                   | `(schema, *, options)`      | `nn.Module`, a `Model`; also `TwoSided` ...   |
-| loss                                    | `(*, options)`              | `Loss`                                        |
-| optimizer                               | `(parameters, *, options)`  | `torch.optim.Optimizer`                       |
-| metric                                  | `(*, options)`              | `RankMetric` or `ScoreMetric`                 |
+| kind (entry-point group `fmlab.<kind>`) | called as                  | gives                                     |
+|-----------------------------------------|----------------------------|-------------------------------------------|
+| data                                    | `(root, *, options)`       | `Source`                                  |
+| protocol                                | `(dataset, *, options)`    | `Task`                                    |
+| model                                   | `(schema, *, options)`     | `nn.Module`, a `Model`; also `TwoSided` … |
+| loss                                    | `(*, options)`             | `Loss`                                    |
+| optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
+| metric                                  | `(*, options)`             | `RankMetric` or `ScoreMetric`             |
 
-A plugin class or function may carry the literal attribute `defaults`, the partners it wants when the user names
-none: `defaults = {"loss": "bce", "optimizer": "rsgd"}` (for functions: `fn.defaults = ...` is not read; use a class).
+A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
+`defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin.
 """
 
 from collections.abc import Mapping, Sequence
@@ -206,7 +206,7 @@ class Observes(Protocol):
 
 
 class Loss(Protocol):
-    """Calls the model, usually through `fmlab.nn.score`; gives a scalar averaged over the rows of the batch."""
+    """Calls the model, usually through `fmlab.scoring.score`; gives a scalar averaged over the rows of the batch."""
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         """Scalar loss."""

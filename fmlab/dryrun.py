@@ -1,0 +1,47 @@
+"""One small batch through model and loss before the first epoch: contract mistakes are named at the door."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.batch import Batch
+from fmlab.errors import FmlabError
+from fmlab.loaders import TrainingLoader
+
+_ROWS = 4
+
+
+def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: str) -> None:
+    """Raise FmlabError if scores have another shape than labels, or the loss is not a finite scalar with a gradient.
+
+    Gradients and random state are left as they were.
+    """
+    batch = _head(next(iter(loader)))
+    with torch.random.fork_rng(devices=[]):
+        ids, values = batch.rows()
+        scores = model(ids, values)
+        if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:
+            got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            raise FmlabError(
+                f"model {name!r} must give one score a row: ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}, got {got}"
+            )
+        if not any(p.requires_grad for p in model.parameters()):
+            return
+        value = loss(model, batch)
+    if not isinstance(value, Tensor) or value.dim() != 0:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise FmlabError(f"a loss must be a scalar tensor, got {got}")
+    if not value.requires_grad:
+        raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
+    if not torch.isfinite(value):
+        raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+
+
+def _head(batch: Batch) -> Batch:
+    n = min(_ROWS, batch.size)
+    context = batch.context
+    if context is not None:
+        context = type(context)(context.ids[:n], None if context.values is None else context.values[:n])
+    user, item = (None if t is None else t[:n] for t in (batch.user, batch.item))
+    return Batch(batch.tables, user, item, context, batch.label[:n])

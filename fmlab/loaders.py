@@ -1,0 +1,149 @@
+"""Training rows as batches: contiguous slices of shuffled windows, the same whatever the number of processes.
+
+The order of an epoch is a pure function of (seed, epoch), and negatives are a pure function of (seed, epoch, row):
+there is no loader state to save, and N processes with a global batch see exactly the batches that one process sees.
+Up to `WINDOW` rows an epoch is one permutation. Larger sets are read in random chunks, a window of chunks shuffled
+together, so that memory stays flat and memory-mapped files are read in long runs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fmlab.batch import Batch, Features, Tables
+from fmlab.data import Array, Dataset, Table
+from fmlab.errors import DataError
+from fmlab.protocols import Training
+from fmlab.sampling import Observed, draw_negatives
+
+CHUNK = 1 << 14
+WINDOW = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Window:
+    """Shuffled rows, resident on the device."""
+
+    row: Tensor
+    user: Tensor | None
+    item: Tensor | None
+    context: Features | None
+    label: Tensor | None
+
+
+class TrainingLoader:
+    """One epoch of batches for process `rank` of `world`; `batch_size` is that of all processes together.
+
+    Every row is in exactly one batch of one process. A batch that splits unevenly carries the weight that makes
+    the mean over processes the mean over the global batch.
+    """
+
+    def __init__(self, dataset: Dataset, training: Training, *, batch_size: int, seed: int) -> None:
+        """Raises DataError when there is nothing to train on, or a user has no item left to sample."""
+        if len(training.rows) == 0:
+            raise DataError("training needs at least one row, got an empty training part")
+        self.dataset, self.training = dataset, training
+        self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.tables = Tables.of(dataset)
+        self.rank, self.world, self.device = 0, 1, torch.device("cpu")
+        self.observed: Observed | None = None
+        if training.negatives:
+            if dataset.user is None or dataset.item is None:
+                raise DataError("negatives are sampled per user: the data need a user and an item side")
+            schema = dataset.schema
+            pairs = [torch.from_numpy(np.asarray(a[training.rows], np.int64)) for a in (dataset.user, dataset.item)]
+            self.observed = Observed(*pairs, n_users=schema.n_users, n_items=schema.n_items)
+            self.observed.check()
+
+    def place(self, device: torch.device, rank: int, world: int) -> "TrainingLoader":
+        """Make this the loader of one process on one device."""
+        self.device, self.rank, self.world = device, rank, world
+        self.tables = self.tables.to(device)
+        if self.observed is not None:
+            self.observed = self.observed.to(device)
+        return self
+
+    def __len__(self) -> int:
+        """Batches of an epoch, the same in every process."""
+        return sum(-(-(stop - start) // self.batch_size) for start, stop in self._windows())
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches of epoch `self.epoch`."""
+        rng = np.random.default_rng([self.seed, self.epoch])
+        n = len(self.training.rows)
+        chunks = rng.permutation(-(-n // CHUNK)) if n > WINDOW else np.arange(-(-n // CHUNK))
+        # The last, shorter chunk stays last so that windows have the sizes that `__len__` counts.
+        chunks = np.concatenate([chunks[chunks != len(chunks) - 1], [len(chunks) - 1]])
+        order = np.concatenate([[0], np.cumsum(np.minimum(CHUNK, n - chunks * CHUNK))])
+        for start, stop in self._windows():
+            members = chunks[np.searchsorted(order, start) : np.searchsorted(order, stop)]
+            at = np.concatenate([np.arange(c * CHUNK, min((c + 1) * CHUNK, n)) for c in np.sort(members)])
+            window = self._read(self.training.rows[at], rng.permutation(len(at)))
+            for low in range(0, stop - start, self.batch_size):
+                yield self._batch(window, low, min(low + self.batch_size, stop - start))
+
+    def _windows(self) -> list[tuple[int, int]]:
+        n = len(self.training.rows)
+        return [(start, min(start + WINDOW, n)) for start in range(0, n, WINDOW)]
+
+    def _read(self, rows: Array, order: Array) -> _Window:
+        """Rows read in storage order, then shuffled in memory."""
+        data, shuffle = self.dataset, torch.from_numpy(order)
+
+        def column(array: Array | None, kind: torch.dtype) -> Tensor | None:
+            if array is None:
+                return None
+            return torch.from_numpy(np.array(array[rows])).to(kind)[shuffle].to(self.device)
+
+        context = None
+        if data.context is not None:
+            part: Table = data.context.take(rows)
+            ids = torch.from_numpy(np.array(part.ids)).index_select(0, shuffle)
+            values = None if part.values is None else torch.from_numpy(np.array(part.values))[shuffle]
+            context = Features(ids, values).to(self.device)
+        return _Window(
+            row=torch.from_numpy(rows[order]).to(self.device),
+            user=column(data.user, torch.int64),
+            item=column(data.item, torch.int64),
+            context=context,
+            label=None if self.training.negatives else column(self._labels(), torch.float32),
+        )
+
+    def _labels(self) -> Array:
+        if self.dataset.label is None:
+            raise DataError("rows without labels can be trained on only with sampled negatives; got negatives=0")
+        return self.dataset.label
+
+    def _batch(self, window: _Window, low: int, high: int) -> Batch:
+        """Rows `low..high` of a window are the global batch; this process takes its share of them."""
+        size = high - low
+        first, last = (low + size * r // self.world for r in (self.rank, self.rank + 1))
+        weight = (last - first) * self.world / size
+        if first == last:  # fewer rows than processes: a row that counts for nothing keeps the processes in step
+            first, last = low, low + 1
+        cut = slice(first, last)
+        item, label = None if window.item is None else window.item[cut], None
+        if self.observed is not None:
+            assert window.user is not None
+            assert item is not None
+            negatives = draw_negatives(
+                self.observed,
+                window.user[cut],
+                window.row[cut],
+                self.training.negatives,
+                seed=self.seed,
+                epoch=self.epoch if self.training.redraw else 0,
+            )
+            item = torch.cat([item.unsqueeze(1), negatives], 1)
+            label = torch.zeros(item.shape, device=self.device)
+            label[:, 0] = 1.0
+        else:
+            assert window.label is not None
+            label = window.label[cut]
+        context = window.context
+        if context is not None:
+            context = Features(context.ids[cut], None if context.values is None else context.values[cut])
+        return Batch(self.tables, None if window.user is None else window.user[cut], item, context, label, weight)

@@ -1,0 +1,117 @@
+"""Where curves go: a CSV file in the run folder, or Weights & Biases. A logger that fails never stops a run."""
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+
+from fmlab.errors import FmlabError, choices
+
+log = logging.getLogger("fmlab")
+_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
+
+
+def redacted(value: Any, name: str = "") -> Any:
+    """A copy in which the values of secret-looking keys, and passwords inside URLs, read `***`."""
+    if isinstance(value, Mapping):
+        return {k: redacted(v, str(k)) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(v, name) for v in value]
+    if isinstance(value, str):
+        if value and _SECRET.search(name):
+            return "***"
+        return re.sub(r"(?<=://)([^/@\s:]*):([^/@\s]+)@", r"\1:***@", value)
+    return value
+
+
+def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> list[Logger]:
+    """The loggers of a run; raises FmlabError for an unknown name."""
+    name = options["name"]
+    if name == "none":
+        return []
+    csv = CSVLogger(folder, name="", version="")
+    if name == "csv":
+        return [csv]
+    if name != "wandb":
+        raise FmlabError(f"a logger must be installed, got {name!r}; {choices(str(name), ('csv', 'none', 'wandb'))}")
+    wandb = _wandb(options, redacted(config), folder)
+    return [csv] if wandb is None else [csv, wandb]
+
+
+def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> Logger | None:
+    if pl.utilities.rank_zero.rank_zero_only.rank != 0:
+        return None
+    try:
+        import wandb
+
+        mode = options["mode"]
+        if mode == "auto":
+            mode = "online" if wandb.Api(api_key=None).api_key else "offline"
+    except Exception:
+        mode = "offline" if options["mode"] == "auto" else options["mode"]
+    try:
+        import wandb
+
+        # Program, host and git remote are recorded by fmlab itself, redacted; wandb would record argv as it is.
+        settings = wandb.Settings(save_code=False, disable_git=True, x_disable_meta=True, silent=True, console="off")
+        run = wandb.init(
+            project=options["project"],
+            group=options["group"] or f"{config['data']['name']}-{config['protocol']['name']}",
+            name=f"{config['model']['name']}-{config['seed']}",
+            tags=[str(t) for t in (*config["tags"], config["model"]["name"], config["data"]["name"])],
+            config=dict(config),
+            dir=str(folder),
+            mode=mode,
+            settings=settings,
+            reinit="finish_previous",
+        )
+        log.info(f"wandb: {mode}, {run.url or run.dir}")
+        return _Forgiving(experiment=run)
+    except Exception as error:
+        log.warning(f"wandb is left out of this run: {error!s:.300}")
+        return None
+
+
+class _Forgiving(WandbLogger):
+    """One warning instead of an exception when Weights & Biases fails; training goes on."""
+
+    failed = False
+
+    def _try(self, call: Any, *arguments: Any, **named: Any) -> None:
+        if self.failed:
+            return
+        try:
+            call(*arguments, **named)
+        except Exception as error:
+            self.failed = True
+            log.warning(f"wandb stopped logging this run: {error!s:.300}")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+        """Log, or warn once."""
+        self._try(super().log_metrics, metrics, step)
+
+    def log_hyperparams(self, params: Any, *_: Any, **__: Any) -> None:
+        """The config was given at the start of the run."""
+
+    def finalize(self, status: str) -> None:
+        """Summaries are closed by `close`, after the test."""
+
+    def close(self, summary: Mapping[str, float], *, failed: bool) -> None:
+        """Write the final figures and finish the run."""
+
+        def finish() -> None:
+            self.experiment.summary.update(dict(summary))
+            self.experiment.finish(exit_code=int(failed))
+
+        self._try(finish)
+
+
+def close(loggers: list[Logger], summary: Mapping[str, float], *, failed: bool) -> None:
+    """Finish what needs finishing, so that several runs can follow each other in one process."""
+    for logger in loggers:
+        if isinstance(logger, _Forgiving):
+            logger.close(summary, failed=failed)

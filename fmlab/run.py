@@ -1,0 +1,269 @@
+"""One run: composed config -> built parts -> fit -> best checkpoint -> test once -> run folder."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
+
+from fmlab import environment, loggers
+from fmlab.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
+from fmlab.data import Dataset, Schema
+from fmlab.distributed import RowSparseDDP
+from fmlab.dryrun import try_one_batch
+from fmlab.errors import FmlabError
+from fmlab.evaluation import evaluate, planted_scorer
+from fmlab.files import write_json
+from fmlab.learner import Learner
+from fmlab.loaders import TrainingLoader
+from fmlab.progress import EpochLines
+from fmlab.protocols import Observes, Report, Task
+from fmlab.registry import build
+from fmlab.statistics import compare
+from fmlab.store import open_dataset
+
+log = logging.getLogger("fmlab")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything built from one config."""
+
+    task: Task
+    model: nn.Module
+    learner: Learner
+    trainer: pl.Trainer
+
+
+# A multirun's jobs share one process: the last data set and task stay open between them.
+_open: dict[str, tuple[str, Any]] = {}
+
+
+def run(config: DictConfig, folder: Path) -> float:
+    """Train, select on validation, test once; returns the best value of the monitored validation metric.
+
+    Leaves in `folder`: config.yaml, environment.json, metrics.json, units.npz (per-case test values),
+    checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError; KeyboardInterrupt leaves a run that
+    `ckpt_path=` resumes.
+    """
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    record = _Record(folder, plain)
+    used = loggers.build(plain["logger"], plain, folder)
+    try:
+        value = _run(plain, folder, record, used)
+    except BaseException as error:
+        record.update(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+        loggers.close(used, {}, failed=True)
+        raise
+    loggers.close(used, record.figures(), failed=False)
+    return value
+
+
+def _run(plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any]) -> float:
+    torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
+    task = open_task(plain)
+    record.update(statistics=compare(task.dataset), steps=[vars(s) for s in task.dataset.steps])
+    for line in compare(task.dataset, as_text=True):
+        log.info(line)
+    parts = assemble(plain, task, folder, used)
+    parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
+    record.update(parameters=parameters, fingerprint=task.dataset.fingerprint)
+    log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
+    best = _fit(parts, plain, folder, record) if parameters else _save_untrained(parts, folder)
+    began = time.perf_counter()
+    validation = _judge(parts, best, "validate")
+    test = _judge(parts, best, "test")
+    record.update(seconds_test=round(time.perf_counter() - began, 3))
+    value = validation.values[task.monitor]
+    record.update(
+        status="complete",
+        monitor=task.monitor,
+        validation=dict(validation.values),
+        test=dict(test.values),
+        known_best=_known_best(task),
+    )
+    if rank_zero_only.rank == 0:
+        np.savez_compressed(folder / "units.npz", **test.units)
+    return value
+
+
+def open_task(plain: Mapping[str, Any]) -> Task:
+    """The prepared data set under the configured protocol."""
+    root, cache = Path(plain["root"]), Path(plain["cache"])
+    options = {k: v for k, v in plain["data"].items() if k != "name"}
+
+    def dataset() -> Dataset:
+        source = build("data", plain["data"], root)
+        return open_dataset(source, name=plain["data"]["name"], options=options, root=root, cache=cache)
+
+    data = _reuse("data", repr((plain["data"], root, cache)), dataset)
+    return _reuse(
+        "task", repr((data.fingerprint, plain["protocol"])), lambda: build("protocol", plain["protocol"], data)
+    )
+
+
+def _reuse(kind: str, key: str, make: Any) -> Any:
+    if kind not in _open or _open[kind][0] != key:
+        _open[kind] = (key, make())
+    return _open[kind][1]
+
+
+def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Module:
+    """A model as its plugin makes it, initialised by `seed`."""
+    torch.manual_seed(seed)
+    model = build("model", options, schema)
+    if not isinstance(model, nn.Module):
+        raise FmlabError(f"a model plugin must give an nn.Module, {options['name']!r} gave {type(model).__name__}")
+    return model
+
+
+def load_model(path: Path) -> nn.Module:
+    """Rebuild a trained model from its checkpoint alone; raises StorageError or FmlabError."""
+    saved = read_checkpoint(path)
+    identity = saved["fmlab"]
+    model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
+    prefix = "model."
+    state = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise FmlabError(f"{path} holds another version of {identity['model']['name']}: {error}") from error
+    return model.eval()
+
+
+def assemble(plain: Mapping[str, Any], task: Task, folder: Path, used: list[Any]) -> Parts:
+    """Build and dry-run everything, so that a mistake shows before the first epoch."""
+    data, seed = task.dataset, int(plain["seed"])
+    model = build_model(plain["model"], data.schema, seed)
+    loss = build("loss", plain["loss"])
+    optimizer = partial(build, "optimizer", plain["optimizer"])
+    loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed)
+    if isinstance(model, Observes):
+        if data.user is None or data.item is None:
+            raise FmlabError(f"{plain['model']['name']} reads user-item interactions; {data.name!r} has none")
+        pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
+        model.observe(*pairs)
+    identity = {
+        "model": dict(plain["model"]),
+        "schema": data.schema.to_dict(),
+        "loss": dict(plain["loss"]),
+        "optimizer": dict(plain["optimizer"]),
+        "protocol": dict(plain["protocol"]),
+        "data": data.fingerprint,
+        "seed": seed,
+        "batch_size": int(plain["batch_size"]),
+    }
+    try_one_batch(model, loss, loader, name=plain["model"]["name"])
+    learner = Learner(model, loss, optimizer, task, loader, identity)
+    return Parts(task, model, learner, _trainer(plain["trainer"], task, folder, used))
+
+
+def _trainer(options: Mapping[str, Any], task: Task, folder: Path, used: list[Any]) -> pl.Trainer:
+    own = ("patience", "threads", "progress")
+    lightning = {k: v for k, v in options.items() if k not in own}
+    if lightning.get("strategy") == "ddp":
+        lightning["strategy"] = RowSparseDDP()
+    monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
+    callbacks: list[Callback] = [
+        EpochLines(bar=bool(options["progress"])),
+        ModelCheckpoint(
+            folder / "checkpoints",
+            "best",
+            monitor=monitor,
+            mode=mode,
+            save_last=True,
+            auto_insert_metric_name=False,
+            enable_version_counter=False,
+        ),
+    ]
+    if options["patience"]:
+        callbacks.append(EarlyStopping(monitor, patience=int(options["patience"]), mode=mode))
+    return pl.Trainer(
+        **lightning,
+        logger=used or False,
+        callbacks=callbacks,
+        plugins=[SafeCheckpointIO()],
+        default_root_dir=folder,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def _fit(parts: Parts, plain: Mapping[str, Any], folder: Path, record: "_Record") -> Path:
+    trainer, began = parts.trainer, time.perf_counter()
+    resume = plain["ckpt_path"]
+    if resume:
+        refuse_mismatch(Path(resume), read_checkpoint(Path(resume))["fmlab"], parts.learner.identity)
+    try:
+        trainer.fit(parts.learner, ckpt_path=resume, weights_only=True)
+    except SystemExit as error:  # Lightning turns Ctrl-C into an exit
+        last = folder / "checkpoints" / "last.ckpt"
+        hint = f"resume with ckpt_path={last}" if last.is_file() else "no epoch was finished"
+        raise KeyboardInterrupt(f"interrupted in epoch {trainer.current_epoch}; {hint}") from error
+    seconds = time.perf_counter() - began
+    checkpoint = trainer.checkpoint_callback
+    assert isinstance(checkpoint, ModelCheckpoint)
+    best = Path(checkpoint.best_model_path)
+    record.update(
+        epochs=trainer.current_epoch,
+        best_epoch=read_checkpoint(best)["epoch"],
+        seconds_fit=round(seconds, 3),
+        rows_per_second=round(parts.learner.rows_per_second),
+    )
+    return best
+
+
+def _save_untrained(parts: Parts, folder: Path) -> Path:
+    """A model without parameters is judged as it is."""
+    path = folder / "checkpoints" / "best.ckpt"
+    parts.trainer.strategy.connect(parts.learner)
+    parts.trainer.save_checkpoint(path)
+    return path
+
+
+def _judge(parts: Parts, best: Path, what: str) -> Report:
+    getattr(parts.trainer, what)(parts.learner, ckpt_path=best, verbose=False, weights_only=True)
+    assert parts.learner.report is not None
+    return parts.learner.report
+
+
+def _known_best(task: Task) -> dict[str, float] | None:
+    """What the planted score of a synthetic data set reaches on the same test."""
+    scorer = planted_scorer(task.dataset)
+    return None if scorer is None else dict(evaluate(task.test, scorer, task.dataset).values)
+
+
+class _Record:
+    """metrics.json, kept true while the run goes on; only the first process writes."""
+
+    def __init__(self, folder: Path, plain: dict[str, Any]) -> None:
+        self.path, self.content = folder / "metrics.json", {"status": "running"}
+        names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer")}
+        self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
+        if rank_zero_only.rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+            text = OmegaConf.to_yaml(OmegaConf.create(loggers.redacted(plain)))
+            (folder / "config.yaml").write_text(text, encoding="utf-8")
+            write_json(folder / "environment.json", environment.describe())
+        self.update()
+
+    def update(self, **more: Any) -> None:
+        self.content |= more
+        if rank_zero_only.rank == 0:
+            write_json(self.path, self.content)
+
+    def figures(self) -> dict[str, float]:
+        return {f"test/{k}": v for k, v in self.content.get("test", {}).items()}
