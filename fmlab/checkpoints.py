@@ -15,7 +15,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.files import write_atomically
+from fmlab.files import write_bytes
 
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
@@ -57,8 +57,8 @@ class SafeCheckpointIO(CheckpointIO):
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
         content, target = buffer.getvalue(), Path(path)
-        write_atomically(target, content)
-        write_atomically(target.with_name(target.name + ".sha256"), hashlib.sha256(content).hexdigest().encode())
+        write_bytes(target, content)
+        write_bytes(target.with_name(target.name + ".sha256"), hashlib.sha256(content).hexdigest().encode())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Verify, then read; `weights_only` is always true."""

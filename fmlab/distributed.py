@@ -8,10 +8,16 @@ from collections.abc import Iterable, Sequence
 
 import torch
 import torch.distributed as dist
+from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from fmlab.protocols import Outcome
+
+
+def is_first_process() -> bool:
+    """Whether this process writes files; true before and without any launch."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class RowSparseDDP(DDPStrategy):
@@ -44,7 +50,7 @@ def sync_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if dense:
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in dense])
         dist.all_reduce(flat)
-        for p, mean in zip(dense, (flat / world).split([p.numel() for p in dense]), strict=True):
+        for p, mean in zip(dense, torch.split(flat / world, [p.numel() for p in dense]), strict=True):
             p.grad = mean.view_as(p)
     for p in (p for p, k in zip(trained, kinds, strict=True) if k == 2):
         rows = torch.empty(0, dtype=torch.int64, device=device) if p.grad is None else p.grad._indices()[0]

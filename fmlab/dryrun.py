@@ -23,9 +23,8 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         scores = model(ids, values)
         if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise FmlabError(
-                f"model {name!r} must give one score a row: ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}, got {got}"
-            )
+            wanted = f"ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}"
+            raise FmlabError(f"model {name!r} must give one score a row: {wanted}, got {got}")
         if not any(p.requires_grad for p in model.parameters()):
             return
         value = loss(model, batch)

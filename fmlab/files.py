@@ -1,37 +1,125 @@
-"""Files that are either the old one or the new one, whole."""
+"""Files that survive: kernel locks, durable writes, checksums, and errors that say where space and rights end."""
 
+import errno
+import fcntl
+import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fmlab.errors import StorageError
 
+log = logging.getLogger(__name__)
+BLOCK = 1 << 20
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` or leave it as it was; raises StorageError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+
+@contextmanager
+def locked(path: Path, waiting: str) -> Iterator[None]:
+    """Hold the kernel's lock on `path`, which is freed even when the holder is killed; says `waiting` if it must wait.
+
+    The file itself stays: removing it would let two processes lock two files of one name.
+    """
+    with storing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        with storing(path.parent):
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                log.info("waiting: %s", waiting)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a living process holds the lock on `path`."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextmanager
+def storing(folder: Path, hint: str = "", needed: int = 0) -> Iterator[None]:
+    """Turn the system's refusals below into a StorageError with the path, the space needed and left, and the hint."""
+    try:
+        yield
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise StorageError(f"could not write {path} ({len(content):,} bytes): {error.strerror or error}") from error
+        raise StorageError(_refusal(error, folder, hint, needed)) from error
+
+
+def _refusal(error: OSError, folder: Path, hint: str, needed: int) -> str:
+    where = error.filename if isinstance(error.filename, str) else str(folder)
+    lines = [f"{error.strerror or error}: {where}"]
+    free = free_bytes(folder)
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or needed:
+        lines.append(f"needed: {size(needed) if needed else 'more than what is free'}; free: {size(free)} in {folder}")
+    return "\n".join([*lines, *([hint] if hint else [])])
+
+
+def free_bytes(folder: Path) -> int:
+    """Free space of the file system that holds, or would hold, the folder."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def size(count: int) -> str:
+    """Bytes as people write them: `5.9 MB`."""
+    number, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    while number >= 1000 and len(units) > 1:
+        number, units = number / 1000, units[1:]
+    return f"{number:.0f} {units[0]}" if units[0] == "B" or number >= 100 else f"{number:.1f} {units[0]}"
+
+
+def sync(path: Path) -> None:
+    """Have the system write a file, or a folder's entries, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file as a whole: readers see the old content or the new, never a part; raises StorageError."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storing(path.parent, needed=len(content)):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            draft.write_bytes(content)
+            sync(draft)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` for UTF-8 text."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Replace `path` by the mapping as JSON; raises StorageError. NaN is written as null, as JSON has none."""
-    write_atomically(path, (json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n").encode())
+    """`write_bytes` for a mapping as JSON; NaN is written as null, as JSON has none."""
+    write_text(path, json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -39,6 +127,56 @@ def _plain(value: Any) -> Any:
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
-    if isinstance(value, float) and value != value:
-        return None
-    return value
+    return None if isinstance(value, float) and value != value else value
+
+
+class Digest(NamedTuple):
+    """Size and checksums of a file's bytes."""
+
+    size: int
+    sha256: str
+    md5: str
+
+
+def digest(path: Path, md5: bool = False) -> Digest:
+    """Checksums of a file; of an unpacked archive, that of the list of its files and their checksums."""
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        each = [(p.relative_to(path).as_posix(), digest(p)) for p in files]
+        listing = json.dumps([(name, d.sha256) for name, d in each]).encode()
+        return Digest(sum(d.size for _, d in each), hashlib.sha256(listing).hexdigest(), "")
+    sha256, other, count = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            sha256.update(block)
+            if md5:
+                other.update(block)
+            count += len(block)
+    return Digest(count, sha256.hexdigest(), other.hexdigest() if md5 else "")
+
+
+def remembered_digest(path: Path, memory: Path) -> Digest:
+    """Both checksums, remembered in the folder `memory` for as long as path, size, time and inode stay the same."""
+    if path.is_dir():
+        return digest(path)
+    place = os.fsencode(path.resolve())
+    note = memory / f"{hashlib.sha256(place).hexdigest()[:24]}.json"
+    state = _state(path)
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["state"] == state:
+            return Digest(*known["digest"])
+    found = digest(path, md5=True)
+    settled = time.time_ns() - state[1] > 2_000_000_000  # a file still being written may change within its time stamp
+    if settled and _state(path) == state:
+        with suppress(
+            OSError, StorageError
+        ):  # only a convenience: a folder that cannot be written is reported where it matters
+            memory.mkdir(parents=True, exist_ok=True)
+            write_text(note, json.dumps({"state": state, "digest": list(found)}))
+    return found
+
+
+def _state(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]

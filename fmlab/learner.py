@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fmlab.batch import Batch
+from fmlab.data import Array
 from fmlab.distributed import gather_rows, sync_gradients
 from fmlab.errors import FmlabError
 from fmlab.loaders import TrainingLoader
-from fmlab.protocols import Array, Evaluation, Loss, Outcome, Report, StartsEpoch, Task
+from fmlab.protocols import Evaluation, Loss, Outcome, Report, StartsEpoch, Task
 
 _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
 
@@ -84,6 +85,20 @@ class Learner(pl.LightningModule):
         if self.trainer.world_size > 1:
             sync_gradients(self.model.parameters())
 
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Scale all gradients so that their common norm is at most the limit; torch's own does not know sparse ones."""
+        if gradient_clip_val is None:
+            return
+        found = [p for p in self.model.parameters() if p.grad is not None]
+        for p in found:
+            p.grad = p.grad.coalesce() if p.grad is not None and p.grad.is_sparse else p.grad
+        parts = [g._values() if g.is_sparse else g for p in found if (g := p.grad) is not None]
+        if parts:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
+            torch._foreach_mul_(parts, (gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
+
     def on_train_epoch_end(self) -> None:
         """Log the mean loss and the speed of the epoch."""
         mean = self._total / max(1, len(self.loader))
@@ -101,7 +116,7 @@ class Learner(pl.LightningModule):
 
     def _diverged(self) -> FmlabError:
         return FmlabError(
-            f"the training loss must stay finite, got {'nan or infinity'} in epoch {self.current_epoch}, "
+            f"the training loss must stay finite, got nan or infinity in epoch {self.current_epoch}, "
             f"step {self.global_step}; try a smaller optimizer.lr"
         )
 

@@ -56,7 +56,7 @@ class TrainingLoader:
             schema = dataset.schema
             pairs = [torch.from_numpy(np.asarray(a[training.rows], np.int64)) for a in (dataset.user, dataset.item)]
             self.observed = Observed(*pairs, n_users=schema.n_users, n_items=schema.n_items)
-            self.observed.check()
+            self.observed.check(pairs[0])
 
     def place(self, device: torch.device, rank: int, world: int) -> "TrainingLoader":
         """Make this the loader of one process on one device."""

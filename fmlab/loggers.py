@@ -1,31 +1,17 @@
 """Where curves go: a CSV file in the run folder, or Weights & Biases. A logger that fails never stops a run."""
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pytorch_lightning as pl
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
 
+from fmlab.distributed import is_first_process
 from fmlab.errors import FmlabError, choices
+from fmlab.redaction import redacted
 
 log = logging.getLogger("fmlab")
-_SECRET = re.compile(r"key|token|secret|password|credential", re.IGNORECASE)
-
-
-def redacted(value: Any, name: str = "") -> Any:
-    """A copy in which the values of secret-looking keys, and passwords inside URLs, read `***`."""
-    if isinstance(value, Mapping):
-        return {k: redacted(v, str(k)) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [redacted(v, name) for v in value]
-    if isinstance(value, str):
-        if value and _SECRET.search(name):
-            return "***"
-        return re.sub(r"(?<=://)([^/@\s:]*):([^/@\s]+)@", r"\1:***@", value)
-    return value
 
 
 def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> list[Logger]:
@@ -43,7 +29,7 @@ def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -
 
 
 def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> Logger | None:
-    if pl.utilities.rank_zero.rank_zero_only.rank != 0:
+    if not is_first_process():
         return None
     try:
         import wandb
@@ -90,7 +76,7 @@ class _Forgiving(WandbLogger):
             self.failed = True
             log.warning(f"wandb stopped logging this run: {error!s:.300}")
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log, or warn once."""
         self._try(super().log_metrics, metrics, step)
 

@@ -1,6 +1,14 @@
-"""Ranges for option values, written in a plugin's signature: `lr: Annotated[float, Range(0, None, open_low=True)]`."""
+"""Option values: what a plugin's annotations allow, and how a value is checked against them.
 
+An annotation is int, float, bool, str, `X | None`, `tuple[int, ...]`, `Literal[...]`, or `Annotated[T, Range(low,
+high)]`, for instance `lr: Annotated[float, Range(0, None, open_low=True)]`.
+"""
+
+import types
+from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 
 @dataclass(frozen=True)
@@ -20,6 +28,171 @@ class Range:
 
     def __str__(self) -> str:
         """As in mathematics: `(0, 1]`."""
-        left = "(-inf" if self.low is None else f"{'(' if self.open_low else '['}{self.low:g}"
-        right = "inf)" if self.high is None else f"{self.high:g}{')' if self.open_high else ']'}"
+        left = "(-inf" if self.low is None else f"{'(' if self.open_low else '['}{self.low}"
+        right = "inf)" if self.high is None else f"{self.high}{')' if self.open_high else ']'}"
         return f"{left}, {right}"
+
+
+class _Required:
+    """The default of an option that has none."""
+
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED: Final = _Required()
+
+
+@dataclass(frozen=True)
+class Option:
+    """A keyword-only parameter: its name, annotation, and default (`REQUIRED` if it has none)."""
+
+    name: str
+    type: Any
+    default: Any = REQUIRED
+
+    @property
+    def required(self) -> bool:
+        """Whether a value must be given."""
+        return self.default is REQUIRED
+
+    def check(self, value: Any) -> Any:
+        """The value, converted: lists to tuples, 1 to 1.0; raises ValueError saying the rule and what was got."""
+        try:
+            return _convert(value, self.type)
+        except ValueError:
+            raise ValueError(f"must be {_rule(self.type)}, got {value!r}{_hint(value, self.type)}") from None
+
+    def __str__(self) -> str:
+        """The type, short: `int in [1, inf)`."""
+        return _short(self.type)
+
+
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
+
+
+def supported(kind: Any) -> bool:
+    """Whether an annotation is one that options may have."""
+    origin, arms = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return supported(arms[0]) and all(isinstance(a, Range) for a in arms[1:])
+    if origin is Literal:
+        return all(isinstance(a, str | int | float | bool) for a in arms)
+    if origin in (Union, types.UnionType):
+        return all(supported(a) for a in arms)
+    if origin is tuple:
+        return bool(arms) and all(a is ... or supported(a) for a in arms)
+    return kind is None or (isinstance(kind, type) and kind in _WORDS)
+
+
+def _convert(value: Any, kind: Any) -> Any:
+    """The value as the annotation wants it; ValueError if it cannot be."""
+    origin, arms = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        value = _convert(value, arms[0])
+        _check_range(value, arms[1])
+        return value
+    if origin is Literal:
+        for choice in arms:
+            if type(choice) is type(value) and choice == value:
+                return choice
+        raise ValueError
+    if origin in (Union, types.UnionType):
+        return _convert_to_one_of(value, arms)
+    if origin is tuple:
+        return _convert_sequence(value, arms)
+    return _convert_plain(value, kind)
+
+
+def _convert_to_one_of(value: Any, arms: Sequence[Any]) -> Any:
+    fitting = []
+    for arm in arms:
+        try:
+            fitting.append(_convert(value, arm))
+        except ValueError:
+            continue
+    for result in fitting:  # "8" stays text where text is allowed
+        if type(result) is type(value):
+            return result
+    if not fitting:
+        raise ValueError
+    return fitting[0]
+
+
+def _convert_sequence(value: Any, arms: Sequence[Any]) -> tuple[Any, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+        raise ValueError
+    if len(arms) == 2 and arms[1] is ...:
+        return tuple(_convert(v, arms[0]) for v in value)
+    if len(value) != len(arms):
+        raise ValueError
+    return tuple(_convert(v, a) for v, a in zip(value, arms, strict=True))
+
+
+def _convert_plain(value: Any, kind: Any) -> Any:
+    if kind is None or kind is types.NoneType:
+        if value is None:
+            return None
+    elif kind is bool or kind is str:
+        if isinstance(value, kind):
+            return value
+    elif not isinstance(value, bool):
+        # Text comes from environment variables: ${env:DIM}. A float such as 1e6 is a whole number.
+        if kind is float and isinstance(value, int | float | str):
+            return float(value)
+        if kind is int and isinstance(value, int | str):
+            return int(value)
+        if kind is int and isinstance(value, float) and value.is_integer():
+            return int(value)
+    raise ValueError
+
+
+def _check_range(value: Any, bounds: Range) -> None:
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool) and number not in bounds:
+            raise ValueError
+
+
+def _rule(kind: Any) -> str:
+    """In words: `a whole number in [1, inf)`."""
+    origin, arms = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return f"{_rule(arms[0])} in {arms[1]}"
+    if origin is Literal:
+        return f"one of {', '.join(str(a) for a in arms)}"
+    if origin in (Union, types.UnionType):
+        return " or ".join(_rule(a) for a in arms)
+    if origin is tuple:
+        inside = _rule(arms[0]) if arms[-1] is ... else ", ".join(_rule(a) for a in arms)
+        return f"a list [...] of: {inside}"
+    return _WORDS[types.NoneType if kind is None else kind]
+
+
+def _short(kind: Any) -> str:
+    origin, arms = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        return f"{_short(arms[0])} in {arms[1]}"
+    if origin is Literal:
+        return "|".join(str(a) for a in arms)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_short(a) for a in arms)
+    if origin is tuple:
+        inside = _short(arms[0]) if arms[-1] is ... else ", ".join(_short(a) for a in arms)
+        return f"list of {inside}"
+    return "null" if kind is None or kind is types.NoneType else str(kind.__name__)
+
+
+def _hint(value: Any, kind: Any) -> str:
+    words = [a for a in _literals(kind) if isinstance(a, str)]
+    if isinstance(value, str) and words:
+        near = get_close_matches(value, words, n=1, cutoff=0.5)
+        return f"; did you mean {near[0]!r}?" if near else ""
+    if isinstance(value, bool | int | float) and str in (kind, *get_args(kind)):
+        return "; quote text that reads as a number or as yes and no"
+    return ""
+
+
+def _literals(kind: Any) -> list[Any]:
+    if get_origin(kind) is Literal:
+        return list(get_args(kind))
+    return [a for arm in get_args(kind) for a in _literals(arm)]

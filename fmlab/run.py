@@ -1,33 +1,34 @@
 """One run: composed config -> built parts -> fit -> best checkpoint -> test once -> run folder."""
 
 import logging
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from fmlab import environment, loggers
 from fmlab.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
 from fmlab.data import Dataset, Schema
-from fmlab.distributed import RowSparseDDP
+from fmlab.distributed import RowSparseDDP, is_first_process
 from fmlab.dryrun import try_one_batch
 from fmlab.errors import FmlabError
 from fmlab.evaluation import evaluate, planted_scorer
-from fmlab.files import write_json
+from fmlab.files import write_json, write_text
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.progress import EpochLines
 from fmlab.protocols import Observes, Report, Task
+from fmlab.redaction import redacted
 from fmlab.registry import build
 from fmlab.statistics import compare
 from fmlab.store import open_dataset
@@ -56,8 +57,7 @@ def run(config: DictConfig, folder: Path) -> float:
     checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError; KeyboardInterrupt leaves a run that
     `ckpt_path=` resumes.
     """
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    assert isinstance(plain, dict)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     record = _Record(folder, plain)
     used = loggers.build(plain["logger"], plain, folder)
     try:
@@ -93,8 +93,8 @@ def _run(plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any]
         test=dict(test.values),
         known_best=_known_best(task),
     )
-    if rank_zero_only.rank == 0:
-        np.savez_compressed(folder / "units.npz", **test.units)
+    if is_first_process():
+        np.savez_compressed(folder / "units.npz", allow_pickle=False, **test.units)
     return value
 
 
@@ -108,9 +108,8 @@ def open_task(plain: Mapping[str, Any]) -> Task:
         return open_dataset(source, name=plain["data"]["name"], options=options, root=root, cache=cache)
 
     data = _reuse("data", repr((plain["data"], root, cache)), dataset)
-    return _reuse(
-        "task", repr((data.fingerprint, plain["protocol"])), lambda: build("protocol", plain["protocol"], data)
-    )
+    key = repr((data.fingerprint, plain["protocol"]))
+    return _reuse("task", key, lambda: build("protocol", plain["protocol"], data))
 
 
 def _reuse(kind: str, key: str, make: Any) -> Any:
@@ -171,12 +170,13 @@ def assemble(plain: Mapping[str, Any], task: Task, folder: Path, used: list[Any]
 
 def _trainer(options: Mapping[str, Any], task: Task, folder: Path, used: list[Any]) -> pl.Trainer:
     own = ("patience", "threads", "progress")
+    bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
     lightning = {k: v for k, v in options.items() if k not in own}
     if lightning.get("strategy") == "ddp":
         lightning["strategy"] = RowSparseDDP()
     monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
     callbacks: list[Callback] = [
-        EpochLines(bar=bool(options["progress"])),
+        EpochLines(bar=bar),
         ModelCheckpoint(
             folder / "checkpoints",
             "best",
@@ -250,19 +250,20 @@ class _Record:
     """metrics.json, kept true while the run goes on; only the first process writes."""
 
     def __init__(self, folder: Path, plain: dict[str, Any]) -> None:
-        self.path, self.content = folder / "metrics.json", {"status": "running"}
+        self.path = folder / "metrics.json"
+        self.content: dict[str, Any] = {"status": "running"}
         names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer")}
         self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             folder.mkdir(parents=True, exist_ok=True)
-            text = OmegaConf.to_yaml(OmegaConf.create(loggers.redacted(plain)))
-            (folder / "config.yaml").write_text(text, encoding="utf-8")
+            text = OmegaConf.to_yaml(OmegaConf.create(redacted(plain)))
+            write_text(folder / "config.yaml", text)
             write_json(folder / "environment.json", environment.describe())
         self.update()
 
     def update(self, **more: Any) -> None:
         self.content |= more
-        if rank_zero_only.rank == 0:
+        if is_first_process():
             write_json(self.path, self.content)
 
     def figures(self) -> dict[str, float]:

@@ -1,0 +1,51 @@
+"""`python -m benchmarks [name ...] [--seconds N] [--json file]`: ratios measured in one run."""
+
+import argparse
+import importlib
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from benchmarks.harness import Line, Note, Setting, show
+
+NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "peers")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the named benchmarks, all if none is named; 1 if a target was missed."""
+    parser = argparse.ArgumentParser("benchmarks", description="Ratios measured in one run; sides take turns.")
+    parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("--seconds", type=float, default=20, help="time for each comparison, 3 rounds at least")
+    parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--folder", type=Path, help="keep generated files here (default: a temporary folder)")
+    parser.add_argument("--toy", action="store_true", help="tiny data, one round: shows that it runs, not how fast")
+    options = parser.parse_args(arguments)
+    unknown = [n for n in options.name if n not in NAMES]
+    if unknown:
+        parser.error(f"no benchmark named {unknown[0]!r}; choices: {', '.join(NAMES)}")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    console, found = Console(), {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        setting = Setting(options.seconds, options.toy, folder)
+        for name in options.name or NAMES:
+            module = importlib.import_module(f"benchmarks.{name}")
+            results: list[Line | Note] = module.run(setting)
+            show(name, module.ABOUT, results, console)
+            found[name] = results
+    if options.json:
+        plain = {n: [r.to_dict() if isinstance(r, Line) else {"note": r.text} for r in rs] for n, rs in found.items()}
+        options.json.write_text(json.dumps({"threads": torch.get_num_threads(), "results": plain}, indent=1))
+    missed = [r for rs in found.values() for r in rs if isinstance(r, Line) and r.met is False]
+    return 1 if missed and not options.toy else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,34 @@
+"""Epoch: LorentzFM against FM on recommendation data, each positive with ten negatives drawn anew."""
+
+from benchmarks.harness import Line, Note, Setting, Target, compare
+from benchmarks.ours import Fit
+from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
+from benchmarks.training import ADAM, DIM
+
+ABOUT = "seconds of an epoch through the Trainer, 10 negatives a positive, batch 512"
+
+
+def run(setting: Setting) -> list[Line | Note]:
+    size = TOY_CATALOGUE if setting.toy else MOVIELENS
+    data = interactions(size)
+    batch_size = setting.size(512, 64)
+    fm = Fit({"name": "fm", "dim": DIM}, {"name": "bpr"}, ADAM, data, batch_size, negatives=10)
+    lorentz = Fit(
+        {"name": "lorentzfm", "dim": DIM},
+        {"name": "bce"},
+        {"name": "rsgd", "lr": 1.0},
+        data,
+        batch_size,
+        negatives=10,
+    )
+    return list(
+        compare(
+            f"{size}, {data.rows:,} positives",
+            {"fm, bpr, adam": fm.epoch_seconds, "lorentzfm, bce, rsgd": lorentz.epoch_seconds},
+            setting,
+            unit="s",
+            more=False,
+            reference="fm, bpr, adam",
+            targets={"lorentzfm, bce, rsgd": Target(ratio=1)},
+        )
+    )

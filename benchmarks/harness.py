@@ -1,0 +1,163 @@
+"""Measuring in turn, and what is printed of it.
+
+The sides of a comparison run A B A B ..., so that other load on the machine meets all of them. What counts is the
+ratio within a round; its median over the rounds is printed with the smallest and the largest.
+"""
+
+import gc
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+Measure = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How long to measure each comparison, and whether at toy size (structure only, the figures mean nothing).
+
+    `folder` is a place for generated files; it outlives the run if the caller wants them kept.
+    """
+
+    seconds: float
+    toy: bool
+    folder: Path
+
+    def size(self, full: int, toy: int) -> int:
+        """The full number, or the toy one."""
+        return toy if self.toy else full
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, smallest and largest of several measurements."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> "Spread":
+        """Spread of at least one value."""
+        return cls(median(values), min(values), max(values))
+
+    def __str__(self) -> str:
+        """`1.2 (1.1-1.4)`, or the number alone if there is one."""
+        if self.low == self.high:
+            return _number(self.median)
+        return f"{_number(self.median)} ({_number(self.low)}-{_number(self.high)})"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One side of one comparison. `ratio` says how many times better it is than the reference; above 1 is better."""
+
+    shape: str
+    side: str
+    unit: str
+    value: Spread
+    rounds: int
+    ratio: Spread | None = None
+    target: str = ""
+    met: bool | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Note:
+    """A comparison that did not run, and why."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a side should reach: a ratio to the reference of at least `ratio`, or a value as good as `value`."""
+
+    ratio: float | None = None
+    value: float | None = None
+
+    def judge(self, value: float, ratio: float | None, *, more: bool) -> tuple[str, bool]:
+        """The target in words, and whether the medians meet it."""
+        if self.ratio is not None and ratio is not None:
+            return f"ratio >= {_number(self.ratio)}", ratio >= self.ratio
+        assert self.value is not None, "a target is a ratio to a reference, or a value"
+        met = value >= self.value if more else value <= self.value
+        return f"{'>=' if more else '<='} {_number(self.value)}", met
+
+
+def in_turn(sides: Mapping[str, Measure], setting: Setting, least: int = 3) -> dict[str, list[float]]:
+    """Values of each side, measured in turn until the setting's seconds are over, `least` rounds at the least."""
+    values: dict[str, list[float]] = {name: [] for name in sides}
+    began, rounds = time.perf_counter(), 0
+    while rounds < (1 if setting.toy else least) or (
+        not setting.toy and time.perf_counter() - began < setting.seconds * (1 - 1 / (rounds + 1))
+    ):
+        for name, measure in sides.items():
+            gc.collect()
+            values[name].append(measure())
+        rounds += 1
+    return values
+
+
+def compare(
+    shape: str,
+    sides: Mapping[str, Measure],
+    setting: Setting,
+    *,
+    unit: str,
+    more: bool,
+    reference: str = "",
+    targets: Mapping[str, Target] | None = None,
+) -> list[Line]:
+    """Lines of all sides. `more` says whether a larger value is the better one (rows/s) or the worse (seconds)."""
+    values = in_turn(sides, setting)
+    lines = []
+    for name, mine in values.items():
+        ratio = None
+        if reference and name != reference:
+            pairs = zip(mine, values[reference], strict=True)
+            ratio = Spread.of([a / b if more else b / a for a, b in pairs])
+        target, met = "", None
+        if targets and name in targets:
+            target, met = targets[name].judge(median(mine), None if ratio is None else ratio.median, more=more)
+        lines.append(Line(shape, name, unit, Spread.of(mine), len(mine), ratio, target, met))
+    return lines
+
+
+def show(name: str, about: str, results: list[Line | Note], console: Console) -> None:
+    """Print a benchmark's table, and its notes under it."""
+    lines = [r for r in results if isinstance(r, Line)]
+    if lines:
+        title = f"{name}: {about} ({torch.get_num_threads()} threads)"
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for heading in ("shape", "side", "median (min-max)", "unit", "rounds", "ratio (min-max)", "target", "met"):
+            table.add_column(heading, overflow="fold")
+        for last, line in zip([None, *lines], lines, strict=False):
+            if last is not None and last.shape != line.shape:
+                table.add_section()
+            met = "" if line.met is None else ("yes" if line.met else "NO")
+            ratio = "" if line.ratio is None else str(line.ratio)
+            cells = (str(line.value), line.unit, str(line.rounds), ratio, line.target, met)
+            table.add_row("" if last is not None and last.shape == line.shape else line.shape, line.side, *cells)
+        console.print(table)
+    for note in results:
+        if isinstance(note, Note):
+            console.print(f"{name}: {note.text}", highlight=False, markup=False)
+
+
+def _number(value: float) -> str:
+    """Three digits, with thousands separated."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"

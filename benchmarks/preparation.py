@@ -1,0 +1,140 @@
+"""Preparation: a CSV of two million rows and 23 columns of text, through the `csv` data plugin."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from shutil import rmtree
+from statistics import median
+
+import numpy as np
+import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.csv as pacsv  # type: ignore[import-untyped]
+
+from benchmarks.harness import Line, Note, Setting, Spread, Target, compare
+from benchmarks.shapes import WIDE, zipf
+
+ABOUT = "from CSV text to the stored data set, in a fresh process, beside reading the text alone"
+ROWS = (2_000_000, 500_000)
+SAME = 0.8  # memory that does not grow with rows: the smaller file needs nearly as much
+
+
+def run(setting: Setting) -> list[Line | Note]:
+    results: list[Line | Note] = []
+    peaks: dict[tuple[str, int], list[float]] = {}
+    for rows in (2000, 500) if setting.toy else ROWS:
+        path = generate(setting.folder, rows, setting)
+
+        def rate(how: str, path: Path = path, rows: int = rows) -> float:
+            seconds, peak = measured(how, path, setting.folder)
+            peaks.setdefault((how, rows), []).append(peak)
+            return rows / seconds
+
+        sides = {
+            "pyarrow, text only": lambda rate=rate: rate("text"),
+            "fmlab, data=csv": lambda rate=rate: rate("fmlab"),
+        }
+        results += compare(
+            f"{rows:,} rows x {len(WIDE.vocabularies)}, {path.stat().st_size / 1e6:,.0f} MB",
+            sides,
+            setting,
+            unit="rows/s",
+            more=True,
+            reference="pyarrow, text only",
+            targets={"fmlab, data=csv": Target(value=400_000)} if rows == ROWS[0] else None,
+        )
+    return results + memory(peaks)
+
+
+def memory(peaks: dict[tuple[str, int], list[float]]) -> list[Line | Note]:
+    """Peak memory of the processes just timed; of fmlab's, the larger file's against the smaller one's."""
+    lines: list[Line | Note] = []
+    smallest = min(rows for _, rows in peaks)
+    for (how, rows), values in sorted(peaks.items()):
+        ratio, target, met = None, "", None
+        if rows != smallest:
+            ratio = Spread.of([median(peaks[how, smallest]) / median(values)])
+            if how == "fmlab":
+                target, met = Target(ratio=SAME).judge(median(values), ratio.median, more=False)
+        side = f"{how}, {rows:,} rows"
+        lines.append(Line("peak memory", side, "MB", Spread.of(values), len(values), ratio, target, met))
+    return lines
+
+
+def measured(how: str, path: Path, folder: Path) -> tuple[float, float]:
+    """Seconds of the work and peak megabytes, of a fresh process."""
+    command = [sys.executable, "-m", "benchmarks.preparation", how, str(path), str(folder / "cache")]
+    rmtree(folder / "cache", ignore_errors=True)
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    rmtree(folder / "cache", ignore_errors=True)
+    if child.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed\n{child.stderr}")
+    found = json.loads(child.stdout.splitlines()[-1])
+    return found["seconds"], found["peak"]
+
+
+def generate(folder: Path, rows: int, setting: Setting) -> Path:
+    """The file, written if it is not there. Every feature occurs, so files of any length have the same ones."""
+    path = folder / f"rows{rows}.csv"
+    if path.exists():
+        return path
+    rng = np.random.default_rng(rows)
+    columns = {"label": pa.array((rng.random(rows) < 1 / 3).astype(np.int8))}
+    for number, size in enumerate(WIDE.vocabularies):
+        size = setting.size(size, min(size, 50))
+        ids = np.concatenate([np.arange(size), zipf(rng, size, rows - size)])
+        rng.shuffle(ids)
+        columns[f"field{number}"] = pa.DictionaryArray.from_arrays(ids.astype(np.int32), _words(size)).cast(pa.string())
+    draft = path.with_suffix(".tmp")
+    pacsv.write_csv(pa.table(columns), draft)
+    draft.replace(path)
+    return path
+
+
+def _words(n: int) -> pa.Array:
+    """Distinct texts, of eight digits if there are many; their order says nothing of their frequency."""
+    scattered = (np.arange(n, dtype=np.uint64) * 2_654_435_761) % (1 << 32)
+    return pa.array([f"{k:08x}" for k in scattered] if n > 1000 else [f"v{k}" for k in range(n)])
+
+
+def _read_text(path: Path) -> None:
+    names = pacsv.open_csv(path).schema.names
+    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()))
+    with pacsv.open_csv(path, pacsv.ReadOptions(block_size=1 << 22), convert_options=convert) as reader:
+        for _ in reader:
+            pass
+
+
+def _prepare(path: Path, cache: Path) -> None:
+    from fmlab.registry import build
+    from fmlab.store import open_dataset
+
+    options = {"path": str(path), "label": "label"}
+    source = build("data", {"name": "csv", **options}, path.parent)
+    open_dataset(source, name="csv", options=options, root=path.parent, cache=cache)
+
+
+def _peak_megabytes() -> float:
+    """Of this process since it began. `ru_maxrss` alone would count the parent's memory at the time of the fork."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main(how: str, path: Path, cache: Path) -> None:
+    """The work of a child process; prints seconds and megabytes."""
+    began = time.perf_counter()
+    if how == "text":
+        _read_text(path)
+    else:
+        _prepare(path, cache)
+    print(json.dumps({"seconds": time.perf_counter() - began, "peak": _peak_megabytes()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

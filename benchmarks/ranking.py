@@ -1,0 +1,86 @@
+"""Ranking: fmlab's full ranking of all items against scoring expanded rows one user at a time."""
+
+import time
+from collections.abc import Iterator
+from itertools import cycle, pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.harness import Line, Note, Setting, Target, compare
+from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
+from fmlab.batch import Features, Tables
+from fmlab.data import Dataset
+from fmlab.evaluation import evaluate
+from fmlab.registry import build
+
+ABOUT = "all items for each test user, the same FM; items the user has met are left out on both sides"
+BATCH = 20  # users that the slow side ranks in one measurement
+
+
+def run(setting: Setting) -> list[Line | Note]:
+    size = TOY_CATALOGUE if setting.toy else MOVIELENS
+    data = interactions(size)
+    torch.manual_seed(0)
+    model = build("model", {"name": "fm", "dim": 10}, data.schema).eval()
+    held_out = setting.size(10_000, 50)
+    task = build("protocol", {"name": "full_ranking", "validation": held_out, "test": held_out}, data)
+    units = evaluate(task.test, model, data).units
+    users = len(np.unique(units["user"]))
+
+    def ranked() -> float:
+        began = time.perf_counter()
+        evaluate(task.test, model, data)
+        return users / (time.perf_counter() - began)
+
+    rows = RowByRow(model, data)
+    return list(
+        compare(
+            f"{size}, {held_out:,} test positives of {users:,} users",
+            {"a user at a time": rows.users_per_second, "fmlab, full_ranking": ranked},
+            setting,
+            unit="users/s",
+            more=True,
+            reference="a user at a time",
+            targets={"fmlab, full_ranking": Target(ratio=100)},
+        )
+    )
+
+
+class RowByRow:
+    """Every (user, item) row is written out and sent through `forward`, as libraries rank models that only predict."""
+
+    def __init__(self, model: Any, data: Dataset) -> None:
+        assert data.user is not None
+        assert data.item is not None
+        self.model, self.tables = model, Tables.of(data)
+        order = np.argsort(data.user, kind="stable")
+        bounds = np.searchsorted(data.user[order], np.arange(data.schema.n_users + 1))
+        item = torch.from_numpy(data.item[order].astype(np.int64))
+        self.positives = [item[a:b] for a, b in pairwise(bounds)]
+        shuffled = np.random.default_rng(0).permutation(data.schema.n_users)
+        self.users: Iterator[int] = cycle(int(u) for u in shuffled if len(self.positives[u]))
+
+    def users_per_second(self) -> float:
+        """Speed over the next users."""
+        began = time.perf_counter()
+        with torch.no_grad():
+            for _ in range(BATCH):
+                user = next(self.users)
+                self.rank(user, self.positives[user][:1])
+        return BATCH / (time.perf_counter() - began)
+
+    def rank(self, user: int, wanted: Tensor) -> Tensor:
+        """Rank of each wanted item among the items that the user has not met; ties by expected position."""
+        assert self.tables.users is not None
+        assert self.tables.items is not None
+        one = self.tables.users.take(torch.tensor([user]))
+        rows = Features(one.ids).join(self.tables.items)
+        score = self.model(rows.ids, rows.values)
+        own = score[wanted]
+        score[self.positives[user]] = -torch.inf
+        greater = (score > own.unsqueeze(1)).sum(1)
+        equal = (score == own.unsqueeze(1)).sum(1)
+        return 1 + greater + equal / 2

@@ -1,0 +1,82 @@
+"""What every prepared data set must hold, checked once when it is built, whoever wrote the plugin."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fmlab.data import Array, Dataset, Side, Table
+from fmlab.errors import DataError
+
+CHUNK = 1 << 20
+
+
+def check(dataset: Dataset) -> None:
+    """Raise DataError naming the first rule that the data set breaks."""
+    if dataset.rows <= 0:
+        raise DataError(f"a data set needs rows, {dataset.name} has {dataset.rows}")
+    for name in ("user", "item", "label", "time", "split"):
+        column = getattr(dataset, name)
+        if column is not None and column.shape != (dataset.rows,):
+            raise DataError(f"{name} must have one entry a row ({dataset.rows}), got the shape {column.shape}")
+    schema = dataset.schema
+    sides: tuple[tuple[Side, str, Table | None, int], ...] = (
+        ("user", "users", dataset.users, schema.n_users),
+        ("item", "items", dataset.items, schema.n_items),
+        ("context", "context", dataset.context, dataset.rows),
+    )
+    for side, name, table, rows in sides:
+        _check_table(dataset, side, name, table, rows)
+    for name, table, count in (("user", dataset.users, schema.n_users), ("item", dataset.items, schema.n_items)):
+        index = getattr(dataset, name)
+        if (index is None) != (table is None):
+            raise DataError(f"{name} indices and the table of {name}s must both be there or both be None")
+        if index is not None:
+            _check_range(f"{name} indices", index, 0, count)
+    if dataset.split is not None:
+        _check_range("split", dataset.split, 0, 3)
+    if dataset.label is not None:
+        _check_finite("label", dataset.label)
+    _check_keys(dataset)
+
+
+def _check_table(dataset: Dataset, side: Side, name: str, table: Table | None, rows: int) -> None:
+    schema = dataset.schema
+    columns = range(*schema.columns(side).indices(schema.n_columns))
+    if table is None:
+        if columns:
+            raise DataError(f"the schema has {side} fields but {name} is None")
+        return
+    if table.ids.shape != (rows, len(columns)):
+        raise DataError(f"{name} must have the shape {(rows, len(columns))}, got {table.ids.shape}")
+    for at, column in enumerate(columns):
+        number = schema.column_field[column]
+        entry, offset = schema.fields[number], schema.offsets[number]
+        _check_range(f"features of field {entry.name!r}", table.ids[:, at], offset, offset + entry.size)
+    if table.values is not None:
+        if table.values.shape != table.ids.shape:
+            raise DataError(f"values of {name} must have the shape {table.ids.shape}, got {table.values.shape}")
+        _check_finite(f"values of {name}", table.values)
+
+
+def _check_range(what: str, array: Array, low: int, high: int) -> None:
+    for part in _chunks(array):
+        if part.min() < low or part.max() >= high:
+            raise DataError(f"{what} must be in [{low}, {high}), got {part.min()} to {part.max()}")
+
+
+def _check_finite(what: str, array: Array) -> None:
+    bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in _chunks(array))
+    if bad:
+        raise DataError(f"{what} must be finite numbers, {bad} are not")
+
+
+def _check_keys(dataset: Dataset) -> None:
+    expected = {f.name: f.size - 1 for f in dataset.schema.fields}
+    for name, keys in dataset.keys.items():
+        if name in expected and len(keys) != expected[name]:
+            raise DataError(f"keys of {name!r} must be {expected[name]} (features but the unknown), got {len(keys)}")
+
+
+def _chunks(array: Array) -> Iterator[Array]:
+    for start in range(0, len(array), CHUNK):
+        yield np.asarray(array[start : start + CHUNK])

@@ -1,0 +1,267 @@
+"""Installed plugins as Hydra config groups, and the one place every composed config is checked.
+
+`model=lorentzfm` selects an entry point: its options become the config group, its `defaults` become overrides of the
+defaults list (`loss: bce` -> `override /loss: bce`) or top-level values. What the user writes wins over an experiment
+file, that over a plugin's `defaults`, and those over `conf/config.yaml`. Among plugins the model wins over the data
+set, and that over the protocol.
+"""
+
+import os
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml  # type: ignore[import-untyped]
+from hydra import version
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fmlab import registry, signatures
+from fmlab.errors import FmlabError
+from fmlab.explanations import explain
+from fmlab.options import REQUIRED
+from fmlab.redaction import HIDDEN
+from fmlab.veil import veil_config, veil_override
+from fmlab.verification import refuse_import_paths, verify
+
+# In the order of the defaults list of conf/config.yaml: a plugin may name partners of the groups before its own.
+GROUPS = ("loss", "optimizer", "protocol", "data", "model")
+_VALUES = "_values_"
+
+
+class PluginSource(ConfigSource):
+    """Group = kind of plugin, option = name of an entry point; nothing is imported to list or to compose."""
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of the search path entry `fmlab://`."""
+        return "fmlab"
+
+    def available(self) -> bool:
+        """Always: fmlab itself installs plugins."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether this is a kind of plugin that a config selects."""
+        return config_path.strip("/") in ("", *GROUPS)
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether this names an installed plugin, clearly or not; `load_config` complains about the unclear."""
+        kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
+        if kind not in GROUPS or not name:
+            return False
+        origin, _, short = name.rpartition(":")
+        known = registry.names(kind)
+        return name in known or (short in known if origin else any(n.endswith(f":{short}") for n in known))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Kinds at the root, names of plugins in a group."""
+        path = config_path.strip("/")
+        wanted = ObjectType.CONFIG if path else ObjectType.GROUP
+        if results_filter not in (None, wanted):
+            return []
+        return list(registry.names(path)) if path else sorted(GROUPS)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Options of a plugin with their defaults; raises FmlabError if it is broken or its name is not clear."""
+        hidden = config_path.startswith(f"{_VALUES}/")
+        kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
+        signature = registry.schema(kind, name)
+        partners, values = _partners_and_values(kind, name, signature.defaults)
+        if hidden:
+            return self._result(values, package="_global_")
+        # The package is absolute: without it Hydra looks for `model.loss`, as partners inside this group.
+        overrides = [{f"override /{k}@_global_.{k}": v} for k, v in partners.items()]
+        content: dict[str, Any] = {"defaults": ["_self_", *overrides]}
+        if values:
+            content["defaults"].insert(0, f"/{_VALUES}/{kind}/{name}@_global_")
+        content["name"] = name
+        for option in signature.options:
+            content[option.name] = "???" if option.default is REQUIRED else _listed(option.default)
+        return self._result(content)
+
+    def _result(self, content: Mapping[str, Any], package: str | None = None) -> ConfigResult:
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(dict(content)), {"package": package})
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(v) for v in value] if isinstance(value, tuple | list) else value
+
+
+def _partners_and_values(kind: str, name: str, defaults: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
+    partners, values = {}, {}
+    allowed = GROUPS[: GROUPS.index(kind)]
+    for key, value in defaults.items():
+        if key in allowed and isinstance(value, str):
+            partners[key] = value
+        elif key in registry.KINDS or isinstance(value, Mapping):
+            may = f"names of {', '.join(allowed)}" if allowed else "no partners"
+            raise FmlabError(f"{kind} {name!r} is broken: its `defaults` may hold {may}, got {key!r}: {value!r}")
+        else:
+            values[key] = _listed(value)
+    return partners, values
+
+
+class SweepSource(ConfigSource):
+    """The files of `sweeps/` as the config group `sweep`."""
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of the search path entry `fmlab-sweeps://`."""
+        return "fmlab-sweeps"
+
+    def __init__(self, provider: str, path: str) -> None:
+        """`path`: `fmlab-sweeps://` and a folder."""
+        super().__init__(provider, path)
+        self.files = FileConfigSource(provider, f"file://{self.path}")
+
+    def available(self) -> bool:
+        """Whether there is such a folder."""
+        return bool(self.files.available())
+
+    def is_group(self, config_path: str) -> bool:
+        """The root and `sweep`."""
+        return self.available() and config_path.strip("/") in ("", "sweep")
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether this is `sweep/` and a file's name."""
+        return config_path.startswith("sweep/") and self.files.is_config(config_path.removeprefix("sweep/"))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """`sweep` at the root, the files in it."""
+        if not config_path.strip("/"):
+            return [] if results_filter == ObjectType.CONFIG else ["sweep"]
+        return list(self.files.list("", results_filter))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """A file of the folder."""
+        return self.files.load_config(config_path.removeprefix("sweep/"))
+
+
+class SearchPath(SearchPathPlugin):
+    """Where configs come from: `conf/`, sweeps, folders of other packages (`fmlab.conf`), installed plugins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append in order of priority: a YAML file shadows a plugin of its name."""
+        search_path.append("fmlab", f"fmlab-sweeps://{_beside('sweeps')}")
+        for entry in sorted(entry_points(group="fmlab.conf"), key=lambda e: e.name):
+            place = signatures.locate(entry.value)
+            if place is not None:  # a folder, found without importing its package
+                folder = place.parent if place.suffix else place
+                search_path.append(registry.package(entry), f"file://{folder}")
+        search_path.append("fmlab", "fmlab://plugins")
+
+
+def _beside(name: str) -> Path:
+    """A folder that the wheel ships inside the package, and the repository beside it."""
+    package = Path(__file__).resolve().parent
+    return package / name if (package / name).is_dir() else package.parent / name
+
+
+class Loader(ConfigLoaderImpl):
+    """Hydra's loader, with one-line errors and every value checked against its signature.
+
+    `complete`: also require what must be given; otherwise `???` may stand, as in `--cfg job`.
+    """
+
+    def __init__(self, path: ConfigSearchPath, *, vault: MutableMapping[str, str], complete: bool) -> None:
+        """`path` as `search_path()` gives it; secrets move into `vault`, see `fmlab.veil`."""
+        super().__init__(path)
+        self.vault, self.complete = vault, complete
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose and check; raises FmlabError."""
+        for override in overrides:
+            renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
+            if renamed:
+                raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
+        overrides = [veil_override(o, self.vault) for o in overrides]
+        try:
+            config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+            raise FmlabError(explain(error)) from error
+        if config_name is not None:
+            refuse_import_paths(config.hydra)
+            verify(config, complete=self.complete and run_mode == RunMode.RUN)
+            for part in (k for k in config if k != "hydra" and OmegaConf.is_config(config[k])):
+                veil_config(config[part], self.vault, str(part))
+            if config.hydra.sweeper is not None:
+                veil_config(config.hydra.sweeper, self.vault, "hydra.sweeper")
+        return config
+
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """As Hydra's, without a deep copy of all sources at each of the hundred calls that help makes."""
+        if any("hydra.searchpath" in o for o in overrides or ()):
+            return list(super().get_group_options(group_name, results_filter, config_name, overrides))
+        return self.repository.get_group_options(group_name, results_filter)
+
+
+def install(environment: MutableMapping[str, str], *, hide: bool = False) -> None:
+    """Make plugins selectable in this process; `${env:NAME,default}` and `${secret:NAME}` read `environment`.
+
+    With `hide`, secrets read `***`: for configs that are shown.
+    """
+    for plugin in (PluginSource, SweepSource, SearchPath):
+        Plugins.instance().register(plugin)
+    version.setbase("1.3")
+    setup_globals()
+
+    def env(name: str, *default: Any) -> Any:
+        if name not in environment and not default:
+            raise FmlabError(f"environment variable {name} is not set")
+        value = environment[name] if name in environment else default[0]
+        return os.path.expanduser(value) if isinstance(value, str) else value
+
+    def options(*, _root_: DictConfig) -> str:
+        from fmlab.listing import help_on
+
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
+        assert isinstance(plain, dict)
+        return help_on({str(k): v for k, v in plain.items()})
+
+    OmegaConf.register_new_resolver("plugin_options", options, replace=True)
+    OmegaConf.register_new_resolver("env", env, replace=True)
+    OmegaConf.register_new_resolver("secret", lambda n: HIDDEN if hide else environment[n], replace=True)
+
+
+def search_path(folder: str | None = None) -> ConfigSearchPath:
+    """The search path of the program, with another primary folder if one is given."""
+    return create_config_search_path(folder or str(_beside("conf")))
+
+
+def compose(overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> DictConfig:
+    """The config that `fmlab <overrides>` would run; raises FmlabError for the first mistake in it."""
+    vault = dict(environment or {})
+    install(vault)
+    loader = Loader(search_path(), vault=vault, complete=True)
+    config = loader.load_configuration("config", list(overrides), RunMode.RUN)
+    with open_dict(config):
+        del config["hydra"]
+    return config

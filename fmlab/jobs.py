@@ -1,0 +1,77 @@
+"""The jobs of one start of the program: each composed config is run, and what fails is kept and told."""
+
+import logging
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobStatus, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
+
+from fmlab.errors import FmlabError
+
+log = logging.getLogger("fmlab")
+_PLAIN = "hydra._internal.core_plugins.basic_"
+
+
+class Jobs:
+    """A task function for Hydra. In a plain multirun a failed job is kept in `failed` and the next one starts."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        """`terminal`: whether a person watches, for `trainer.progress=auto`."""
+        self.terminal = terminal
+        self.failed: list[tuple[list[str], Exception]] = []
+        self.sweep: Path | None = None
+
+    def __call__(self, config: DictConfig) -> float:
+        """Run one job; gives its validation metric."""
+        hydra = HydraConfig.get()
+        if config.trainer.progress == "auto":
+            config.trainer.progress = self.terminal
+        plain = hydra.mode == RunMode.MULTIRUN and all(
+            str(part["_target_"]).startswith(_PLAIN) for part in (hydra.sweeper, hydra.launcher)
+        )
+        if plain:
+            self.sweep = Path(hydra.sweep.dir)
+        try:
+            from fmlab.run import run
+
+            return run(config, Path(hydra.runtime.output_dir))
+        except Exception as error:
+            _keep(error)
+            if not plain:
+                raise
+            self.failed.append((list(hydra.overrides.task), error))
+            return float("nan")
+
+    def run_one(self, hydra: Hydra, config_name: str, overrides: list[str]) -> float:
+        """Compose and run a single job; raises what it raised."""
+        config = hydra.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=True)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+        done = run_job(self, config, "hydra.run.dir", None, context)
+        if done.status is JobStatus.FAILED:
+            raise done._return_value
+        return float(done.return_value)
+
+    def print_leaderboard(self) -> None:
+        """Tables of the runs of a plain multirun."""
+        if self.sweep is not None:
+            from rich.console import Console
+
+            from fmlab.report import table
+
+            for board in table(self.sweep):
+                Console().print(board)
+
+
+def _keep(error: Exception) -> None:
+    """Write an error to the log file of the job: a message for a mistake, the traceback for a defect."""
+    trace = None if isinstance(error, FmlabError) else (type(error), error, error.__traceback__)
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, str(error), (), trace)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+            if trace is not None:
+                error.add_note(f"traceback in {handler.baseFilename}")

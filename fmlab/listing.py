@@ -1,0 +1,130 @@
+"""What is installed and what it can be told: `fmlab plugins`, and the options in `fmlab --help`."""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fmlab import registry, settings, signatures
+from fmlab.errors import FmlabError
+from fmlab.options import Option
+from fmlab.registry import KINDS, Plugin
+from fmlab.signatures import Signature
+
+
+def main(arguments: list[str]) -> int:
+    """`fmlab plugins [KIND] [--json] [--check]` and `fmlab plugins show KIND NAME`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="fmlab plugins",
+        description="Installed plugins. `fmlab plugins show KIND NAME` shows the options of one.",
+    )
+    parser.add_argument("words", nargs="*", metavar="KIND", help=f"one of {', '.join(KINDS)}; or: show KIND NAME")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--check", action="store_true", help="import each one and say what fails")
+    options = parser.parse_args(arguments)
+    match options.words:
+        case ["show", kind, name]:
+            _show(kind, name, as_json=options.json)
+            return 0
+        case [] | [_]:
+            return _list(options.words[0] if options.words else None, as_json=options.json, check=options.check)
+    raise FmlabError(f"plugins takes a kind, or: show KIND NAME; got {' '.join(options.words)!r}")
+
+
+def _list(kind: str | None, *, as_json: bool, check: bool) -> int:
+    found = registry.describe(kind)
+    if check:
+        found = [_checked(p) for p in found]
+    if as_json:
+        print(json.dumps([_plain(p) for p in found], indent=2))
+    else:
+        _print_table(found)
+    return FmlabError.code if check and any(p.error for p in found) else 0
+
+
+def _checked(plugin: Plugin) -> Plugin:
+    if plugin.error:
+        return plugin
+    try:
+        registry.load(plugin.kind, plugin.name)
+    except FmlabError as error:
+        return Plugin(plugin.kind, plugin.name, plugin.package, plugin.target, plugin.signature, str(error))
+    return plugin
+
+
+def _print_table(plugins: Iterable[Plugin]) -> None:
+    width, kind = shutil.get_terminal_size((120, 24)).columns, ""
+    for plugin in plugins:
+        if plugin.kind != kind:
+            print(f"{'' if not kind else chr(10)}{plugin.kind}")
+            kind = plugin.kind
+        text = f"broken: {plugin.error}" if plugin.error else plugin.signature.summary
+        line = f"  {plugin.name:<20} {plugin.package:<16} {text}"
+        print(line if plugin.error or len(line) <= width else f"{line[: width - 1]}…")
+
+
+def _show(kind: str, name: str, *, as_json: bool) -> None:
+    signature, entry = registry.schema(kind, name), registry.find(kind, name)
+    if as_json:
+        print(json.dumps(_plain(Plugin(kind, name, registry.owner(entry), entry.value, signature)), indent=2))
+        return
+    print(f"{kind}={name}  {registry.owner(entry)}, {entry.value}\n\n{signature.doc}\n")
+    for line in option_lines(signature):
+        print(f"  {line}")
+    if signature.defaults:
+        print("\nunless said otherwise: " + ", ".join(f"{k}={v}" for k, v in signature.defaults.items()))
+
+
+def _plain(plugin: Plugin) -> dict[str, Any]:
+    signature = plugin.signature
+    return {
+        "kind": plugin.kind,
+        "name": plugin.name,
+        "package": plugin.package,
+        "target": plugin.target,
+        "summary": signature.summary,
+        "paper": signature.paper,
+        "options": [_plain_option(o) for o in signature.options],
+        "defaults": dict(signature.defaults),
+        "error": plugin.error,
+    }
+
+
+def _plain_option(option: Option) -> dict[str, Any]:
+    default = {} if option.required else {"default": option.default}
+    return {"name": option.name, "type": str(option), "required": option.required} | default
+
+
+def option_lines(signature: Signature, values: Mapping[str, Any] | None = None, prefix: str = "") -> list[str]:
+    """One line for each option: name, value (its default, if none is given), type."""
+    known = {o.name: "required" if o.required else o.default for o in signature.options} | dict(values or {})
+    rows = [(f"{prefix}{o.name}", _value(known[o.name]), str(o)) for o in signature.options]
+    if not rows:
+        return ["(no options)"]
+    wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
+    return [f"{name:<{wide[0]}}  {value:<{wide[1]}}  {kind}" for name, value, kind in rows]
+
+
+def _value(value: Any) -> str:
+    """As it is written on the command line."""
+    if isinstance(value, tuple | list):
+        return f"[{','.join(_value(v) for v in value)}]"
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def help_on(config: Mapping[str, Any]) -> str:
+    """Options of a run, and of the plugins that a composed config selects, with their values in it."""
+    parts = [("a run", signatures.of_object(settings.Run), config, "")]
+    for kind in ("model", "data", "protocol", "loss", "optimizer"):
+        signature = registry.schema(kind, str(config[kind]["name"]))
+        title = f"{kind}={config[kind]['name']}"
+        parts.append((f"{title}: {signature.summary}" if signature.summary else title, signature, config[kind], kind))
+    parts.append(("trainer", signatures.of_object(settings.Trainer), config["trainer"], "trainer"))
+    blocks = []
+    for title, signature, values, prefix in parts:
+        lines = option_lines(signature, values, f"{prefix}." if prefix else "")
+        blocks.append("\n".join([title, *(f"  {line}" for line in lines)]))
+    return "\n\n".join(blocks)

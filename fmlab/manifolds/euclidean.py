@@ -1,0 +1,45 @@
+"""Flat space: what a parameter lives in unless it says otherwise."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fmlab.manifolds.base import Manifold, dot, root
+
+
+@dataclass(frozen=True)
+class Euclidean(Manifold):
+    """R^d with the ordinary inner product. Its steps are not bounded: `descend` is plain gradient descent."""
+
+    def dist(self, x: Tensor, y: Tensor) -> Tensor:
+        """`|x - y|`."""
+        return root(dot(x - y, x - y)).squeeze(-1)
+
+    def inner(self, x: Tensor, u: Tensor, w: Tensor) -> Tensor:
+        """`<u, w>` at every point."""
+        return dot(u, w).squeeze(-1)
+
+    def exp(self, x: Tensor, u: Tensor) -> Tensor:
+        """`x + u`."""
+        return x + u
+
+    def log(self, x: Tensor, y: Tensor) -> Tensor:
+        """`y - x`."""
+        return y - x
+
+    def transport(self, x: Tensor, y: Tensor, u: Tensor) -> Tensor:
+        """`u` itself: vectors look the same everywhere."""
+        return u + torch.zeros_like(x + y)
+
+    def gradient(self, x: Tensor, egrad: Tensor) -> Tensor:
+        """`egrad` itself."""
+        return egrad
+
+    def project(self, x: Tensor) -> Tensor:
+        """`x` itself."""
+        return x
+
+    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+        """`x - lr egrad`."""
+        return torch.sub(x, egrad, alpha=lr)

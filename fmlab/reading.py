@@ -1,0 +1,144 @@
+"""Reading raw files as they come: plain, gzip, or a member of a zip archive or of its unpacked folder.
+
+Nothing is ever unpacked to disk. Archives are refused as a whole if their table of contents is hostile.
+"""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, cast
+
+from fmlab.errors import DataError
+from fmlab.files import BLOCK
+
+MAX_RATIO = 250  # deflate reaches 1,032; text that people share stays below 100
+RATIO_FROM = 64 << 20
+MAX_MEMBERS = 10_000
+SYMLINK, TYPE_MASK, REGULAR, FOLDER = 0o120000, 0o170000, 0o100000, 0o040000
+
+
+@contextmanager
+def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
+    """Bytes of a file; gzip is unpacked on the way, and of a zip archive or folder the `member` is read.
+
+    A member is named by its path in the archive or, if only one fits, by the end of that path.
+    Raises DataError for a damaged or hostile archive or a missing member.
+    """
+    try:
+        if path.is_dir():
+            with opened(_in_folder(path, member)) as file:
+                yield file
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive, archive.open(_in_archive(path, archive, member)) as inner:
+                yield _nested(inner, member)
+        else:
+            with path.open("rb") as file:
+                yield _nested(file, path.name)
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
+        name = f"{path}, member {member}" if member else str(path)
+        raise DataError(f"the file is damaged or cut short: {name}: {error}\nremove it and fetch it again") from error
+
+
+def lines(path: Path, member: str = "", encoding: str = "utf-8") -> Iterator[str]:
+    """Lines of a text file without their ends; a byte order mark is dropped. Raises DataError for a wrong encoding."""
+    with opened(path, member) as file:
+        for number, raw in enumerate(file, 1):
+            if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
+                raw = raw[3:]
+            try:
+                yield raw.rstrip(b"\r\n").decode(encoding)
+            except UnicodeDecodeError as error:
+                where = f"{path}{f', member {member}' if member else ''}, line {number}"
+                raise DataError(f"the text is not {encoding}: {where}: {error.reason}") from error
+
+
+def members(path: Path) -> list[str]:
+    """Names of the files in a zip archive or folder."""
+    if path.is_dir():
+        return sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+    with zipfile.ZipFile(path) as archive:
+        return [m.filename for m in _checked(path, archive)]
+
+
+def _nested(file: IO[bytes], name: str) -> BinaryIO:
+    if not name.endswith(".gz"):
+        return cast(BinaryIO, file)
+    return io.BufferedReader(_Guarded(gzip.GzipFile(fileobj=file), file, name), BLOCK)
+
+
+class _Guarded(io.RawIOBase):
+    """A gzip stream that refuses to swell beyond any honest text."""
+
+    def __init__(self, stream: gzip.GzipFile, packed: IO[bytes], name: str) -> None:
+        self._stream, self._packed, self._name, self._given = stream, packed, name, 0
+
+    def readable(self) -> bool:
+        """As of any file."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; raises DataError for a bomb."""
+        data = self._stream.read(len(buffer))
+        self._given += len(data)
+        if self._given > RATIO_FROM and self._given > MAX_RATIO * max(self._packed.tell(), 1):
+            raise DataError(f"refused: {self._name} unpacks to more than {MAX_RATIO} times its size")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _in_folder(folder: Path, member: str) -> Path:
+    names = members(folder)
+    return folder / _pick(folder, names, member)
+
+
+def _in_archive(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.ZipInfo:
+    found = {m.filename: m for m in _checked(path, archive)}
+    return found[_pick(path, list(found), member)]
+
+
+def _pick(path: Path, names: list[str], member: str) -> str:
+    fits = [n for n in names if n == member] or [n for n in names if f"/{n}".endswith(f"/{member}")]
+    fits = fits or [n for n in names if f"{member}/".endswith(f"/{n}/")]  # the folder itself was unpacked
+    if not member and len(names) == 1:
+        return names[0]
+    if len(fits) != 1:
+        rule = "has no file" if not fits else "has several files"
+        raise DataError(f"{path} {rule} {member!r}\nit holds: {', '.join(sorted(names)[:20]) or '(nothing)'}")
+    return fits[0]
+
+
+def _checked(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The regular files of an archive; raises DataError if any entry is one that no honest archive has."""
+    entries = archive.infolist()
+    if len(entries) > MAX_MEMBERS:
+        raise DataError(f"refused: {path} holds {len(entries)} entries, at most {MAX_MEMBERS} are read")
+    seen: set[str] = set()
+    for entry in entries:
+        if reason := _hostile(entry, seen):
+            raise DataError(f"refused: {path} holds an entry {reason}: {entry.filename!r}")
+        seen.add(entry.filename.casefold())
+    return [e for e in entries if not e.is_dir()]
+
+
+def _hostile(entry: zipfile.ZipInfo, seen: set[str]) -> str:
+    name = entry.filename
+    kind = (entry.external_attr >> 16) & TYPE_MASK
+    if name.startswith(("/", "\\")) or ":" in name.split("/")[0]:
+        return "with an absolute path"
+    if ".." in PurePosixPath(name.replace("\\", "/")).parts:
+        return "that leaves its folder"
+    if kind == SYMLINK:
+        return "that is a symbolic link"
+    if kind not in (0, REGULAR, FOLDER):
+        return "that is neither a file nor a folder"
+    if name.casefold() in seen:
+        return "that is there twice"
+    if entry.flag_bits & 1:
+        return "that is encrypted"
+    if entry.file_size > RATIO_FROM and entry.file_size > MAX_RATIO * max(entry.compress_size, 1):
+        return f"that unpacks to more than {MAX_RATIO} times its size"
+    return ""

@@ -1,0 +1,205 @@
+"""The one door: every component comes in through an entry point, built-in or installed from elsewhere.
+
+A package offers a model by two lines of its pyproject.toml:
+
+    [project.entry-points."fmlab.model"]
+    acme = "acme_fm:AcmeFM"
+
+`acme` is then selectable by `model=acme`, with the keyword-only parameters of `AcmeFM` as its options. Nothing is
+imported until it is built. A plugin that cannot work never stops the others; asked for, it says what is wrong.
+"""
+
+import importlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, reduce
+from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
+from typing import Any, Literal, get_args
+
+from fmlab import signatures
+from fmlab.errors import FmlabError, choices
+from fmlab.redaction import looks_secret
+from fmlab.signatures import Broken, Signature, Unreadable
+
+Kind = Literal["data", "protocol", "model", "loss", "optimizer", "metric"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One line of `fmlab plugins`. `error` is empty for a plugin that can work as far as its source tells."""
+
+    kind: str
+    name: str
+    package: str
+    target: str
+    signature: Signature
+    error: str = ""
+
+
+def installed(kind: str) -> EntryPoints:
+    """Entry points of a kind; one that is seen twice on the path counts once."""
+    for known, entries in _installed().items():
+        if kind == known:
+            return entries
+    raise FmlabError(f"a kind of plugin must be known, got {kind!r}; {choices(kind, KINDS)}")
+
+
+@cache
+def _installed() -> dict[Kind, EntryPoints]:
+    everything = entry_points()  # one scan of the path for all kinds
+    found = {}
+    for kind in KINDS:
+        entries = {(e.name, e.value): e for e in reversed(list(everything.select(group=f"fmlab.{kind}")))}
+        found[kind] = EntryPoints(entries.values())
+    return found
+
+
+def refresh() -> None:
+    """Look again at what is installed."""
+    for function in (_installed, _signature, _identity, names):
+        function.cache_clear()
+    signatures.forget()
+
+
+@cache
+def _identity(distribution: Distribution | None) -> tuple[str, str]:
+    if distribution is None:
+        return "an unnamed package", ""
+    return distribution.name, distribution.version
+
+
+def package(entry: EntryPoint) -> str:
+    """Name of the distribution an entry point comes from."""
+    return _identity(entry.dist)[0]
+
+
+def owner(entry: EntryPoint) -> str:
+    """Distribution and version, as messages name them."""
+    return " ".join(_identity(entry.dist)).strip()
+
+
+@cache
+def names(kind: str) -> tuple[str, ...]:
+    """Names that can be selected; one that two packages claim is listed as `package:name` for each."""
+    plain = [e for e in installed(kind) if _NAME.fullmatch(e.name)]
+    count = Counter(e.name for e in plain)
+    return tuple(sorted(e.name if count[e.name] == 1 else f"{package(e)}:{e.name}" for e in plain))
+
+
+def find(kind: str, name: str) -> EntryPoint:
+    """The entry point of `name` or `package:name`; raises FmlabError if there is none, or more than one."""
+    origin, _, short = name.rpartition(":")
+    found = [e for e in installed(kind) if e.name == short and (not origin or _same(package(e), origin))]
+    if not found:
+        raise FmlabError(f"no {kind} named {name!r} is installed; {choices(name, names(kind))}")
+    if len(found) > 1:
+        claims = " and ".join(f"{owner(e)} ({e.value})" for e in found)
+        ways = " or ".join(f"{kind}={package(e)}:{short}" for e in found)
+        raise FmlabError(f"{kind} {name!r} must come from one package, it is claimed by {claims}; choose {ways}")
+    return found[0]
+
+
+def _same(a: str, b: str) -> bool:
+    return re.sub(r"[-_.]+", "-", a).lower() == re.sub(r"[-_.]+", "-", b).lower()
+
+
+def schema(kind: str, name: str) -> Signature:
+    """Options, docstring and defaults of a plugin, without importing it where its source is plain."""
+    return _signature(kind, find(kind, name))
+
+
+@cache
+def _signature(kind: str, entry: EntryPoint) -> Signature:
+    try:
+        try:
+            return signatures.of_source(entry.module, entry.attr)
+        except Unreadable:
+            return signatures.of_object(_import(kind, entry))
+    except Broken as error:
+        raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
+
+
+def _title(kind: str, entry: EntryPoint) -> str:
+    return f"{kind} {entry.name!r} of {owner(entry)}"
+
+
+def load(kind: str, name: str) -> Any:
+    """Import a plugin; raises FmlabError naming its package, whatever the import raised."""
+    return _import(kind, find(kind, name))
+
+
+def _import(kind: str, entry: EntryPoint) -> Any:
+    try:
+        module = importlib.import_module(entry.module)
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise FmlabError(f"{_title(kind, entry)} cannot be imported: {what}") from error
+    try:
+        return reduce(getattr, entry.attr.split("."), module)
+    except AttributeError as error:
+        known = [n for n in dir(module) if not n.startswith("_")]
+        hint = choices(entry.attr, known)
+        raise FmlabError(f"{_title(kind, entry)} is broken: {entry.module} has no {entry.attr!r}; {hint}") from error
+
+
+def check(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """All options of a plugin but `name`, defaults filled in, converted; raises FmlabError for the first wrong one."""
+    if not isinstance(options.get("name"), str):
+        raise FmlabError(f"{kind}.name must be the name of a plugin, got {options.get('name')!r}")
+    given = {k: v for k, v in options.items() if k != "name"}
+    return check_options(kind, schema(kind, options["name"]), given, options["name"])
+
+
+def check_options(prefix: str, signature: Signature, given: Mapping[str, Any], title: str) -> dict[str, Any]:
+    """Values for a signature's options; messages name `prefix.option`, or `option` alone."""
+    known = {o.name: o for o in signature.options}
+    dotted = f"{prefix}." if prefix else ""
+    for key in given:
+        if key not in known:
+            raise FmlabError(f"{dotted}{key} is not an option of {title}; {choices(str(key), known)}")
+    values = {}
+    for option in signature.options:
+        if option.name not in given and option.required:
+            raise FmlabError(f"{dotted}{option.name} is required by {title}: {option}")
+        try:
+            values[option.name] = option.check(given.get(option.name, option.default))
+        except ValueError as error:
+            text = "has a value of the wrong type" if looks_secret(option.name) else str(error)
+            raise FmlabError(f"{dotted}{option.name} {text}") from None
+    return values
+
+
+def build(kind: str, options: Mapping[str, Any], *positional: Any) -> Any:
+    """Call a plugin: `options` holds its `name` and any of its options, `positional` is what the run gives.
+
+    Lists become tuples. Raises FmlabError for an unknown name or option, and for a value that its annotation forbids.
+    """
+    values = check(kind, options)
+    return load(kind, options["name"])(*positional, **values)
+
+
+def describe(kind: str | None = None) -> list[Plugin]:
+    """Everything installed, by kind and name, broken plugins with their error; imports nothing."""
+    kinds = KINDS if kind is None else (kind,)
+    return [_describe(k, e) for k in kinds for e in sorted(installed(k), key=lambda e: (e.name, package(e)))]
+
+
+def _describe(kind: str, entry: EntryPoint) -> Plugin:
+    signature, error = Signature(), ""
+    try:
+        signature = signatures.of_source(entry.module, entry.attr)
+    except Unreadable as reason:
+        signature = Signature(doc=f"(not read: {reason})")
+    except Broken as reason:
+        error = str(reason)
+    if not _NAME.fullmatch(entry.name):
+        error = "its name must be letters, digits and _.+-"
+    elif not error and (missing := signatures.missing_import(entry.module)):
+        error = f"imports {missing!r}, which is not installed"
+    elif not error and sum(e.name == entry.name for e in installed(kind)) > 1:
+        error = f"another package claims this name too: select it as {package(entry)}:{entry.name}"
+    return Plugin(kind, entry.name, owner(entry), entry.value, signature, error)

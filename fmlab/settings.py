@@ -1,0 +1,56 @@
+"""Types of the config that belongs to fmlab itself: a run, its trainer, its logger. Values are in `conf/`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fmlab.options import Range
+
+Positive = Annotated[int, Range(1, None)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The top level: what every run needs, whatever is trained."""
+
+    seed: Annotated[int, Range(0, 2**32 - 1)]
+    batch_size: Positive
+    root: str  # folder of raw data
+    cache: str  # folder of prepared data
+    ckpt_path: str | None  # resume from here
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """Arguments of Lightning's Trainer, and three of ours: patience, threads, progress."""
+
+    max_epochs: Positive
+    patience: Annotated[int, Range(0, None)] | None  # epochs without improvement; 0 or null never stops early
+    accelerator: Literal["auto", "cpu", "gpu", "mps", "tpu"]
+    devices: Positive | Literal["auto"] | tuple[int, ...]
+    strategy: str
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
+    check_val_every_n_epoch: Positive
+    gradient_clip_val: Annotated[float, Range(0, None, open_low=True)] | None
+    limit_train_batches: Positive | Annotated[float, Range(0, 1)] | None
+    deterministic: bool
+    threads: Positive | None
+    progress: bool | Literal["auto"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nothing:
+    """A logger without options."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wandb:
+    """Weights & Biases; `auto` is online where a login is found, otherwise offline."""
+
+    project: str
+    group: str | None
+    mode: Literal["auto", "online", "offline"]
+
+
+LOGGERS: Mapping[str, type[Any]] = {"none": Nothing, "csv": Nothing, "wandb": Wandb}

@@ -1,0 +1,262 @@
+"""What a plugin says about itself, read from its source without importing it.
+
+A signature is what the registry, the command line and the help are made of: keyword-only parameters with literal
+annotations and defaults, the docstring, and the literal class attribute `defaults`. Where the source does not say it
+plainly (a decorator, an inherited constructor, a compiled module), the object itself is asked.
+"""
+
+import ast
+import importlib
+import importlib.util
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Union, get_type_hints
+
+from fmlab.options import REQUIRED, Option, Range, supported
+
+_MAX_HOPS = 5  # re-exports followed from package to module
+
+
+class Unreadable(Exception):
+    """The source does not say it plainly; import the plugin and ask it."""
+
+
+class Broken(Exception):
+    """The plugin cannot work, whoever imports it; the text says why."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Options of a plugin, what it is, the paper it follows, and the partners and values it wants by default."""
+
+    options: tuple[Option, ...] = ()
+    doc: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def summary(self) -> str:
+        """First paragraph of the docstring, on one line."""
+        return " ".join(self.doc.split("\n\n")[0].split())
+
+    @property
+    def paper(self) -> str:
+        """What stands behind `Paper:` or `Source:` on a line of the docstring; indented lines continue it."""
+        found = re.search(r"^(?:Paper|Source):\s*(.+(?:\n[ \t]+\S.*)*)", self.doc, re.MULTILINE)
+        return " ".join(found[1].split()) if found else ""
+
+
+def of_source(module: str, attribute: str) -> Signature:
+    """Signature of `module:attribute` from source; raises Unreadable, or Broken."""
+    node = _definition(module, attribute, _MAX_HOPS)
+    if node.decorator_list:
+        raise Unreadable("a decorator may change the signature")
+    doc = ast.get_docstring(node) or ""
+    if not isinstance(node, ast.ClassDef):
+        return Signature(_options(node), doc)
+    constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
+    if not constructors and node.bases:
+        raise Unreadable("the constructor is inherited")
+    if any(c.decorator_list for c in constructors):
+        raise Unreadable("a decorator may change the signature")
+    options = _options(constructors[0]) if constructors else ()
+    return Signature(options, doc, _defaults(node))
+
+
+def of_object(plugin: Callable[..., Any]) -> Signature:
+    """Signature of an imported plugin; raises Broken if an option is not annotated as options must be."""
+    function = plugin.__init__ if inspect.isclass(plugin) else plugin
+    try:
+        hints = get_type_hints(function, include_extras=True)
+        parameters = inspect.signature(plugin).parameters.values()
+    except (TypeError, ValueError, NameError) as error:
+        raise Broken(f"its signature cannot be read: {error}") from error
+    options = []
+    for p in parameters:
+        if p.kind is p.KEYWORD_ONLY:
+            default = REQUIRED if p.default is p.empty else p.default
+            options.append(_option(p.name, hints.get(p.name, p.empty), default))
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", dict(getattr(plugin, "defaults", {})))
+
+
+def _option(name: str, annotation: Any, default: Any) -> Option:
+    if not supported(annotation):
+        raise Broken(f"option {name!r} must be annotated with int, float, bool, str, None, tuple, Literal or Range")
+    return Option(name, annotation, default)
+
+
+@cache
+def locate(module: str) -> Path | None:
+    """File or folder of a module, found without importing any package; None where there is no such thing.
+
+    What is neither source nor a plain folder (compiled, zipped) gives the nearest path there is.
+    """
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None:
+        return None
+    if not rest and spec.origin:
+        return Path(spec.origin)
+    for folder in spec.submodule_search_locations or ():
+        path = Path(folder, *rest)
+        if not Path(folder).is_dir():
+            return path
+        for candidate in (path / "__init__.py", path.parent / f"{path.name}.py", path):
+            if candidate.exists():
+                return candidate
+        for candidate in path.parent.glob(f"{path.name}.*"):
+            return candidate
+    return None
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = locate(module)
+    if path is None:
+        raise Broken(f"module {module!r} is not there")
+    if path.suffix != ".py":
+        raise Unreadable(f"no source of {module!r}")
+    try:
+        return ast.parse(path.read_text("utf-8"), str(path))
+    except (SyntaxError, ValueError, OSError) as error:
+        raise Broken(f"{path.name} cannot be read: {error}") from error
+
+
+@cache
+def _exists(top: str) -> bool:
+    try:
+        return importlib.util.find_spec(top) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def missing_import(module: str) -> str | None:
+    """The first package that a module imports and that is not installed."""
+    try:
+        body = _tree(module).body
+    except (Unreadable, Broken):
+        return None
+    for node in body:
+        names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level and node.module:
+            names = [node.module]
+        for name in names:
+            if not _exists(name.partition(".")[0]):
+                return name
+    return None
+
+
+def _definition(module: str, attribute: str, hops: int) -> ast.ClassDef | ast.FunctionDef:
+    for node in _tree(module).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
+            return node
+        if isinstance(node, ast.ImportFrom) and hops:
+            for alias in node.names:
+                if (alias.asname or alias.name) == attribute:
+                    return _definition(_absolute(module, node), alias.name, hops - 1)
+    if "." in attribute or _may_define(_tree(module), attribute):
+        raise Unreadable(f"{module} does not define {attribute} plainly")
+    raise Broken(f"{module} has no {attribute!r}")
+
+
+def _may_define(tree: ast.Module, attribute: str) -> bool:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id == attribute:
+            return True
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name in (attribute, "__getattr__"):
+            return True
+        if isinstance(node, ast.ImportFrom | ast.Import) and node.names[0].name == "*":
+            return True
+    return False
+
+
+def _absolute(module: str, node: ast.ImportFrom) -> str:
+    if not node.level:
+        return str(node.module)
+    path = locate(module)
+    parts = module.split(".")
+    is_package = path is not None and path.name == "__init__.py"
+    kept = parts[: len(parts) - node.level + is_package]
+    return ".".join([*kept, *([node.module] if node.module else [])])
+
+
+def _options(function: ast.FunctionDef) -> tuple[Option, ...]:
+    found = []
+    for argument, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        try:
+            value = REQUIRED if default is None else ast.literal_eval(default)
+        except ValueError as error:
+            raise Unreadable(f"the default of {argument.arg!r} is not a literal") from error
+        if argument.annotation is None:
+            raise Broken(f"option {argument.arg!r} must be annotated")
+        found.append(_option(argument.arg, _annotation(argument.annotation), value))
+    return tuple(found)
+
+
+def _defaults(node: ast.ClassDef) -> dict[str, Any]:
+    for statement in node.body:
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        if any(isinstance(t, ast.Name) and t.id == "defaults" for t in targets):
+            try:
+                return dict(ast.literal_eval(statement.value))  # type: ignore[attr-defined]
+            except (ValueError, TypeError) as error:
+                raise Unreadable("`defaults` is not a literal dict") from error
+    return {}
+
+
+_NAMES: Mapping[str, Any] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "str": str,
+    "tuple": tuple,
+    "Literal": Literal,
+    "Annotated": Annotated,
+    "Optional": Optional,
+    "Union": Union,
+    "Range": Range,
+}
+
+
+def _annotation(node: ast.expr) -> Any:
+    """Evaluate an annotation in a closed namespace; raises Unreadable for anything else."""
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Constant(value=str(text)):
+            return _annotation(ast.parse(text, mode="eval").body)
+        case ast.Constant(value=value) if value is ...:
+            return ...
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:
+            return _NAMES[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return Union[_annotation(left), _annotation(right)]  # noqa: UP007
+        case ast.Subscript(value=value, slice=inside):
+            base = _annotation(value)
+            arms = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+            try:
+                if base is Literal:
+                    return Literal[tuple(ast.literal_eval(a) for a in arms)]
+                return base[tuple(_annotation(a) for a in arms)] if len(arms) > 1 else base[_annotation(arms[0])]
+            except (TypeError, ValueError) as error:
+                raise Unreadable(ast.unparse(node)) from error
+        case ast.Call(func=ast.Name(id="Range") | ast.Attribute(attr="Range")):
+            try:
+                named = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+                return Range(*(ast.literal_eval(a) for a in node.args), **named)
+            except (TypeError, ValueError) as error:
+                raise Unreadable(ast.unparse(node)) from error
+    raise Unreadable(ast.unparse(node))
+
+
+def forget() -> None:
+    """Read files anew: for tests and for programs that install packages while they run."""
+    for function in (locate, _tree, _exists):
+        function.cache_clear()
+    importlib.invalidate_caches()

@@ -1,0 +1,223 @@
+"""The columnar cache: a data set is prepared once for each content, and memory-mapped ever after.
+
+A folder `<name>-<key>` holds one .npy file an array and `manifest.json`. The key is a hash of the raw files'
+checksums, the options, the plugin's version and the version of this layout, so that a changed file or option is a new
+folder and the old one stays. Folders appear by renaming a finished one: a reader sees all of it or nothing.
+"""
+
+import hashlib
+import inspect
+import json
+import logging
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fmlab.checks import check
+from fmlab.data import Array, Dataset
+from fmlab.errors import DataError, StorageError
+from fmlab.fetch import ensure, find, mismatch
+from fmlab.files import digest, free_bytes, is_locked, locked, remembered_digest, size, storing, sync
+from fmlab.packing import pack, unpack
+from fmlab.protocols import Source
+
+log = logging.getLogger(__name__)
+LAYOUT = 1  # changes whenever the same data set would be written otherwise
+HINT = "set FMLAB_CACHE to a folder with more space or with write permission"
+_verified: set[tuple[str, int, int]] = set()  # folders whose checksums this process has seen to be right
+
+
+def open_dataset(source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> Dataset:
+    """The prepared data set, from the cache if its content is there, else built; of many processes one builds.
+
+    Raises DataError for bad raw data, StorageError where the disk or the network refuses. A damaged cache is
+    rebuilt with a warning; a failed build leaves the cache as it was.
+    """
+    plain, files = identify(source, name, options, root, cache)
+    for raw in plain["raw"]:
+        if raw["warning"]:
+            log.warning("%s", raw["warning"])
+    folder = cache / f"{name.replace(':', '-')}-{plain['key'][:16]}"
+    if (found := _open(folder, name)) is not None:
+        return found
+    with locked(cache / f"{folder.name}.lock", f"another process is preparing {name}"):
+        if (found := _open(folder, name)) is not None:
+            return found
+        _sweep(cache, folder.name)
+        draft = cache / f"{folder.name}.{os.getpid()}.tmp"
+        try:
+            _build(source, name, files, plain, draft)
+            _publish(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    found = _open(folder, name)
+    if found is None:
+        raise StorageError(f"the cache cannot be read back right after it was written: {folder}\n{HINT}")
+    return found
+
+
+def identify(
+    source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path
+) -> tuple[dict[str, Any], dict[str, Path]]:
+    """What the key of a data set is made of, and the places of its raw files, which are fetched if missing."""
+    if not re.fullmatch(r"\w[\w.:-]*", name, re.ASCII):
+        raise DataError(f"a data set's name is letters, digits, '_', '-', '.' and ':', got {name!r}")
+    if any(raw.urls and find(raw, root, name) is None for raw in source.raw):
+        log.info("%s comes under these terms: %s", name, source.licence)
+    files = {raw.path: ensure(raw, root, name) for raw in source.raw}
+    prints = []
+    for raw in source.raw:
+        found = remembered_digest(files[raw.path], cache / "checksums")
+        warning = mismatch(raw, found, files[raw.path])
+        prints.append({"path": raw.path, "size": found.size, "sha256": found.sha256, "warning": warning})
+    plain: dict[str, Any] = {
+        "layout": LAYOUT,
+        "name": name,
+        "version": source.version,
+        "options": all_options(source, options),
+        "raw": prints,
+    }
+    plain["key"] = hashlib.sha256(_canonical(plain).encode()).hexdigest()
+    return plain, files
+
+
+def all_options(source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options with the plugin's defaults, so that naming a default does not change the key."""
+    parameters = inspect.signature(type(source)).parameters.values()
+    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
+    return json.loads(_canonical({**known, **options}))
+
+
+def verify(folder: Path) -> str:
+    """What is wrong with a cached folder, every checksum included; empty if nothing is."""
+    try:
+        manifest = _manifest(folder)
+        _check_files(folder, manifest, hashes=True)
+    except _DamagedError as damage:
+        return str(damage)
+    return ""
+
+
+def _open(folder: Path, name: str) -> Dataset | None:
+    if not folder.is_dir():
+        return None
+    try:
+        manifest = _manifest(folder)
+        stat = (folder / "manifest.json").stat()
+        mark = (str(folder.resolve()), stat.st_ino, stat.st_mtime_ns)
+        _check_files(folder, manifest, hashes=mark not in _verified)
+        altered = any(raw["warning"] for raw in manifest["raw"])
+        found = unpack(name, folder, manifest["dataset"], manifest["key"] + ("+altered" if altered else ""))
+    except (_DamagedError, FileNotFoundError) as damage:
+        log.warning("the cached data set is damaged and will be prepared again: %s: %s", folder, damage)
+        return None
+    except OSError as error:
+        raise StorageError(f"the cache cannot be read: {error}\n{HINT}") from error
+    _verified.add(mark)
+    return found
+
+
+class _DamagedError(Exception):
+    pass
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        checksum = manifest.pop("checksum")
+    except (ValueError, AttributeError, KeyError, FileNotFoundError) as error:
+        raise _DamagedError(f"manifest.json: {error}") from error
+    if hashlib.sha256(_canonical(manifest).encode()).hexdigest() != checksum:
+        raise _DamagedError("manifest.json has another checksum than it says")
+    return manifest
+
+
+def _check_files(folder: Path, manifest: Mapping[str, Any], hashes: bool) -> None:
+    for name, entry in manifest["files"].items():
+        path = folder / name
+        length = path.stat().st_size if path.is_file() else -1
+        if length != entry["size"]:
+            raise _DamagedError(f"{name} has {length} bytes, expected {entry['size']}")
+        if hashes and digest(path).sha256 != entry["sha256"]:
+            raise _DamagedError(f"{name} has another sha256 than the manifest")
+
+
+def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], draft: Path) -> None:
+    workspace = draft / "workspace"
+    log.info("preparing %s", name)
+    with storing(draft.parent, HINT):
+        workspace.mkdir(parents=True)
+        dataset = source.build(files, workspace)
+        check(dataset)
+        arrays, packed = pack(dataset)
+        new = [a for a in arrays.values() if _whole_file(a, workspace) is None]
+        needed = sum(a.nbytes + 128 for a in new)
+    with storing(draft.parent, HINT, needed):
+        if needed > (free := free_bytes(draft)):
+            raise StorageError(f"{name} needs {size(needed)}, {size(free)} are free: {draft.parent}\n{HINT}")
+        for stem, array in arrays.items():
+            _save(draft / f"{stem}.npy", array, workspace)
+        del dataset, arrays, new
+        shutil.rmtree(workspace)
+        paths = sorted(draft.iterdir())
+        entries = {p.name: digest(p) for p in paths}
+        manifest = {
+            **plain,
+            "licence": source.licence,
+            "citation": source.citation,
+            "dataset": packed,
+            "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in entries.items()},
+        }
+        manifest["checksum"] = hashlib.sha256(_canonical(manifest).encode()).hexdigest()
+        text = json.dumps(manifest, indent=1, ensure_ascii=False)
+        (draft / "manifest.json").write_text(f"{text}\n", encoding="utf-8", newline="\n")
+        for path in [*paths, draft / "manifest.json", draft]:
+            sync(path)
+
+
+def _save(path: Path, array: Array, workspace: Path) -> None:
+    streamed = _whole_file(array, workspace)
+    if streamed is None:
+        np.save(path, array, allow_pickle=False)
+    else:
+        streamed.replace(path)
+
+
+def _whole_file(array: Array, workspace: Path) -> Path | None:
+    """The .npy file under `workspace` that holds exactly this array, if there is one: it is moved, not copied."""
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous or array.filename is None:
+        return None
+    path = Path(array.filename)
+    if path.suffix != ".npy" or workspace.resolve() not in path.resolve().parents or not path.exists():
+        return None
+    whole = np.load(path, mmap_mode="r", allow_pickle=False)
+    return path if (whole.shape, whole.dtype) == (array.shape, array.dtype) else None
+
+
+def _publish(draft: Path, folder: Path) -> None:
+    with storing(folder.parent, HINT):
+        if folder.exists():  # damaged, or it would have been used
+            old = draft.with_name(f"{draft.name}.old.tmp")
+            folder.replace(old)
+            draft.replace(folder)
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            draft.replace(folder)
+        sync(folder.parent)
+
+
+def _sweep(cache: Path, mine: str) -> None:
+    """Remove what killed builders left: whoever holds the lock of a folder is its only living builder."""
+    for left in cache.glob("*.tmp"):
+        owner = re.match(r"(.+-[0-9a-f]{16})\.\d+\.tmp", left.name)
+        if owner and (owner[1] == mine or not is_locked(cache / f"{owner[1]}.lock")):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _canonical(plain: Any) -> str:
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=True, default=list)

@@ -1,0 +1,205 @@
+"""A sweep as written in `sweeps/<name>.yaml` and changed on the command line: typed, checked, explained."""
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fmlab import registry, signatures
+from fmlab.errors import FmlabError, choices
+from fmlab.options import Range
+from fmlab.sweep.space import Space, parse
+
+Direction = Literal["maximize", "minimize"]
+Positive = Annotated[int, Range(1, None)]
+SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii")
+PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
+# Where results go and what is shown does not change what a trial computes.
+NEUTRAL = ("root", "cache", "tags", "logger", "logger.", "trainer.threads", "trainer.progress", "hydra.", "hydra/")
+_SPECIAL = ("sampler", "pruner", "fixed", "space", "first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The plain options of a sweep file."""
+
+    metric: str | tuple[str, ...] | None = None  # of the validation; null: the one the protocol selects by
+    direction: Direction | tuple[Direction, ...] = "maximize"
+    trials: Positive | None = None  # null: the whole grid, or until the budget is spent
+    workers: Positive | None = None  # null: one for each two cores
+    threads: Positive | None = None  # of one worker; null: its share of the cores
+    seeds: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # one run each, their mean counts; (): the run's own
+    budget: str | Annotated[float, Range(0, None, open_low=True)] | None = None  # 90, 20m, 6h: wall-clock time
+    storage: str | None = None  # null: a journal in the sweep's folder; a URL: sqlite:///, postgresql://, grpc://
+    study: str | None = None  # null: the name of the file
+    folder: str | None = None  # null: runs/sweeps/<study>
+    seed: Annotated[int, Range(0, None)] = 0  # of the sampler
+    extend: bool = False  # go on with a study of another search space
+    retries: Annotated[int, Range(0, None)] = 3  # of a trial whose worker was lost
+    heartbeat: Annotated[float, Range(0.05, None)] = 2.0  # seconds; a worker silent for 3.5 times as long is lost
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A checked sweep. `given`: all overrides that hold for every trial; `command`: those typed by the user."""
+
+    name: str
+    settings: Settings
+    sampler: str
+    sampler_options: Mapping[str, Any]
+    pruner: str
+    pruner_options: Mapping[str, Any]
+    space: Space
+    given: Mapping[str, Any]
+    command: Mapping[str, str]
+    first: tuple[Mapping[str, Any], ...]
+    raw_space: Mapping[str, Any]
+
+    @property
+    def study(self) -> str:
+        """The name of the study."""
+        return self.settings.study or self.name
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the objectives; empty for the one that the protocol selects by."""
+        metric = self.settings.metric
+        return () if metric is None else (metric,) if isinstance(metric, str) else metric
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """One for each objective."""
+        direction = self.settings.direction
+        return (direction,) if isinstance(direction, str) else direction
+
+    @property
+    def budget(self) -> float | None:
+        """Wall-clock seconds, or None."""
+        return None if self.settings.budget is None else seconds(self.settings.budget)
+
+    @property
+    def total(self) -> int | None:
+        """How many points are asked for; None until the budget is spent."""
+        if self.sampler == "grid":
+            return self.space.size()
+        return self.settings.trials
+
+    def identity(self) -> dict[str, Any]:
+        """What a study must share with its sweep, as plain JSON."""
+        lasting = {k: v for k, v in self.given.items() if not k.startswith(NEUTRAL)}
+        space = {k: v for k, v in self.raw_space.items() if k not in self.given}
+        return {
+            "space": space,
+            "fixed": lasting,
+            "metric": list(self.metrics),
+            "direction": list(self.directions),
+            "seeds": list(self.settings.seeds),
+        }
+
+
+def read(name: str, raw: Mapping[str, Any], command: Mapping[str, str] | None = None) -> Sweep:
+    """A sweep from its config; `command`: overrides typed by the user, by key, which win; raises FmlabError."""
+    command = dict(command or {})
+    known = [*(o.name for o in signatures.of_object(Settings).options), *_SPECIAL]
+    for key in raw:
+        if key not in known:
+            raise FmlabError(f"sweep {name}: {key} is not an option of a sweep; {choices(str(key), known)}")
+    try:
+        return _read(name, raw, command)
+    except FmlabError as error:
+        raise FmlabError(f"sweep {name}: {error}") from None
+
+
+def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
+    fixed, space = (_mapping(raw.get(k), k) for k in ("fixed", "space"))
+    if not space:
+        raise FmlabError("space must hold at least one override to search, got none")
+    plain = {k: v for k, v in raw.items() if k not in _SPECIAL}
+    settings = Settings(**registry.check_options("sweep", signatures.of_object(Settings), plain, "a sweep"))
+    sampler, sampler_options = _named("sampler", raw.get("sampler") or "tpe", SAMPLERS)
+    pruner, pruner_options = _named("pruner", raw.get("pruner") or "none", PRUNERS)
+    given = {**fixed, **{k: _value(v) for k, v in command.items()}}
+    first = tuple(_mapping(p, "first") for p in raw.get("first") or ())
+    sweep = Sweep(
+        name=name,
+        settings=settings,
+        sampler=sampler,
+        sampler_options=sampler_options,
+        pruner=pruner,
+        pruner_options=pruner_options,
+        space=parse(space, given),
+        given=given,
+        command=command,
+        first=first,
+        raw_space=space,
+    )
+    _agree(sweep)
+    return sweep
+
+
+def _mapping(value: Any, key: str) -> dict[str, Any]:
+    if value is not None and not isinstance(value, Mapping):
+        raise FmlabError(f"{key} must be a mapping of overrides, got {value!r}")
+    return {str(k): v for k, v in (value or {}).items()}
+
+
+def _value(typed: str) -> Any:
+    """A value typed on the command line, as YAML would read it."""
+    import yaml
+
+    try:
+        return yaml.safe_load(typed)
+    except yaml.YAMLError:
+        return typed
+
+
+def _named(kind: str, spec: Any, known: Sequence[str]) -> tuple[str, dict[str, Any]]:
+    content = {"name": spec} if isinstance(spec, str) else dict(spec) if isinstance(spec, Mapping) else {}
+    name = content.pop("name", None)
+    if name not in known:
+        raise FmlabError(f"{kind} must be one of those known, got {spec!r}; {choices(str(name), known)}")
+    return str(name), content
+
+
+def _agree(sweep: Sweep) -> None:
+    """Options that need each other, or exclude each other."""
+    objectives = max(1, len(sweep.metrics))
+    if len(sweep.directions) != objectives:
+        raise FmlabError(f"direction must be given for each of {objectives} metrics, got {list(sweep.directions)}")
+    if objectives > 1 and sweep.pruner != "none":
+        raise FmlabError(f"pruning needs one metric, got {list(sweep.metrics)} with pruner {sweep.pruner}")
+    if objectives > 1 and sweep.sampler == "cmaes":
+        raise FmlabError("sampler cmaes needs one metric; tpe, gp, nsgaii, qmc, random and grid take several")
+    if sweep.pruner == "wilcoxon" and len(sweep.settings.seeds) < 2:
+        raise FmlabError(f"pruner wilcoxon compares seeds and needs several, got seeds {list(sweep.settings.seeds)}")
+    if sweep.sampler == "qmc" and any(p.when for p in sweep.space.parameters):
+        raise FmlabError("sampler qmc needs a space without `when`; tpe and random take conditions")
+    if sweep.sampler == "grid" and sweep.settings.trials is not None:
+        raise FmlabError(f"a grid runs each of its {sweep.space.size()} points; trials must be null with sampler grid")
+    if sweep.total is None and sweep.budget is None:
+        raise FmlabError("a sweep must end: give trials, or a budget such as 20m, or sampler grid")
+    names = {p.key for p in sweep.space.parameters}
+    for point in sweep.first:
+        for key in point:
+            if key not in names and key not in sweep.given:
+                raise FmlabError(f"first: {key} is not searched; {choices(key, names)}")
+    for _ in sweep.space.branches():
+        pass
+
+
+def seconds(budget: str | float) -> float:
+    """`90`, `90s`, `20m`, `6h` or `2d` in seconds; raises FmlabError."""
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smhd]?)", str(budget).strip())
+    number = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else 0
+    if number <= 0:
+        raise FmlabError(f"budget must be a time such as 90s, 20m, 6h or 2d, got {budget!r}")
+    return number
+
+
+def check_options(kind: str, name: str, constructor: Any, options: Mapping[str, Any]) -> None:
+    """Whether `constructor` takes the options; raises FmlabError."""
+    known = [p for p in inspect.signature(constructor).parameters if p not in ("self", "seed")]
+    for key in options:
+        if key not in known:
+            raise FmlabError(f"{kind}.{key} is not an option of {name}; {choices(str(key), known)}")

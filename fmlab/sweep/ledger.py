@@ -1,0 +1,258 @@
+"""The study as a ledger of slots: what was asked, who runs it, what came of it.
+
+A slot is one point that is asked for: a point of the grid, or the n-th proposal of a sampler. Each attempt at a slot
+is one Optuna trial, so a late result of a given-up attempt is refused by the storage itself: that trial is over.
+Trials are only created by coordinators and only started by workers, each by one atomic step of the storage. Where two
+coordinators ask for the same attempt, the trial with the lower number counts and the other is dropped unrun.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, count
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.pruners import BasePruner
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from fmlab.errors import FmlabError
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+LIVE = (TrialState.RUNNING, TrialState.WAITING)
+LATER = "~"
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One attempt at a slot. `params`: its point as stored, None if the sampler is to propose one."""
+
+    slot: str
+    index: int
+    attempt: int = 0
+    params: Params | None = None
+    seeds: Mapping[str, Any] = field(default_factory=dict)  # values of seeds that an earlier attempt finished
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A running trial and the attempt it is."""
+
+    number: int
+    trial_id: int
+    ask: Ask
+
+
+def ask_of(trial: FrozenTrial) -> Ask:
+    """The attempt that a trial is; a trial added by other means is a slot of its own."""
+    plain = trial.user_attrs.get("ask")
+    if plain is None:
+        return Ask(f"added-{trial.number}", trial.number, 0, trial.system_attrs.get("fixed_params"))
+    seeds = trial.user_attrs.get("seeds", plain.get("seeds", {}))
+    return Ask(plain["slot"], plain["index"], plain["attempt"], plain["params"], seeds)
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Why a trial failed: failed, lost, interrupted, dropped."""
+    return str(trial.user_attrs.get("reason", "failed"))
+
+
+class Ledger:
+    """A study in a storage, by the steps a sweep needs."""
+
+    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
+        self.study, self.storage = study, storage
+        self._study_id = storage.get_study_id_from_name(study.study_name)
+
+    @classmethod
+    def open(cls, storage: BaseStorage, name: str, pruner: BasePruner | None = None) -> "Ledger":
+        """An existing study."""
+        sampler = optuna.samplers.RandomSampler()
+        return cls(optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner), storage)
+
+    @classmethod
+    def create(cls, storage: BaseStorage, name: str, directions: Sequence[str]) -> "tuple[Ledger, bool]":
+        """The study of that name, and whether it is new; of several processes one creates it."""
+        try:
+            optuna.create_study(study_name=name, storage=storage, directions=list(directions))
+        except DuplicatedStudyError:
+            return cls.open(storage, name), False
+        return cls.open(storage, name), True
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in the given states, or all, by number; not to be changed."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def history(self, except_slot: str) -> list[FrozenTrial]:
+        """One trial for each other slot, in the order of slots: its result, or else its last attempt."""
+        latest: dict[str, FrozenTrial] = {}
+        for trial in self.trials():
+            slot = ask_of(trial).slot
+            kept = latest.get(slot)
+            if reason(trial) != "dropped" and not (kept is not None and kept.state in DONE):
+                latest[slot] = trial
+        latest.pop(except_slot, None)
+        begun = [t for t in latest.values() if t.state != TrialState.WAITING or t.params]
+        return sorted(begun, key=lambda t: ask_of(t).index)
+
+    def identity(self) -> dict[str, Any] | None:
+        """What the study was opened with, None until its creator has written it."""
+        text = self.study.user_attrs.get("fmlab")
+        return None if text is None else json.loads(text)
+
+    def set_identity(self, identity: Mapping[str, Any]) -> None:
+        """Write what the study searches."""
+        self.study.set_user_attr("fmlab", json.dumps(identity))
+
+    # ---------------------------------------------------------------------------------- coordinators
+
+    def enqueue(self, ask: Ask) -> None:
+        """Ask for one attempt."""
+        plain = {
+            "slot": ask.slot,
+            "index": ask.index,
+            "attempt": ask.attempt,
+            "params": ask.params,
+            "seeds": dict(ask.seeds),
+        }
+        self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": plain}))
+
+    def give_up(self, trial: FrozenTrial, why: str, message: str) -> bool:
+        """Fail a running or waiting trial; False if it has just ended otherwise."""
+        return self._end(self._id(trial.number), TrialState.FAIL, None, {"reason": why, "error": message})
+
+    # --------------------------------------------------------------------------------------- workers
+
+    def claim(self, worker: Mapping[str, Any]) -> Claim | None:
+        """Start the first waiting trial; None if there is none."""
+        waiting = sorted(self.trials(TrialState.WAITING), key=lambda t: (ask_of(t).index, t.number))
+        for trial in waiting:
+            trial_id = self._id(trial.number)
+            try:
+                if not self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                    continue
+            except UpdateFinishedTrialError:
+                continue
+            if self._superfluous(trial):
+                self._end(trial_id, TrialState.FAIL, None, {"reason": "dropped"})
+                continue
+            self.storage.set_trial_user_attr(trial_id, "worker", dict(worker))
+            return Claim(trial.number, trial_id, ask_of(trial))
+        return None
+
+    def _superfluous(self, trial: FrozenTrial) -> bool:
+        """Whether the slot is done, or the same attempt was asked for twice and this trial is the later."""
+        mine = ask_of(trial)
+        for other in self.trials():
+            theirs = ask_of(other)
+            if theirs.slot == mine.slot and other.number != trial.number:
+                if other.state in DONE:
+                    return True
+                if theirs.attempt == mine.attempt and other.number < trial.number and reason(other) != "dropped":
+                    return True
+        return False
+
+    def set_point(
+        self,
+        claim: Claim,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        remembered: Mapping[str, Any],
+    ) -> None:
+        """Write the point of a running trial, all of it before `proposed`, and what the sampler wants remembered."""
+        for name, value in params.items():
+            wanted = distributions[name]
+            self.storage.set_trial_param(claim.trial_id, self._vacant(name, wanted), wanted.to_internal_repr(value), wanted)
+        for key, value in remembered.items():
+            self.storage.set_trial_system_attr(claim.trial_id, key, value)
+        self.storage.set_trial_user_attr(claim.trial_id, "proposed", dict(params))
+
+    def _vacant(self, name: str, wanted: BaseDistribution) -> str:
+        """The name, or `name~2` and so on where an extended study knows it with other choices."""
+        known = {n: d for t in self.trials() for n, d in t.distributions.items()}
+        names = chain([name], (f"{name}{LATER}{i}" for i in count(2)))
+        return next(n for n in names if n not in known or _compatible(known[n], wanted))
+
+    def beat(self, claim: Claim, count: int) -> bool:
+        """Say that the trial's worker lives; False if the trial was given up."""
+        return self.note(claim, "beat", count)
+
+    def note(self, claim: Claim, key: str, value: Any) -> bool:
+        """Attach a fact to a running trial; False if it was given up."""
+        try:
+            self.storage.set_trial_user_attr(claim.trial_id, key, value)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def report(self, claim: Claim, step: int, value: float) -> bool:
+        """Add an intermediate value; returns whether the trial should be pruned."""
+        try:
+            self.storage.set_trial_intermediate_value(claim.trial_id, step, value)
+        except UpdateFinishedTrialError:
+            return False
+        return bool(self.study.pruner.prune(self.study, self.storage.get_trial(claim.trial_id)))
+
+    def finish(
+        self, claim: Claim, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
+    ) -> bool:
+        """End a running trial; False if it was given up, so that the result is refused."""
+        return self._end(claim.trial_id, state, values, notes)
+
+    def _end(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
+    ) -> bool:
+        try:
+            for key, value in notes.items():
+                self.storage.set_trial_user_attr(trial_id, key, value)
+            self.storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    def _id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def _compatible(a: BaseDistribution, b: BaseDistribution) -> bool:
+    try:
+        check_distribution_compatibility(a, b)
+    except ValueError:
+        return False
+    return True
+
+
+def differences(study: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Where two identities differ, one line each."""
+    lines = []
+    for part in sorted({*study, *now}):
+        old, new = study.get(part), now.get(part)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += [f"{part}.{line}" for line in differences(old, new)]
+        elif old != new:
+            lines.append(f"{part}: {_cell(old)} in the study, {_cell(new)} now")
+    return lines
+
+
+def _cell(value: Any) -> str:
+    return "nothing" if value is None else json.dumps(value)
+
+
+def settle_identity(ledger: Ledger, identity: Mapping[str, Any], *, extend: bool) -> None:
+    """Write or compare what the study searches; raises FmlabError with the differences unless `extend`."""
+    plain = json.loads(json.dumps(identity))
+    known = ledger.identity()
+    if known is None or (extend and known != plain):
+        ledger.set_identity(plain)
+    elif known != plain:
+        lines = "\n".join(f"  {line}" for line in differences(known, plain))
+        raise FmlabError(
+            f"study {ledger.study.study_name!r} must be gone on with as it was begun; it differs:\n{lines}\n"
+            "choose another name (study=<name>), or extend=true to search the new space in the same study"
+        )

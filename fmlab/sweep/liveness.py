@@ -1,0 +1,94 @@
+"""Who runs a trial, and whether it still lives: process identity on this host, heartbeats from everywhere."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+SILENT_BEATS = 3.5  # heartbeats that may fail to come before a worker counts as lost
+
+
+def myself() -> dict[str, Any]:
+    """This process, told apart from any other that ever had its number here."""
+    return {"host": _host(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def _host() -> str:
+    """Machine, boot and process namespace: process numbers mean the same within one."""
+    parts = [socket.gethostname()]
+    with suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip())
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return " ".join(parts)
+
+
+def _born(pid: int) -> str | None:
+    """When a process began, in clock ticks since boot; None if there is none, or no way to tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in ("Z", "X") else fields[19]
+
+
+def is_dead(worker: Mapping[str, Any] | None) -> bool:
+    """Whether a worker ran on this host and is gone for certain; False where only its heartbeat can tell."""
+    if not worker or worker.get("host") != _host() or not Path("/proc/self/stat").exists():
+        return False
+    return _born(int(worker["pid"])) != worker["born"]
+
+
+class Watch:
+    """Notices running trials whose heartbeat stands still, by this process's monotonic clock alone."""
+
+    def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """`interval`: seconds between beats."""
+        self.patience = SILENT_BEATS * interval
+        self._clock = clock
+        self._seen: dict[int, tuple[Any, float]] = {}
+
+    def lost(self, running: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+        """Trials whose worker is dead or has been silent for longer than the patience."""
+        now, found, seen = self._clock(), [], {}
+        for trial in running:
+            beat = (trial.user_attrs.get("worker"), trial.user_attrs.get("beat"), len(trial.intermediate_values))
+            known = self._seen.get(trial.number)
+            seen[trial.number] = known if known is not None and known[0] == beat else (beat, now)
+            if is_dead(trial.user_attrs.get("worker")) or now - seen[trial.number][1] > self.patience:
+                found.append(trial)
+        self._seen = seen
+        return found
+
+
+class Heart(threading.Thread):
+    """Beats in the background: calls `beat(count)` every `interval` seconds until it returns False or is stopped."""
+
+    def __init__(self, beat: Callable[[int], bool], interval: float) -> None:
+        super().__init__(daemon=True, name="heart")
+        self._beat, self._interval = beat, interval
+        self._stop = threading.Event()
+        self.refused = threading.Event()
+
+    def run(self) -> None:
+        """Beat; a storage that cannot be reached now is tried again at the next beat."""
+        count = 0
+        while not self._stop.wait(self._interval if count else 0):
+            count += 1
+            try:
+                if not self._beat(count):
+                    self.refused.set()
+                    return
+            except Exception:  # the trial's own next step meets the same error and reports it
+                continue
+
+    def stop(self) -> None:
+        """No beat comes after this returns."""
+        self._stop.set()
+        self.join()

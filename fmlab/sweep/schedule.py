@@ -1,0 +1,69 @@
+"""Which attempts to ask for next: a pure function of what the study holds."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import count
+
+from optuna.trial import FrozenTrial
+
+from fmlab.sweep.definition import Sweep
+from fmlab.sweep.ledger import DONE, LIVE, Ask, ask_of, reason
+from fmlab.sweep.proposal import starting_params, stored
+
+
+def targets(sweep: Sweep) -> Iterator[Ask]:
+    """Every slot of the sweep in order; without end if only the budget ends it."""
+    if sweep.sampler == "grid":
+        for index, point in enumerate(sweep.space.grid()):
+            params = {name: stored(value) for name, value in point.params.items()}
+            yield Ask(json.dumps(params, sort_keys=True), index, 0, params)
+    else:
+        for index in count() if sweep.total is None else range(sweep.total):
+            yield Ask(str(index), index, 0, starting_params(sweep, index))
+
+
+def by_slot(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    """Attempts at each slot, those dropped unrun left out."""
+    slots: dict[str, list[FrozenTrial]] = defaultdict(list)
+    for trial in trials:
+        if reason(trial) != "dropped":
+            slots[ask_of(trial).slot].append(trial)
+    return slots
+
+
+def missing(
+    wanted: Iterable[Ask], trials: Sequence[FrozenTrial], *, forgiven: frozenset[int], retries: int, window: int
+) -> list[Ask]:
+    """Attempts to ask for, so that about `window` wait and every slot that can still be done is asked for.
+
+    A slot that is done, running or waiting is left alone. One whose worker was lost is tried again `retries` times;
+    one that failed only if it did so before this sweep began (`forgiven`): failing twice alike helps nobody.
+    """
+    slots = by_slot(trials)
+    waiting = sum(t.state == LIVE[1] for t in trials)
+    found: list[Ask] = []
+    for ask in wanted:
+        attempts = slots.get(ask.slot, [])
+        if not attempts:
+            if waiting + len(found) >= window:
+                break
+            found.append(ask)
+        elif not any(t.state in (*DONE, *LIVE) for t in attempts) and _again(attempts, forgiven, retries):
+            last = max(attempts, key=lambda t: ask_of(t).attempt)
+            before = ask_of(last)
+            params = last.user_attrs.get("proposed", ask.params)
+            found.append(replace(ask, attempt=before.attempt + 1, params=params, seeds=before.seeds))
+    return found
+
+
+def _again(attempts: Sequence[FrozenTrial], forgiven: frozenset[int], retries: int) -> bool:
+    now = [reason(t) for t in attempts if t.number not in forgiven]
+    return "failed" not in now and now.count("lost") <= retries
+
+
+def unfinished(wanted: Iterable[Ask], trials: Sequence[FrozenTrial]) -> int:
+    """How many of the wanted slots are running or waiting somewhere."""
+    slots = by_slot(trials)
+    return sum(any(t.state in LIVE for t in slots.get(a.slot, [])) for a in wanted)

@@ -1,0 +1,269 @@
+"""A search space as plain config, conditional where a value only makes sense beside another.
+
+    space:
+      model: {choice: [lorentzfm, deepfm]}
+      batch_size: {choice: [64, 128, 256, 512]}
+      model.dim: {int: [4, 64], log: true}
+      model.hidden: {choice: [[512, 256], [100, 100]], when: {model: deepfm}}
+      optimizer.lr:
+        - {choice: [0.05, 0.1], when: {model: lorentzfm}}
+        - {value: 0.001, when: {model: deepfm}}
+
+Keys are the left-hand sides of overrides. `value` is an override that is not searched. `when` names other keys of
+the space, or overrides that hold for the whole sweep; all its conditions must hold.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from fmlab.errors import FmlabError, choices
+
+KINDS = ("choice", "int", "float", "value")
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:+-]*")
+_WORDS = ("null", "true", "false", "nan", "inf")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the listed values."""
+
+    values: tuple[Any, ...]
+
+    def grid(self) -> tuple[Any, ...]:
+        """All of them."""
+        return self.values
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Numbers between two bounds, both included; whole ones if `whole`; uniform in the logarithm if `log`."""
+
+    low: float
+    high: float
+    step: float | None = None
+    log: bool = False
+    whole: bool = False
+
+    def grid(self) -> tuple[float, ...]:
+        """The numbers a step apart; raises FmlabError where there is no step."""
+        if self.step is None and (self.log or not self.whole):
+            raise FmlabError(f"a grid needs a step or choices, got the range [{self.low:g}, {self.high:g}]")
+        step = Decimal(str(self.step or 1))
+        low, high = Decimal(str(self.low)), Decimal(str(self.high))
+        numbers = [low + i * step for i in range(int((high - low) / step) + 1)]
+        return tuple(int(n) if self.whole else float(n) for n in numbers)
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that is set, not searched."""
+
+    value: Any
+
+    def grid(self) -> tuple[Any, ...]:
+        """The value."""
+        return (self.value,)
+
+
+Domain = Choice | Numbers | Constant
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One override, its domain, and when it applies. `name` tells apart several domains of one key."""
+
+    name: str
+    key: str
+    domain: Domain
+    when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+
+    def applies(self, values: Mapping[str, Any]) -> bool:
+        """Whether all conditions hold beside these overrides."""
+        return all(key in values and values[key] in allowed for key, allowed in self.when.items())
+
+
+class Point(NamedTuple):
+    """One place in a space: searched values by parameter name, and all overrides by key."""
+
+    params: dict[str, Any]
+    overrides: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Parameters, each after those its conditions name. `given`: overrides of the whole sweep."""
+
+    parameters: tuple[Parameter, ...]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    def walk(self, choose: Callable[[Parameter], Any]) -> Point:
+        """The point whose searched values are `choose(parameter)` for each parameter that applies."""
+        point = Point({}, {})
+        for parameter in self.parameters:
+            if self._applies(parameter, point.overrides):
+                if isinstance(parameter.domain, Constant):
+                    point.overrides[parameter.key] = parameter.domain.value
+                else:
+                    value = choose(parameter)
+                    point.params[parameter.name] = point.overrides[parameter.key] = value
+        return point
+
+    def grid(self) -> Iterator[Point]:
+        """Every point once, the last parameter running fastest."""
+        return self._expand(0, Point({}, {}), lambda p: p.domain.grid())
+
+    def branches(self) -> Iterator[Point]:
+        """One point for each way that conditions can turn out."""
+        deciding = self._deciding()
+        return self._expand(0, Point({}, {}), lambda p: _examples(p.domain, p.key in deciding))
+
+    def size(self) -> int:
+        """Number of points of the grid."""
+        return self._count(0, {})
+
+    def _expand(self, at: int, point: Point, values: Callable[[Parameter], Sequence[Any]]) -> Iterator[Point]:
+        if at == len(self.parameters):
+            yield point
+            return
+        parameter = self.parameters[at]
+        if not self._applies(parameter, point.overrides):
+            yield from self._expand(at + 1, point, values)
+            return
+        searched = not isinstance(parameter.domain, Constant)
+        for value in values(parameter):
+            params = {**point.params, parameter.name: value} if searched else point.params
+            yield from self._expand(at + 1, Point(params, {**point.overrides, parameter.key: value}), values)
+
+    def _count(self, at: int, overrides: dict[str, Any]) -> int:
+        if at == len(self.parameters):
+            return 1
+        parameter = self.parameters[at]
+        if not self._applies(parameter, overrides):
+            return self._count(at + 1, overrides)
+        values = parameter.domain.grid()
+        if parameter.key not in self._deciding():
+            return len(values) * self._count(at + 1, overrides)
+        return sum(self._count(at + 1, {**overrides, parameter.key: v}) for v in values)
+
+    def _applies(self, parameter: Parameter, overrides: Mapping[str, Any]) -> bool:
+        applies = parameter.applies({**self.given, **overrides})
+        if applies and parameter.key in overrides:
+            raise FmlabError(f"space.{parameter.key}: only one case may hold at a time, two do beside {overrides}")
+        return applies
+
+    def _deciding(self) -> set[str]:
+        return {key for p in self.parameters for key in p.when}
+
+
+def _examples(domain: Domain, every: bool) -> Sequence[Any]:
+    if isinstance(domain, Numbers):
+        return (int(domain.low) if domain.whole else float(domain.low),)
+    values = domain.grid()
+    return values if every else values[:1]
+
+
+def override(key: str, value: Any) -> str:
+    """`key=value` as Hydra reads it."""
+    return f"{key}={text(value)}"
+
+
+def text(value: Any) -> str:
+    """A value as Hydra reads it: `[512,256]`, `null`, `'two words'`."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(text(v) for v in value)}]"
+    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
+        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        return f"'{escaped}'"
+    return str(value)
+
+
+# --------------------------------------------------------------------------------------------- parsing
+
+
+def parse(raw: Mapping[str, Any], given: Mapping[str, Any]) -> Space:
+    """A space from its config; keys in `given` are not searched; raises FmlabError naming `space.<key>`."""
+    parameters = [p for key, spec in raw.items() if key not in given for p in _cases(str(key), spec)]
+    keys = {p.key for p in parameters}
+    for parameter in parameters:
+        for key in parameter.when:
+            if key not in keys and key not in given:
+                known = choices(key, {*keys, *given} - {parameter.key})
+                raise FmlabError(f"space.{parameter.key}: `when` names {key}, which the sweep does not set; {known}")
+    return Space(tuple(_ordered(parameters)), given)
+
+
+def _cases(key: str, spec: Any) -> list[Parameter]:
+    if not isinstance(spec, list | tuple):
+        return [_parameter(key, key, spec)]
+    found = [_parameter(key, key, s) for s in spec]
+    labels = [f"{key}@{','.join('|'.join(map(str, v)) for v in p.when.values())}" for p in found]
+    if len(set(labels)) < len(labels):
+        raise FmlabError(f"space.{key}: several cases need different `when` conditions, got {labels}")
+    return [Parameter(label, key, p.domain, p.when) for label, p in zip(labels, found, strict=True)]
+
+
+def _parameter(name: str, key: str, spec: Any) -> Parameter:
+    if not isinstance(spec, Mapping) or sum(k in spec for k in KINDS) != 1:
+        raise FmlabError(f"space.{key} must hold one of {', '.join(KINDS)}, got {spec!r}")
+    kind = next(k for k in KINDS if k in spec)
+    allowed = (kind, "when", *(("step", "log") if kind in ("int", "float") else ()))
+    for word in spec:
+        if word not in allowed:
+            raise FmlabError(f"space.{key}.{word} is not an option of {kind}; {choices(str(word), allowed)}")
+    when = spec.get("when", {})
+    if not isinstance(when, Mapping):
+        raise FmlabError(f"space.{key}.when must be a mapping such as {{model: [fm, ffm]}}, got {when!r}")
+    conditions = {str(k): tuple(v) if isinstance(v, list | tuple) else (v,) for k, v in when.items()}
+    return Parameter(name, key, _domain(key, kind, spec), conditions)
+
+
+def _domain(key: str, kind: str, spec: Mapping[str, Any]) -> Domain:
+    content = spec[kind]
+    if kind == "value":
+        return Constant(content)
+    if kind == "choice":
+        if not isinstance(content, list | tuple) or not content:
+            raise FmlabError(f"space.{key}.choice must be a list of values, got {content!r}")
+        values = tuple(list(v) if isinstance(v, list | tuple) else v for v in content)
+        if len({text(v) for v in values}) < len(values):
+            raise FmlabError(f"space.{key}.choice must not repeat a value, got {content!r}")
+        return Choice(values)
+    return _numbers(key, kind, content, spec.get("step"), spec.get("log", False))
+
+
+def _numbers(key: str, kind: str, bounds: Any, step: Any, log: Any) -> Numbers:
+    number = int if kind == "int" else (int, float)
+    good = isinstance(bounds, list | tuple) and len(bounds) == 2 and all(_is(b, number) for b in bounds)
+    if not good or bounds[0] > bounds[1]:
+        raise FmlabError(f"space.{key}.{kind} must be [low, high], got {bounds!r}")
+    if step is not None and (not _is(step, number) or step <= 0):
+        raise FmlabError(f"space.{key}.step must be greater than 0, got {step!r}")
+    if not isinstance(log, bool):
+        raise FmlabError(f"space.{key}.log must be true or false, got {log!r}")
+    if log and (bounds[0] <= 0 or step is not None):
+        raise FmlabError(f"space.{key}: log needs a lower bound above 0 and no step, got {bounds!r}, step {step!r}")
+    return Numbers(bounds[0], bounds[1], step, log, kind == "int")
+
+
+def _is(value: Any, kind: Any) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool) and value == value
+
+
+def _ordered(parameters: list[Parameter]) -> list[Parameter]:
+    """The order of the file, but each after the parameters its conditions name."""
+    left, done = list(parameters), []
+    while left:
+        waiting = {p.key for p in left}
+        ready = [p for p in left if not any(k in waiting and k != p.key for k in p.when)]
+        if not ready or any(p.key in p.when for p in ready):
+            raise FmlabError(f"the conditions of a space must not go round in a circle, got {sorted(waiting)}")
+        done.append(ready[0])
+        left.remove(ready[0])
+    return done

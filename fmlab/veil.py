@@ -1,0 +1,47 @@
+"""Secrets given in a config are kept in the environment of the process; the config holds references to them.
+
+So nothing that Hydra prints or saves (composed configs, lists of overrides, sweep files) has a secret in it, and
+processes started from here still find it.
+"""
+
+import re
+from collections.abc import MutableMapping
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from fmlab.redaction import holds_password, looks_secret
+
+
+def veil_override(override: str, vault: MutableMapping[str, str]) -> str:
+    """`data.token=abc` -> `data.token=${secret:FMLAB_SECRET_DATA_TOKEN}`; other overrides as they are."""
+    found = re.fullmatch(r"(\+*[\w.@/-]+)=(.+)", override, re.DOTALL)
+    if not found or not _is_secret(found[1].rpartition(".")[2], found[2]):
+        return override
+    value = found[2]
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        value = value[1:-1].replace(f"\\{value[0]}", value[0])
+    return f"{found[1]}={_keep(found[1].lstrip('+'), value, vault)}"
+
+
+def veil_config(node: DictConfig | ListConfig, vault: MutableMapping[str, str], prefix: str = "") -> None:
+    """Replace secrets of a composed config by references, in place."""
+    keys = list(node) if isinstance(node, DictConfig) else range(len(node))
+    for key in keys:
+        if OmegaConf.is_interpolation(node, key) or OmegaConf.is_missing(node, key):
+            continue
+        value, name = node[key], f"{prefix}.{key}".lstrip(".")
+        if isinstance(value, DictConfig | ListConfig):
+            veil_config(value, vault, name)
+        elif isinstance(value, str) and _is_secret(name.rpartition(".")[2], value):
+            node[key] = _keep(name, value, vault)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    given = value not in ("", "null", "???") and not value.startswith("${")
+    return given and (looks_secret(name) or holds_password(value))
+
+
+def _keep(key: str, value: str, vault: MutableMapping[str, str]) -> str:
+    name = f"FMLAB_SECRET_{re.sub(r'[^A-Za-z0-9]+', '_', key).upper()}"
+    vault[name] = value
+    return f"${{secret:{name}}}"

@@ -1,0 +1,119 @@
+"""A data set that needs no file: preferences are planted, so the best reachable score is known."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from fmlab.data import Array, Dataset, Side, Truth
+from fmlab.options import Range
+from fmlab.protocols import Raw
+from fmlab_datasets.tables import Column, assemble, counted, identity
+
+RANK = 16
+USER_FIELDS = {"age": 8, "occupation": 20, "region": 30}
+ITEM_FIELDS = {"category": 20, "brand": 60}
+TAGS, TAG_SLOTS = 40, 3
+START = 1_600_000_000  # seconds
+
+
+class Synthetic:
+    """Implicit feedback whose preferences come from interactions of user attributes with item attributes.
+
+    Source: generated. User u and item i have vectors p_u, q_i, sums of one hidden vector for each of their features:
+    the attributes' ones weigh sqrt(1 - id_share), the id's own sqrt(id_share). The planted score is
+    s(u, i) = b_i + sharpness <p_u, q_i>, and the positives of u are drawn without replacement with probabilities
+    proportional to exp(s). With few positives each, ids alone learn little; attributes are shared and learn much.
+    """
+
+    defaults = {"protocol": "full_ranking"}
+    raw: Sequence[Raw] = ()
+    version = "1"
+    licence = "none needed: the data are generated"
+    citation = "none"
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        users: Annotated[int, Range(2, 10_000_000)] = 2000,
+        items: Annotated[int, Range(2, 100_000)] = 1000,
+        positives: Annotated[float, Range(1, None)] = 22.0,
+        id_share: Annotated[float, Range(0, 1)] = 0.05,
+        sharpness: Annotated[float, Range(0, None)] = 3.0,
+        seed: Annotated[int, Range(0, None)] = 0,
+    ) -> None:
+        """`positives` is the mean number a user has; a user has at least 3 if there are enough items."""
+        self.users, self.items, self.positives = users, items, positives
+        self.id_share, self.sharpness, self.seed = id_share, sharpness, seed
+
+    def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
+        """Generate the data set; the same options give the same bytes."""
+        rng = np.random.default_rng(self.seed)
+        users = _attributes(rng, "user", self.users, USER_FIELDS)
+        items = _attributes(rng, "item", self.items, ITEM_FIELDS)
+        items.append(_tags(rng, self.items))
+        p, q = (self._vectors(rng, side) for side in (users, items))
+        bias = rng.normal(0, 0.5, self.items)
+        truth = Truth(
+            (self.sharpness * p).astype(np.float32),
+            q.astype(np.float32),
+            np.zeros(self.users, np.float32),
+            bias.astype(np.float32),
+        )
+        user, item = _draw(rng, truth, self.positives)
+        sides: dict[Side, Sequence[Column]] = {"user": users, "item": items}
+        schema, tables, keys = assemble(sides)
+        return Dataset(
+            name="synthetic",
+            schema=schema,
+            rows=len(user),
+            user=user,
+            item=item,
+            users=tables["user"],
+            items=tables["item"],
+            time=START + rng.permutation(len(user)).astype(np.int64) * 60,
+            steps=(counted("generated", schema, len(user)),),
+            keys=keys,
+            truth=truth,
+        )
+
+    def _vectors(self, rng: np.random.Generator, columns: Sequence[Column]) -> Array:
+        """Vectors of length about 1: one for each feature, averaged over slots and summed over fields."""
+        weights = [self.id_share, *[(1 - self.id_share) / (len(columns) - 1)] * (len(columns) - 1)]
+        total = np.zeros((len(columns[0].codes), RANK))
+        for weight, column in zip(weights, columns, strict=True):
+            vectors = rng.normal(0, np.sqrt(weight / np.sqrt(RANK)), (len(column.keys) + 1, RANK))
+            vectors[0] = 0
+            filled = np.maximum((column.codes > 0).sum(1, keepdims=True), 1)
+            total += vectors[column.codes].sum(1) / np.sqrt(filled)
+        return total
+
+
+def _attributes(rng: np.random.Generator, name: str, count: int, fields: Mapping[str, int]) -> list[Column]:
+    columns = [identity(name, [str(n) for n in range(count)])]
+    for field, size in fields.items():
+        shares = 1 / np.arange(1, size + 1) ** 0.5  # some values are common, some are rare
+        codes = rng.choice(size, count, p=shares / shares.sum()) + 1
+        columns.append(Column(field, codes.astype(np.int32)[:, None], [f"{field}-{n}" for n in range(size)]))
+    return columns
+
+
+def _tags(rng: np.random.Generator, count: int) -> Column:
+    order = rng.random((count, TAGS)).argsort(1)[:, :TAG_SLOTS] + 1
+    order[np.arange(TAG_SLOTS) >= rng.integers(1, TAG_SLOTS + 1, count)[:, None]] = 0
+    return Column("tags", order.astype(np.int32), [f"tag-{n}" for n in range(TAGS)])
+
+
+def _draw(rng: np.random.Generator, truth: Truth, mean: float) -> tuple[Array, Array]:
+    """Positives of all users, by the Gumbel trick: the largest perturbed scores are a draw without replacement."""
+    n_users, n_items = len(truth.user), len(truth.item)
+    wanted = np.round(mean * rng.lognormal(-0.125, 0.5, n_users)).astype(np.int64)
+    wanted = np.clip(wanted, min(3, n_items - 1), max(1, n_items // 2))
+    users, items = [], []
+    for u in range(n_users):
+        score = truth.item @ truth.user[u] + truth.item_bias + rng.gumbel(size=n_items)
+        users.append(np.full(wanted[u], u, np.int32))
+        items.append(np.argpartition(score, -wanted[u])[-wanted[u] :].astype(np.int32))
+    return np.concatenate(users), np.concatenate(items)

@@ -1,0 +1,108 @@
+"""Figures over scored rows. Scores are unbounded; those of click models are log-odds."""
+
+import numpy as np
+
+from fmlab.data import Array
+from fmlab.errors import DataError
+
+
+class AUC:
+    """Area under the ROC curve: the chance that a positive row scores above a negative one, ties counting half.
+
+    Source: J. A. Hanley, B. J. McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology 1982
+
+        AUC = (sum of the ranks of positives - P (P + 1) / 2) / (P N)        P positives, N negatives, ties: mean rank
+    """
+
+    name = "auc"
+    maximize = True
+
+    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+        """`score[rows]`, `label[rows]` (0/1 or -1/1) -> AUC; raises DataError with one class, or other labels."""
+        score, positive = _finite(score), _positive(label)
+        n = positive.size
+        p = int(positive.sum())
+        if p in (0, n):
+            raise DataError(f"auc is undefined on one class: all {n:,} labels are {'positive' if p else 'negative'}")
+        order = np.argsort(score)
+        ranked = score[order]
+        last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True]) + 1  # ends of runs of equal scores
+        first = np.r_[1, last[:-1] + 1]
+        hits = np.add.reduceat(positive[order].astype(np.int64), first - 1)
+        total = float(((first + last) * hits).sum()) / 2
+        return (total - p * (p + 1) / 2) / (p * (n - p)), None
+
+
+class LogLoss:
+    """Mean negative log-likelihood of 0/1 labels under log-odds s: log(1 + exp(-s)) for 1, log(1 + exp(s)) for 0.
+
+    Source: the binary cross-entropy of LorentzFM and FmFM, computed from the score so that it cannot overflow.
+    """
+
+    name = "logloss"
+    maximize = False
+
+    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+        """`score[rows]`, `label[rows]` (0/1) -> mean and the loss of each row; raises DataError for other labels."""
+        score, label = _finite(score), np.asarray(label, np.float64)
+        if not np.isin(label, (0.0, 1.0)).all():
+            raise DataError(f"logloss needs labels 0 and 1, got {_some(label)}")
+        losses = np.logaddexp(0.0, np.where(label > 0, -score, score))
+        return _mean(losses), losses
+
+
+class RMSE:
+    """Root of the mean squared difference between score and label.
+
+    Source: the rating tasks of GML-FM and IFM
+    """
+
+    name = "rmse"
+    maximize = False
+
+    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+        """`score[rows]`, `label[rows]` -> root of the mean, and the squared error of each row."""
+        errors = np.square(_finite(score) - np.asarray(label, np.float64))
+        return float(np.sqrt(_mean(errors))), errors
+
+
+class MAE:
+    """Mean absolute difference between score and label.
+
+    Source: C. J. Willmott, K. Matsuura, Advantages of the Mean Absolute Error over the RMSE, Climate Research 2005
+    """
+
+    name = "mae"
+    maximize = False
+
+    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+        """`score[rows]`, `label[rows]` -> mean, and the absolute error of each row."""
+        errors = np.abs(_finite(score) - np.asarray(label, np.float64))
+        return _mean(errors), errors
+
+
+def _finite(score: Array) -> Array:
+    score = np.asarray(score, np.float64)
+    wrong = int((~np.isfinite(score)).sum())
+    if wrong:
+        raise DataError(f"scores must be finite, got {wrong:,} of {score.size:,} that are not")
+    return score
+
+
+def _mean(values: Array) -> float:
+    if not values.size:
+        raise DataError("a mean needs at least one row, got none")
+    return float(values.mean())
+
+
+def _positive(label: Array) -> Array:
+    label = np.asarray(label)
+    positive = label == 1
+    if not (positive | (label == 0)).all() and not (positive | (label == -1)).all():
+        raise DataError(f"auc needs labels 0 and 1, or -1 and 1, got {_some(label)}")
+    return positive
+
+
+def _some(label: Array) -> str:
+    values = np.unique(label)
+    return ", ".join(f"{v:g}" for v in values[:5]) + (", ..." if len(values) > 5 else "")

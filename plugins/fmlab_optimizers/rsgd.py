@@ -1,0 +1,56 @@
+"""Riemannian stochastic gradient descent."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from fmlab.manifolds import manifold_of
+from fmlab.options import Range
+from fmlab_optimizers._rows import evaluate, read, touched, write
+
+
+class RSGD(Optimizer):
+    """Riemannian stochastic gradient descent, row-sparse on embedding tables; plain descent on plain parameters.
+
+    `x <- exp_x(-lr grad f(x))` on the hyperboloid (LorentzFM, equations 11 and 12), the straight step clipped into
+    the ball on the Poincaré ball (HyperML, equation 14), where `exact` asks for the exponential map. Points without
+    gradient do not move, so steps over touched rows are exactly dense ones.
+
+    The step of a point is at most `max_norm` long, in the metric of its manifold: a guard that the papers do not
+    have. `burn_in` epochs at the start use `burn_in_factor` times the learning rate (Nickel, Kiela, Poincaré
+    embeddings, NeurIPS 2017; "burn-in period" in LorentzFM).
+
+    Paper: Bonnabel, Stochastic gradient descent on Riemannian manifolds, IEEE Transactions on Automatic Control 2013.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+        exact: bool = False,
+        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 10.0,
+        burn_in: Annotated[int, Range(0, None)] = 0,
+        burn_in_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1,
+    ) -> None:
+        """`burn_in` counts epochs. Options are the defaults of parameter groups."""
+        options = {"lr": lr, "exact": exact, "max_norm": max_norm, "burn_in": burn_in, "burn_in_factor": burn_in_factor}
+        super().__init__(parameters, options)
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: int) -> None:
+        """Slow down if this is one of the first `burn_in` epochs, counted from 0."""
+        for group in self.param_groups:
+            group["pace"] = group["burn_in_factor"] if epoch < group["burn_in"] else 1.0
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update; gives the loss of `closure`. Raises FmlabError if a gradient is not finite."""
+        loss = evaluate(closure)
+        for group, p, rows, grad in touched(self.param_groups):
+            lr, descend = group["lr"] * group["pace"], manifold_of(p).descend
+            write(p, rows, descend(read(p, rows), grad, lr, exact=group["exact"], max_norm=group["max_norm"]))
+        return loss

@@ -1,0 +1,114 @@
+"""The benchmarks run at toy size and say what they measured; nothing is asserted about speed."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.__main__ import NAMES, main
+from benchmarks.harness import Setting, Spread, Target, compare, in_turn
+from benchmarks.plain import FM, LorentzFM
+from benchmarks.shapes import TOY_CATALOGUE, WIDE, Catalogue, interactions, zipf
+
+
+@pytest.fixture
+def setting(tmp_path: Path) -> Setting:
+    return Setting(seconds=0, toy=False, folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_prints_a_table_or_says_why_not(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "figures.json"
+    assert main([name, "--toy", "--json", str(file)]) == 0
+    results = json.loads(file.read_text())["results"][name]
+    assert results
+    for line in results:
+        if "note" in line:
+            assert "pip install --no-deps" in line["note"]
+            continue
+        assert line["rounds"] == 1
+        assert 0 < line["value"]["median"] < math.inf
+        assert line["target"] or line["met"] is None
+    assert f"{name}: " in capsys.readouterr().out
+
+
+def test_an_unknown_benchmark_is_named_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["trainig"])
+    assert "choices: training, ranking" in capsys.readouterr().err
+
+
+def test_sides_take_turns(setting: Setting) -> None:
+    order: list[str] = []
+
+    def side(name: str) -> float:
+        order.append(name)
+        return float(len(order))
+
+    values = in_turn({"a": lambda: side("a"), "b": lambda: side("b")}, setting, least=3)
+    assert "".join(order) == "ababab"
+    assert values == {"a": [1, 3, 5], "b": [2, 4, 6]}
+
+
+def test_a_ratio_is_taken_within_a_round_and_above_one_is_better(setting: Setting) -> None:
+    reference, mine = iter([1.0, 10.0, 100.0]), iter([2.0, 40.0, 300.0])
+    sides = {"reference": lambda: next(reference), "mine": lambda: next(mine)}
+    line = compare("s", sides, setting, unit="rows/s", more=True, reference="reference")[1]
+    assert line.ratio == Spread(3.0, 2.0, 4.0)
+    slow, fast = iter([8.0, 8.0, 8.0]), iter([2.0, 2.0, 2.0])
+    sides = {"slow": lambda: next(slow), "fast": lambda: next(fast)}
+    line = compare("s", sides, setting, unit="s", more=False, reference="slow")[1]
+    assert line.ratio == Spread(4.0, 4.0, 4.0)
+
+
+def test_a_missed_target_is_called_missed() -> None:
+    assert Target(ratio=5).judge(1.0, 4.9, more=True) == ("ratio >= 5", False)
+    assert Target(ratio=5).judge(1.0, 5.0, more=True) == ("ratio >= 5", True)
+    assert Target(value=0.8).judge(0.9, None, more=False) == ("<= 0.8", False)
+    assert Target(value=0.8).judge(0.9, None, more=True) == (">= 0.8", True)
+
+
+def test_zipf_draws_fall_off_as_one_over_the_rank() -> None:
+    counts = np.sort(np.bincount(zipf(np.random.default_rng(0), 1000, 200_000), minlength=1000))[::-1]
+    assert len(counts) == 1000
+    # The first decade of ranks has as many draws as the second: log(11) - log(1) against log(101) - log(11).
+    assert counts[:10].sum() / counts[10:100].sum() == pytest.approx(math.log(11) / math.log(101 / 11), rel=0.05)
+
+
+def test_the_wide_shape_has_the_features_it_claims() -> None:
+    assert (len(WIDE.vocabularies), sum(WIDE.vocabularies)) == (23, 1_544_257)
+
+
+@pytest.mark.parametrize("size", [TOY_CATALOGUE, Catalogue(300, 200, 6000)])
+def test_interactions_are_distinct_pairs_that_leave_items_to_sample(size: Catalogue) -> None:
+    data = interactions(size)
+    assert data.user is not None
+    assert data.item is not None
+    assert data.rows == size.positives == len({*zip(data.user.tolist(), data.item.tolist(), strict=True)})
+    assert data.schema.n_columns == 12
+    met = np.bincount(data.user, minlength=size.users)
+    assert met.min() > 0
+    assert met.max() < size.items * 0.9
+
+
+def test_the_plain_models_sum_over_all_pairs() -> None:
+    torch.manual_seed(0)
+    ids = torch.tensor([[0, 3, 5], [1, 3, 4]])
+    fm, lorentz = FM(6, 4), LorentzFM(6, 4, 3)
+    with torch.no_grad():
+        scores = fm(ids).tolist(), lorentz(ids).tolist()
+        tables = [w.weight.double().numpy() for w in (fm.embedding, lorentz.embedding)]
+    for row, of_fm, of_lorentz in zip(ids.numpy(), *scores, strict=True):
+        inner = distances = 0.0
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            inner += tables[0][row[i]] @ tables[0][row[j]]
+            u, v = tables[1][row[i]], tables[1][row[j]]
+            u0, v0 = math.sqrt(1 + u @ u), math.sqrt(1 + v @ v)
+            distances += (1 - (u @ v - u0 * v0) - u0 - v0) / (u0 * v0)
+        assert of_fm == pytest.approx(inner, rel=1e-4)
+        assert of_lorentz == pytest.approx(distances, abs=1e-6)
