@@ -30,16 +30,19 @@ def main(arguments: list[str]) -> int:
         parser.error(f"no benchmark named {unknown[0]!r}; choices: {', '.join(NAMES)}")
     if options.threads:
         torch.set_num_threads(options.threads)
-    console, found = Console(), {}
+    console = Console()
+    found: dict[str, list[Line | Note]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         setting = Setting(options.seconds, options.toy, folder)
         for name in options.name or NAMES:
             module = importlib.import_module(f"benchmarks.{name}")
-            results: list[Line | Note] = module.run(setting)
-            show(name, module.ABOUT, results, console)
-            found[name] = results
+            console.print(f"\n[bold]{name}[/]: {module.ABOUT} ({torch.get_num_threads()} threads)", highlight=False)
+            found[name] = []
+            for results in module.run(setting):
+                show(results, console)
+                found[name] += results
     if options.json:
         plain = {n: [r.to_dict() if isinstance(r, Line) else {"note": r.text} for r in rs] for n, rs in found.items()}
         options.json.write_text(json.dumps({"threads": torch.get_num_threads(), "results": plain}, indent=1))

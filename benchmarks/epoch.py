@@ -1,6 +1,8 @@
 """Epoch: LorentzFM against FM on recommendation data, each positive with ten negatives drawn anew."""
 
-from benchmarks.harness import Line, Note, Setting, Target, compare
+from collections.abc import Iterator
+
+from benchmarks.harness import Results, Setting, Target, compare
 from benchmarks.ours import Fit
 from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
 from benchmarks.training import ADAM, DIM
@@ -8,7 +10,7 @@ from benchmarks.training import ADAM, DIM
 ABOUT = "seconds of an epoch through the Trainer, 10 negatives a positive, batch 512"
 
 
-def run(setting: Setting) -> list[Line | Note]:
+def run(setting: Setting) -> Iterator[Results]:
     size = TOY_CATALOGUE if setting.toy else MOVIELENS
     data = interactions(size)
     batch_size = setting.size(512, 64)
@@ -21,14 +23,12 @@ def run(setting: Setting) -> list[Line | Note]:
         batch_size,
         negatives=10,
     )
-    return list(
-        compare(
-            f"{size}, {data.rows:,} positives",
-            {"fm, bpr, adam": fm.epoch_seconds, "lorentzfm, bce, rsgd": lorentz.epoch_seconds},
-            setting,
-            unit="s",
-            more=False,
-            reference="fm, bpr, adam",
-            targets={"lorentzfm, bce, rsgd": Target(ratio=1)},
-        )
+    yield compare(
+        f"{size}, {data.rows:,} positives",
+        {"fm, bpr, adam": fm.epoch_seconds, "lorentzfm, bce, rsgd": lorentz.epoch_seconds},
+        setting,
+        unit="s",
+        more=False,
+        reference="fm, bpr, adam",
+        targets={"lorentzfm, bce, rsgd": Target(ratio=1)},
     )

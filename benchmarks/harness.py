@@ -6,13 +6,13 @@ ratio within a round; its median over the rounds is printed with the smallest an
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -80,6 +80,9 @@ class Note:
     text: str
 
 
+Results = Sequence[Line | Note]
+
+
 @dataclass(frozen=True)
 class Target:
     """What a side should reach: a ratio to the reference of at least `ratio`, or a value as good as `value`."""
@@ -135,25 +138,22 @@ def compare(
     return lines
 
 
-def show(name: str, about: str, results: list[Line | Note], console: Console) -> None:
-    """Print a benchmark's table, and its notes under it."""
+def show(results: Results, console: Console) -> None:
+    """Print a table for each shape, and the notes."""
     lines = [r for r in results if isinstance(r, Line)]
-    if lines:
-        title = f"{name}: {about} ({torch.get_num_threads()} threads)"
-        table = Table(title=title, title_justify="left", title_style="bold")
-        for heading in ("shape", "side", "median (min-max)", "unit", "rounds", "ratio (min-max)", "target", "met"):
-            table.add_column(heading, overflow="fold")
-        for last, line in zip([None, *lines], lines, strict=False):
-            if last is not None and last.shape != line.shape:
-                table.add_section()
-            met = "" if line.met is None else ("yes" if line.met else "NO")
+    for shape in dict.fromkeys(line.shape for line in lines):
+        mine = [line for line in lines if line.shape == shape]
+        table = Table(title=shape, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("side", f"{mine[0].unit}, median (min-max)", "ratio (min-max)", "target", ""):
+            table.add_column(heading, justify="left" if heading == "side" else "right")
+        for line in mine:
+            met = "" if line.met is None else ("met" if line.met else "MISSED")
             ratio = "" if line.ratio is None else str(line.ratio)
-            cells = (str(line.value), line.unit, str(line.rounds), ratio, line.target, met)
-            table.add_row("" if last is not None and last.shape == line.shape else line.shape, line.side, *cells)
+            table.add_row(line.side, str(line.value), ratio, line.target, met)
         console.print(table)
     for note in results:
         if isinstance(note, Note):
-            console.print(f"{name}: {note.text}", highlight=False, markup=False)
+            console.print(note.text, highlight=False, markup=False)
 
 
 def _number(value: float) -> str:

@@ -6,16 +6,17 @@ import importlib.util
 import io
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from benchmarks import plain
-from benchmarks.harness import Line, Measure, Note, Setting, compare
+from benchmarks.harness import Measure, Note, Results, Setting, compare
 from benchmarks.ours import Fit
-from benchmarks.shapes import FRAPPE, TOY, Shape, labelled
+from benchmarks.shapes import FRAPPE, TOY, Shape, labelled, whole_rows
 from benchmarks.training import ADAM, DIM, HIDDEN, MODELS
 from fmlab.data import Dataset
 
@@ -26,16 +27,15 @@ INSTALL = {
 }
 
 
-def run(setting: Setting) -> list[Line | Note]:
+def run(setting: Setting) -> Iterator[Results]:
     shape = TOY if setting.toy else FRAPPE
     data = labelled(shape)
     found = {name: importlib.util.find_spec(name) is not None for name in INSTALL}
-    results: list[Line | Note] = []
     makers: dict[str, Callable[[str, Dataset, Shape], Measure]] = {"torchfm": _torchfm, "deepctr_torch": _deepctr}
     for model in ("lr", "fm", "deepfm") if any(found.values()) else ():
         fit = Fit(MODELS[model], {"name": "bce"}, ADAM, data, shape.batch_size)
         for peer in (p for p in makers if found[p]):
-            results += compare(
+            yield compare(
                 f"{shape}, {model}",
                 {peer: makers[peer](model, data, shape), f"fmlab beside {peer}": fit.rows_per_second},
                 setting,
@@ -43,20 +43,10 @@ def run(setting: Setting) -> list[Line | Note]:
                 more=True,
                 reference=peer,
             )
-    return results + [Note(f"{name} is not installed: {how}") for name, how in INSTALL.items() if not found[name]]
+    yield [Note(f"{name} is not installed: {how}") for name, how in INSTALL.items() if not found[name]]
 
 
 def _torchfm(name: str, data: Dataset, shape: Shape) -> Measure:
-    class Scores(torch.nn.Module):
-        """Its models end in a sigmoid; the loop takes scores."""
-
-        def __init__(self, model: Any) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids: torch.Tensor) -> torch.Tensor:
-            return torch.logit(self.model(ids), 1e-6)
-
     sizes = [f.size for f in data.schema.fields]
     torch.manual_seed(0)
     made: Any = {
@@ -65,18 +55,18 @@ def _torchfm(name: str, data: Dataset, shape: Shape) -> Measure:
         "deepfm": lambda: _from("torchfm.model.dfm", "DeepFactorizationMachineModel")(sizes, DIM, HIDDEN, 0.0),
     }[name]()
     # It takes the ids of each field from 0 and adds the offsets itself.
-    assert data.context is not None
-    ids = torch.from_numpy(data.context.ids - np.array(data.schema.offsets, np.int32))
+    ids = torch.from_numpy(whole_rows(data) - np.array(data.schema.offsets, np.int32))
     batches = -(-shape.rows // shape.batch_size)
-    return plain.Loop(Scores(made), ids, torch.from_numpy(data.label), shape.batch_size, batches).rows_per_second
+    label = torch.from_numpy(data.label)
+    # Its models end in a sigmoid.
+    return plain.Loop(made, ids, label, shape.batch_size, batches, F.binary_cross_entropy).rows_per_second
 
 
 def _deepctr(name: str, data: Dataset, shape: Shape) -> Measure:
     logging.getLogger("root").setLevel(logging.ERROR)
     feature, deepfm = _from("deepctr_torch.inputs", "SparseFeat"), _from("deepctr_torch.models", "DeepFM")
 
-    assert data.context is not None
-    local = data.context.ids - np.array(data.schema.offsets, np.int32)
+    local = whole_rows(data) - np.array(data.schema.offsets, np.int32)
     columns = [feature(f.name, f.size, DIM) for f in data.schema.fields]
     inputs = {f.name: local[:, i] for i, f in enumerate(data.schema.fields)}
     interactions = columns if name != "lr" else []

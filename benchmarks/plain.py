@@ -6,6 +6,7 @@ parameters and goes through all pairs of fields.
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -79,9 +80,17 @@ class LorentzFM(nn.Module):
 class Loop:
     """Trains with binary cross-entropy; keeps its model from one measurement to the next."""
 
-    def __init__(self, model: nn.Module, ids: Tensor, label: Tensor, batch_size: int, batches: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        ids: Tensor,
+        label: Tensor,
+        batch_size: int,
+        batches: int,
+        loss: Callable[[Tensor, Tensor], Tensor] = F.binary_cross_entropy_with_logits,
+    ) -> None:
         """`batches`: how many of an epoch are timed."""
-        self.model, self.batches = model, batches
+        self.model, self.batches, self.loss = model, batches, loss
         self.optimizer = torch.optim.Adam(model.parameters())
         self.loader = DataLoader(TensorDataset(ids.long(), label), batch_size, shuffle=True)
         self._train(1)
@@ -97,7 +106,7 @@ class Loop:
         self.model.train()
         for number, (ids, label) in enumerate(self.loader, 1):
             self.optimizer.zero_grad()
-            loss = F.binary_cross_entropy_with_logits(self.model(ids), label)
+            loss = self.loss(self.model(ids), label)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             rows, total = rows + len(label), total + loss.item()

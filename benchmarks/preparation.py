@@ -4,24 +4,26 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 from statistics import median
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.csv as pacsv  # type: ignore[import-untyped]
+import pyarrow as pa
+import pyarrow.csv as pacsv
 
-from benchmarks.harness import Line, Note, Setting, Spread, Target, compare
+from benchmarks.harness import Line, Results, Setting, Spread, Target, compare
 from benchmarks.shapes import WIDE, zipf
+from fmlab.registry import build
+from fmlab.store import open_dataset
 
 ABOUT = "from CSV text to the stored data set, in a fresh process, beside reading the text alone"
 ROWS = (2_000_000, 500_000)
 SAME = 0.8  # memory that does not grow with rows: the smaller file needs nearly as much
 
 
-def run(setting: Setting) -> list[Line | Note]:
-    results: list[Line | Note] = []
+def run(setting: Setting) -> Iterator[Results]:
     peaks: dict[tuple[str, int], list[float]] = {}
     for rows in (2000, 500) if setting.toy else ROWS:
         path = generate(setting.folder, rows, setting)
@@ -35,7 +37,7 @@ def run(setting: Setting) -> list[Line | Note]:
             "pyarrow, text only": lambda rate=rate: rate("text"),
             "fmlab, data=csv": lambda rate=rate: rate("fmlab"),
         }
-        results += compare(
+        yield compare(
             f"{rows:,} rows x {len(WIDE.vocabularies)}, {path.stat().st_size / 1e6:,.0f} MB",
             sides,
             setting,
@@ -44,12 +46,12 @@ def run(setting: Setting) -> list[Line | Note]:
             reference="pyarrow, text only",
             targets={"fmlab, data=csv": Target(value=400_000)} if rows == ROWS[0] else None,
         )
-    return results + memory(peaks)
+    yield memory(peaks)
 
 
-def memory(peaks: dict[tuple[str, int], list[float]]) -> list[Line | Note]:
+def memory(peaks: dict[tuple[str, int], list[float]]) -> Results:
     """Peak memory of the processes just timed; of fmlab's, the larger file's against the smaller one's."""
-    lines: list[Line | Note] = []
+    lines = []
     smallest = min(rows for _, rows in peaks)
     for (how, rows), values in sorted(peaks.items()):
         ratio, target, met = None, "", None
@@ -107,9 +109,6 @@ def _read_text(path: Path) -> None:
 
 
 def _prepare(path: Path, cache: Path) -> None:
-    from fmlab.registry import build
-    from fmlab.store import open_dataset
-
     options = {"path": str(path), "label": "label"}
     source = build("data", {"name": "csv", **options}, path.parent)
     open_dataset(source, name="csv", options=options, root=path.parent, cache=cache)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Line, Note, Setting, Target, compare
+from benchmarks.harness import Results, Setting, Target, compare
 from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
 from fmlab.batch import Features, Tables
 from fmlab.data import Dataset
@@ -20,7 +20,7 @@ ABOUT = "all items for each test user, the same FM; items the user has met are l
 BATCH = 20  # users that the slow side ranks in one measurement
 
 
-def run(setting: Setting) -> list[Line | Note]:
+def run(setting: Setting) -> Iterator[Results]:
     size = TOY_CATALOGUE if setting.toy else MOVIELENS
     data = interactions(size)
     torch.manual_seed(0)
@@ -36,16 +36,14 @@ def run(setting: Setting) -> list[Line | Note]:
         return users / (time.perf_counter() - began)
 
     rows = RowByRow(model, data)
-    return list(
-        compare(
-            f"{size}, {held_out:,} test positives of {users:,} users",
-            {"a user at a time": rows.users_per_second, "fmlab, full_ranking": ranked},
-            setting,
-            unit="users/s",
-            more=True,
-            reference="a user at a time",
-            targets={"fmlab, full_ranking": Target(ratio=100)},
-        )
+    yield compare(
+        f"{size}, {held_out:,} test positives of {users:,} users",
+        {"a user at a time": rows.users_per_second, "fmlab, full_ranking": ranked},
+        setting,
+        unit="users/s",
+        more=True,
+        reference="a user at a time",
+        targets={"fmlab, full_ranking": Target(ratio=100)},
     )
 
 

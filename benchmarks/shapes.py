@@ -4,7 +4,6 @@ Ids follow Zipf's law (exponent 1) within every field; which ids are frequent is
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +12,12 @@ from fmlab.data import Array, Dataset, Field, Schema, Side, Table
 
 @dataclass(frozen=True)
 class Shape:
-    """Rows and vocabularies of labelled rows."""
+    """Labelled rows: how many, the vocabulary of each field, and whether the first and the last are user and item."""
 
     name: str
     rows: int
     vocabularies: tuple[int, ...]
+    interactions: bool = False
     batch_size: int = 4096
 
     def __str__(self) -> str:
@@ -26,13 +26,13 @@ class Shape:
         return f"{self.name}: {size}, batch {self.batch_size:,}"
 
 
-FRAPPE = Shape("A", 288_609, (957, 4082, 7, 7, 2, 3, 2, 9, 80, 233))
+FRAPPE = Shape("A", 288_609, (957, 7, 7, 2, 3, 2, 9, 80, 233, 4082), interactions=True)
 
 # Four columns of identifiers and nineteen of categories, 1,544,257 features together.
 SMALL = (2, 3, 5, 7, 7, 10, 24, 26, 60, 69, 172, 254, 435, 559, 2001, 2626, 4737, 7745, 8251)
 WIDE = Shape("C", 100 * 4096, (*SMALL, 379_316, 379_316, 379_316, 379_316))
 
-TOY = Shape("toy", 600, (20, 30, 5), 128)
+TOY = Shape("toy", 600, (20, 5, 30), True, 128)
 
 
 def zipf(rng: np.random.Generator, n: int, size: int) -> Array:
@@ -42,13 +42,39 @@ def zipf(rng: np.random.Generator, n: int, size: int) -> Array:
 
 
 def labelled(shape: Shape, seed: int = 0) -> Dataset:
-    """Labelled rows without users or items: every column is context. A third of the labels are 1."""
+    """Labelled rows, stored as `data=frappe` stores them if they are interactions, else as all context.
+
+    A third of the labels are 1.
+    """
     rng = np.random.default_rng(seed)
-    fields = tuple(Field(f"field{i}", "context", n + 1) for i, n in enumerate(shape.vocabularies))
-    schema = Schema(fields)
-    ids = _global(schema, "context", [zipf(rng, n, shape.rows) for n in shape.vocabularies])
+    codes = [zipf(rng, n, shape.rows) for n in shape.vocabularies]
     label = (rng.random(shape.rows) < 1 / 3).astype(np.float32)
-    return Dataset(shape.name, schema, shape.rows, context=Table(ids), label=label)
+    sides: list[Side] = ["context"] * len(codes)
+    if shape.interactions:
+        sides[0], sides[-1] = "user", "item"
+    vocabularies = enumerate(zip(sides, shape.vocabularies, strict=True))
+    fields = tuple(Field(f"field{i}", side, n + 1) for i, (side, n) in vocabularies)
+    if not shape.interactions:
+        schema = Schema(fields)
+        return Dataset(shape.name, schema, shape.rows, context=Table(_global(schema, "context", codes)), label=label)
+    n_users, n_items = shape.vocabularies[0], shape.vocabularies[-1]
+    schema = Schema(fields, n_users, n_items)
+    return Dataset(
+        shape.name,
+        schema,
+        shape.rows,
+        user=codes[0].astype(np.int32),
+        item=codes[-1].astype(np.int32),
+        users=Table(_global(schema, "user", [np.arange(n_users)])),
+        items=Table(_global(schema, "item", [np.arange(n_items)])),
+        context=Table(_global(schema, "context", codes[1:-1])),
+        label=label,
+    )
+
+
+def whole_rows(data: Dataset) -> Array:
+    """Feature ids `[rows, columns]` written out, as a plain loop takes them."""
+    return data.row_ids(np.arange(data.rows)).ids
 
 
 @dataclass(frozen=True)
@@ -121,8 +147,3 @@ def _global(schema: Schema, side: Side, columns: list[Array]) -> Array:
 
 def _names(n: int) -> Array:
     return np.array([str(i) for i in range(n)], np.dtypes.StringDType())
-
-
-def distinct(ids: Any) -> int:
-    """How many different ids there are."""
-    return len(np.unique(ids))

@@ -4,9 +4,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from functools import partial
 
-from benchmarks.harness import Line, Note, Setting, Target, compare
+from benchmarks.harness import Results, Setting, Target, compare
 
 ABOUT = "seconds from the start of the process; data=synthetic is generated before the first training step"
 
@@ -34,9 +35,8 @@ main()
 """
 
 
-def run(setting: Setting) -> list[Line | Note]:
-    results: list[Line | Note] = []
-    results += compare(
+def run(setting: Setting) -> Iterator[Results]:
+    yield compare(
         "python -m fmlab --help",
         {"fmlab": partial(_seconds, "-m", "fmlab", "--help"), "python alone": partial(_seconds, "-c", "")},
         setting,
@@ -44,14 +44,13 @@ def run(setting: Setting) -> list[Line | Note]:
         more=False,
         targets={"fmlab": Target(value=0.8)},
     )
-    results += compare(
+    yield compare(
         "first training step",
         {"fmlab, lorentzfm": first_step, "import torch, pytorch_lightning": _imports},
         setting,
         unit="s",
         more=False,
     )
-    return results
 
 
 def _imports() -> float:

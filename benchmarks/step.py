@@ -1,6 +1,7 @@
 """Step: what one training step costs as the vocabulary grows from ten thousand to ten million features."""
 
 import time
+from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import plain
-from benchmarks.harness import Line, Note, Setting, Target, compare
+from benchmarks.harness import Results, Setting, Target, compare
 from benchmarks.training import ADAM, DIM, MODELS, RSGD
 from fmlab.batch import Batch, Features, Tables
 from fmlab.data import Field, Schema
@@ -25,15 +26,13 @@ PLAIN = "plain loop, fm + Adam"
 OURS = {"fmlab, lorentzfm + rsgd": (MODELS["lorentzfm"], RSGD), "fmlab, fm + adam": (MODELS["fm"], ADAM)}
 
 
-def run(setting: Setting) -> list[Line | Note]:
+def run(setting: Setting) -> Iterator[Results]:
     sizes = (100, 1000) if setting.toy else SIZES
-    results: list[Line | Note] = []
     for name in (*OURS, PLAIN):
         sides = {f"{n:,} features": Steps(name, n, setting).milliseconds for n in sizes}
         first, *_, last = sides
         targets = {last: Target(ratio=round(1 / FLAT, 3))} if name in OURS and OURS[name][1] is RSGD else None
-        results += compare(name, sides, setting, unit="ms", more=False, reference=first, targets=targets)
-    return results
+        yield compare(name, sides, setting, unit="ms", more=False, reference=first, targets=targets)
 
 
 class Steps:
@@ -76,7 +75,7 @@ def batches(vocabulary: int, setting: Setting) -> list[Batch]:
     rows, drawn = setting.size(ROWS, 32), min(setting.size(DRAWN, 50) // COLUMNS, vocabulary // 2)
     made = []
     for _ in range(BATCHES):
-        columns = [f * vocabulary + rng.integers(0, vocabulary, drawn) for f in range(COLUMNS)]
+        columns = [f * vocabulary + rng.choice(vocabulary, drawn, replace=False) for f in range(COLUMNS)]
         ids = np.stack([rng.choice(c, rows) for c in columns], axis=1).astype(np.int32)
         label = torch.from_numpy(rng.random(rows) < 1 / 3).float()
         made.append(Batch(Tables(None, None), None, None, Features(torch.from_numpy(ids)), label))

@@ -1,14 +1,15 @@
 """Training: rows a second of fmlab's Trainer against a plain PyTorch loop."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from benchmarks import plain
-from benchmarks.harness import Line, Note, Setting, Target, compare
+from benchmarks.harness import Results, Setting, Target, compare
 from benchmarks.ours import Fit
-from benchmarks.shapes import FRAPPE, TOY, WIDE, Shape, labelled
+from benchmarks.shapes import FRAPPE, TOY, WIDE, Shape, labelled, whole_rows
 
 ABOUT = "through the Lightning Trainer, second epoch, against a plain PyTorch loop with dense Adam"
 DIM = 10
@@ -24,12 +25,10 @@ RSGD = {"name": "rsgd", "lr": 0.1}
 TARGETS = {("A", "fm"): 5.0, ("A", "lorentzfm"): 5.0, ("C", "fm"): 4.0, ("C", "lorentzfm"): 15.0}
 
 
-def run(setting: Setting) -> list[Line | Note]:
-    results: list[Line | Note] = []
+def run(setting: Setting) -> Iterator[Results]:
     for shape in (TOY,) if setting.toy else (FRAPPE, WIDE):
         data = labelled(shape)
-        assert data.context is not None
-        ids, label = torch.from_numpy(data.context.ids), torch.from_numpy(data.label)
+        ids, label = torch.from_numpy(whole_rows(data)), torch.from_numpy(data.label)
         for name in MODELS:
             optimizer = RSGD if name == "lorentzfm" else ADAM
             fit = Fit(MODELS[name], {"name": "bce"}, optimizer, data, shape.batch_size)
@@ -37,7 +36,7 @@ def run(setting: Setting) -> list[Line | Note]:
             batches = 20 if shape is WIDE else -(-shape.rows // shape.batch_size)
             loop = plain.Loop(textbook(name, data.schema.n_features, shape), ids, label, shape.batch_size, batches)
             target = TARGETS.get((shape.name, name))
-            results += compare(
+            yield compare(
                 f"{shape}, {name}",
                 {"plain loop, Adam": loop.rows_per_second, f"fmlab, {optimizer['name']}": fit.rows_per_second},
                 setting,
@@ -46,7 +45,6 @@ def run(setting: Setting) -> list[Line | Note]:
                 reference="plain loop, Adam",
                 targets=None if target is None else {f"fmlab, {optimizer['name']}": Target(ratio=target)},
             )
-    return results
 
 
 def textbook(name: str, features: int, shape: Shape) -> nn.Module:

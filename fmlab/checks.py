@@ -48,10 +48,15 @@ def _check_table(dataset: Dataset, side: Side, name: str, table: Table | None, r
         return
     if table.ids.shape != (rows, len(columns)):
         raise DataError(f"{name} must have the shape {(rows, len(columns))}, got {table.ids.shape}")
+    low, high = np.full(len(columns), np.iinfo(np.int64).max), np.full(len(columns), -1)
+    for part in _chunks(table.ids):
+        low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
     for at, column in enumerate(columns):
-        number = schema.column_field[column]
-        entry, offset = schema.fields[number], schema.offsets[number]
-        _check_range(f"features of field {entry.name!r}", table.ids[:, at], offset, offset + entry.size)
+        entry = schema.fields[schema.column_field[column]]
+        offset = schema.offsets[schema.column_field[column]]
+        if low[at] < offset or high[at] >= offset + entry.size:
+            allowed = f"[{offset}, {offset + entry.size})"
+            raise DataError(f"features of field {entry.name!r} must be in {allowed}, got {low[at]} to {high[at]}")
     if table.values is not None:
         if table.values.shape != table.ids.shape:
             raise DataError(f"values of {name} must have the shape {table.ids.shape}, got {table.values.shape}")

@@ -90,6 +90,8 @@ def _hydra(arguments: list[str]) -> int:
     runs = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
     if sum(map(bool, (args.cfg, args.info, args.shell_completion, args.multirun))) > 1:
         raise FmlabError("only one of -m, --cfg, --info and --shell-completion can be given")
+    if args.experimental_rerun:
+        raise FmlabError("--experimental-rerun unpickles a file, which runs what is in it; it is refused")
     if args.resolve and not (args.cfg or args.help):
         raise FmlabError("--resolve goes with --cfg or --help")
     install(os.environ, hide=not runs)
@@ -149,14 +151,17 @@ def _run(hydra: "Hydra", args: argparse.Namespace) -> int:
     from fmlab.jobs import Jobs
 
     overrides = list(args.overrides)
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # a process that Lightning started for another device
+    helps = os.environ.get("LOCAL_RANK", "0") != "0"  # a process that Lightning started for another device
+    if helps:
         overrides.append("hydra.job_logging.root.handlers=[file]")
     jobs = Jobs(terminal=sys.stderr.isatty())
     if not args.multirun:
         jobs.run_one(hydra, args.config_name, [*overrides, "hydra.mode=RUN"])
+        if not helps:
+            jobs.print_figures()
         return 0
     hydra.multirun(args.config_name, jobs, [*overrides, "hydra.mode=MULTIRUN"])
-    jobs.print_leaderboard()
+    jobs.print_figures()
     for overrides_of_job, error in jobs.failed:
         print(f"failed: {' '.join(overrides_of_job)}: {_message(error)}", file=sys.stderr)
     return FAILED_JOBS if jobs.failed else 0

@@ -29,8 +29,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fmlab import registry, signatures
-from fmlab.errors import FmlabError
+from fmlab import registry, settings, signatures
+from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
 from fmlab.options import REQUIRED
 from fmlab.redaction import HIDDEN
@@ -88,7 +88,8 @@ class PluginSource(ConfigSource):
         content: dict[str, Any] = {"defaults": ["_self_", *overrides]}
         if values:
             content["defaults"].insert(0, f"/{_VALUES}/{kind}/{name}@_global_")
-        content["name"] = name
+        short = name.rpartition(":")[2]
+        content["name"] = short if short in registry.names(kind) else name
         for option in signature.options:
             content[option.name] = "???" if option.default is REQUIRED else _listed(option.default)
         return self._result(content)
@@ -104,14 +105,15 @@ def _listed(value: Any) -> Any:
 def _partners_and_values(kind: str, name: str, defaults: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
     partners, values = {}, {}
     allowed = GROUPS[: GROUPS.index(kind)]
+    top = [o.name for o in signatures.of_object(settings.Run).options]
     for key, value in defaults.items():
         if key in allowed and isinstance(value, str):
             partners[key] = value
-        elif key in registry.KINDS or isinstance(value, Mapping):
-            may = f"names of {', '.join(allowed)}" if allowed else "no partners"
-            raise FmlabError(f"{kind} {name!r} is broken: its `defaults` may hold {may}, got {key!r}: {value!r}")
-        else:
+        elif key in top:
             values[key] = _listed(value)
+        else:
+            hint = choices(str(key), [*allowed, *top])
+            raise FmlabError(f"{kind} {name!r} is broken: its `defaults` have {key!r}: {value!r}; {hint}")
     return partners, values
 
 
@@ -144,11 +146,23 @@ class SweepSource(ConfigSource):
         """`sweep` at the root, the files in it."""
         if not config_path.strip("/"):
             return [] if results_filter == ObjectType.CONFIG else ["sweep"]
-        return list(self.files.list("", results_filter))
+        if results_filter == ObjectType.GROUP:
+            return []
+        root = Path(self.path)
+        return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """A file of the folder."""
-        return self.files.load_config(config_path.removeprefix("sweep/"))
+        """A file of the folder, as options of the sweeper `fmlab`, which it selects."""
+        path = config_path.removeprefix("sweep/")
+        result = self.files.load_config(path)
+        assert isinstance(result.config, DictConfig)
+        content = {str(k): result.config._get_node(k) for k in result.config}
+        name = path.removesuffix(".yaml")
+        result.config = OmegaConf.create(
+            {"defaults": [{"override /hydra/sweeper": "fmlab"}], "hydra": {"sweeper": {**content, "name": name}}}
+        )
+        result.header["package"] = "_global_"
+        return result
 
 
 class SearchPath(SearchPathPlugin):
@@ -177,8 +191,10 @@ class Loader(ConfigLoaderImpl):
     `complete`: also require what must be given; otherwise `???` may stand, as in `--cfg job`.
     """
 
-    def __init__(self, path: ConfigSearchPath, *, vault: MutableMapping[str, str], complete: bool) -> None:
-        """`path` as `search_path()` gives it; secrets move into `vault`, see `fmlab.veil`."""
+    def __init__(
+        self, path: ConfigSearchPath, *, complete: bool, vault: MutableMapping[str, str] | None = None
+    ) -> None:
+        """`path` as `search_path()` gives it; secrets move into `vault`, if there is one, see `fmlab.veil`."""
         super().__init__(path)
         self.vault, self.complete = vault, complete
 
@@ -195,7 +211,8 @@ class Loader(ConfigLoaderImpl):
             renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
-        overrides = [veil_override(o, self.vault) for o in overrides]
+        if self.vault is not None:
+            overrides = [veil_override(o, self.vault) for o in overrides]
         try:
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -203,12 +220,16 @@ class Loader(ConfigLoaderImpl):
         if config_name is not None:
             refuse_import_paths(config.hydra)
             verify(config, complete=self.complete and run_mode == RunMode.RUN)
-            for part in (k for k in config if k != "hydra" and OmegaConf.is_config(config[k])):
-                veil_config(config[part], self.vault, str(part))
-            if config.hydra.sweeper is not None:
-                veil_config(config.hydra.sweeper, self.vault, "hydra.sweeper")
+            if self.vault is not None:
+                self._veil(config, self.vault)
         return config
 
+    @staticmethod
+    def _veil(config: DictConfig, vault: MutableMapping[str, str]) -> None:
+        parts = {str(k): config[k] for k in config if k != "hydra" and OmegaConf.is_config(config[k])}
+        for name, part in (parts | {"hydra.sweeper": config.hydra.sweeper}).items():
+            if part is not None:
+                veil_config(part, vault, name)
 
     def get_group_options(
         self,
@@ -244,7 +265,7 @@ def install(environment: MutableMapping[str, str], *, hide: bool = False) -> Non
 
         plain = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
         assert isinstance(plain, dict)
-        return help_on({str(k): v for k, v in plain.items()})
+        return help_on({str(k): v for k, v in plain.items()}).replace("$", "$$")  # the help is a template
 
     OmegaConf.register_new_resolver("plugin_options", options, replace=True)
     OmegaConf.register_new_resolver("env", env, replace=True)

@@ -3,6 +3,7 @@
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 
 
+@cache
 def describe() -> dict[str, Any]:
     """Plain containers for `environment.json`; nothing of the environment's variables is in it."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

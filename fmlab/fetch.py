@@ -55,7 +55,7 @@ def places(raw: Raw, root: Path, name: str = "") -> list[Path]:
     """Where a raw file is looked for, in this order."""
     paths = [root / raw.path, *([root / name / raw.path] if name else [])]
     unpacked = [p.with_suffix("") for p in paths if p.suffix == ".zip"]
-    return [*paths, *unpacked]
+    return list(dict.fromkeys([*paths, *unpacked]))
 
 
 def mismatch(raw: Raw, found: Digest, place: Path) -> str:

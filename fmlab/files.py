@@ -155,8 +155,8 @@ def digest(path: Path, md5: bool = False) -> Digest:
     return Digest(count, sha256.hexdigest(), other.hexdigest() if md5 else "")
 
 
-def remembered_digest(path: Path, memory: Path) -> Digest:
-    """Both checksums, remembered in the folder `memory` for as long as path, size, time and inode stay the same."""
+def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:
+    """`digest`, remembered in the folder `memory` for as long as path, size, time and inode stay the same."""
     if path.is_dir():
         return digest(path)
     place = os.fsencode(path.resolve())
@@ -164,9 +164,9 @@ def remembered_digest(path: Path, memory: Path) -> Digest:
     state = _state(path)
     with suppress(OSError, ValueError, TypeError, KeyError):
         known = json.loads(note.read_text(encoding="utf-8"))
-        if known["state"] == state:
+        if known["state"] == state and (known["digest"][2] or not md5):
             return Digest(*known["digest"])
-    found = digest(path, md5=True)
+    found = digest(path, md5)
     settled = time.time_ns() - state[1] > 2_000_000_000  # a file still being written may change within its time stamp
     if settled and _state(path) == state:
         with suppress(

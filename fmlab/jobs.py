@@ -1,6 +1,7 @@
 """The jobs of one start of the program: each composed config is run, and what fails is kept and told."""
 
 import logging
+import warnings
 from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks
@@ -23,7 +24,7 @@ class Jobs:
         """`terminal`: whether a person watches, for `trainer.progress=auto`."""
         self.terminal = terminal
         self.failed: list[tuple[list[str], Exception]] = []
-        self.sweep: Path | None = None
+        self.folder: Path | None = None  # of the run, or of all runs of a plain multirun
 
     def __call__(self, config: DictConfig) -> float:
         """Run one job; gives its validation metric."""
@@ -33,12 +34,13 @@ class Jobs:
         plain = hydra.mode == RunMode.MULTIRUN and all(
             str(part["_target_"]).startswith(_PLAIN) for part in (hydra.sweeper, hydra.launcher)
         )
-        if plain:
-            self.sweep = Path(hydra.sweep.dir)
+        folder = Path(hydra.runtime.output_dir)
+        self.folder = Path(hydra.sweep.dir) if plain else folder
         try:
             from fmlab.run import run
 
-            return run(config, Path(hydra.runtime.output_dir))
+            _quiet()
+            return run(config, folder)
         except Exception as error:
             _keep(error)
             if not plain:
@@ -55,15 +57,24 @@ class Jobs:
             raise done._return_value
         return float(done.return_value)
 
-    def print_leaderboard(self) -> None:
-        """Tables of the runs of a plain multirun."""
-        if self.sweep is not None:
+    def print_figures(self) -> None:
+        """Leaderboards of what was run here; another sweeper prints its own."""
+        if self.folder is not None:
             from rich.console import Console
 
             from fmlab.report import table
 
-            for board in table(self.sweep):
-                Console().print(board)
+            console = Console()
+            for board in table(self.folder):
+                console.print(board)
+            console.print(str(self.folder), markup=False, highlight=False, soft_wrap=True)
+
+
+def _quiet() -> None:
+    """Lightning announces devices, tips and restored files, and warns of what is meant here."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", module=rf"{name}\.")
 
 
 def _keep(error: Exception) -> None:

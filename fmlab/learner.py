@@ -70,7 +70,11 @@ class Learner(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed by (seed, step, process), so that dropout after a resume is what it would have been."""
-        torch.manual_seed(hash((self.loader.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF)
+        seed = hash((self.loader.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF
+        # torch.manual_seed would also queue a call, with its stack formatted, for every device that is not in use.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this process's share of the global batch."""

@@ -118,12 +118,19 @@ class Keys(Mapping[str, Array]):
 
 def encode(texts: Array) -> tuple[Array, Array]:
     """Texts as (end of each in bytes int64[n], utf-8 uint8[bytes]): text `i` lies between the ends `i - 1` and `i`."""
+    import pyarrow as pa
+
+    plain = texts if texts.dtype == object else texts.tolist()
     try:
-        parts = [str(t).encode() for t in np.asanyarray(texts).tolist()]
-    except UnicodeEncodeError as error:
+        column = pa.array(plain, pa.large_string())
+    except (pa.ArrowTypeError, pa.ArrowInvalid, UnicodeEncodeError) as error:
         raise DataError(f"keys must be text that utf-8 can hold: {error}") from error
-    ends = np.cumsum([len(p) for p in parts], dtype=np.int64)
-    return ends, np.frombuffer(b"".join(parts), np.uint8)
+    if column.null_count:
+        raise DataError("keys must be text, got None")
+    _, ends, data = column.buffers()
+    text = np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+    places = np.frombuffer(ends, np.int64)[: len(column) + 1]
+    return places[1:].copy(), text[: places[-1]].copy()
 
 
 def decode(ends: Array, text: Array) -> Array:

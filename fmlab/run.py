@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import nn
 
-from fmlab import environment, loggers
+from fmlab import environment, loggers, statistics
 from fmlab.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import RowSparseDDP, is_first_process
@@ -30,7 +30,6 @@ from fmlab.progress import EpochLines
 from fmlab.protocols import Observes, Report, Task
 from fmlab.redaction import redacted
 from fmlab.registry import build
-from fmlab.statistics import compare
 from fmlab.store import open_dataset
 
 log = logging.getLogger("fmlab")
@@ -50,9 +49,10 @@ class Parts:
 _open: dict[str, tuple[str, Any]] = {}
 
 
-def run(config: DictConfig, folder: Path) -> float:
+def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) -> float:
     """Train, select on validation, test once; returns the best value of the monitored validation metric.
 
+    `callbacks` join the trainer's own; an exception of theirs with an attribute `status` gives the run that status.
     Leaves in `folder`: config.yaml, environment.json, metrics.json, units.npz (per-case test values),
     checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError; KeyboardInterrupt leaves a run that
     `ckpt_path=` resumes.
@@ -61,24 +61,29 @@ def run(config: DictConfig, folder: Path) -> float:
     record = _Record(folder, plain)
     used = loggers.build(plain["logger"], plain, folder)
     try:
-        value = _run(plain, folder, record, used)
+        value = _run(plain, folder, record, used, callbacks)
     except BaseException as error:
-        record.update(status="interrupted" if isinstance(error, KeyboardInterrupt) else "failed", error=str(error))
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else getattr(error, "status", "failed")
+        record.update(status=status, error=str(error))
         loggers.close(used, {}, failed=True)
         raise
     loggers.close(used, record.figures(), failed=False)
     return value
 
 
-def _run(plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any]) -> float:
+def _run(
+    plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any], callbacks: Sequence[Callback]
+) -> float:
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
     task = open_task(plain)
-    record.update(statistics=compare(task.dataset), steps=[vars(s) for s in task.dataset.steps])
-    for line in compare(task.dataset, as_text=True):
+    data = task.dataset
+    record.update(statistics=statistics.measured(data), published=statistics.published(data))
+    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint)
+    for line in statistics.lines(data):
         log.info(line)
-    parts = assemble(plain, task, folder, used)
+    parts = assemble(plain, task, folder, used, callbacks)
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
-    record.update(parameters=parameters, fingerprint=task.dataset.fingerprint)
+    record.update(parameters=parameters)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
     best = _fit(parts, plain, folder, record) if parameters else _save_untrained(parts, folder)
     began = time.perf_counter()
@@ -93,6 +98,7 @@ def _run(plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any]
         test=dict(test.values),
         known_best=_known_best(task),
     )
+    log.info("test  " + "  ".join(f"{k} {v:.4f}" for k, v in test.values.items()))
     if is_first_process():
         np.savez_compressed(folder / "units.npz", allow_pickle=False, **test.units)
     return value
@@ -141,7 +147,9 @@ def load_model(path: Path) -> nn.Module:
     return model.eval()
 
 
-def assemble(plain: Mapping[str, Any], task: Task, folder: Path, used: list[Any]) -> Parts:
+def assemble(
+    plain: Mapping[str, Any], task: Task, folder: Path, used: list[Any], callbacks: Sequence[Callback] = ()
+) -> Parts:
     """Build and dry-run everything, so that a mistake shows before the first epoch."""
     data, seed = task.dataset, int(plain["seed"])
     model = build_model(plain["model"], data.schema, seed)
@@ -165,10 +173,12 @@ def assemble(plain: Mapping[str, Any], task: Task, folder: Path, used: list[Any]
     }
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
-    return Parts(task, model, learner, _trainer(plain["trainer"], task, folder, used))
+    return Parts(task, model, learner, _trainer(plain["trainer"], task, folder, used, callbacks))
 
 
-def _trainer(options: Mapping[str, Any], task: Task, folder: Path, used: list[Any]) -> pl.Trainer:
+def _trainer(
+    options: Mapping[str, Any], task: Task, folder: Path, used: list[Any], more: Sequence[Callback]
+) -> pl.Trainer:
     own = ("patience", "threads", "progress")
     bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
     lightning = {k: v for k, v in options.items() if k not in own}
@@ -176,6 +186,7 @@ def _trainer(options: Mapping[str, Any], task: Task, folder: Path, used: list[An
         lightning["strategy"] = RowSparseDDP()
     monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
     callbacks: list[Callback] = [
+        *more,
         EpochLines(bar=bar),
         ModelCheckpoint(
             folder / "checkpoints",

@@ -48,15 +48,16 @@ def _distinct(side: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
     assert batch.item is not None
     assert batch.tables.items is not None
     items, n = batch.tables.items, len(batch.tables.items.ids)
-    flat = batch.item.reshape(-1)
-    place = torch.arange(len(flat), device=flat.device)
-    if len(flat) * 2 >= n:  # fewer draws repeat too seldom to look for it
-        # Marking is several times faster than sorting, and the marks are no longer than twice the batch.
-        flat = torch.zeros(n, dtype=torch.bool, device=flat.device).index_fill_(0, flat.long(), True).nonzero().squeeze(1)
-        at = torch.empty(n, dtype=torch.int64, device=flat.device)
-        at[flat] = torch.arange(len(flat), device=flat.device)
-        place = at.index_select(0, batch.item.reshape(-1))
-    return side(*items.take(flat)), place.view(batch.item.shape)
+    drawn = batch.item.reshape(-1)
+    if len(drawn) * 2 < n:  # too few repeat for it to pay
+        place = torch.arange(len(drawn), device=drawn.device)
+        return side(*items.take(drawn)), place.view(batch.item.shape)
+    # Marking is several times faster than sorting, and here the marks are no longer than twice the batch.
+    marks = torch.zeros(n, dtype=torch.bool, device=drawn.device).index_fill_(0, drawn.long(), True)
+    distinct = marks.nonzero().squeeze(1)
+    place = torch.empty(n, dtype=torch.int64, device=drawn.device)
+    place[distinct] = torch.arange(len(distinct), device=drawn.device)
+    return side(*items.take(distinct)), place.index_select(0, drawn).view(batch.item.shape)
 
 
 def _spread(state: Tensor, place: Tensor) -> Tensor:

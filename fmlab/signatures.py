@@ -44,8 +44,8 @@ class Signature:
 
     @property
     def paper(self) -> str:
-        """What stands behind `Paper:` or `Source:` on a line of the docstring; indented lines continue it."""
-        found = re.search(r"^(?:Paper|Source):\s*(.+(?:\n[ \t]+\S.*)*)", self.doc, re.MULTILINE)
+        """What stands behind `Paper:` or `Source:`; a line that is indented, or follows a comma, continues it."""
+        found = re.search(r"^(?:Paper|Source):\s*(.+(?:\n[ \t]+\S.*|(?<=[,;])\n.+)*)", self.doc, re.MULTILINE)
         return " ".join(found[1].split()) if found else ""
 
 

@@ -84,8 +84,8 @@ def _core(user: Array, item: Array, rows: Array, core: int) -> Array:
 def _select(dataset: Dataset, rows: Array) -> Dataset:
     """The given rows with the users, items and features they use, renumbered."""
     user, item = sides(dataset)
-    users, user = np.unique(user[rows], return_inverse=True)
-    items, item = np.unique(item[rows], return_inverse=True)
+    users, user = _dense(user[rows])
+    items, item = _dense(item[rows])
     context = None if dataset.context is None else dataset.context.take(rows)
     tables = {
         "user": None if dataset.users is None else dataset.users.take(users),
@@ -112,8 +112,8 @@ def _select(dataset: Dataset, rows: Array) -> Dataset:
         dataset,
         schema=schema,
         rows=len(rows),
-        user=user.astype(np.int32),
-        item=item.astype(np.int32),
+        user=user,
+        item=item,
         users=moved["user"],
         items=moved["item"],
         context=moved["context"],
@@ -123,6 +123,12 @@ def _select(dataset: Dataset, rows: Array) -> Dataset:
         split=_taken(dataset.split, rows),
         keys=_keys(dataset.keys, dataset.schema.fields, used, {"user": users, "item": items}),
     )
+
+
+def _dense(index: Array) -> tuple[Array, Array]:
+    """The indices that occur, ascending, and every index as its place among them."""
+    occurs = np.bincount(index) > 0
+    return np.flatnonzero(occurs), (np.cumsum(occurs, dtype=np.int32) - np.int32(1))[index]
 
 
 def _taken(array: Array | None, rows: Array) -> Array | None:
@@ -139,7 +145,7 @@ def _used(schema: Schema, tables: Mapping[str, Table | None]) -> list[Array]:
         if table is not None:
             first = schema.columns(field.side).start
             at = [c - first for c, f in enumerate(schema.column_field) if f == index]
-            mask[np.unique(table.ids[:, at]) - offset] = True
+            mask[table.ids[:, at] - offset] = True
         used.append(mask)
     return used
 
@@ -156,13 +162,13 @@ def _keys(
 
 
 def sizes(rows: int, validation: int | float | None, test: int | float | None) -> tuple[int, int]:
-    """Rows of validation and test: a whole number is rows, a fraction below 1 a share, None the papers' 10,000.
+    """Rows of validation and test: a number below 1 is a share, others are rows, None the 10,000 of LorentzFM.
 
     None takes at most a tenth of the rows, so that small sets keep something to train on. Raises DataError when a
     part would be empty.
     """
     got = [
-        min(10_000, rows // 10) if wanted is None else int(rows * wanted + 0.5) if isinstance(wanted, float) else wanted
+        min(10_000, rows // 10) if wanted is None else int(rows * wanted + 0.5) if wanted < 1 else int(wanted)
         for wanted in (validation, test)
     ]
     require(rows - sum(got), *got)
@@ -224,8 +230,8 @@ def refuse_leaks(dataset: Dataset, part: Array) -> None:
     user, item = sides(dataset)
     if dataset.context is not None:
         return
-    key = user.astype(np.int64) * dataset.schema.n_items + item
-    train, validation, test = (np.unique(key[part == p]) for p in (TRAIN, VALIDATION, TEST))
-    shared = sum(len(np.intersect1d(a, b)) for a, b in ((train, validation), (train, test), (validation, test)))
+    # Sorted by pair, then part: a pair in two parts stands next to itself.
+    key = np.sort((user.astype(np.int64) * dataset.schema.n_items + item) * len(PARTS) + part)
+    shared = int(((key[1:] // len(PARTS) == key[:-1] // len(PARTS)) & (key[1:] != key[:-1])).sum())
     if shared:
         raise DataError(f"the parts must not share interactions, got {shared:,} pairs (user, item) in more than one")

@@ -1,7 +1,5 @@
 """The statistics every run prints, beside those the papers print for the same data set."""
 
-from typing import Any, Literal, overload
-
 from fmlab.data import Dataset
 
 
@@ -19,20 +17,25 @@ def measured(dataset: Dataset) -> dict[str, float]:
     return found
 
 
-@overload
-def compare(dataset: Dataset, as_text: Literal[False] = False) -> dict[str, dict[str, Any]]: ...
-@overload
-def compare(dataset: Dataset, as_text: Literal[True]) -> list[str]: ...
-def compare(dataset: Dataset, as_text: bool = False) -> dict[str, dict[str, Any]] | list[str]:
-    """Each statistic as measured and, where a paper prints it, as published."""
-    ours = measured(dataset)
-    both = {k: {"here": v, "published": dataset.published.get(k)} for k, v in ours.items()}
-    if not as_text:
-        return both
-    lines = [f"data {dataset.name}  fingerprint {dataset.fingerprint[:12]}"]
-    lines += [f"  {s.name}: {s.rows:,} rows, {s.users:,} users, {s.items:,} items" for s in dataset.steps]
-    for name, pair in both.items():
-        here = f"{pair['here']:.2%}" if name == "sparsity" else f"{pair['here']:,}"
-        beside = f"   (published {pair['published']})" if pair["published"] else ""
-        lines.append(f"  {name} {here}{beside}")
-    return lines
+# What the papers call these statistics.
+_NAMES = {"instances": "samples", "interactions": "samples", "attribute dimension": "features"}
+
+
+def published(dataset: Dataset) -> dict[str, str]:
+    """What the papers print of each statistic, `lorentzfm 573K, gml-fm 1000209`, by our name for it."""
+    found: dict[str, list[str]] = {}
+    for key, value in dataset.published.items():
+        paper, _, name = key.rpartition(": ")
+        found.setdefault(_NAMES.get(name, name), []).append(f"{paper} {value}".strip())
+    return {name: ", ".join(values) for name, values in found.items()}
+
+
+def lines(dataset: Dataset) -> list[str]:
+    """What preparation left at each step, and each statistic beside the papers', as text."""
+    printed = published(dataset)
+    said = [f"data {dataset.name}  fingerprint {dataset.fingerprint[:12]}"]
+    said += [f"  {s.name}: {s.rows:,} rows, {s.users:,} users, {s.items:,} items" for s in dataset.steps]
+    for name, value in measured(dataset).items():
+        here = f"{value:.2%}" if name == "sparsity" else f"{value:,}"
+        said.append(f"  {name} {here}" + (f"   (published: {printed[name]})" if name in printed else ""))
+    return said

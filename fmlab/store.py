@@ -42,7 +42,7 @@ def open_dataset(source: Source, name: str, options: Mapping[str, Any], root: Pa
     for raw in plain["raw"]:
         if raw["warning"]:
             log.warning("%s", raw["warning"])
-    folder = cache / f"{name.replace(':', '-')}-{plain['key'][:16]}"
+    folder = _folder(cache, name, plain)
     if (found := _open(folder, name)) is not None:
         return found
     with locked(cache / f"{folder.name}.lock", f"another process is preparing {name}"):
@@ -53,12 +53,24 @@ def open_dataset(source: Source, name: str, options: Mapping[str, Any], root: Pa
         try:
             _build(source, name, files, plain, draft)
             _publish(draft, folder)
+            _verified.add(_mark(folder))  # its checksums have just been taken
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     found = _open(folder, name)
     if found is None:
         raise StorageError(f"the cache cannot be read back right after it was written: {folder}\n{HINT}")
     return found
+
+
+def lookup(source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> tuple[Path, bool]:
+    """The folder a data set has in the cache, and whether it is there; raw files must be on this disk."""
+    plain, _ = identify(source, name, options, root, cache)
+    folder = _folder(cache, name, plain)
+    return folder, folder.is_dir()
+
+
+def _folder(cache: Path, name: str, plain: Mapping[str, Any]) -> Path:
+    return cache / f"{name.replace(':', '-')}-{plain['key'][:16]}"
 
 
 def identify(
@@ -72,7 +84,7 @@ def identify(
     files = {raw.path: ensure(raw, root, name) for raw in source.raw}
     prints = []
     for raw in source.raw:
-        found = remembered_digest(files[raw.path], cache / "checksums")
+        found = remembered_digest(files[raw.path], cache / "checksums", md5=bool(raw.md5 and not raw.sha256))
         warning = mismatch(raw, found, files[raw.path])
         prints.append({"path": raw.path, "size": found.size, "sha256": found.sha256, "warning": warning})
     plain: dict[str, Any] = {
@@ -108,8 +120,7 @@ def _open(folder: Path, name: str) -> Dataset | None:
         return None
     try:
         manifest = _manifest(folder)
-        stat = (folder / "manifest.json").stat()
-        mark = (str(folder.resolve()), stat.st_ino, stat.st_mtime_ns)
+        mark = _mark(folder)
         _check_files(folder, manifest, hashes=mark not in _verified)
         altered = any(raw["warning"] for raw in manifest["raw"])
         found = unpack(name, folder, manifest["dataset"], manifest["key"] + ("+altered" if altered else ""))
@@ -120,6 +131,11 @@ def _open(folder: Path, name: str) -> Dataset | None:
         raise StorageError(f"the cache cannot be read: {error}\n{HINT}") from error
     _verified.add(mark)
     return found
+
+
+def _mark(folder: Path) -> tuple[str, int, int]:
+    stat = (folder / "manifest.json").stat()
+    return str(folder.resolve()), stat.st_ino, stat.st_mtime_ns
 
 
 class _DamagedError(Exception):

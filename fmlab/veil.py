@@ -37,7 +37,7 @@ def veil_config(node: DictConfig | ListConfig, vault: MutableMapping[str, str], 
 
 
 def _is_secret(name: str, value: str) -> bool:
-    given = value not in ("", "null", "???") and not value.startswith("${")
+    given = value not in ("", "null", "???") and not value.startswith(("${", "$\\{"))  # a sweeper escapes references
     return given and (looks_secret(name) or holds_password(value))
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fmlab import registry, settings, signatures
@@ -27,11 +27,13 @@ def verify(config: DictConfig, *, complete: bool) -> None:
     plain = _resolved(config)
     top = signatures.of_object(settings.Run)
     groups = (*KINDS, "trainer", "logger")
-    known = [*groups, *(o.name for o in top.options)]
+    known = [*groups, "sweep", *(o.name for o in top.options)]  # the sweeper checks its own part
     for key in plain:
         if key not in known:
             raise FmlabError(f"{key} is not an option of a run; {choices(str(key), known)}")
-    _settle(config, "", top, {k: v for k, v in plain.items() if k not in groups}, "a run", complete=complete)
+    _settle(
+        config, "", top, {k: v for k, v in plain.items() if k not in (*groups, "sweep")}, "a run", complete=complete
+    )
     for group in groups:
         given = plain.get(group)
         if not isinstance(given, Mapping):
@@ -41,6 +43,8 @@ def verify(config: DictConfig, *, complete: bool) -> None:
         _settle(config[group], group, signature, options, title, complete=complete)
     if complete:
         _refuse_ddp_in_multirun(config)
+        if "sweep" in plain and config.hydra.mode != RunMode.MULTIRUN:
+            raise FmlabError("a sweep is started with -m, got sweep=<name> without it")
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -97,7 +101,8 @@ def _refuse_ddp_in_multirun(config: DictConfig) -> None:
     if config.hydra.mode != RunMode.MULTIRUN:
         return
     devices, strategy = config.trainer.devices, str(config.trainer.strategy)
-    if devices != 1 or strategy.startswith(("ddp", "fsdp", "deepspeed")):
+    several = devices != 1 and not (isinstance(devices, ListConfig) and len(devices) == 1)
+    if several or strategy.startswith(("ddp", "fsdp", "deepspeed")):
         raise FmlabError(
             f"jobs of a multirun share one process, which can use one device; got trainer.devices={devices}, "
             f"trainer.strategy={strategy}: start such runs one by one, without -m"

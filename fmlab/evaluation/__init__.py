@@ -1,1 +1,38 @@
 """Ranking, click-through-rate and rating evaluation; significance."""
+
+from typing import Any
+
+import torch
+
+from fmlab.batch import Tables
+from fmlab.data import Dataset
+from fmlab.evaluation.catalogue import Planted, planted_scorer
+from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
+from fmlab.evaluation.ranking import Ranking
+from fmlab.evaluation.scored import ScoredRows
+from fmlab.protocols import Evaluation, Report
+
+__all__ = [
+    "Planted",
+    "Ranking",
+    "ScoredRows",
+    "evaluate",
+    "metric",
+    "planted_scorer",
+    "rank_metric",
+    "score_metric",
+    "with_monitor",
+]
+
+
+def evaluate(evaluation: Evaluation, scorer: Any, dataset: Dataset, device: torch.device | None = None) -> Report:
+    """All blocks in this process: what a trainer does, without one.
+
+    `scorer` is a model in evaluation mode on `device` (CPU if not given), or what `planted_scorer` gives.
+    """
+    tables = Tables.of(dataset).to(device or torch.device("cpu"))
+    state = evaluation.start(scorer, tables)
+    outcomes = [evaluation.block(n, scorer, tables, state) for n in range(len(evaluation))]
+    names = outcomes[0].columns if outcomes else ()
+    columns = {name: torch.cat([o.columns[name] for o in outcomes]).numpy() for name in names}
+    return evaluation.finish(torch.cat([o.unit for o in outcomes]).numpy(), columns)

@@ -10,6 +10,7 @@ from fmlab.manifolds.base import TINY, Manifold, arcosh1p, dot, limit, over
 
 # Coordinates are kept within sinh of these radii, so that products of two of them stay finite in the same dtype.
 RADIUS = {torch.float32: 40.0, torch.float64: 100.0}
+SHORT = 1e-200  # a gradient this short counts as its direction times this
 COORDINATE = {dtype: float(torch.tensor(radius).double().sinh()) for dtype, radius in RADIUS.items()}
 
 
@@ -74,9 +75,9 @@ class Lorentz(Manifold):
         """The exponential map of `-lr` times the gradient; `exact` changes nothing."""
         v, g = x.double(), egrad.double()
         radial = dot(v, g)
-        norm = torch.hypot(torch.linalg.vector_norm(g, dim=-1, keepdim=True), radial)
+        norm = torch.hypot(torch.linalg.vector_norm(g, dim=-1, keepdim=True), radial).clamp_min(SHORT)
         length = (lr * norm).clamp_max(max_norm)
-        per_unit = torch.where(norm > 0, torch.sinh(length) / norm, lr)
+        per_unit = torch.sinh(length) / norm
         return _within(v * (torch.cosh(length) - per_unit * radial) - per_unit * g, x.dtype)
 
 

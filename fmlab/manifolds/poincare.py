@@ -61,10 +61,7 @@ class Poincare(Manifold):
 
     def exp(self, x: Tensor, u: Tensor) -> Tensor:
         """Equation 7, kept within the ball."""
-        v, u = x.double(), u.double()
-        half = 1 / self._margin(v)
-        step = u * (half * over(torch.tanh, self.curvature * half.square() * dot(u, u)))
-        return self._within(self.add(v, step), x.dtype)
+        return self._within(self._exp(x.double(), u.double()), x.dtype)
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """Equation 8, from the difference of the points."""
@@ -96,7 +93,11 @@ class Poincare(Manifold):
         half = self._margin(v) / 2
         length = lr * half * torch.linalg.vector_norm(g, dim=-1, keepdim=True)
         u = g * (half.square() * (-lr * (max_norm / length).clamp_max(1.0)))
-        return self._within(self.exp(v, u), x.dtype) if exact else self._within(v + u, x.dtype)
+        return self._within(self._exp(v, u) if exact else v + u, x.dtype)
+
+    def _exp(self, v: Tensor, u: Tensor) -> Tensor:
+        half = 1 / self._margin(v)
+        return self.add(v, u * (half * over(torch.tanh, self.curvature * half.square() * dot(u, u))))
 
     def _margin(self, x: Tensor) -> Tensor:
         return 1 - self.curvature * dot(x, x)

@@ -1,11 +1,13 @@
 """Tables with one row for each feature, and their initialisation."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema, Side
 from fmlab.errors import FmlabError
-from fmlab.nn.incidence import Incidence, gather, incidence, read
+from fmlab.nn.incidence import Incidence, gather, incidence, read, whole
 
 
 class FeatureTable(nn.Module):
@@ -18,7 +20,12 @@ class FeatureTable(nn.Module):
         self.first = first
 
     def rows(self, ids: Tensor) -> tuple[Tensor, Incidence]:
-        """The distinct rows that `ids[*batch, c]` read, `[d, width]`, and which of them stands where."""
+        """The distinct rows that `ids[*batch, c]` read, `[d, width]`, and which of them stands where.
+
+        Without gradients these are all rows where that is cheaper than looking for the distinct ones.
+        """
+        if not torch.is_grad_enabled() and len(self.weight) <= ids.numel():
+            return self.weight, whole(self._local(ids))
         at = incidence(self._local(ids))
         return read(self.weight, at), at
 
@@ -26,28 +33,17 @@ class FeatureTable(nn.Module):
         """`ids[*batch]` -> `[*batch, width]`."""
         if torch.is_grad_enabled() and self.weight.requires_grad:
             return gather(*self.rows(ids))
-        return self.weight.index_select(0, self._local(ids).reshape(-1)).view(*ids.shape, -1)
+        return self.weight.index_select(0, self._local(ids).reshape(-1)).view(*ids.shape, self.weight.shape[1])
 
     def _local(self, ids: Tensor) -> Tensor:
         return ids - self.first if self.first else ids
 
 
-def weights_and_vectors(rows: int, dim: int, std: float) -> Tensor:
-    """`[rows, 1 + dim]`: the first-order weight, 0, beside the vector, N(0, std): one read serves both."""
-    table = torch.zeros(rows, 1 + dim)
-    nn.init.normal_(table[:, 1:], std=std)
-    return table
+def id_field(schema: Schema, side: Side, model: str) -> int:
+    """Index of the field that names the user or the item: the first of its side.
 
-
-def id_fields(schema: Schema, model: str) -> tuple[int, int]:
-    """Indices of the fields that name the user and the item: the first of each side.
-
-    Raises FmlabError if the schema lacks one of them, or if it holds no single id.
+    Raises FmlabError if there is none, or if it holds no single id.
     """
-    return _id_field(schema, "user", model), _id_field(schema, "item", model)
-
-
-def _id_field(schema: Schema, side: Side, model: str) -> int:
     for number, field in enumerate(schema.fields):
         if field.side != side:
             continue
@@ -60,3 +56,27 @@ def _id_field(schema: Schema, side: Side, model: str) -> int:
         f"{model} needs users and items, got fields of the sides: {sides or 'none'}; "
         "models that need none: constant, lr, fm, deepfm, lorentzfm"
     )
+
+
+class IdTables(nn.Module):
+    """A table of users and one of items, read by the ids alone: the first column of each side."""
+
+    def __init__(self, schema: Schema, make: Callable[[int], Tensor], *, model: str) -> None:
+        """`make(rows)` gives the initial table of a side; raises FmlabError on data without users and items."""
+        super().__init__()
+        user, item = (id_field(schema, side, model) for side in ("user", "item"))
+        self.user = FeatureTable(make(schema.fields[user].size), first=schema.offsets[user])
+        self.item = FeatureTable(make(schema.fields[item].size), first=schema.offsets[item])
+        self.item_column = schema.item.start
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole rows `[*batch, columns]` -> rows of both tables, `[*batch, width]` each."""
+        return self.of_user(ids), self.item(ids[..., self.item_column])
+
+    def of_user(self, ids: Tensor) -> Tensor:
+        """Query columns -> `[*batch, width]`."""
+        return self.user(ids[..., 0])
+
+    def of_item(self, ids: Tensor) -> Tensor:
+        """Item columns -> `[*batch, width]`."""
+        return self.item(ids[..., 0])

@@ -49,7 +49,7 @@ def incidence(ids: Tensor) -> Incidence:
 
 
 def _on_cpu(flat: Tensor, shape: torch.Size) -> Incidence:
-    # (id, position) pairs packed into one integer: NumPy sorts these several times faster than torch sorts with indices.
+    # (id, position) pairs packed into one integer: NumPy sorts these faster than torch sorts with indices.
     bits = len(flat).bit_length()
     key = np.left_shift(flat.numpy(), bits, dtype=np.int64)
     key |= np.arange(len(flat))
@@ -64,6 +64,12 @@ def _on_cpu(flat: Tensor, shape: torch.Size) -> Incidence:
     distinct, ordered, run = (torch.from_numpy(a) for a in (key[starts], order, begins))
     inverse = torch.empty_like(ordered).scatter_(0, ordered, run.cumsum(0).sub_(1))
     return Incidence(distinct, inverse.view(shape), ordered, torch.from_numpy(starts))
+
+
+def whole(ids: Tensor) -> Incidence:
+    """Ids that read a table as it stands, whose rows are all taken for distinct. It serves no backward pass."""
+    none = torch.empty(0, dtype=torch.int64, device=ids.device)
+    return Incidence(none, ids.long(), none, none)
 
 
 def read(weight: Tensor, at: Incidence) -> Tensor:
@@ -100,7 +106,7 @@ class _Read(torch.autograd.Function):
         return weight.index_select(0, distinct)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (distinct,) = ctx.saved_tensors
         index = distinct.unsqueeze(0)
@@ -111,10 +117,10 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, at: Incidence) -> Tensor:
         ctx.save_for_backward(at.order, at.starts)
-        return rows.index_select(0, at.inverse.reshape(-1)).view(*at.inverse.shape, -1)
+        return rows.index_select(0, at.inverse.reshape(-1)).view(*at.inverse.shape, rows.shape[-1])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         order, starts = ctx.saved_tensors
         return _bags(grad.reshape(-1, grad.shape[-1]), order, starts), None
@@ -127,15 +133,15 @@ class _Pool(torch.autograd.Function):
         ctx.save_for_backward(rows if ctx.needs_input_grad[1] else None, values)
         columns = at.inverse.shape[-1]
         weights = None if values is None else values.reshape(-1, columns)
-        return _bags(rows, at.inverse.view(-1, columns), None, weights).view(*at.inverse.shape[:-1], -1)
+        return _bags(rows, at.inverse.view(-1, columns), None, weights).view(*at.inverse.shape[:-1], rows.shape[-1])
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         at: Incidence = ctx.at
         rows, values = ctx.saved_tensors
         weights = None if values is None else values.reshape(-1).index_select(0, at.order)
-        of_rows = _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts, weights)
+        of_rows = _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts)
         of_values = None if rows is None else (rows[at.inverse] * grad.unsqueeze(-2)).sum(-1)
         return of_rows, of_values, None
 
@@ -144,13 +150,14 @@ class _Dot(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, p: Tensor, q: Tensor, place: Tensor) -> Tensor:
         ctx.save_for_backward(p, q, place)
-        wide = q.index_select(0, place.reshape(-1)).view(*place.shape, -1)
+        wide = q.index_select(0, place.reshape(-1)).view(*place.shape, q.shape[-1])
         with torch.autocast(p.device.type, enabled=False):  # scores keep the digits of the vectors
             return torch.bmm(wide, p.unsqueeze(-1)).squeeze(-1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         p, q, place = ctx.saved_tensors
         pushes = (grad.unsqueeze(-1) * p.unsqueeze(1)).view(-1, p.shape[-1])
-        return _bags(q, place, None, grad.contiguous()), torch.zeros_like(q).index_add_(0, place.reshape(-1), pushes), None
+        of_q = torch.zeros_like(q).index_add_(0, place.reshape(-1), pushes)
+        return _bags(q, place, None, grad.contiguous()), of_q, None

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from fmlab import registry, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.options import Range
@@ -145,12 +148,10 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
 
 
 def _value(typed: str) -> Any:
-    """A value typed on the command line, as YAML would read it."""
-    import yaml
-
+    """A value typed on the command line, as Hydra reads it."""
     try:
-        return yaml.safe_load(typed)
-    except yaml.YAMLError:
+        return OverridesParser.create().parse_override(f"key={typed}").value()
+    except HydraException:
         return typed
 
 

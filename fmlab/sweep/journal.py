@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from optuna.storages.journal import BaseJournalBackend, JournalFileSymlinkLock
+from optuna.trial import TrialState
 
 from fmlab.files import storing
 
 log = logging.getLogger("fmlab")
 _PATIENCE = 4  # seconds before the lock of a dead holder is broken
 _BLOCK = 1 << 16
+_FINISHED = tuple(int(state) for state in TrialState if state.is_finished())
 
 
 class SafeJournal(BaseJournalBackend):
@@ -22,7 +24,8 @@ class SafeJournal(BaseJournalBackend):
 
     A record is there once its line ends. An unfinished last line was never acknowledged to anybody: it is cut before
     the next record is written, so that it cannot swallow that one. A full disk gives the same: the record is taken
-    back and StorageError raised. Lines that are no records, as other writers may have left them, are passed over.
+    back and StorageError raised. The disk is waited for when a trial ends, and not for steps towards it: after a power
+    cut these would be done again. Lines that are no records, as other writers may have left them, are passed over.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,7 +41,7 @@ class SafeJournal(BaseJournalBackend):
             with self._locked():
                 self._cut()
 
-    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+    def read_logs(self, log_number_from: int) -> Iterator[dict[str, Any]]:
         """Records from a number on."""
         start = max(n for n in self._offsets if n <= log_number_from)
         number, offset = start, self._offsets[start]
@@ -59,7 +62,7 @@ class SafeJournal(BaseJournalBackend):
                     yield record
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Write records durably, all or none; raises StorageError."""
+        """Write records, all or none; raises StorageError."""
         content = "".join(json.dumps(r, separators=(",", ":")) + "\n" for r in logs).encode()
         with self._locked(), storing(self.path.parent, needed=len(content)):
             self._cut()
@@ -69,7 +72,8 @@ class SafeJournal(BaseJournalBackend):
                     written = file.write(content)
                     if written < len(content):  # the system gives the reason for the rest
                         file.write(content[written:])
-                    os.fsync(file.fileno())
+                    if any(r.get("state") in _FINISHED for r in logs):
+                        os.fsync(file.fileno())
                 except BaseException:
                     file.truncate(before)
                     raise

@@ -8,7 +8,7 @@ coordinators ask for the same attempt, the trial with the lower number counts an
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import chain, count
 from typing import Any
 
@@ -16,10 +16,11 @@ import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
 from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner
-from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fmlab.errors import FmlabError
+from fmlab.sweep.definition import Direction
+from fmlab.sweep.storage import Store
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
@@ -29,13 +30,18 @@ Params = dict[str, Any]
 
 @dataclass(frozen=True)
 class Ask:
-    """One attempt at a slot. `params`: its point as stored, None if the sampler is to propose one."""
+    """One attempt at a slot.
+
+    `params`: its point as stored; what is not given, the sampler proposes. `remembered`: what the sampler attached to
+    an earlier attempt. `seeds`: figures of the seeds that an earlier attempt finished.
+    """
 
     slot: str
     index: int
     attempt: int = 0
     params: Params | None = None
-    seeds: Mapping[str, Any] = field(default_factory=dict)  # values of seeds that an earlier attempt finished
+    remembered: Params = field(default_factory=dict)
+    seeds: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,8 +58,20 @@ def ask_of(trial: FrozenTrial) -> Ask:
     plain = trial.user_attrs.get("ask")
     if plain is None:
         return Ask(f"added-{trial.number}", trial.number, 0, trial.system_attrs.get("fixed_params"))
-    seeds = trial.user_attrs.get("seeds", plain.get("seeds", {}))
-    return Ask(plain["slot"], plain["index"], plain["attempt"], plain["params"], seeds)
+    return Ask(**plain)
+
+
+def again(trial: FrozenTrial) -> Ask:
+    """The next attempt after a given-up one, with all that this one had settled."""
+    before, notes = ask_of(trial), trial.user_attrs
+    return Ask(
+        before.slot,
+        before.index,
+        before.attempt + 1,
+        notes.get("point", before.params),
+        notes.get("remembered", before.remembered),
+        notes.get("seeds", before.seeds),
+    )
 
 
 def reason(trial: FrozenTrial) -> str:
@@ -64,24 +82,26 @@ def reason(trial: FrozenTrial) -> str:
 class Ledger:
     """A study in a storage, by the steps a sweep needs."""
 
-    def __init__(self, study: optuna.Study, storage: BaseStorage) -> None:
-        self.study, self.storage = study, storage
-        self._study_id = storage.get_study_id_from_name(study.study_name)
+    def __init__(self, study: optuna.Study, store: Store) -> None:
+        self.study, self.storage, self._exclusive = study, store.backend, store.exclusive
+        self._seen: list[FrozenTrial] = []  # when the last claim was made
+        self._study_id = self.storage.get_study_id_from_name(study.study_name)
 
     @classmethod
-    def open(cls, storage: BaseStorage, name: str, pruner: BasePruner | None = None) -> "Ledger":
+    def open(cls, store: Store, name: str, pruner: BasePruner | None = None) -> "Ledger":
         """An existing study."""
         sampler = optuna.samplers.RandomSampler()
-        return cls(optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner), storage)
+        study = optuna.load_study(study_name=name, storage=store.backend, sampler=sampler, pruner=pruner)
+        return cls(study, store)
 
     @classmethod
-    def create(cls, storage: BaseStorage, name: str, directions: Sequence[str]) -> "tuple[Ledger, bool]":
+    def create(cls, store: Store, name: str, directions: Sequence[Direction]) -> "tuple[Ledger, bool]":
         """The study of that name, and whether it is new; of several processes one creates it."""
         try:
-            optuna.create_study(study_name=name, storage=storage, directions=list(directions))
+            optuna.create_study(study_name=name, storage=store.backend, directions=list(directions))
         except DuplicatedStudyError:
-            return cls.open(storage, name), False
-        return cls.open(storage, name), True
+            return cls.open(store, name), False
+        return cls.open(store, name), True
 
     # ---------------------------------------------------------------------------------------- reading
 
@@ -90,9 +110,12 @@ class Ledger:
         return self.study.get_trials(deepcopy=False, states=states or None)
 
     def history(self, except_slot: str) -> list[FrozenTrial]:
-        """One trial for each other slot, in the order of slots: its result, or else its last attempt."""
+        """One trial for each other slot when the last claim was made, in the order of slots.
+
+        It is the slot's result, or else its last attempt.
+        """
         latest: dict[str, FrozenTrial] = {}
-        for trial in self.trials():
+        for trial in self._seen:
             slot = ask_of(trial).slot
             kept = latest.get(slot)
             if reason(trial) != "dropped" and not (kept is not None and kept.state in DONE):
@@ -114,14 +137,7 @@ class Ledger:
 
     def enqueue(self, ask: Ask) -> None:
         """Ask for one attempt."""
-        plain = {
-            "slot": ask.slot,
-            "index": ask.index,
-            "attempt": ask.attempt,
-            "params": ask.params,
-            "seeds": dict(ask.seeds),
-        }
-        self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": plain}))
+        self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(ask)}))
 
     def give_up(self, trial: FrozenTrial, why: str, message: str) -> bool:
         """Fail a running or waiting trial; False if it has just ended otherwise."""
@@ -131,12 +147,14 @@ class Ledger:
 
     def claim(self, worker: Mapping[str, Any]) -> Claim | None:
         """Start the first waiting trial; None if there is none."""
-        waiting = sorted(self.trials(TrialState.WAITING), key=lambda t: (ask_of(t).index, t.number))
-        for trial in waiting:
+        self._seen = self.trials()
+        waiting = [t for t in self._seen if t.state == TrialState.WAITING]
+        for trial in sorted(waiting, key=lambda t: (ask_of(t).index, t.number)):
             trial_id = self._id(trial.number)
             try:
-                if not self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-                    continue
+                with self._exclusive():
+                    if not self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
+                        continue
             except UpdateFinishedTrialError:
                 continue
             if self._superfluous(trial):
@@ -149,7 +167,7 @@ class Ledger:
     def _superfluous(self, trial: FrozenTrial) -> bool:
         """Whether the slot is done, or the same attempt was asked for twice and this trial is the later."""
         mine = ask_of(trial)
-        for other in self.trials():
+        for other in self._seen:
             theirs = ask_of(other)
             if theirs.slot == mine.slot and other.number != trial.number:
                 if other.state in DONE:
@@ -165,17 +183,21 @@ class Ledger:
         distributions: Mapping[str, BaseDistribution],
         remembered: Mapping[str, Any],
     ) -> None:
-        """Write the point of a running trial, all of it before `proposed`, and what the sampler wants remembered."""
+        """Write the point of a running trial and what the sampler wants remembered; `point` comes when all is there."""
         for name, value in params.items():
             wanted = distributions[name]
-            self.storage.set_trial_param(claim.trial_id, self._vacant(name, wanted), wanted.to_internal_repr(value), wanted)
+            self.storage.set_trial_param(
+                claim.trial_id, self._vacant(name, wanted), wanted.to_internal_repr(value), wanted
+            )
         for key, value in remembered.items():
             self.storage.set_trial_system_attr(claim.trial_id, key, value)
-        self.storage.set_trial_user_attr(claim.trial_id, "proposed", dict(params))
+        if remembered:
+            self.storage.set_trial_user_attr(claim.trial_id, "remembered", dict(remembered))
+        self.storage.set_trial_user_attr(claim.trial_id, "point", dict(params))
 
     def _vacant(self, name: str, wanted: BaseDistribution) -> str:
         """The name, or `name~2` and so on where an extended study knows it with other choices."""
-        known = {n: d for t in self.trials() for n, d in t.distributions.items()}
+        known = {n: d for t in self._seen for n, d in t.distributions.items()}
         names = chain([name], (f"{name}{LATER}{i}" for i in count(2)))
         return next(n for n in names if n not in known or _compatible(known[n], wanted))
 
@@ -199,19 +221,16 @@ class Ledger:
             return False
         return bool(self.study.pruner.prune(self.study, self.storage.get_trial(claim.trial_id)))
 
-    def finish(
-        self, claim: Claim, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
-    ) -> bool:
+    def finish(self, claim: Claim, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
         """End a running trial; False if it was given up, so that the result is refused."""
         return self._end(claim.trial_id, state, values, notes)
 
-    def _end(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
-    ) -> bool:
+    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
         try:
             for key, value in notes.items():
                 self.storage.set_trial_user_attr(trial_id, key, value)
-            self.storage.set_trial_state_values(trial_id, state, values)
+            with self._exclusive():
+                self.storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
             return False
         return True

@@ -73,13 +73,13 @@ class Heart(threading.Thread):
     def __init__(self, beat: Callable[[int], bool], interval: float) -> None:
         super().__init__(daemon=True, name="heart")
         self._beat, self._interval = beat, interval
-        self._stop = threading.Event()
+        self._over = threading.Event()
         self.refused = threading.Event()
 
     def run(self) -> None:
         """Beat; a storage that cannot be reached now is tried again at the next beat."""
         count = 0
-        while not self._stop.wait(self._interval if count else 0):
+        while not self._over.wait(self._interval):
             count += 1
             try:
                 if not self._beat(count):
@@ -90,5 +90,5 @@ class Heart(threading.Thread):
 
     def stop(self) -> None:
         """No beat comes after this returns."""
-        self._stop.set()
+        self._over.set()
         self.join()

@@ -52,7 +52,12 @@ def make_sampler(sweep: Sweep, slot: int) -> BaseSampler:
     # The points of a low-discrepancy sequence belong together: one seed for all.
     seed = sweep.settings.seed if kind == "qmc" else _seed(sweep.settings.seed, slot)
     if kind == "tpe":
-        options = {"multivariate": True, "group": True, "constant_liar": True, "warn_independent_sampling": False} | options
+        options = {
+            "multivariate": True,
+            "group": True,
+            "constant_liar": True,
+            "warn_independent_sampling": False,
+        } | options
     if kind in ("gp", "cmaes", "qmc"):
         options = {"warn_independent_sampling": False} | options
     if kind == "qmc":

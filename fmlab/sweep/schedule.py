@@ -3,13 +3,12 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 
 from optuna.trial import FrozenTrial
 
 from fmlab.sweep.definition import Sweep
-from fmlab.sweep.ledger import DONE, LIVE, Ask, ask_of, reason
+from fmlab.sweep.ledger import DONE, LIVE, Ask, again, ask_of, reason
 from fmlab.sweep.proposal import starting_params, stored
 
 
@@ -34,7 +33,7 @@ def by_slot(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
 
 
 def missing(
-    wanted: Iterable[Ask], trials: Sequence[FrozenTrial], *, forgiven: frozenset[int], retries: int, window: int
+    wanted: Iterable[Ask], trials: Sequence[FrozenTrial], *, forgiven: frozenset[int], retries: int, window: float
 ) -> list[Ask]:
     """Attempts to ask for, so that about `window` wait and every slot that can still be done is asked for.
 
@@ -51,10 +50,7 @@ def missing(
                 break
             found.append(ask)
         elif not any(t.state in (*DONE, *LIVE) for t in attempts) and _again(attempts, forgiven, retries):
-            last = max(attempts, key=lambda t: ask_of(t).attempt)
-            before = ask_of(last)
-            params = last.user_attrs.get("proposed", ask.params)
-            found.append(replace(ask, attempt=before.attempt + 1, params=params, seeds=before.seeds))
+            found.append(again(max(attempts, key=lambda t: ask_of(t).attempt)))
     return found
 
 

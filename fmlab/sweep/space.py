@@ -179,7 +179,8 @@ def text(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{','.join(text(v) for v in value)}]"
     if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
-        escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+        # Hydra takes a backslash as it is, unless a quote follows it.
+        escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
         return f"'{escaped}'"
     return str(value)
 

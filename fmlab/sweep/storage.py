@@ -1,12 +1,17 @@
 """Where a study is kept: a journal file, or a database by URL."""
 
-import logging
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 
 from fmlab.errors import FmlabError, StorageError
+from fmlab.files import storing
 from fmlab.redaction import redacted
 from fmlab.sweep.journal import SafeJournal
 
@@ -23,39 +28,74 @@ def locate(storage: str | None, folder: Path) -> str:
     return storage
 
 
-def open_storage(url: str) -> BaseStorage:
+class Store(NamedTuple):
+    """A storage, and what makes reading and then changing a trial's state one step where the storage does not."""
+
+    backend: BaseStorage
+    exclusive: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+def open_storage(url: str) -> Store:
     """The storage at a URL of `locate`; raises FmlabError or StorageError."""
     scheme, _, rest = url.partition("://")
     if scheme == "journal":
-        return JournalStorage(SafeJournal(Path(rest)))
+        return Store(JournalStorage(SafeJournal(Path(rest))))
     if scheme == "grpc":
-        return _proxy(rest)
-    if scheme == "sqlite":
-        _refuse_remote(rest.lstrip("/") if not rest.startswith("//") else rest[1:])
+        return Store(_proxy(rest))
     try:
-        return _sqlite(url) if scheme == "sqlite" else RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        if scheme == "sqlite":
+            return _sqlite(url, Path(rest.removeprefix("/")).absolute())
+        return Store(_connected(url, {"pool_pre_ping": True}))
     except ImportError as error:
         raise FmlabError(f"storage {shown(url)} needs a package: {error.__cause__ or error}") from error
+    except FmlabError:
+        raise
     except Exception as error:  # each database driver has its own errors
         raise StorageError(f"storage {shown(url)} cannot be opened: {_short(error)}") from error
 
 
-def _sqlite(url: str) -> RDBStorage:
-    """SQLite whose transactions lock before they read, so that of two workers one gets a trial, not both."""
+def _sqlite(url: str, path: Path) -> Store:
+    """SQLite with a write-ahead log, which survives killed writers and lets others read meanwhile.
+
+    It has no row locks: two workers could both find a trial waiting and both start it. A kernel lock beside the file
+    keeps them apart; the file is on this host, and so are they.
+    """
     from sqlalchemy import event
 
-    storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": _WAIT}})
+    _refuse_remote(path)
+    with _locked(lock := path.with_name(f"{path.name}.lock")):
+        storage = _connected(url, {"connect_args": {"timeout": _WAIT}})
 
-    def manual(connection: Any, _: Any) -> None:
-        connection.isolation_level = None
-
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
 
     storage.engine.dispose()
-    event.listen(storage.engine, "connect", manual)
-    event.listen(storage.engine, "begin", begin)
-    return storage
+    event.listen(storage.engine, "connect", prepare)
+    return Store(storage, lambda: _locked(lock))
+
+
+def _connected(url: str, options: dict[str, Any]) -> RDBStorage:
+    """The database, its tables made if need be; of two processes that make them at once, one has to try again."""
+    for pause in (0.5, 1.0, 2.0):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except ImportError:
+            raise
+        except Exception:
+            time.sleep(pause)
+    return RDBStorage(url, engine_kwargs=options)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with storing(path.parent):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _proxy(address: str) -> BaseStorage:
@@ -68,12 +108,12 @@ def _proxy(address: str) -> BaseStorage:
         raise FmlabError("a gRPC storage needs packages: pip install grpcio protobuf") from None
 
 
-def _refuse_remote(path: str) -> None:
-    kind = _file_system(Path(path).absolute())
+def _refuse_remote(path: Path) -> None:
+    kind = _file_system(path)
     if kind in _REMOTE:
         raise FmlabError(
             f"SQLite must be on a local disk, {path} is on {kind}, where its locks do not hold; "
-            f"use a journal: storage={Path(path).with_suffix('.journal')}"
+            f"use a journal: storage={path.with_suffix('.journal')}"
         )
 
 

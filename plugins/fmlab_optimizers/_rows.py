@@ -47,11 +47,12 @@ def distinct(rows: Tensor, values: Tensor, already: bool = False) -> tuple[Tenso
     """Each of `rows[n]` once, ascending, with the sum of its `values[n, d]`; as they are if `already` distinct."""
     if already or len(rows) < 2:
         return rows, values
-    if rows.device.type != "cpu":
-        once, place = torch.unique(rows, return_inverse=True)
-        return once, values.new_zeros(len(once), *values.shape[1:]).index_add_(0, place, values)
-    # On the CPU, sorting (row, position) pairs packed into one integer is several times faster than a sort with
-    # indices, and summing runs of an order is several times faster than adding rows one at a time.
+    return _by_sorting(rows, values) if rows.device.type == "cpu" else _by_scattering(rows, values)
+
+
+def _by_sorting(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    # Sorting (row, position) pairs packed into one integer is several times faster than a sort with indices, and
+    # summing runs of an order is several times faster than adding rows one at a time.
     bits = len(rows).bit_length()
     key = np.left_shift(rows.numpy(), bits)
     key |= np.arange(len(rows))
@@ -60,6 +61,11 @@ def distinct(rows: Tensor, values: Tensor, already: bool = False) -> tuple[Tenso
     key >>= bits
     starts = np.flatnonzero(np.concatenate(([True], key[1:] != key[:-1])))
     return torch.from_numpy(key[starts]), torch.embedding_bag(values, order, torch.from_numpy(starts))[0]
+
+
+def _by_scattering(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    once, place = torch.unique(rows, return_inverse=True)
+    return once, values.new_zeros(len(once), *values.shape[1:]).index_add_(0, place, values)
 
 
 def read(tensor: Tensor, rows: Tensor | None) -> Tensor:

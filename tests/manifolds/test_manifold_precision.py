@@ -115,3 +115,18 @@ def test_exponential(case):
         a, w = oracle.vec(a), oracle.vec(w)
         reach = (exact.dist(origin, a) + exact.inner(a, w, w) ** 0.5) / unit
         assert exact.dist(oracle.vec(got), exact.exp(a, w)) <= unit * bound(torch.float64, reach), (a, w)
+
+
+@pytest.mark.parametrize("manifold", CASES, ids=str)
+@pytest.mark.parametrize("radius", [0.5, 3.0, 11.0])
+def test_distance_of_points_on_opposite_sides_of_the_origin(manifold, radius):
+    exact, origin = oracle_of(manifold), [mpf(0)] * 3
+    unit = getattr(manifold, "curvature", 1.0) ** -0.5
+    for other in (radius, radius * 0.9, radius + 0.01):
+        ends = []
+        for r in (radius, -other):
+            length = exact.inner(origin, AXIS, AXIS) ** 0.5
+            point = exact.exp(origin, oracle.times(unit * r / length, AXIS))
+            ends.append(torch.tensor([float(t) for t in point], dtype=torch.float64))
+        expected = exact.dist(*(oracle.vec(p) for p in ends))
+        assert abs(mpf(manifold.dist(*ends).item()) / expected - 1) < bound(torch.float64, radius) / 4

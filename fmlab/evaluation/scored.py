@@ -1,0 +1,84 @@
+"""Rows scored one by one against their labels: click-through rates and ratings."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fmlab.batch import Batch, Tables, as_features
+from fmlab.data import Array, Dataset
+from fmlab.errors import DataError
+from fmlab.evaluation.catalogue import Planted, refuse_non_finite
+from fmlab.evaluation.metrics import score_metric
+from fmlab.protocols import Outcome, Report
+from fmlab.scoring import score
+
+ROWS = 1 << 14
+
+
+class ScoredRows:
+    """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
+
+    `Report.units` holds, in row order, `row` and the contribution of each row to every metric that is a mean.
+    """
+
+    def __init__(self, dataset: Dataset, rows: Array, metrics: Sequence[str], *, size: int = ROWS) -> None:
+        """Raises DataError if the data set has no labels."""
+        if dataset.label is None:
+            raise DataError(f"scored rows need labels; {dataset.name!r} has none")
+        self.metrics = {name: score_metric(name) for name in metrics}
+        self.dataset, self.rows, self.size = dataset, np.asarray(rows, np.int64), size
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        return -(-len(self.rows) // self.size)
+
+    def start(self, scorer: Any, tables: Tables) -> None:
+        """Nothing is done once."""
+
+    @torch.no_grad()
+    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> Outcome:
+        """Scores of one block of rows; raises FmlabError if one is not finite."""
+        data, cases = self.dataset, slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
+        rows = self.rows[cases]
+        assert data.label is not None
+        batch = Batch(
+            tables,
+            _index(data.user, rows),
+            _index(data.item, rows),
+            None if data.context is None else as_features(data.context.take(rows)),
+            torch.from_numpy(np.array(data.label[rows], np.float32)),
+        )
+        if isinstance(scorer, Planted):
+            assert batch.user is not None
+            assert batch.item is not None
+            scores = scorer.pairs(batch.user, batch.item)
+        else:
+            scores = score(scorer, batch.to(_device(tables, scorer)))
+        refuse_non_finite(scores)
+        columns = {"score": scores.to("cpu", torch.float64), "label": batch.label.double()}
+        return Outcome(torch.arange(cases.start, cases.stop), columns)
+
+    def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
+        """Metrics over rows, each counted once; raises DataError where one is undefined."""
+        unit, first = np.unique(unit, return_index=True)
+        order = np.argsort(self.rows[unit], kind="stable")
+        values, units = {}, {"row": self.rows[unit][order]}
+        for name, metric in self.metrics.items():
+            values[name], each = metric.of_scores(columns["score"][first][order], columns["label"][first][order])
+            if each is not None:
+                units[name] = each
+        return Report(values, units)
+
+
+def _index(column: Array | None, rows: Array) -> torch.Tensor | None:
+    return None if column is None else torch.from_numpy(np.asarray(column[rows], np.int64))
+
+
+def _device(tables: Tables, scorer: Any) -> torch.device:
+    for side in (tables.items, tables.users):
+        if side is not None:
+            return side.ids.device
+    # All columns are context: only the model says where it is. One without parameters follows the data.
+    return next((p.device for p in getattr(scorer, "parameters", tuple)()), torch.device("cpu"))

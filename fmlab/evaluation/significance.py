@@ -1,0 +1,111 @@
+"""Whether two models differ: paired tests over the units (users, cases, rows) that both were judged on."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fmlab.data import Array
+from fmlab.errors import DataError
+
+_CELLS = 1 << 22  # units drawn at once by the bootstrap
+
+
+class Test(NamedTuple):
+    """A paired test: mean difference a - b, its statistic, two-sided p-value, degrees of freedom."""
+
+    difference: float
+    statistic: float
+    p: float
+    freedom: int
+
+
+class Interval(NamedTuple):
+    """A mean difference a - b and the bounds of its confidence interval."""
+
+    difference: float
+    low: float
+    high: float
+
+
+def per_group(values: Array, group: Array) -> Array:
+    """Means of `values[n]` over equal `group[n]`, in the order of groups: one value a user, whose cases depend."""
+    _, which = np.unique(group, return_inverse=True)
+    return np.bincount(which, np.asarray(values, np.float64)) / np.bincount(which)
+
+
+def paired_t_test(a: Array, b: Array) -> Test:
+    """Student's paired two-sided t-test of equal means, as in GML-FM.
+
+    Two units or more. Differences that are all equal leave nothing to estimate: p is 1 if they are 0, else 0.
+    """
+    difference = _paired(a, b)
+    n, mean = len(difference), float(difference.mean())
+    error = float(difference.std(ddof=1)) / math.sqrt(n)
+    if error <= abs(mean) * 1e-14:
+        return Test(mean, math.copysign(math.inf, mean) if mean else 0.0, 0.0 if mean else 1.0, n - 1)
+    t = mean / error
+    # P(|T| > t) of n - 1 degrees of freedom is a regularised incomplete beta function.
+    return Test(mean, t, _beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t)), n - 1)
+
+
+def bootstrap_interval(a: Array, b: Array, *, level: float = 0.95, resamples: int = 5000, seed: int = 0) -> Interval:
+    """Percentile interval of the mean difference over units drawn with replacement, in pairs (Efron, 1979)."""
+    if not 0 < level < 1:
+        raise DataError(f"a confidence level lies between 0 and 1, got {level}")
+    difference = _paired(a, b)
+    n, rng = len(difference), np.random.default_rng(seed)
+    step = max(1, _CELLS // n)
+    means = [
+        difference[rng.integers(n, size=(min(step, resamples - done), n))].mean(1) for done in range(0, resamples, step)
+    ]
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(difference.mean()), float(low), float(high))
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """p-values adjusted for their number, so that any below alpha is significant at the family-wise level alpha.
+
+    Source: S. Holm, A Simple Sequentially Rejective Multiple Test Procedure, Scandinavian Journal of Statistics 1979
+    """
+    values = np.asarray(p, np.float64)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise DataError(f"p-values lie between 0 and 1, got {list(p)}")
+    order = np.argsort(values, kind="stable")
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1)), 1.0)
+    return [float(v) for v in adjusted]
+
+
+def _paired(a: Array, b: Array) -> Array:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
+        raise DataError(f"a paired test needs the same 2 or more units twice, got {a.shape} and {b.shape}")
+    difference = a - b
+    if not np.isfinite(difference).all():
+        raise DataError(f"units must be finite, got {int((~np.isfinite(difference)).sum()):,} pairs that are not")
+    return difference
+
+
+def _beta(a: float, b: float, x: float) -> float:
+    """Regularised incomplete beta function I_x(a, b), by its continued fraction (Lentz's method)."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction converges fast
+        return 1 - _beta(b, a, 1 - x)
+    scale = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    tiny = 1e-300
+    c, d = 1.0, 1 / ((1 - (a + b) * x / (a + 1)) or tiny)
+    value = d
+    for m in range(1, 10_000):
+        for numerator in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / ((1 + numerator * d) or tiny)
+            c = (1 + numerator / c) or tiny
+            value *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    return math.exp(scale) * value / a

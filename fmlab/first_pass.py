@@ -1,0 +1,180 @@
+"""First pass of the streaming encoder: text to provisional codes on disk, numbers, labels, times and parts."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fmlab.data import Array, Side
+from fmlab.errors import DataError
+from fmlab.vocabulary import Growing, Vocabulary, numbers
+
+PARTS = {"train": 0, "training": 0, "0": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "1": 1, "test": 2, "2": 2}
+MILLISECONDS = 10_000_000_000  # the year 2286 in seconds, April 1970 in milliseconds
+SHOWN = 5
+PENDING = 32 << 20  # codes that wait in memory
+THREADS = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What each column of a table is. `user` and `item` are fields too, besides naming the entities.
+
+    `fields` are the other features, in order, each with the side it belongs to. Those not in `numeric` or `multi`
+    are categorical; cells of a `multi` field are split at `within`. Values of a field seen fewer than `min_count`
+    times become unknown, but for users and items themselves. Numeric fields are brought to mean 0 and standard
+    deviation 1 over all rows that have them, unless `standardize` is off.
+    """
+
+    user: str = ""
+    item: str = ""
+    label: str = ""
+    time: str = ""
+    split: str = ""
+    fields: Mapping[str, Side] = field(default_factory=dict)
+    numeric: tuple[str, ...] = ()
+    multi: tuple[str, ...] = ()
+    within: str = "|"
+    decimal: str = "."
+    standardize: bool = True
+    min_count: int = 1
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that are read."""
+        roles = [self.user, self.item, self.label, self.time, self.split]
+        return list(dict.fromkeys([*(r for r in roles if r), *self.fields]))
+
+    def of_side(self, side: Side) -> list[str]:
+        """Fields of a side, the one that names the entity first."""
+        first = {"user": self.user, "item": self.item}.get(side, "")
+        return [*([first] if first else []), *(n for n, s in self.fields.items() if s == side)]
+
+
+class FirstPass:
+    """Codes and numbers of all rows on disk, and the vocabularies."""
+
+    def __init__(self, plan: Plan, workspace: Path) -> None:
+        self.plan, self.rows = plan, 0
+        listed = [n for side in ("user", "context", "item") for n in plan.of_side(side)]
+        self.coded = [n for n in listed if n not in plan.numeric]
+        self.numeric = [n for n in listed if n in plan.numeric]
+        self.vocabularies = {n: Vocabulary() for n in self.coded}
+        self.codes = Growing(workspace / "codes.npy", np.int32, len(self.coded))
+        self.values = Growing(workspace / "numbers.npy", np.float32, len(self.numeric))
+        kinds = {"label": np.float32, "time": np.int64, "split": np.int8}
+        self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
+        self.milliseconds: bool | None = None
+        self._pending: list[Any] = []
+        self._pending_rows = 0
+        self._sums = np.zeros((3, len(self.numeric)))  # count, sum, sum of squares
+
+    def add(self, batch: Any) -> None:
+        """Take one batch; its codes wait for others, because merging many dictionaries at once is cheaper."""
+        for name in (self.plan.user, self.plan.item):
+            if name:
+                self._refuse(np.asarray(batch[name].is_null()), name, "must name an entity in every row")
+        self._pending.append(batch)
+        self._pending_rows += len(batch)
+        read = np.empty((len(batch), len(self.numeric)), np.float32)
+        for at, name in enumerate(self.numeric):
+            read[:, at] = self._numbers(batch, name)
+        there = ~np.isnan(read)
+        full = np.where(there, read, 0).astype(np.float64)
+        self._sums += np.stack([there.sum(0), full.sum(0), (full**2).sum(0)])
+        self.values.append(read)
+        if "label" in self.roles:
+            label = self._numbers(batch, self.plan.label)
+            self._refuse(np.isnan(label), self.plan.label, "must have a label in every row")
+            self.roles["label"].append(label)
+        if "time" in self.roles:
+            self.roles["time"].append(self._times(batch))
+        if "split" in self.roles:
+            self.roles["split"].append(self._splits(batch))
+        self.rows += len(batch)
+        if self._pending_rows * len(self.coded) > PENDING:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the codes of what was taken so far."""
+        if not self._pending:
+            return
+        blocks = [np.empty((len(b), len(self.coded)), np.int32) for b in self._pending]
+
+        def encode(at: int) -> None:
+            name = self.coded[at]
+            for block, codes in zip(
+                blocks, self.vocabularies[name].encode([b[name] for b in self._pending]), strict=True
+            ):
+                block[:, at] = codes
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(encode, range(len(self.coded))))
+        for block in blocks:
+            self.codes.append(block)
+        self._pending, self._pending_rows = [], 0
+
+    def moments(self) -> tuple[Array, Array]:
+        """What is subtracted from each numeric field, and what it is then divided by."""
+        if not self.plan.standardize:
+            return np.zeros(len(self.numeric)), np.ones(len(self.numeric))
+        _, total, squares = self._sums / np.maximum(self._sums[0], 1)
+        deviation = np.sqrt(np.maximum(squares - total**2, 0))
+        return total, np.where(deviation > 1e-6 * np.maximum(np.abs(total), 1), deviation, 1)
+
+    def _refuse(self, wrong: Array, name: str, rule: str) -> None:
+        if (at := np.flatnonzero(wrong)).size:
+            rows = ", ".join(str(self.rows + n + 1) for n in at[:SHOWN].tolist())
+            raise DataError(f"column {name!r} {rule}; {at.size} do not, the first are data rows {rows}")
+
+    def _numbers(self, batch: Any, name: str) -> Array:
+        values, bad = numbers(batch[name], self.plan.decimal)
+        if bad:
+            other = "," if self.plan.decimal == "." else "."
+            hint = f"; is the decimal sign {other!r}?" if any(other in text for text in bad) else ""
+            shown = ", ".join(map(repr, bad[:SHOWN]))
+            raise DataError(f"column {name!r} must hold finite numbers, {len(bad)} values are none: {shown}{hint}")
+        return values
+
+    def _times(self, batch: Any) -> Array:
+        values, bad = numbers(batch[self.plan.time])
+        if bad:
+            values = _dates(self.plan.time, batch[self.plan.time])
+        self._refuse(np.isnan(values), self.plan.time, "must have a time in every row")
+        large = np.abs(values) > MILLISECONDS
+        if self.milliseconds is None:
+            self.milliseconds = bool(large.any())
+        nonzero = values != 0
+        if (large != self.milliseconds)[nonzero].any():
+            raise DataError(f"column {self.plan.time!r} mixes seconds and milliseconds")
+        return np.floor(values / 1000 if self.milliseconds else values).astype(np.int64)
+
+    def _splits(self, batch: Any) -> Array:
+        column = batch[self.plan.split]
+        known = [PARTS.get(text.strip().lower(), -1) for text in column.dictionary.to_pylist()]
+        codes = np.array([*known, -1], np.int8)[column.indices.fill_null(len(known)).to_numpy()]
+        if (codes < 0).any():
+            texts = [t for t, c in zip(column.dictionary.to_pylist(), known, strict=True) if c < 0] or ["(missing)"]
+            rule = "must hold train, valid or test"
+            raise DataError(f"column {self.plan.split!r} {rule}; got {', '.join(map(repr, texts[:SHOWN]))}")
+        return codes
+
+
+def _dates(name: str, column: Any) -> Array:
+    try:
+        moments = pc.cast(column.dictionary, pa.timestamp("s", "UTC") if _zoned(column) else pa.timestamp("s"))
+    except pa.ArrowInvalid as error:
+        rule = "must hold seconds, milliseconds, or ISO 8601 times, all with a time zone or none"
+        raise DataError(f"column {name!r} {rule}: {error}") from error
+    seconds = np.append(moments.cast(pa.int64()).to_numpy().astype(np.float64), np.nan)
+    return seconds[column.indices.fill_null(len(seconds) - 1).to_numpy()]
+
+
+def _zoned(column: Any) -> bool:
+    text = column.dictionary[0].as_py()
+    return text.endswith("Z") or "+" in text or "-" in text[10:]

@@ -1,0 +1,88 @@
+"""Reading a row field by field: the sum of each field's vectors, whatever the number of its slots and its size."""
+
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import FeatureTable
+from fmlab.nn.incidence import gather, pool
+from fmlab.nn.initial import weights_and_vectors
+
+
+class FieldSums(NamedTuple):
+    """What `FieldTables` gives for some neighbouring fields.
+
+    `weight[*batch]`: `sum w x`, or 0 without weights. `sums[*batch, widths]`: for each field, in order, the sum of
+    `x v` over its slots. `slots`: of each multi-valued field, its number and its `x v`, `[*batch, slots, width]`.
+    """
+
+    weight: Tensor | float
+    sums: Tensor
+    slots: list[tuple[int, Tensor]]
+
+
+class FieldTables(nn.Module):
+    """Vectors whose width depends on the field, with a first-order weight beside each if wanted.
+
+    Neighbouring fields of one width share a table: with one width for all there is one table.
+    """
+
+    def __init__(self, schema: Schema, widths: tuple[int, ...], *, std: float, weights: bool) -> None:
+        """One width for each field. Weights start at 0, vectors at N(0, std)."""
+        super().__init__()
+        self.slots = tuple(f.slots for f in schema.fields)
+        self.runs = [range(*_ends(run)) for _, run in groupby(range(len(widths)), key=widths.__getitem__)]
+        self.first = int(weights)
+        tables = []
+        for run in self.runs:
+            rows = sum(schema.fields[f].size for f in run)
+            start = weights_and_vectors(rows, widths[run.start], std)[:, 1 - self.first :].contiguous()
+            tables.append(FeatureTable(start, first=schema.offsets[run.start]))
+        self.tables = nn.ModuleList(tables)
+
+    def forward(self, ids: Tensor, values: Tensor | None, fields: range) -> FieldSums:
+        """`ids[*batch, c]`: the columns of `fields`, which are neighbours."""
+        weight: Tensor | float = 0.0
+        parts: list[Tensor] = []
+        slots: list[tuple[int, Tensor]] = []
+        stop = 0
+        for run, table in zip(self.runs, self.tables, strict=True):
+            read = range(max(run.start, fields.start), min(run.stop, fields.stop))
+            if not read:
+                continue
+            start, stop = stop, stop + sum(self.slots[f] for f in read)
+            x = None if values is None else values[..., start:stop]
+            rows, at = table.rows(ids[..., start:stop])
+            if self.first:
+                weight = weight + pool(rows[:, :1], at, x).squeeze(-1)
+            vectors = gather(rows[:, self.first :], at)
+            if x is not None:
+                vectors = vectors * x.unsqueeze(-1)
+            self._sum(vectors, read, parts, slots)
+        return FieldSums(weight, parts[0] if len(parts) == 1 else torch.cat(parts, -1), slots)
+
+    def _sum(self, vectors: Tensor, read: range, parts: list[Tensor], slots: list[tuple[int, Tensor]]) -> None:
+        """Append the sums of `vectors[*batch, c, width]`; neighbours of one slot each are taken as they stand."""
+        stop = 0
+        for several, run in groupby(read, key=lambda f: f if self.slots[f] > 1 else None):
+            start, stop = stop, stop + sum(self.slots[f] for f in run)
+            part = vectors[..., start:stop, :]
+            if several is None:
+                parts.append(part.flatten(-2))
+            else:
+                parts.append(part.sum(-2))
+                slots.append((several, part))
+
+
+def query_and_item(schema: Schema) -> tuple[range, range]:
+    """The fields known before an item is chosen, and those of the item."""
+    n = sum(f.side != "item" for f in schema.fields)
+    return range(n), range(n, len(schema.fields))
+
+
+def _ends(run: object) -> tuple[int, int]:
+    numbers = list(run)  # type: ignore[call-overload]
+    return numbers[0], numbers[-1] + 1

@@ -1,0 +1,224 @@
+"""The streaming encoder: batches of text become a data set of int32 feature numbers, in memory that rows do not fill.
+
+The text is read once. Values get provisional codes in the order of their first appearance, which go to disk; when all
+are counted, a second pass over the codes turns rare values into the unknown feature and codes into feature numbers.
+Memory holds the vocabularies and one batch. The features of a field keep the order of their first appearance.
+"""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fmlab.data import SIDES, Array, Dataset, Field, Schema, Side, Step, Table
+from fmlab.errors import DataError
+from fmlab.first_pass import FirstPass, Plan
+from fmlab.meter import Meter
+from fmlab.vocabulary import Growing, Vocabulary, kept
+
+ROWS = 1 << 18  # of codes in memory at a time
+
+
+def encode(name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: Meter) -> Dataset:
+    """The data set of dictionary-encoded batches (`fmlab.tabular.batches`, mapped or not); raises DataError.
+
+    Large arrays are memory maps of files in `workspace`.
+    """
+    first = FirstPass(plan, workspace)
+    with meter:
+        for batch in _ahead(stream):
+            first.add(batch)
+            meter.add(len(batch))
+        first.flush()
+    return _SecondPass(name, plan, first, workspace).dataset()
+
+
+def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
+    """The same, with the next one being made by another thread."""
+    source = iter(stream)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, source, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, source, None)
+            yield batch
+
+
+@dataclass(frozen=True)
+class _Coder:
+    """One field: row `code` of `table` holds its features, counted from 0 = unknown, one for each slot."""
+
+    table: Array
+    keys: Array
+
+
+def _coder(vocabulary: Vocabulary, plan: Plan, name: str) -> _Coder:
+    if name in plan.multi:
+        return _split_cells(vocabulary, plan)
+    new = kept(vocabulary.counts, 1 if name in (plan.user, plan.item) else plan.min_count)
+    return _Coder(new[:, None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
+
+
+def _split_cells(vocabulary: Vocabulary, plan: Plan) -> _Coder:
+    """Whole cells were encoded; each distinct one is split into features here, repeats within a cell once."""
+    inner: dict[str, int] = {}
+    cells = [
+        [inner.setdefault(part, len(inner) + 1) for part in dict.fromkeys(key.split(plan.within)) if part]
+        for key in vocabulary.keys.to_pylist()
+    ]
+    table = np.zeros((len(cells) + 1, max([1, *map(len, cells)])), np.int32)
+    for row, codes in enumerate(cells, 1):
+        table[row, : len(codes)] = codes
+    counts = np.zeros(len(inner) + 1, np.int64)
+    np.add.at(counts, table, vocabulary.counts[:, None])
+    new = kept(counts, plan.min_count)
+    return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object))
+
+
+class _SecondPass:
+    """Codes to feature numbers, block by block."""
+
+    def __init__(self, name: str, plan: Plan, first: FirstPass, workspace: Path) -> None:
+        self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
+        self.codes, self.numbers = first.codes.close(), first.values.close()
+        self.roles = {role: grown.close() for role, grown in first.roles.items()}
+        self.coders = {n: _coder(v, plan, n) for n, v in first.vocabularies.items()}
+        self.center, self.scale = first.moments()
+        named = [(n, side) for side in SIDES for n in plan.of_side(side)]
+        self.places = {n: place for place, (n, _) in enumerate(named)}
+        self.schema = Schema(
+            tuple(self._field(n, side) for n, side in named),
+            n_users=self._entities(plan.user),
+            n_items=self._entities(plan.item),
+        )
+
+    def _entities(self, name: str) -> int:
+        return len(self.coders[name].keys) if name else 0
+
+    def _field(self, name: str, side: Side) -> Field:
+        shown = {self.plan.user: "user", self.plan.item: "item"}.get(name, name)
+        if name in self.plan.numeric:
+            return Field(shown, side, 2, numeric=True)
+        coder = self.coders[name]
+        return Field(shown, side, len(coder.keys) + 1, coder.table.shape[1])
+
+    def dataset(self) -> Dataset:
+        """Write the columns and tables."""
+        plan = self.plan
+        named = [n for n in (plan.user, plan.item) if n]
+        index = {n: Growing(self.workspace / f"index{at}.npy", np.int32) for at, n in enumerate(named)}
+        context = self._columns("context")
+        numeric = any(n in plan.numeric for n in plan.of_side("context"))
+        ids = Growing(self.workspace / "context.npy", np.int32, context)
+        values = Growing(self.workspace / "values.npy", np.float32, context)
+        sides: tuple[tuple[str, Side], ...] = ((plan.user, "user"), (plan.item, "item"))
+        entities = {name: _Entities(self, side) for name, side in sides if name}
+        for start in range(0, self.first.rows, ROWS):
+            codes, read = (np.asarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
+            for name in named:
+                index[name].append(codes[:, self.first.coded.index(name)] - 1)
+                entities[name].see(codes, read)
+            if context:
+                block = self.number("context", codes, read)
+                ids.append(block.ids)
+                if block.values is not None:
+                    values.append(block.values)
+        table = Table(ids.close(), values.close() if numeric else None) if context else None
+        arrays = {n: grown.close() for n, grown in index.items()}
+        keys = {f.name: self._keys(f.name) for f in self.schema.fields}
+        return Dataset(
+            name=self.name,
+            schema=self.schema,
+            rows=self.first.rows,
+            user=arrays.get(plan.user),
+            item=arrays.get(plan.item),
+            users=entities[plan.user].table() if plan.user else None,
+            items=entities[plan.item].table() if plan.item else None,
+            context=table,
+            label=self.roles.get("label"),
+            time=self.roles.get("time"),
+            split=self.roles.get("split"),
+            steps=self._steps(),
+            keys=keys,
+        )
+
+    def _columns(self, side: Side) -> int:
+        return len(range(*self.schema.columns(side).indices(self.schema.n_columns)))
+
+    def _keys(self, shown: str) -> Array:
+        name = {"user": self.plan.user, "item": self.plan.item}.get(shown, shown)
+        return np.array(["present"], object) if name in self.plan.numeric else self.coders[name].keys
+
+    def _steps(self) -> tuple[Step, ...]:
+        users, items = self.schema.n_users, self.schema.n_items
+        unknowns = len(self.schema.fields)
+        before = sum(len(v) for n, v in self.first.vocabularies.items() if n not in self.plan.multi) + unknowns
+        steps = [Step("rows read", self.first.rows, users, items, before)]
+        if self.plan.min_count > 1:
+            rule = f"features seen fewer than {self.plan.min_count} times are unknown"
+            steps.append(Step(rule, self.first.rows, users, items, self.schema.n_features))
+        return tuple(steps)
+
+    def number(self, side: Side, codes: Array, read: Array) -> Table:
+        """Feature numbers, and values if the side has numeric fields, of rows of codes and numbers."""
+        ids = np.empty((len(codes), self._columns(side)), np.int32)
+        numeric = any(n in self.plan.numeric for n in self.plan.of_side(side))
+        values = np.ones(ids.shape, np.float32) if numeric else None
+        at = 0
+        for name in self.plan.of_side(side):
+            place, slots = self.places[name], self.schema.fields[self.places[name]].slots
+            offset = self.schema.offsets[place]
+            if values is not None and name in self.plan.numeric:
+                column = self.first.numeric.index(name)
+                there = ~np.isnan(read[:, column])
+                ids[:, at] = offset + there
+                values[there, at] = (read[there, column] - self.center[column]) / self.scale[column]
+            else:
+                table, own = self.coders[name].table + np.int32(offset), codes[:, self.first.coded.index(name)]
+                for slot in range(slots):  # one-dimensional takes are several times faster than rows of a table
+                    ids[:, at + slot] = np.ascontiguousarray(table[:, slot]).take(own)
+            at += slots
+        return Table(ids, values)
+
+
+class _Entities:
+    """The codes of each user or item, which must be the same in all of its rows."""
+
+    def __init__(self, second: _SecondPass, side: Side) -> None:
+        self.second, self.side, plan, first = second, side, second.plan, second.first
+        self.name = plan.user if side == "user" else plan.item
+        self.own = first.coded.index(self.name)
+        fields = plan.of_side(side)
+        self.coded = [n for n, name in enumerate(first.coded) if name in fields]
+        self.numeric = [n for n, name in enumerate(first.numeric) if name in fields]
+        count = len(first.vocabularies[self.name])
+        self.codes = np.full((count, len(first.coded)), -1, np.int32)
+        self.numbers = np.full((count, len(first.numeric)), np.nan, np.float32)
+
+    def see(self, codes: Array, read: Array) -> None:
+        """Take the rows of entities not seen yet; raises DataError if a row contradicts an earlier one."""
+        who = codes[:, self.own] - 1
+        new = self.codes[who, self.own] < 0
+        for column in self.coded:
+            self.codes[who[new], column] = codes[new, column]
+            self._compare(self.codes[who, column] != codes[:, column], self.second.first.coded[column], who)
+        for column in self.numeric:
+            self.numbers[who[new], column] = read[new, column]
+            known, got = self.numbers[who, column], read[:, column]
+            both = np.isnan(known) & np.isnan(got)
+            self._compare((known != got) & ~both, self.second.first.numeric[column], who)
+
+    def _compare(self, different: Array, column: str, who: Array) -> None:
+        if different.any():
+            first = self.second.coders[self.name].keys[int(who[np.argmax(different)])]
+            raise DataError(
+                f"column {column!r} must have one value for each {self.side}, {self.side} {first!r} has several; "
+                f"take it out of {self.side}_fields"
+            )
+
+    def table(self) -> Table:
+        """The side table."""
+        return self.second.number(self.side, self.codes, self.numbers)

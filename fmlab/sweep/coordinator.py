@@ -1,0 +1,148 @@
+"""One invocation of a sweep: workers are started and watched until every point is done or the budget is spent."""
+
+import logging
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.sweep import proposal
+from fmlab.sweep.agenda import Agenda
+from fmlab.sweep.definition import Sweep
+from fmlab.sweep.job import Job, SweepFailed
+from fmlab.sweep.ledger import Ledger
+from fmlab.sweep.liveness import myself
+from fmlab.sweep.storage import open_storage
+from fmlab.sweep.summary import Board
+from fmlab.sweep.team import Event, Team
+
+log = logging.getLogger("fmlab")
+_POLL = 0.5  # seconds between looks at the study when nothing is heard
+_ALIKE = 3  # first trials that may fail with one message before the sweep is stopped
+_BARREN = 3  # workers that may die one after the other without having started a trial
+
+
+class Coordinator:
+    """Starts and watches the workers of one sweep."""
+
+    def __init__(self, sweep: Sweep, job: Job, *, workers: int) -> None:
+        """`job` as the workers get it; raises StorageError if the storage cannot be opened."""
+        proposal.quiet()
+        proposal.make_sampler(sweep, 0)
+        proposal.make_pruner(sweep)
+        self.sweep, self.job, self.workers = sweep, job, workers
+        self.ledger, creator = Ledger.create(open_storage(job.storage), sweep.study, sweep.directions)
+        self.agenda = Agenda(sweep, self.ledger, creator=creator, workers=workers)
+        self.team, self.board = Team(job), Board(sweep, job.storage)
+        self._began = time.monotonic()
+        self._barren = 0
+        self._ended: list[Event] = []
+
+    def run(self) -> None:
+        """Work until every slot is settled or the budget is spent; whatever happens, nothing of it is left running.
+
+        Raises SweepFailed if trials failed, FmlabError or StorageError if it cannot go on, KeyboardInterrupt.
+        """
+        self.agenda.open()
+        self.board.open(self.ledger.trials(), self.workers, self.job.threads)
+        with _terminable():
+            try:
+                while not self._over(trials := self.ledger.trials()):
+                    self._step(trials)
+            finally:
+                for event in self.team.dismiss():
+                    self._note(event)
+                self.agenda.release(self.team.pids, myself()["host"])
+                failed = self.board.close(self.ledger.trials(), Path(self.job.folder))
+        if failed:
+            raise SweepFailed(f"{failed} points of sweep {self.sweep.name} failed; the same command tries them again")
+
+    def _step(self, trials: list[FrozenTrial]) -> None:
+        left = self._left()
+        self.agenda.reap(trials)
+        if left is None or left > 0:
+            self.agenda.fill(trials)
+            self.team.hire(self._size(trials), left)
+        for event in self.team.hear(_POLL):
+            self._note(event)
+
+    def _size(self, trials: list[FrozenTrial]) -> int:
+        """No more workers than there is work for."""
+        open_trials = sum(not t.state.is_finished() for t in trials)
+        return min(self.workers, max(open_trials, len(self.team.members)))
+
+    def _left(self) -> float | None:
+        """Seconds left of the budget, None without one."""
+        return None if self.sweep.budget is None else self.sweep.budget - (time.monotonic() - self._began)
+
+    def _over(self, trials: list[FrozenTrial]) -> bool:
+        left = self._left()
+        if left is None or left > 0:
+            return self.agenda.done(trials)
+        assert self.sweep.budget is not None
+        if left < -(30 + 0.1 * self.sweep.budget):  # runs end with their epoch; this one does not
+            return True
+        mine = {m.process.pid for m in self.team.members.values()}
+        running = [t for t in trials if t.state == TrialState.RUNNING]
+        return not any(t.user_attrs.get("worker", {}).get("pid") in mine for t in running)
+
+    def _note(self, event: Event) -> None:
+        """Raises what ends the sweep early."""
+        match event["event"]:
+            case "started":
+                self._barren = 0
+            case "finished":
+                self.board.trial(event)
+                self._stop_if_all_fail(event)
+            case "fatal":
+                kind = StorageError if event["code"] == StorageError.code else FmlabError
+                raise kind(f"a worker cannot go on: {event['error']}")
+            case "gone":
+                self._note_death(event)
+
+    def _note_death(self, event: Event) -> None:
+        self._barren += 1
+        if event["status"] not in (0, -2):
+            log.warning(f"worker {event['member']} ended with status {event['status']}")
+        if self._barren > _BARREN:
+            place = Path(self.job.folder) / "workers"
+            raise FmlabError(f"workers die before they run anything; their logs are in {place}")
+
+    def _stop_if_all_fail(self, event: Event) -> None:
+        """The first trials failing with one message point to a mistake in all of them."""
+        if event.get("reason") in ("interrupted", "lost") or len(self._ended) >= _ALIKE:
+            return
+        self._ended.append(event)
+        messages = {_kind(str(e.get("error"))) for e in self._ended}
+        if len(self._ended) == _ALIKE and len(messages) == 1 and all(e["state"] == "FAIL" for e in self._ended):
+            raise SweepFailed(f"stopped: the first {_ALIKE} trials failed alike: {event['error']}")
+
+
+def _kind(message: str) -> str:
+    """A message without the numbers in it."""
+    return re.sub(r"[0-9.e+-]+", "#", message)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP stop as Ctrl-C does, with their own exit status."""
+
+    def stop(number: int, _: Any) -> None:
+        raise SystemExit(128 + number)
+
+    try:
+        before = {n: signal.signal(n, stop) for n in (signal.SIGTERM, signal.SIGHUP)}
+    except ValueError:  # not the main thread: whoever owns the process handles its signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,82 @@
+"""What a worker is told, and what a trial tells while it runs."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from fmlab.errors import FmlabError
+
+
+class SweepFailed(FmlabError):
+    """Some trials of a finished sweep failed, or it was stopped because all of them do."""
+
+    code = 3
+
+
+class Pruned(Exception):
+    """The trial is worse than others were at this step."""
+
+    status = "pruned"
+
+
+class Lost(Exception):
+    """The trial was given up while its worker was silent; somebody else runs it again."""
+
+    status = "lost"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Plain containers a coordinator hands to its workers as JSON."""
+
+    name: str
+    raw: Mapping[str, Any]  # the sweep as `definition.read` takes it
+    command: Mapping[str, str]
+    overrides: Sequence[str]  # that hold for every trial
+    storage: str
+    folder: str
+    objective: str = "fmlab.sweep.objective:Training"
+    config_name: str = "config"
+    search_path: Sequence[Sequence[str]] = ()  # (provider, path); empty: the program's own
+    threads: int = 1
+    seconds: float | None = None  # left of the budget when the worker starts
+
+
+@dataclass
+class Progress:
+    """A running trial's line to the study: reports, whether to stop, whether it still counts."""
+
+    report: Callable[[int, float], bool] = lambda step, value: False
+    given_up: Callable[[], bool] = lambda: False
+    deadline: float | None = None  # of time.monotonic
+    prunes: bool = False
+    metric: str | None = None
+    reported: list[float] = field(default_factory=list)
+
+    def step(self, step: int, value: float) -> None:
+        """Report the monitored value; raises Pruned, or Lost."""
+        self.check()
+        if self.prunes:
+            self.reported.append(value)
+            if self.report(step, value):
+                raise Pruned(f"pruned at step {step} with {value:.6g}")
+
+    def check(self) -> None:
+        """Raises Lost once the trial was given up."""
+        if self.given_up():
+            raise Lost("this worker was silent for too long, the trial was given to another")
+
+    @property
+    def time_is_up(self) -> bool:
+        """Whether the sweep's budget is spent."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
+
+class Objective(Protocol):
+    """Made once in each worker, called for every run."""
+
+    def __call__(self, overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
+        """Figures of one run by name; the empty name is the value the protocol selects by."""
+        ...

@@ -1,0 +1,150 @@
+"""One run as a trial sees it: composed from overrides, trained in this process, or in its own if it spans several."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict
+
+from fmlab import composition
+from fmlab.errors import FmlabError, StorageError
+from fmlab.learner import Learner
+from fmlab.run import run
+from fmlab.sweep.job import Job, Progress
+
+_POLL = 0.5  # seconds between looks at a run in its own process
+
+
+class Reporter(pl.Callback):
+    """Reports the monitored value after each validation; ends the run where it is pruned, given up or out of time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Report; raises Pruned, or Lost."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        name = f"val/{self.progress.metric or _monitor(pl_module)}"
+        if name in trainer.callback_metrics:
+            self.progress.step(trainer.current_epoch, float(trainer.callback_metrics[name]))
+        if self.progress.time_is_up:
+            trainer.should_stop = True
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Raises Lost once somebody else runs this trial."""
+        self.progress.check()
+
+
+def _monitor(learner: pl.LightningModule) -> str:
+    assert isinstance(learner, Learner)
+    return learner.task.monitor
+
+
+class Training:
+    """The objective of a sweep: `fmlab <overrides>`, with the data set kept open from run to run."""
+
+    def __init__(self, job: Job, environment: MutableMapping[str, str]) -> None:
+        """`environment`: what `${env:...}` in configs reads."""
+        torch.set_num_threads(job.threads)
+        composition.install(environment)
+        path = composition.search_path()
+        if job.search_path:
+            path = ConfigSearchPathImpl()
+            for provider, place in job.search_path:
+                path.append(provider, place)
+        self._loader = composition.Loader(path, vault=environment, complete=True)
+        self._config_name = job.config_name
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The config of one run; raises FmlabError."""
+        config = self._loader.load_configuration(self._config_name, list(overrides), RunMode.RUN)
+        with open_dict(config):
+            del config["hydra"]
+        if config.trainer.progress == "auto":
+            config.trainer.progress = False
+        return config
+
+    def __call__(self, overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
+        """Train, validate, test; raises what the run raises, Pruned, or Lost."""
+        config = self.compose(overrides)
+        if spans_processes(config):
+            return _in_own_process(overrides, folder, progress)
+        value = run(config, folder, callbacks=[Reporter(progress)])
+        return {**figures(folder), "": value}
+
+
+def spans_processes(config: DictConfig) -> bool:
+    """Whether Lightning would start further processes, which re-run the command line they were started by."""
+    devices, strategy = config.trainer.devices, str(config.trainer.strategy)
+    several = devices != 1 and not (isinstance(devices, list) and len(devices) == 1)
+    return bool(several) or strategy.startswith(("ddp", "fsdp", "deepspeed"))
+
+
+def figures(folder: Path) -> dict[str, float]:
+    """Validation metrics of a finished run, and its parameters and seconds."""
+    try:
+        content = json.loads((folder / "metrics.json").read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{folder / 'metrics.json'} cannot be read: {error}") from error
+    if content.get("status") != "complete":
+        raise FmlabError(f"the run in {folder} is {content.get('status')}: {content.get('error', 'see its log')}")
+    costs = {k: content[k] for k in ("parameters", "seconds_fit", "rows_per_second") if k in content}
+    return {**costs, **content["validation"]}
+
+
+def _in_own_process(overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
+    """`python -m fmlab <overrides>`, stopped with the trial; curves are read from its metrics.csv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "fmlab", *overrides, f"hydra.run.dir='{folder}'"]
+    with (folder / "process.log").open("ab") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+    try:
+        seen = 0
+        while process.poll() is None:
+            time.sleep(_POLL)
+            progress.check()
+            rows = _curve(folder / "metrics.csv", progress.metric)
+            for step, value in rows[seen:]:
+                progress.step(step, value)
+            seen = len(rows)
+    finally:
+        _stop(process)
+    if process.returncode:
+        lines = (folder / "process.log").read_text("utf-8", errors="replace").strip().splitlines()
+        raise FmlabError(f"the run ended with status {process.returncode}: {lines[-1] if lines else 'no output'}")
+    found = figures(folder)
+    content = json.loads((folder / "metrics.json").read_text("utf-8"))
+    return {**found, "": found[content["monitor"]]}
+
+
+def _curve(path: Path, metric: str | None) -> list[tuple[int, float]]:
+    """(epoch, value) of a validation metric so far, finished lines only."""
+    if metric is None or not path.is_file():
+        return []
+    lines = path.read_text("utf-8").split("\n")[:-1]
+    if not lines or f"val/{metric}" not in (names := lines[0].split(",")):
+        return []
+    rows = [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]
+    return [(int(r["epoch"]), float(r[f"val/{metric}"])) for r in rows if r.get(f"val/{metric}")]
+
+
+def _stop(process: subprocess.Popen[bytes], patience: float = 10) -> None:
+    """End a process and all it started."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(patience)

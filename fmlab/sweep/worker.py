@@ -1,0 +1,222 @@
+"""One process of a sweep: pulls trial after trial from the study, keeping what it has opened."""
+
+import gc
+import importlib
+import json
+import logging
+import math
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from optuna.trial import TrialState
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.files import write_json, write_text
+from fmlab.sweep import proposal
+from fmlab.sweep.definition import read
+from fmlab.sweep.job import Job, Lost, Objective, Progress, Pruned
+from fmlab.sweep.ledger import Claim, Ledger
+from fmlab.sweep.liveness import Heart, myself
+from fmlab.sweep.space import Point, override
+from fmlab.sweep.storage import open_storage
+
+log = logging.getLogger("fmlab")
+_IDLE = (0.05, 0.5)  # seconds between looks for a waiting trial, growing while there is none
+
+
+class Worker:
+    """Runs trials until it is told to stop."""
+
+    def __init__(self, job: Job, objective: Objective, tell: Callable[..., None]) -> None:
+        """`tell(event, **facts)` informs the coordinator."""
+        proposal.quiet()
+        self.job, self.objective, self.tell = job, objective, tell
+        self.sweep = read(job.name, job.raw, job.command)
+        self.ledger = Ledger.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
+        self.deadline = None if job.seconds is None else time.monotonic() + job.seconds
+        self.stopping = self._training = False
+
+    def interrupt(self, *_: Any) -> None:
+        """Stop: a run is interrupted now, a step of the ledger is finished first."""
+        self.stopping = True
+        if self._training:
+            raise KeyboardInterrupt
+
+    def work(self) -> None:
+        """Run waiting trials until interrupted; raises StorageError when results cannot be kept."""
+        me, pause = myself(), _IDLE[0]
+        self.tell("ready")
+        while not self.stopping:
+            claim = self.ledger.claim(me)
+            if claim is None:
+                time.sleep(pause)
+                pause = min(2 * pause, _IDLE[1])
+            else:
+                self._trial(claim)
+                gc.collect()
+                pause = _IDLE[0]
+
+    def _trial(self, claim: Claim) -> None:
+        heart = Heart(lambda count: self.ledger.beat(claim, count), self.sweep.settings.heartbeat)
+        heart.start()
+        began, folder = time.monotonic(), Path(self.job.folder) / "trials" / f"{claim.number:04d}"
+        progress = self._progress(claim, heart)
+        state, values, notes, full = TrialState.FAIL, None, dict[str, Any](), None
+        point = Point({}, {})
+        try:
+            point = self._point(claim)
+            self.tell("started", number=claim.number, overrides=self._shown(point))
+            values = self._values(claim, point, folder, progress)
+            state = TrialState.COMPLETE
+        except Pruned:
+            state, values = TrialState.PRUNED, progress.reported[-1:] or None
+        except Lost as error:
+            notes = {"reason": "lost", "error": str(error)}
+        except KeyboardInterrupt:
+            self.stopping = True
+            notes = {"reason": "interrupted", "error": "interrupted"}
+        except StorageError as error:
+            full = error
+            notes = {"reason": "interrupted", "error": str(error)}
+        except (Exception, SystemExit) as error:
+            notes = {"reason": "failed", "error": f"{type(error).__name__}: {error}"[:1000]}
+            self._keep_error(folder, point)
+        finally:
+            self._training = False
+            heart.stop()
+        result = {"folder": str(folder), "seconds": round(time.monotonic() - began, 3)}
+        accepted = self.ledger.finish(claim, state, values, notes | {"result": result})
+        if not accepted:
+            _refuse(folder)
+        facts = {"state": state.name if accepted else "REFUSED", "values": values, "overrides": self._shown(point)}
+        self.tell("finished", number=claim.number, slot=claim.ask.slot, **facts, **notes, **result)
+        if full is not None:
+            raise full
+
+    def _progress(self, claim: Claim, heart: Heart) -> Progress:
+        return Progress(
+            report=lambda step, value: self.ledger.report(claim, step, value),
+            given_up=heart.refused.is_set,
+            deadline=self.deadline,
+            prunes=self.sweep.pruner not in ("none", "wilcoxon") and len(self.sweep.directions) == 1,
+            metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
+        )
+
+    def _point(self, claim: Claim) -> Point:
+        """The trial's point, written to the study before anything runs."""
+        ask = claim.ask
+        try:
+            point, remembered = proposal.known_point(self.sweep, ask.params or {}), dict(ask.remembered)
+        except KeyError:  # not all is given
+            history = self.ledger.history(ask.slot)
+            point, remembered = proposal.propose(self.sweep, ask.index, history, ask.params)
+        searched = {p.name: p for p in self.sweep.space.parameters if p.name in point.params}
+        params = {name: proposal.stored(value) for name, value in point.params.items()}
+        distributions = {name: proposal.distribution(p) for name, p in searched.items()}
+        self.ledger.set_point(claim, params, distributions, remembered)
+        return point
+
+    def _values(self, claim: Claim, point: Point, folder: Path, progress: Progress) -> list[float]:
+        """The objectives: those of the one run, or their means over the seeds."""
+        base = [*self.job.overrides, *self._overrides(point)]
+        if not self.sweep.settings.seeds:
+            return self._one(base, folder, progress)
+        known: dict[str, list[float]] = {k: list(v) for k, v in claim.ask.seeds.items()}
+        for number, seed in enumerate(self.sweep.settings.seeds):
+            if str(seed) not in known:
+                known[str(seed)] = self._one([*base, f"seed={seed}"], folder / f"seed-{seed}", progress)
+                self.ledger.note(claim, "seeds", known)
+            progress.prunes = False  # the curve of the first seed decides; wilcoxon compares whole seeds
+            if self.sweep.pruner == "wilcoxon":
+                progress.reported.append(known[str(seed)][0])
+                if self.ledger.report(claim, number, known[str(seed)][0]):
+                    raise Pruned(f"pruned after seed {seed}")
+        runs = [known[str(s)] for s in self.sweep.settings.seeds]
+        return [math.fsum(column) / len(runs) for column in zip(*runs, strict=True)]
+
+    def _one(self, overrides: list[str], folder: Path, progress: Progress) -> list[float]:
+        self._training = True
+        try:
+            if self.stopping:
+                raise KeyboardInterrupt
+            figures = self.objective(overrides, folder, progress)
+        finally:
+            self._training = False
+        values = []
+        for name in self.sweep.metrics or ("",):
+            if name not in figures:
+                known = ", ".join(sorted(k for k in figures if k))
+                raise FmlabError(f"metric must be a figure of the validation, got {name!r}; choices: {known}")
+            if not math.isfinite(figures[name]):
+                raise FmlabError(f"the objective {name or 'value'} must be finite, got {figures[name]}")
+            values.append(float(figures[name]))
+        return values
+
+    def _overrides(self, point: Point) -> list[str]:
+        return [override(k, v) for k, v in point.overrides.items()]
+
+    def _shown(self, point: Point) -> list[str]:
+        keys = {p.key for p in self.sweep.space.parameters if p.name in point.params}
+        return [override(k, v) for k, v in point.overrides.items() if k in keys]
+
+    def _keep_error(self, folder: Path, point: Point) -> None:
+        """The command that repeats the run, and the traceback."""
+        command = shlex.join(["python", "-m", "fmlab", *self.job.overrides, *self._overrides(point)])
+        write_text(folder / "error.txt", f"{command}\n\n{traceback.format_exc()}")
+
+
+def _refuse(folder: Path) -> None:
+    """Mark the run folders of a refused result, so that no report counts it."""
+    for path in folder.rglob("metrics.json"):
+        content = json.loads(path.read_text("utf-8"))
+        write_json(path, {**content, "status": "refused"})
+
+
+def main(environment: MutableMapping[str, str]) -> int:
+    """A worker process: the job is the first line of stdin, the end of stdin is the end of work."""
+    job = Job(**json.loads(sys.stdin.readline()))
+    events = _private_stdout()
+
+    def tell(event: str, **facts: Any) -> None:
+        try:
+            print(json.dumps({"event": event, **facts}), file=events, flush=True)
+        except (BrokenPipeError, ValueError):
+            return
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        module, _, name = job.objective.partition(":")
+        worker = Worker(job, getattr(importlib.import_module(module), name)(job, environment), tell)
+        signal.signal(signal.SIGINT, worker.interrupt)
+        threading.Thread(target=_listen, daemon=True).start()
+        worker.work()
+    except FmlabError as error:
+        tell("fatal", error=str(error), code=error.code)
+        return error.code
+    except Exception as error:
+        log.exception("the worker stops")
+        tell("fatal", error=f"{type(error).__name__}: {error}", code=1)
+        return 1
+    return 0
+
+
+def _private_stdout() -> TextIO:
+    """The pipe to the coordinator; whatever else prints goes to the log, which is stderr."""
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return events
+
+
+def _listen() -> None:
+    """Wait for the end of stdin: the coordinator closed it, or is dead."""
+    while sys.stdin.readline():
+        continue
+    os.kill(os.getpid(), signal.SIGINT)

@@ -1,0 +1,271 @@
+"""Tables of text as a stream of batches: CSV, TSV, JSON lines and Parquet, with errors that name the line.
+
+Every column arrives dictionary-encoded, its values as text just as they are written: "007" stays apart from "7", and
+"NA" is a value. Only an empty cell is missing.
+"""
+
+import codecs
+import csv
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fmlab.errors import DataError, choices
+from fmlab.reading import lines, opened
+
+log = logging.getLogger(__name__)
+BLOCK_BYTES = 16 << 20
+HEAD_BYTES = 1 << 20
+MAX_LINE = 64 << 20
+SHOWN = 5
+TEXT = pa.dictionary(pa.int32(), pa.string())
+SEPARATORS = ("\t", ",", ";", "|")
+WIDE = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+Heard = Callable[[int], None]  # told of every piece of a file that has been read, in bytes
+
+
+def _deaf(count: int) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Form:
+    """How a table is written; `recognise` fills in what is empty. `names` are given for a file without a header."""
+
+    separator: str = ""
+    names: tuple[str, ...] = ()
+    header: bool = True
+    encoding: str = "utf-8"
+    member: str = ""
+    quoted: bool = True
+
+
+def recognise(path: Path, form: Form | None = None) -> Form:
+    """The form with its separator and column names; raises DataError if the columns cannot be told apart."""
+    form = form or Form()
+    kind = _kind(path)
+    if kind == ".parquet":
+        form = replace(form, names=tuple(_parquet(path).schema_arrow.names))
+    elif kind == ".jsonl":
+        first = next(_blocks(path, replace(form, header=False), _deaf, HEAD_BYTES), b"")
+        form = replace(form, header=False, names=tuple(dict.fromkeys(k for row in _objects(path, first) for k in row)))
+    else:
+        form = _recognise_text(path, form)
+    if double := [repr(n) for n, count in Counter(form.names).items() if count > 1]:
+        raise DataError(f"columns need different names, {path} repeats {', '.join(double)}")
+    return form
+
+
+def batches(
+    path: Path, form: Form, columns: Sequence[str], heard: Heard = _deaf, block: int = BLOCK_BYTES
+) -> Iterator[pa.RecordBatch]:
+    """Batches of some columns, of about `block` bytes of text; raises DataError at the first malformed one.
+
+    A table without any row is an error too.
+    """
+    for name in columns:
+        if name not in form.names:
+            raise DataError(f"{path} has no column {name!r}; {choices(name, form.names)}")
+    kind = _kind(path)
+    stream: Iterator[pa.RecordBatch]
+    if kind == ".parquet":
+        stream = _parquet(path).iter_batches(columns=list(columns))
+    elif kind == ".jsonl":
+        stream = _json(path, form, columns, heard, block)
+    else:
+        stream = _csv(path, form, columns, heard, block)
+    rows = 0
+    for batch in stream:
+        rows += len(batch)
+        if len(batch):
+            yield pa.RecordBatch.from_arrays([_as_text(path, n, batch[n]) for n in columns], list(columns))
+    if not rows:
+        raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
+
+
+def _kind(path: Path) -> str:
+    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+    last = suffixes[-1] if suffixes else ""
+    return ".jsonl" if last in (".jsonl", ".ndjson", ".json") else last
+
+
+def _parquet(path: Path) -> Any:
+    from pyarrow import parquet
+
+    try:
+        return parquet.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"the file is no Parquet file, or it is damaged: {path}: {error}") from error
+
+
+def _json(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int) -> Iterator[pa.RecordBatch]:
+    for block in _blocks(path, form, heard, size):
+        rows = _objects(path, block)
+        cells = [[_cell(path, n, row.get(n)) for row in rows] for n in columns]
+        yield pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in cells], list(columns))
+
+
+def _objects(path: Path, block: bytes) -> list[dict[str, Any]]:
+    """The objects of some lines, numbers as they are written."""
+    rows = []
+    for line in filter(None, map(bytes.strip, block.split(b"\n"))):
+        try:
+            row = json.loads(line, parse_int=str, parse_float=str)
+        except ValueError as error:
+            raise DataError(f"{path} must hold one JSON object a line: {error}: {line[:80]!r}") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{path} must hold one JSON object a line, got {line[:80]!r}")
+        rows.append(row)
+    return rows
+
+
+def _cell(path: Path, name: str, value: Any) -> str | None:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "|".join(str(_cell(path, name, v)) for v in value)
+    if value is None or isinstance(value, str):
+        return value or None
+    raise DataError(f"{name!r} of {path} must be text, a number or a list of them, got {value!r}")
+
+
+def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int) -> Iterator[pa.RecordBatch]:
+    """Blocks of whole lines, each parsed on all cores into one batch that is dictionary-encoded on the way."""
+    from pyarrow import csv as arrow
+
+    bad: list[Any] = []
+
+    def skip(row: Any) -> str:
+        bad.append(row)
+        return "skip"
+
+    quote = '"' if form.quoted else False
+    parse = arrow.ParseOptions(delimiter=form.separator, quote_char=quote, invalid_row_handler=skip)
+    types = dict.fromkeys(columns, TEXT)
+    convert = arrow.ConvertOptions(
+        include_columns=list(columns), column_types=types, null_values=[""], strings_can_be_null=True
+    )
+    for block in _blocks(path, form, heard, size):
+        read = arrow.ReadOptions(column_names=form.names, block_size=len(block) + 1)
+        try:
+            table = arrow.read_csv(pa.py_buffer(block), read, parse, convert)
+        except pa.ArrowInvalid as error:
+            if not bad:
+                raise DataError(_why(path, form, str(error))) from error
+        if bad:
+            raise DataError(_bad_rows(path, form, bad))
+        _refuse_line_breaks(path, table)
+        yield from table.to_batches()
+
+
+def _refuse_line_breaks(path: Path, table: pa.Table) -> None:
+    """An open quote swallows lines, which would then be missing in silence."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for chunk in column.chunks:
+            if pc.any(broken := pc.match_substring(chunk.dictionary, "\n")).as_py():
+                value = chunk.dictionary.filter(broken)[0].as_py()
+                rule = f"column {name!r} of {path} has a line break inside a value: is a quote open?"
+                raise DataError(f"{rule} {value[:80]!r}\nquoted=false reads quotes as any other character")
+
+
+def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[bytes]:
+    """The file after its header as blocks of whole lines in utf-8."""
+    decode = _transcoder(path, form)
+    rest, header = b"", form.header
+    with opened(path, form.member) as file:
+        while data := file.read(size):
+            heard(len(data))
+            data = rest + decode(data)
+            cut = data.rfind(b"\n") + 1
+            block, rest = data[:cut], data[cut:]
+            if header and block:
+                block, header = block[block.index(b"\n") + 1 :], False
+            if len(rest) > MAX_LINE:
+                raise DataError(f"{path} has a line of more than {MAX_LINE >> 20} MB: is it text?")
+            if block.strip():
+                yield block
+    if rest.strip() and not header:
+        log.warning("the last line of %s does not end: is the file cut short?", path)
+        yield rest
+
+
+def _transcoder(path: Path, form: Form) -> Callable[[bytes], bytes]:
+    """Pieces of a file in its encoding to pieces in utf-8; utf-8 itself is checked by the parser."""
+    if form.encoding.lower() in ("utf-8", "utf8"):
+        return bytes
+    decoder = codecs.getincrementaldecoder(form.encoding)()
+
+    def decode(data: bytes) -> bytes:
+        try:
+            return decoder.decode(data).encode()
+        except UnicodeError as error:
+            raise DataError(f"{path} is not {form.encoding}: {error}") from error
+
+    return decode
+
+
+def _as_text(path: Path, name: str, column: Any) -> pa.DictionaryArray:
+    """Any column as dictionary-encoded text; lists are joined by `|`."""
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = pc.binary_join(column.cast(pa.list_(pa.string())), "|")
+    if column.type != TEXT:  # also dictionaries of other makers: they may repeat values
+        try:
+            column = column.cast(pa.string()).dictionary_encode()
+        except pa.ArrowInvalid as error:
+            raise DataError(f"column {name!r} of {path} cannot be read as text: {error}") from error
+    return column
+
+
+def _recognise_text(path: Path, form: Form) -> Form:
+    try:
+        codecs.lookup(form.encoding)
+    except LookupError as error:
+        raise DataError(f"{error}; encodings are named utf-8, latin-1, cp1252, utf-16, ...") from error
+    with opened(path, form.member) as file:
+        head = file.read(HEAD_BYTES)
+    wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
+    if wide and not form.encoding.lower().startswith("utf-16"):
+        raise DataError(f"{path} is written in {wide}; give encoding={wide}")
+    try:
+        first = head.split(b"\n")[0].decode(form.encoding) if not wide else head.decode(form.encoding, "ignore")
+    except UnicodeDecodeError as error:
+        raise DataError(f"the first line of {path} is not {form.encoding}; is it encoding=latin-1?") from error
+    first = first.split("\n")[0].rstrip("\r").removeprefix("\ufeff")
+    if not first:
+        raise DataError(f"{path} is empty, or its first line is")
+    separator = form.separator or max(SEPARATORS, key=first.count)
+    if len(separator) != 1:
+        raise DataError(f"a separator is one character, got {separator!r}")
+    found = next(csv.reader([first], delimiter=separator)) if form.quoted else first.split(separator)
+    if not form.header and form.names and len(found) != len(form.names):
+        raise DataError(f"{path} has {len(found)} columns at sep={separator!r}, {len(form.names)} were named")
+    names = form.names or (tuple(found) if form.header else tuple(str(n) for n in range(len(found))))
+    return replace(form, separator=separator, names=names)
+
+
+def _bad_rows(path: Path, form: Form, bad: Sequence[Any]) -> str:
+    """What the first bad rows look like, and on which lines they are: the parser itself does not know."""
+    texts = [row.text for row in bad[:SHOWN]]
+    found = {}
+    for number, line in enumerate(lines(path, form.member, form.encoding), 1):
+        if line in texts and line not in found:
+            found[line] = number
+        if len(found) == len(set(texts)):
+            break
+    shown = [f"  line {found.get(r.text, '?')}: {r.actual_columns} columns: {r.text[:100]}" for r in bad[:SHOWN]]
+    rule = f"every row needs the {len(form.names)} columns of the header"
+    return "\n".join([f"{rule}, {path} has {len(bad)} or more that do not:", *shown])
+
+
+def _why(path: Path, form: Form, error: str) -> str:
+    if "UTF8" in error:
+        for _ in lines(path, form.member, "utf-8"):
+            pass
+    return f"{path} is malformed: {error}"

@@ -1,0 +1,31 @@
+"""Contract tests for plugins: subclass one, say how to make yours, and pytest runs the rest.
+
+    from fmlab.testing import ModelContract
+
+    class TestAcmeFM(ModelContract):
+        def make(self, schema):
+            return AcmeFM(schema, dim=4)
+
+They need pytest, and nothing else beyond fmlab.
+"""
+
+from fmlab.testing.building import KINDS, Kind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.data import DataContract
+from fmlab.testing.losses import LossContract
+from fmlab.testing.metrics import MetricContract
+from fmlab.testing.models import ModelContract
+from fmlab.testing.optimizers import OptimizerContract
+
+__all__ = [
+    "KINDS",
+    "DataContract",
+    "Kind",
+    "LossContract",
+    "MetricContract",
+    "ModelContract",
+    "OptimizerContract",
+    "candidates",
+    "checkerboard",
+    "labelled",
+    "tiny",
+]

@@ -1,0 +1,215 @@
+"""What every model must do."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fmlab.batch import Batch, Features
+from fmlab.data import Schema
+from fmlab.errors import FmlabError
+from fmlab.protocols import Observes, Separable, TwoSided
+from fmlab.registry import build
+from fmlab.scoring import score
+from fmlab.testing.building import KINDS, Kind, candidates, checkerboard, labelled, tiny
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+class ModelContract:
+    """Subclass it and write `make`. A model may refuse a schema with FmlabError: tests on such data are skipped.
+
+    `optimizer`: options, with or without `name`, for the learning test; names left out are the model's `defaults`.
+    `accuracy`: the share of held-out likes that must outscore a dislike; a constant reaches 0.5.
+    """
+
+    optimizer: Mapping[str, Any] = {"lr": 0.05}
+    loss: Mapping[str, Any] = {}
+    steps = 120
+    accuracy = 0.55
+
+    def make(self, schema: Schema) -> nn.Module:
+        """Your model, small."""
+        raise NotImplementedError
+
+    def _model(self, kind: Kind, seed: int = 0) -> nn.Module:
+        torch.manual_seed(seed)
+        try:
+            model = self.make(tiny(kind).schema)
+        except FmlabError as error:
+            pytest.skip(str(error))
+        if isinstance(model, Observes):
+            batch = candidates(tiny(kind))
+            assert batch.user is not None
+            assert batch.item is not None
+            model.observe(batch.user, batch.item[:, 0])
+        return model
+
+    @every_kind
+    def test_any_leading_shape_gives_the_same_scores(self, kind: Kind) -> None:
+        """`[*batch, columns]` -> `[*batch]`."""
+        model, rows = self._model(kind).double().eval(), _rows(kind)
+        n = rows.ids.shape[0]
+        expected = model(*rows)
+        assert expected.shape == (n,)
+        for shape in ((n, 1), (2, n // 2), (2, 3, n // 6)):
+            folded = Features(*(None if t is None else t.view(*shape, -1) for t in rows))  # type: ignore[arg-type]
+            torch.testing.assert_close(model(*folded), expected.view(shape), rtol=0, atol=1e-12)
+        single = Features(*(None if t is None else t[0] for t in rows))  # type: ignore[arg-type]
+        torch.testing.assert_close(model(*single), expected[0], rtol=0, atol=1e-12)
+
+    @every_kind
+    def test_rows_are_scored_independently_and_left_alone(self, kind: Kind) -> None:
+        """A row's score does not depend on its neighbours; ids and values are not written to."""
+        model, rows = self._model(kind).double().eval(), _rows(kind)
+        before = deepcopy(rows)
+        order = torch.randperm(len(rows.ids))[: len(rows.ids) // 2]
+        torch.testing.assert_close(model(*rows.take(order)), model(*rows)[order], rtol=0, atol=1e-12)
+        assert torch.equal(rows.ids, before.ids)
+        if rows.values is not None and before.values is not None:
+            assert torch.equal(rows.values, before.values)
+
+    @every_kind
+    def test_no_values_mean_ones(self, kind: Kind) -> None:
+        """Rows without values score as with values of 1."""
+        model, rows = self._model(kind).double().eval(), _rows(kind)
+        ones = torch.ones(rows.ids.shape, dtype=torch.float64)
+        torch.testing.assert_close(model(rows.ids), model(rows.ids, ones), rtol=0, atol=1e-12)
+
+    @every_kind
+    def test_gradient_reaches_every_parameter(self, kind: Kind) -> None:
+        """Not zero and finite, for rows and for candidates."""
+        for batch in _batches(kind):
+            model = self._model(kind)
+            scores = score(model, batch)
+            if not any(p.requires_grad for p in model.parameters()):
+                return
+            torch.manual_seed(1)
+            torch.autograd.backward((scores * torch.randn_like(scores)).sum())
+            for name, parameter in model.named_parameters():
+                grad = parameter.grad
+                assert grad is not None, f"{name} has no gradient"
+                dense = grad.to_dense()
+                assert torch.isfinite(dense).all(), f"the gradient of {name} is not finite"
+                assert dense.any(), f"the gradient of {name} is zero"
+
+    @every_kind
+    def test_the_seed_decides(self, kind: Kind) -> None:
+        """Two models of one seed are equal."""
+        a, b = self._model(kind).eval(), self._model(kind).eval()
+        assert torch.equal(a(*_rows(kind)), b(*_rows(kind)))
+
+    @every_kind
+    def test_a_checkpoint_rebuilds_the_model(self, kind: Kind, tmp_path: Path) -> None:
+        """From plain tensors and a plain schema alone, loaded with `weights_only=True`."""
+        model, file = self._model(kind).eval(), tmp_path / "model.ckpt"
+        state = model.state_dict()
+        assert {type(t) for t in state.values()} <= {Tensor}, "a state_dict holds plain tensors only"
+        torch.save({"state": state, "schema": tiny(kind).schema.to_dict()}, file)
+        saved = torch.load(file, weights_only=True)
+        torch.manual_seed(99)
+        rebuilt = self.make(Schema.from_dict(saved["schema"])).eval()
+        rebuilt.load_state_dict(saved["state"])
+        assert torch.equal(rebuilt(*_rows(kind)), model(*_rows(kind)))
+
+    @every_kind
+    def test_the_sides_add_up_to_the_whole(self, kind: Kind) -> None:
+        """`TwoSided`, `Separable` and the scoring of batches equal `forward`, gradients included."""
+        model = self._model(kind).double().eval()
+        for batch in _batches(kind):
+            whole = model(*batch.rows())
+            for scores in (score(model, batch), *_by_sides(model, batch)):
+                assert scores.shape == batch.label.shape
+                torch.testing.assert_close(scores, whole, rtol=1e-9, atol=1e-9, check_dtype=False)
+            for a, b in zip(_gradients(model, score(model, batch)), _gradients(model, whole), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9, check_dtype=False)
+
+    @every_kind
+    def test_the_link_increases(self, kind: Kind) -> None:
+        """Ranking by the linear part is ranking by the score."""
+        model = self._model(kind)
+        if not isinstance(model, TwoSided):
+            pytest.skip("not TwoSided")
+        z = torch.linspace(-5, -1e-3, 50, dtype=torch.float64)
+        assert (model.link(z).diff() > 0).all()
+
+    @every_kind
+    def test_mixed_precision_stays_finite(self, kind: Kind) -> None:
+        """Scores and gradients under bfloat16 autocast."""
+        for batch in _batches(kind):
+            model = self._model(kind)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                scores = score(model, batch)
+            assert torch.isfinite(scores).all()
+            assert all(torch.isfinite(g).all() for g in _gradients(model, scores.float()))
+
+    def test_it_learns_a_planted_task(self) -> None:
+        """Held-out likes of a checkerboard outscore dislikes more often than under a constant."""
+        task = checkerboard()
+        torch.manual_seed(0)
+        model = self.make(task.dataset.schema)
+        _train(model, task.train, self.loss, self.optimizer, self.steps)
+        model.eval()
+        user, item = torch.tensor(task.user).long(), torch.tensor(task.item).long().unsqueeze(1)
+        items = torch.cat([item, torch.tensor(task.disliked[task.user])], 1)
+        with torch.no_grad():
+            scores = score(model, Batch(task.train.tables, user, items, None, torch.zeros(items.shape)))
+        difference = scores[:, :1] - scores[:, 1:]
+        share = ((difference > 0).double() + 0.5 * (difference == 0).double()).mean().item()
+        if not isinstance(model, Observes) and not any(p.requires_grad for p in model.parameters()):
+            assert share == 0.5, "a model that learns nothing must not look better than a constant"
+        else:
+            assert share >= self.accuracy, f"{share:.3f} of the dislikes are outscored"
+
+
+def _train(model: nn.Module, batch: Batch, loss: Mapping[str, Any], optimizer: Mapping[str, Any], steps: int) -> None:
+    if isinstance(model, Observes):
+        assert batch.user is not None
+        assert batch.item is not None
+        model.observe(batch.user, batch.item[:, 0])
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        return
+    partners = {"loss": "bce", "optimizer": "adam", **getattr(model, "defaults", {})}
+    criterion = build("loss", {"name": partners["loss"], **loss})
+    descent = build("optimizer", {"name": partners["optimizer"], **optimizer}, parameters)
+    for _ in range(steps):
+        descent.zero_grad()
+        criterion(model, batch).backward()
+        descent.step()
+
+
+def _rows(kind: Kind) -> Features:
+    return labelled(tiny(kind)).rows()
+
+
+def _batches(kind: Kind) -> list[Batch]:
+    dataset = tiny(kind)
+    return [labelled(dataset)] if dataset.item is None else [labelled(dataset), candidates(dataset)]
+
+
+def _by_sides(model: Any, batch: Batch) -> list[Tensor]:
+    if batch.item is None or batch.tables.items is None:
+        return []
+    query, items, found = batch.query(), batch.tables.items.take(batch.item), []
+    if batch.has_candidates:
+        query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
+    if isinstance(model, TwoSided):
+        (a, p), (b, q) = model.user(*query), model.item(*items)
+        found.append(model.link(a + b + (p * q).sum(-1)))
+    if isinstance(model, Separable):
+        found.append(model.combine(model.encode_user(*query), model.encode_item(*items)))
+    return found
+
+
+def _gradients(model: nn.Module, scores: Tensor) -> list[Tensor]:
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        return []
+    torch.manual_seed(1)
+    found = torch.autograd.grad((scores * torch.randn_like(scores)).sum(), parameters)
+    return [g.to_dense() for g in found]

@@ -1,0 +1,30 @@
+"""A listwise loss over a positive and its sampled negatives."""
+
+from typing import Annotated, Any
+
+from torch import Tensor
+
+from fmlab.batch import Batch
+from fmlab.nn.losses import require_candidates
+from fmlab.options import Range
+from fmlab.scoring import score
+
+
+class SampledSoftmax:
+    """Minus the log-probability of the positive among itself and its sampled negatives.
+
+    Source: Jean, Cho, Memisevic, Bengio, On using very large target vocabulary for neural machine translation,
+        ACL 2015.
+
+    -log(exp(s_0 / t) / sum_j exp(s_j / t)), with s_0 the positive's score and t the temperature.
+    """
+
+    def __init__(self, *, temperature: Annotated[float, Range(0, None, open_low=True)] = 1.0) -> None:
+        """A lower temperature looks at the highest negatives only."""
+        self.temperature = temperature
+
+    def __call__(self, model: Any, batch: Batch) -> Tensor:
+        """Scalar; raises FmlabError on labelled rows."""
+        require_candidates(batch, "sampled_softmax")
+        scores = score(model, batch) / self.temperature
+        return (scores.logsumexp(-1) - scores[:, 0]).mean()

@@ -1,0 +1,28 @@
+"""Bayesian personalized ranking."""
+
+from typing import Literal
+
+from torch import Tensor
+from torch.nn import functional
+
+from fmlab.batch import Batch
+from fmlab.nn.losses import mean_over_rows, require_candidates
+from fmlab.scoring import score
+
+
+class BPR:
+    """Minus the log-probability that a positive outscores its sampled negatives: `log(1 + exp(s_neg - s_pos))`.
+
+    Paper: Rendle, Freudenthaler, Gantner, Schmidt-Thieme, BPR: Bayesian personalized ranking from implicit feedback,
+    UAI 2009.
+    """
+
+    def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
+        """The terms of one positive are summed over its negatives ("row") or averaged ("mean")."""
+        self.reduction = reduction
+
+    def __call__(self, model: object, batch: Batch) -> Tensor:
+        """Scalar; raises FmlabError on labelled rows."""
+        require_candidates(batch, "bpr")
+        scores = score(model, batch)
+        return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction)

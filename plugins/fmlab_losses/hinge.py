@@ -1,0 +1,60 @@
+"""The pull-and-push loss of metric learning, and its distortion penalty."""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from torch import Tensor
+
+from fmlab.batch import Batch
+from fmlab.errors import FmlabError
+from fmlab.nn.losses import mean_over_rows, require_candidates
+from fmlab.options import Range
+from fmlab.protocols import MetricSpace
+from fmlab.scoring import item_states, score
+
+SMALLEST = 1e-6
+
+
+class Hinge:
+    """`[margin + s_neg - s_pos]_+`, where the score of a metric model is minus a squared distance.
+
+    Paper: Vinh Tran et al., HyperML, WSDM 2020, equations 11 to 13; Hsieh et al., Collaborative metric learning,
+    WWW 2017, without its weights by rank.
+
+    With `distortion` > 0 (gamma of equation 13), `distortion` times the mean over all pairs, positive and negative, of
+    `|d - e| / e` is added (equation 12), `d` the distance on the model's manifold and `e` the Euclidean distance of the
+    same coordinates. As a guard, `e` in the denominator is at least 1e-6: points that meet add 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        margin: Annotated[float, Range(0, None)] = 0.5,
+        distortion: Annotated[float, Range(0, None)] = 0.0,
+        reduction: Literal["row", "mean"] = "row",
+    ) -> None:
+        """The hinges of one positive are summed over its negatives ("row") or averaged ("mean")."""
+        self.margin, self.distortion, self.reduction = margin, distortion, reduction
+
+    def __call__(self, model: Any, batch: Batch) -> Tensor:
+        """Scalar; raises FmlabError on labelled rows, or if `distortion` is asked of a model without points."""
+        require_candidates(batch, "hinge")
+        if not self.distortion:
+            return self._hinges(score(model, batch))
+        if not isinstance(model, MetricSpace):
+            raise FmlabError(
+                "hinge.distortion compares distances of points and needs a metric model (hyperml, cml), got "
+                f"{type(model).__name__}; set distortion=0"
+            )
+        user = model.user_points(*batch.query()).unsqueeze(1)
+        (item,) = item_states(lambda ids, values: (model.item_points(ids, values),), batch)
+        distance = model.manifold.dist(user, item)
+        flat = torch.linalg.vector_norm(user - item, dim=-1)
+        return self._hinges(-distance.square()) + self.distortion * _distortion(distance, flat)
+
+    def _hinges(self, scores: Tensor) -> Tensor:
+        return mean_over_rows((self.margin + scores[:, 1:] - scores[:, :1]).relu(), self.reduction)
+
+
+def _distortion(distance: Tensor, flat: Tensor) -> Tensor:
+    return ((distance - flat).abs() / flat.clamp_min(SMALLEST)).mean()

@@ -1,0 +1,25 @@
+"""Squared error."""
+
+from typing import Literal
+
+from torch import Tensor
+
+from fmlab.batch import Batch
+from fmlab.nn.losses import mean_over_rows
+from fmlab.scoring import score
+
+
+class Squared:
+    """Squared difference of score and label, `(s - y)^2`; for ratings, or targets +1 and -1.
+
+    Source: GML-FM (section 3.3 of the reproduced settings), with targets +1 and -1.
+    """
+
+    def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
+        """On labelled rows the two reductions agree."""
+        self.reduction = reduction
+
+    def __call__(self, model: object, batch: Batch) -> Tensor:
+        """Scalar."""
+        scores = score(model, batch)
+        return mean_over_rows((scores - batch.label.to(scores.dtype)).square(), self.reduction)

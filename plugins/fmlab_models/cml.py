@@ -1,0 +1,73 @@
+"""Collaborative metric learning."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.manifolds import Euclidean
+from fmlab.nn.features import IdTables
+from fmlab.nn.initial import near_origin
+from fmlab.options import Range
+
+
+class CML(nn.Module):
+    """Minus the squared Euclidean distance of user and item, both within the unit ball; it reads ids only.
+
+    Paper: Hsieh et al., Collaborative metric learning, WWW 2017, as compared with HyperML (Vinh Tran et al.,
+    WSDM 2020): no weights by rank, no feature loss, no covariance penalty. Vectors longer than 1 are clipped to
+    length 1 where they are read, which holds for every optimizer.
+    """
+
+    defaults = {"loss": "hinge", "optimizer": "adagrad"}
+    manifold = Euclidean()
+
+    def __init__(self, schema: Schema, *, dim: Annotated[int, Range(1, None)] = 64) -> None:
+        """Raises FmlabError on data without users and items."""
+        super().__init__()
+        self.tables = IdTables(schema, partial(near_origin, dim=dim), model="cml")
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        user, item = self.tables(ids)
+        return self.combine((_clip(user),), (_clip(item),))
+
+    def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`[*batch, dim]`."""
+        return _clip(self.tables.of_user(ids))
+
+    def item_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`[*batch, dim]`."""
+        return _clip(self.tables.of_item(ids))
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The user's point."""
+        return (self.user_points(ids),)
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The item's point."""
+        return (self.item_points(ids),)
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """`-|u - v|^2`."""
+        return -(user[0] - item[0]).square().sum(-1)
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`-|u|^2` and `2u`."""
+        u = self.user_points(ids)
+        return -u.square().sum(-1), 2 * u
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`-|v|^2` and `v`."""
+        v = self.item_points(ids)
+        return -v.square().sum(-1), v
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
+
+
+def _clip(points: Tensor) -> Tensor:
+    return points / torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp_min(1.0)

@@ -1,0 +1,207 @@
+"""Factorization machines with a matrix between every two fields: FwFM, FvFM and FmFM."""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.errors import FmlabError
+from fmlab.nn.fields import FieldSums, FieldTables, query_and_item
+from fmlab.options import Range
+
+
+class FieldMatrixFM(nn.Module):
+    """`w0 + linear + sum_{i<j} <v_i M_{F(i),F(j)}, v_j> x_i x_j`; the kind of M says which model it is.
+
+    Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
+      equations 7, 10 and 12, and table 1.
+
+    M is the identity (FM), `r I` (FwFM), `diag(d)` (FvFM) or any matrix (FmFM), one for each two fields. With
+    `s_f = sum x v` over the slots of field f, and `M_{g,f} = M_{f,g}^T`,
+
+        sum over pairs of fields = 1/2 sum_f <sum_{g != f} s_g M_{g,f}, s_f>
+
+    which is one product of `[batch, D]` with `[D, D]` for matrices, `D` the sizes of all fields together, and for
+    the others one of `[batch * K, F]` with `[F, F]`, or K of `[batch, F]` with `[F, F]`. Features in two slots of one
+    field interact too, through the symmetric part of a matrix `M_{f,f}`, which single-valued fields do not have.
+
+    The two sides meet in vectors as wide as the narrower one: `v_i M` is taken toward the smaller sizes (section
+    4.3). When all items are ranked these vectors are made once for each, the cache of section 4.2.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+    place: Tensor
+    share: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        kind: Literal["identity", "scalar", "vector", "matrix"],
+        dims: tuple[int, ...],
+        *,
+        linear: Literal["field", "plain"],
+        init_std: float,
+    ) -> None:
+        """`dims`: the size of each field's vectors. `linear`: `<v_i, w_F(i)>` (equation 12) or `w_i`."""
+        super().__init__()
+        self.kind, self.dims = kind, dims
+        self.query, self.items = query_and_item(schema)
+        self.all = range(len(dims))
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.tables = FieldTables(schema, dims, std=init_std, weights=linear == "plain")
+        self.linear = nn.Parameter(torch.randn(sum(dims))) if linear == "field" else None
+        place, share = self._places([f.slots > 1 for f in schema.fields])
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("share", share, persistent=False)
+        if kind == "identity":
+            self.register_buffer("matrices", torch.ones(1, len(place)), persistent=False)
+        else:
+            self.matrices = nn.Parameter(torch.randn(dims[0] if kind == "vector" else 1, len(place)))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        return self.bias + self._within(self.tables(ids, values, self.all), self._dense(), self.all)
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Linear part and pairs within the query; its sums, as the item's fields see them if these are narrower."""
+        bias, vector = self._side(ids, values, self.query, self.items, not self._items_are_wider())
+        return self.bias + bias, vector
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Linear part and pairs within the item; its sums, as the query's fields see them if these are narrower."""
+        return self._side(ids, values, self.items, self.query, self._items_are_wider())
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
+
+    def _side(
+        self, ids: Tensor, values: Tensor | None, own: range, other: range, through: bool
+    ) -> tuple[Tensor, Tensor]:
+        read, dense = self.tables(ids, values, own), self._dense()
+        return self._within(read, dense, own), self._through(read.sums, dense, own, other) if through else read.sums
+
+    def _within(self, read: FieldSums, dense: Tensor, fields: range) -> Tensor:
+        """Linear part and pairs of neighbouring fields."""
+        linear = read.weight if self.linear is None else read.sums @ self.linear[self._part(fields)]
+        pairs = (self._through(read.sums, dense, fields, fields) * read.sums).sum(-1)
+        for f, slots in read.slots:  # no slot interacts with itself
+            own = range(f, f + 1)
+            pairs = pairs - (self._through(slots, dense, own, own) * slots).sum((-2, -1))
+        return linear + 0.5 * pairs
+
+    def _through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
+        """`sum over f in source of s_f M_{f,g}` for each g in target: `[*, sizes of source]` -> `[*, of target]`."""
+        if self.kind == "matrix":
+            return sums @ dense[0, self._part(source), self._part(target)]
+        by_size = sums.unflatten(-1, (len(source), -1)).transpose(-1, -2)  # [*, K, F]
+        block = dense[:, source.start : source.stop, target.start : target.stop]
+        if self.kind == "vector":
+            by_size = torch.einsum("...kf,kfg->...kg", by_size, block)
+        else:
+            by_size = by_size @ block[0]
+        return by_size.transpose(-1, -2).flatten(-2)
+
+    def _dense(self) -> Tensor:
+        """All M and their transposes side by side: `[1, D, D]`, or their diagonals `[1 or K, F, F]`."""
+        width = sum(self.dims) if self.kind == "matrix" else len(self.dims)
+        flat = self.matrices.new_zeros(len(self.matrices), width * width)
+        upper = flat.index_copy(1, self.place, self.matrices * self.share).view(-1, width, width)
+        return upper + upper.transpose(1, 2)
+
+    def _places(self, several: list[bool]) -> tuple[Tensor, Tensor]:
+        """Where each parameter stands in the upper half of what `_dense` gives, and its share of the two halves."""
+        sizes = self.dims if self.kind == "matrix" else (1,) * len(self.dims)
+        field = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        left, right = field.unsqueeze(1), field.unsqueeze(0)
+        within = (left == right) & torch.tensor(several)[left]
+        place = ((left < right) | within).flatten().nonzero().squeeze(1)
+        return place, 1 - 0.5 * within.flatten()[place].float()
+
+    def _part(self, fields: range) -> slice:
+        return slice(sum(self.dims[: fields.start]), sum(self.dims[: fields.stop]))
+
+    def _items_are_wider(self) -> bool:
+        return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
+
+
+class FwFM(FieldMatrixFM):
+    """A factorization machine with a weight for every two fields, `M = r I`.
+
+    Paper: Pan, Xu, Ruiz, Zhao, Pan, Sun, Lu, Field-weighted factorization machines for click-through rate prediction
+      in display advertising, WWW 2018, equation 6.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        linear: Literal["field", "plain"] = "field",
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """Vectors start at N(0, init_std); weights of fields and of pairs of fields at N(0, 1), as the authors' do."""
+        super().__init__(schema, "scalar", (dim,) * len(schema.fields), linear=linear, init_std=init_std)
+
+
+class FvFM(FieldMatrixFM):
+    """A factorization machine with a vector for every two fields, `M = diag(d)`.
+
+    Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
+      section 3.1.3. The authors' released code gives all coordinates of a pair one weight; here d is the vector.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 16,
+        linear: Literal["field", "plain"] = "field",
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """Vectors start at N(0, init_std); vectors of fields and of pairs of fields at N(0, 1), as the authors' do."""
+        super().__init__(schema, "vector", (dim,) * len(schema.fields), linear=linear, init_std=init_std)
+
+
+class FmFM(FieldMatrixFM):
+    """A factorization machine with a matrix for every two fields, and vectors of any size for each field.
+
+    Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
+      equation 7 and section 4.
+
+    `dims` gives each field its own size (section 4.1); `field_dims` reads them from a trained model.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 16,
+        dims: tuple[int, ...] | None = None,
+        linear: Literal["field", "plain"] = "field",
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """Raises FmlabError unless `dims` has one size for each field, in the order of the schema."""
+        sizes = (dim,) * len(schema.fields) if dims is None else dims
+        if len(sizes) != len(schema.fields) or min(sizes) < 1:
+            names = ", ".join(f.name for f in schema.fields)
+            raise FmlabError(f"dims must have a size >= 1 for each of the fields {names}; got {list(sizes)}")
+        super().__init__(schema, "matrix", sizes, linear=linear, init_std=init_std)
+
+
+def field_dims(model: FieldMatrixFM, variance: float = 0.95) -> tuple[int, ...]:
+    """The sizes that keep a share of the variance of each field's vectors, by principal components (section 4.1).
+
+    They are the `dims` of the second training.
+    """
+    sizes = []
+    for run, table in zip(model.tables.runs, model.tables.tables, strict=True):
+        pass
+    return tuple(sizes)

@@ -1,0 +1,90 @@
+"""Metric learning in hyperbolic space."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.manifolds import ManifoldParameter, Poincare
+from fmlab.nn.features import IdTables
+from fmlab.nn.initial import near_origin
+from fmlab.options import Range
+
+
+class HyperML(nn.Module):
+    """Minus the squared distance of user and item in the Poincaré ball of curvature `-curvature`; it reads ids only.
+
+    Paper: Vinh Tran, Tay, Zhang, Cong, Li, HyperML: a boosting metric learning approach in hyperbolic space for
+    recommender systems, WSDM 2020. The distance is equation 9; the loss of equations 11 to 13 is `hinge`.
+
+    With `a = |x - y|^2 / ((1 - c|x|^2)(1 - c|y|^2))` the distance is `2 asinh(sqrt(c a)) / sqrt(c)`, which grows with
+    `a`, and `a` is an inner product of width `dim + 2`: all items are ranked by one matrix product. These vectors
+    are float64 because `a` is a small difference of large numbers near the rim of the ball. The "dropout 0.5" of the
+    paper's settings is left out: zeroing coordinates of a point moves it.
+    """
+
+    defaults = {"loss": "hinge", "optimizer": "rsgd"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 64,
+        curvature: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+    ) -> None:
+        """Raises FmlabError on data without users and items."""
+        super().__init__()
+        self.manifold = Poincare(curvature)
+        self.tables = IdTables(schema, partial(_points, dim=dim, manifold=self.manifold), model="hyperml")
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        user, item = self.tables(ids)
+        return self.combine((user,), (item,))
+
+    def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`[*batch, dim]`."""
+        return self.tables.of_user(ids)
+
+    def item_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`[*batch, dim]`."""
+        return self.tables.of_item(ids)
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The user's point."""
+        return (self.user_points(ids),)
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The item's point."""
+        return (self.item_points(ids),)
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """`-d(u, v)^2`."""
+        return -self.manifold.dist(user[0], item[0]).square()
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and `(-|x|^2, -1, 2x) / (1 - c|x|^2)`."""
+        x, square, scale = self._lift(self.user_points(ids))
+        return torch.zeros_like(scale.squeeze(-1)), torch.cat([-square, -torch.ones_like(square), 2 * x], -1) * scale
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and `(1, |y|^2, y) / (1 - c|y|^2)`."""
+        y, square, scale = self._lift(self.item_points(ids))
+        return torch.zeros_like(scale.squeeze(-1)), torch.cat([torch.ones_like(square), square, y], -1) * scale
+
+    def link(self, z: Tensor) -> Tensor:
+        """`-a` -> `-d^2`."""
+        c = self.manifold.curvature
+        a = (-c * z).clamp_min(1e-30)  # the root has no slope at 0
+        return -4 / c * torch.asinh(a.sqrt()).square()
+
+    def _lift(self, points: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x = points.double()
+        square = x.square().sum(-1, keepdim=True)
+        return x, square, 1 / (1 - self.manifold.curvature * square)
+
+
+def _points(rows: int, dim: int, manifold: Poincare) -> Tensor:
+    return ManifoldParameter(manifold.project(near_origin(rows, dim)), manifold)

@@ -1,0 +1,67 @@
+"""The Lorentzian factorization machine."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.manifolds import Lorentz, ManifoldParameter
+from fmlab.nn.features import FeatureTable
+from fmlab.nn.pairs import moments
+from fmlab.options import Range
+
+
+class LorentzFM(nn.Module):
+    """Features are points of the unit hyperboloid; a pair scores how far it violates the Lorentz triangle inequality.
+
+    Paper: Xu, Wu, Learning feature interactions with Lorentzian factorization machine, AAAI 2020.
+
+    Equation 8 over ordered pairs, so that each pair counts twice, of equation 9:
+    `score = sum_{i != j} T(v_i, v_j) x_i x_j`, `T(u, v) = (1 - <u, v>_L - u0 - v0) / (u0 v0)`, in [-1/2, 2].
+    Equation 7 is twice T although it is printed with T's bounds; T is implemented. "x0 >= beta" and
+    "0 = (beta, 0, ...)" hold for beta = 1, the only case used. There is no bias, no linear term and no L2.
+
+    A point has `dim` ambient coordinates, of which `dim - 1` are stored: `v0 = sqrt(1 + |v|^2)`. With
+    `c = 1 - 1/v0` and `b = v/v0`, `T(u, v) = c_u c_v - <b_u, b_v>`, hence in time linear in the columns
+    `score = (sum c x)^2 - |sum b x|^2 + sum (|b|^2 - c^2) x^2`, where `|b|^2 - c^2 = 2 c / v0`.
+
+    The paper gives no initialisation: stored coordinates are N(0, init_std), near the origin, where T is 0.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "rsgd"}
+    signature: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(2, None)] = 10,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """`init_std` is not 0, since at the origin of all points there is no gradient."""
+        super().__init__()
+        points = init_std * torch.randn(schema.n_features, dim - 1)
+        self.table = FeatureTable(ManifoldParameter(points, Lorentz()))
+        self.register_buffer("signature", torch.tensor([1.0] + [-1.0] * (dim - 1)), persistent=False)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        return self.item(ids, values)[0]
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pairs within the query, and `2 (sum c x, -sum b x)`: a pair across the sides counts twice as well."""
+        bias, vector = self.item(ids, values)
+        return bias, vector * (2 * self.signature)
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Pairs within the item, and `(sum c x, sum b x)`, of width `dim`."""
+        v, at = self.table.rows(ids)
+        inverse = (1 + v.square().sum(-1, keepdim=True)).rsqrt()  # 1 / v0
+        c = 1 - inverse
+        vector, own = moments(torch.cat([c, v * inverse], -1), (2 * inverse * c).squeeze(-1), at, values)
+        return (vector.square() * self.signature).sum(-1) + own, vector
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z

@@ -1,0 +1,39 @@
+"""Logistic regression."""
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import FeatureTable
+from fmlab.nn.incidence import pool
+
+
+class LR(nn.Module):
+    """`w0 + sum w_i x_i`, the log-odds of logistic regression.
+
+    Paper: Richardson, Dominowska, Ragno, Predicting clicks: estimating the click-through rate for new ads, WWW 2007.
+    """
+
+    def __init__(self, schema: Schema) -> None:
+        """All weights start at 0."""
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.table = FeatureTable(torch.zeros(schema.n_features, 1))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        return self.user(ids, values)[0]
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`w0` and the weights of the query, vector 0 of width 1."""
+        bias, vector = self.item(ids, values)
+        return self.bias + bias, vector
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The weights of the item, vector 0 of width 1."""
+        total = pool(*self.table.rows(ids), values)
+        return total.squeeze(-1), torch.zeros_like(total)
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z

@@ -1,0 +1,55 @@
+"""Matrix factorization."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import IdTables
+from fmlab.nn.initial import weights_and_vectors
+from fmlab.options import Range
+
+
+class MF(nn.Module):
+    """Global, user and item biases plus the inner product of user and item vectors; it reads ids only.
+
+    Paper: Koren, Bell, Volinsky, Matrix factorization techniques for recommender systems, Computer 2009, equation 4.
+    With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Raises FmlabError on data without users and items."""
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.tables = IdTables(schema, partial(weights_and_vectors, dim=dim, std=init_std), model="mf")
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        (a, p), (b, q) = (_parts(side) for side in self.tables(ids))
+        return self.bias + a + b + (p * q).sum(-1)
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Global and user bias, user vector."""
+        bias, vector = _parts(self.tables.of_user(ids))
+        return self.bias + bias, vector
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Item bias and vector."""
+        return _parts(self.tables.of_item(ids))
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
+
+
+def _parts(row: Tensor) -> tuple[Tensor, Tensor]:
+    bias, vector = torch.split(row, [1, row.shape[-1] - 1], -1)
+    return bias.squeeze(-1), vector

@@ -1,0 +1,65 @@
+"""Labelled rows: how well does the score tell clicks from the rest."""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import numpy as np
+
+from fmlab.data import Array, Dataset
+from fmlab.errors import DataError
+from fmlab.evaluation import ScoredRows, score_metric, with_monitor
+from fmlab.options import Range
+from fmlab.protocols import Task, Training
+from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, random_parts, sizes
+from fmlab_protocols._labels import classes
+
+
+class Ctr(Task):
+    """Rows labelled 0 and 1, split at random 80/10/10 or as the data come; AUC and log loss.
+
+    Paper: Sun et al., FM2: Field-matrixed Factorization Machines for Recommender Systems, WWW 2021
+
+    Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`).
+    `split=auto` takes the split that the data come with, if they do. `validation` and `test` are shares (fractions) or
+    rows (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
+    """
+
+    defaults = {"loss": "bce", "batch_size": 4096}
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        min_label: float | None = None,
+        split: Literal["auto", "random", "given"] = "auto",
+        validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
+        test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
+        seed: int = 0,
+        metrics: tuple[str, ...] = ("auc", "logloss"),
+        monitor: str = "logloss",
+    ) -> None:
+        """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
+        label = classes(dataset, min_label)
+        data = replace(dataset, label=label)
+        if split == "given" or (split == "auto" and data.split is not None):
+            part = given_parts(data)
+        else:
+            part = random_parts(data.rows, *sizes(data.rows, validation, test), seed)
+        _refuse_one_class(label, part)
+        names = with_monitor(metrics, monitor)
+        super().__init__(
+            dataset=data,
+            training=Training(np.flatnonzero(part == TRAIN)),
+            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names),
+            test=ScoredRows(data, np.flatnonzero(part == TEST), names),
+            monitor=monitor,
+            maximize=score_metric(monitor).maximize,
+        )
+
+
+def _refuse_one_class(label: Array, part: Array) -> None:
+    rows = np.bincount(part, minlength=3)
+    ones = np.bincount(part, label, minlength=3).astype(np.int64)
+    if ((ones == 0) | (ones == rows)).any():
+        got = ", ".join(f"{name} {p:,} of {n:,}" for name, p, n in zip(PARTS, ones, rows, strict=True))
+        raise DataError(f"every part needs rows of both classes, got labels 1: {got}")

@@ -1,0 +1,66 @@
+"""Random split of positives; every test item is ranked among all items that its user has not met."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+
+from fmlab.data import Dataset
+from fmlab.evaluation import Ranking, rank_metric, with_monitor
+from fmlab.options import Range
+from fmlab.protocols import Task, Training
+from fmlab.sampling import Observed
+from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, random_parts, refuse_leaks, sides, sizes
+from fmlab_protocols._labels import least_positive
+
+
+class FullRanking(Task):
+    """Positives split at random; the test item is ranked among all items the user has not interacted with.
+
+    Paper: Xu, Wu, Lorentzian Factorization Machine with Triangle Inequality for Feature Interactions, AAAI 2020
+
+    Kept are rows with label >= `min_label`, then a `core`-core; null takes the data set's own rule, and label 1 where
+    labels are 0/1 or -1/1. `validation` and `test` are rows (whole numbers) or shares (fractions); null is the paper's
+    10,000 rows, at most a tenth of all. `split=auto` takes the split that the data come with, if they do.
+
+    Training pairs each positive with `negatives` items without a training interaction of its user, drawn anew every
+    epoch; rejecting validation and test items there would leak them. Ranked are all items without an interaction of
+    the user in any part, and the test item. `seed` is the split's; the run's seed does not change it.
+    """
+
+    defaults = {"loss": "bpr"}
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        min_label: float | None = None,
+        core: Annotated[int, Range(0, None)] | None = None,
+        split: Literal["auto", "random", "given"] = "auto",
+        validation: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
+        test: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
+        negatives: Annotated[int, Range(1, None)] = 10,
+        seed: int = 0,
+        metrics: tuple[str, ...] = ("mrr", "hr@10", "ndcg"),
+        monitor: str = "mrr",
+    ) -> None:
+        """Raises DataError when a part is empty or a user has met every item."""
+        rule = dataset.rule
+        least = least_positive(dataset, rule.min_label if min_label is None else min_label)
+        data = positives(dataset, least, rule.core if core is None else core)
+        if split == "given" or (split == "auto" and data.split is not None):
+            part = given_parts(data)
+        else:
+            part = random_parts(data.rows, *sizes(data.rows, validation, test), seed)
+        refuse_leaks(data, part)
+        user, item = sides(data)
+        observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+        observed.check(user)
+        names = with_monitor(metrics, monitor)
+        super().__init__(
+            dataset=data,
+            training=Training(np.flatnonzero(part == TRAIN), negatives),
+            validation=Ranking(data, np.flatnonzero(part == VALIDATION), observed, names),
+            test=Ranking(data, np.flatnonzero(part == TEST), observed, names),
+            monitor=monitor,
+            maximize=rank_metric(monitor).maximize,
+        )

@@ -1,0 +1,58 @@
+"""Every installed model of fmlab keeps the contract."""
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import pytest
+from torch import nn
+
+from fmlab.data import Schema
+from fmlab.registry import build
+from fmlab.testing import ModelContract
+
+# What the learning test needs beyond the defaults: learning rates for a full batch of a small table, and how well a
+# model must do.
+SMALL: dict[str, dict[str, Any]] = {
+    "deepfm": {"dim": 4, "hidden": (8, 6), "dropout": 0.1},
+    "cml": {"dim": 8},
+    "hyperml": {"dim": 8},
+}
+LEARNING: dict[str, dict[str, Any]] = {
+    "popularity": {"accuracy": 0.6},
+    "lr": {"accuracy": 0.7},
+    "mf": {"accuracy": 0.9},
+    "fm": {"accuracy": 0.9},
+    "deepfm": {"accuracy": 0.9},
+    "lorentzfm": {"accuracy": 0.9, "optimizer": {"lr": 1.0}},
+    "cml": {"accuracy": 0.9, "optimizer": {"lr": 0.1}},
+    "hyperml": {"accuracy": 0.9, "optimizer": {"lr": 0.1}},
+}
+OURS = sorted({e.name for e in entry_points(group="fmlab.model") if e.value.startswith("fmlab_models.")})
+
+
+def _contract(name: str) -> type[ModelContract]:
+    def make(self: ModelContract, schema: Schema) -> nn.Module:
+        return build("model", {"name": name, **SMALL.get(name, {})}, schema)
+
+    return type(f"Test_{name}", (ModelContract,), {"make": make, **LEARNING.get(name, {})})
+
+
+for _name in OURS:
+    globals()[f"Test_{_name}"] = _contract(_name)
+
+
+def test_no_model_of_this_list_has_lost_its_entry_point() -> None:
+    assert set(OURS) >= {"constant", *LEARNING}
+
+
+def test_the_contract_of_a_model_that_breaks_it_fails() -> None:
+    class Broken(ModelContract):
+        def make(self, schema: Schema) -> nn.Module:
+            model = build("model", {"name": "fm"}, schema)
+            side = model.user
+            model.user = lambda ids, values=None: (side(ids, values)[0] + 1e-6, side(ids, values)[1])
+            model.forward = lambda ids, values=None: side(ids, values)[0]
+            return model
+
+    with pytest.raises(AssertionError):
+        Broken().test_the_sides_add_up_to_the_whole("numeric")

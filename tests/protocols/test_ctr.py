@@ -1,0 +1,85 @@
+"""Labelled rows, split at random or as given."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import log_loss, roc_auc_score
+from toys import interactions
+
+from fmlab.data import Dataset, Field, Schema, Table
+from fmlab.errors import DataError, FmlabError
+from fmlab.evaluation import evaluate
+from fmlab.protocols import Task
+from fmlab.registry import build, schema
+
+
+def clicks(rows: int = 200, low: float = 0, **more) -> Dataset:
+    rng = np.random.default_rng(0)
+    ids = np.stack([rng.integers(0, 4, rows), 4 + rng.integers(0, 3, rows)], 1).astype(np.int32)
+    label = np.where(rng.random(rows) < 0.4, 1, low).astype(np.float32)
+    fields = (Field("a", "context", 4), Field("b", "context", 3))
+    return Dataset("clicks", Schema(fields), rows, context=Table(ids), **{"label": label, **more})
+
+
+def task(data: Dataset, **options) -> Task:
+    return build("protocol", {"name": "ctr", **options}, data)
+
+
+def test_the_defaults_are_those_of_the_papers() -> None:
+    assert schema("protocol", "ctr").defaults == {"loss": "bce", "batch_size": 4096}
+    t = task(clicks())
+    assert (t.monitor, t.maximize, t.training.negatives) == ("logloss", False, 0)
+    assert [len(r) for r in (t.training.rows, t.validation.rows, t.test.rows)] == [160, 20, 20]
+    rows = np.concatenate([t.training.rows, t.validation.rows, t.test.rows])
+    assert np.sort(rows).tolist() == list(range(200))
+
+
+def test_metrics_are_those_of_the_test_rows() -> None:
+    t = task(clicks(), seed=4)
+    assert (t.test.rows != task(clicks(), seed=5).test.rows).any()
+
+    def model(ids: torch.Tensor, values: None = None) -> torch.Tensor:
+        return ids.sum(-1).float() / 4 - 1
+
+    report = evaluate(t.test, model, t.dataset)
+    score, label = model(torch.from_numpy(clicks().context.ids[t.test.rows])), clicks().label[t.test.rows]
+    assert report.values["auc"] == pytest.approx(roc_auc_score(label, score))
+    assert report.values["logloss"] == pytest.approx(log_loss(label, torch.sigmoid(score).numpy()), rel=1e-6)
+
+
+def test_auc_may_select() -> None:
+    t = task(clicks(), metrics=["logloss"], monitor="auc")
+    assert (t.monitor, t.maximize, list(t.test.metrics)) == ("auc", True, ["logloss", "auc"])
+
+
+def test_a_given_split_is_taken_unless_asked_otherwise() -> None:
+    part = (np.arange(200) % 4).clip(0, 2).astype(np.int8)
+    assert task(clicks(split=part)).validation.rows.tolist() == np.flatnonzero(part == 1).tolist()
+    assert len(task(clicks(split=part), split="random").validation.rows) == 20
+    with pytest.raises(DataError, match="does not come split"):
+        task(clicks(), split="given")
+
+
+def test_labels_of_minus_one_are_read_as_zero_and_others_need_a_threshold() -> None:
+    assert (task(clicks(low=-1)).dataset.label == task(clicks()).dataset.label).all()
+    stars = clicks(label=np.arange(200).astype(np.float32) % 5 + 1)
+    with pytest.raises(DataError, match="got 1, 2, 3, 4, 5; set min_label"):
+        task(stars)
+    assert task(stars, min_label=4).dataset.label.mean() == 0.4
+    with pytest.raises(DataError, match="has no labels"):
+        task(interactions([(0, 0), (1, 1), (2, 2)]))
+    with pytest.raises(DataError, match="got 0, nan"):
+        task(clicks(label=np.array([0, np.nan] * 100, np.float32)))
+
+
+def test_a_part_of_one_class_is_refused_with_its_counts() -> None:
+    label = np.arange(200) % 2
+    label[150:175] = 0
+    part = np.repeat([0, 1, 2], [150, 25, 25]).astype(np.int8)
+    with pytest.raises(DataError, match="labels 1: train 75 of 150, validation 0 of 25, test 13 of 25"):
+        task(clicks(label=label.astype(np.float32), split=part))
+
+
+def test_ranks_are_no_metric_of_rows() -> None:
+    with pytest.raises(FmlabError, match="scores rows"):
+        task(clicks(), metrics=["mrr"])

@@ -1,0 +1,93 @@
+"""Positives and sampled negatives as +1 and -1, or the rows' own labels."""
+
+import numpy as np
+import pytest
+import torch
+from toys import interactions, pairs_of, raw
+
+from fmlab.data import Truth
+from fmlab.errors import DataError
+from fmlab.evaluation import evaluate, planted_scorer
+from fmlab.protocols import Task
+from fmlab.registry import build
+
+PAIRS = [(u, i) for u in range(10) for i in range(12) if (u + i) % 3 == 0]
+
+
+def task(data, **options) -> Task:
+    return build("protocol", {"name": "rating", **options}, data)
+
+
+def test_each_positive_gets_two_unmet_items_in_its_context_and_time() -> None:
+    n = len(PAIRS)
+    data = interactions(PAIRS, time=np.arange(n), context=np.arange(n) % 5, label=np.full(n, 3, np.float32))
+    t = task(data)
+    made = t.dataset
+    assert made.rows == 3 * n
+    assert made.label.tolist() == [1] * n + [-1] * (2 * n)
+    assert raw(made, np.arange(n)) == raw(data)
+    positive, negative = raw(made, np.repeat(np.arange(n), 2)), raw(made, np.arange(n, 3 * n))
+    assert [r[:3] for r in positive] == [r[:3] for r in negative]  # user, group, hour
+    assert not set(pairs_of(made, np.arange(n, 3 * n))) & set(PAIRS)
+    assert made.time[n:].tolist() == np.repeat(np.arange(n), 2).tolist()
+    assert made.steps[-1].rows == 3 * n
+    sizes = [len(t.training.rows), len(t.validation.rows), len(t.test.rows)]
+    assert sizes == [84, 24, 12]  # 70/20/10 of 120
+    assert t.training.negatives == 0
+    rows = np.concatenate([t.training.rows, t.validation.rows, t.test.rows])
+    assert np.sort(rows).tolist() == list(range(3 * n))
+
+
+def test_negatives_are_fixed_by_the_seed() -> None:
+    a, b, c = (task(interactions(PAIRS), seed=s).dataset.item for s in (0, 0, 1))
+    assert a.tolist() == b.tolist()
+    assert a.tolist() != c.tolist()
+
+
+def test_a_constant_of_minus_one_third_has_the_error_of_the_labels() -> None:
+    t = task(interactions(PAIRS))
+
+    def model(ids: torch.Tensor, values: None = None) -> torch.Tensor:
+        return torch.full(ids.shape[:-1], -1 / 3)
+
+    label = t.dataset.label[t.test.rows]
+    assert evaluate(t.test, model, t.dataset).values["rmse"] == pytest.approx(np.sqrt(np.mean((label + 1 / 3) ** 2)))
+
+
+@pytest.mark.parametrize("low", [0, -1])
+def test_rows_that_hold_their_negatives_are_taken_as_they_come(low: int) -> None:
+    label = np.where(np.arange(len(PAIRS)) % 3, low, 1).astype(np.float32)
+    part = (np.arange(len(PAIRS)) % 4).clip(0, 2).astype(np.int8)
+    t = task(interactions(PAIRS, label=label, split=part))
+    assert pairs_of(t.dataset) == PAIRS
+    assert t.dataset.label.tolist() == np.where(label > 0, 1, -1).tolist()
+    assert t.test.rows.tolist() == np.flatnonzero(part == 2).tolist()
+
+
+def test_own_labels_are_predicted_without_negatives() -> None:
+    stars = (np.arange(len(PAIRS)) % 5 + 1).astype(np.float32)
+    t = task(interactions(PAIRS, label=stars), negatives=0)
+    assert t.dataset.label.tolist() == stars.tolist()
+    assert len(t.test.rows) == 4
+    with pytest.raises(DataError, match="rows need labels to predict"):
+        task(interactions(PAIRS), negatives=0)
+    stars[3] = np.nan
+    with pytest.raises(DataError, match="1 of 40"):
+        task(interactions(PAIRS, label=stars), negatives=0)
+
+
+def test_a_given_split_keeps_negatives_with_their_positive() -> None:
+    part = (np.arange(len(PAIRS)) % 4).clip(0, 2).astype(np.int8)
+    t = task(interactions(PAIRS, split=part))
+    assert len(t.test.rows) == 3 * (part == 2).sum()
+    assert t.dataset.split[len(PAIRS) :].tolist() == np.repeat(part, 2).tolist()
+
+
+def test_a_planted_score_is_no_known_best_of_other_labels() -> None:
+    truth = Truth(np.zeros((10, 1)), np.zeros((12, 1)), np.zeros(10), np.zeros(12))
+    assert planted_scorer(task(interactions(PAIRS, truth=truth)).dataset) is None
+
+
+def test_a_user_who_met_everything_has_no_negative() -> None:
+    with pytest.raises(DataError, match="got 1 of 2 users"):
+        task(interactions([(0, 0), (0, 1), (0, 2), (1, 0)]))
