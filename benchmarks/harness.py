@@ -17,6 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 Measure = Callable[[], float]
+clock: Callable[[], float] = time.perf_counter
+
+
+def now() -> float:
+    """Seconds by the clock in use. Processor time (`--processor-time`) keeps ratios of one thread on a busy machine."""
+    return clock()
 
 
 @dataclass(frozen=True)
@@ -157,7 +163,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def _number(value: float) -> str:
-    """Three digits, with thousands separated."""
-    if value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.3g}"
+    """Three digits; thousands as `12.3k`."""
+    if abs(value) >= 10_000:
+        return f"{value / 1000:,.0f}k" if abs(value) >= 100_000 else f"{value / 1000:.3g}k"
+    return f"{value:,.0f}" if value == 0 or abs(value) >= 100 else f"{value:.3g}"

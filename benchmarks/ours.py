@@ -1,7 +1,6 @@
 """fmlab's side: parts come from the registry by name and train through the real Learner and Trainer."""
 
 import logging
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from benchmarks.harness import now
 from fmlab.data import Dataset
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
@@ -78,10 +78,10 @@ class _Clock(pl.Callback):
     _began = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._began = time.perf_counter()
+        self._began = now()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.seconds = time.perf_counter() - self._began
+        self.seconds = now() - self._began
 
 
 class _Nothing:

@@ -5,7 +5,6 @@ import importlib
 import importlib.util
 import io
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import plain
-from benchmarks.harness import Measure, Note, Results, Setting, compare
+from benchmarks.harness import Measure, Note, Results, Setting, compare, now
 from benchmarks.ours import Fit
 from benchmarks.shapes import FRAPPE, TOY, Shape, labelled, whole_rows
 from benchmarks.training import ADAM, DIM, HIDDEN, MODELS
@@ -75,10 +74,10 @@ def _deepctr(name: str, data: Dataset, shape: Shape) -> Measure:
     model.compile("adam", "binary_crossentropy", metrics=[])
 
     def rows_per_second() -> float:
-        began = time.perf_counter()
+        began = now()
         with contextlib.redirect_stdout(io.StringIO()):
             model.fit(inputs, data.label, batch_size=shape.batch_size, epochs=1, verbose=0)
-        return shape.rows / (time.perf_counter() - began)
+        return shape.rows / (now() - began)
 
     rows_per_second()
     return rows_per_second

@@ -5,13 +5,14 @@ Factorization machines use the square of the sum; LorentzFM, as its one public i
 parameters and goes through all pairs of fields.
 """
 
-import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
+
+from benchmarks.harness import now
 
 
 class LR(nn.Module):
@@ -97,9 +98,9 @@ class Loop:
 
     def rows_per_second(self) -> float:
         """Speed over the first `batches` of an epoch, the loader's shuffling included."""
-        began = time.perf_counter()
+        began = now()
         rows = self._train(self.batches)
-        return rows / (time.perf_counter() - began)
+        return rows / (now() - began)
 
     def _train(self, batches: int) -> int:
         rows, total = 0, 0.0

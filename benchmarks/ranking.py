@@ -1,6 +1,5 @@
 """Ranking: fmlab's full ranking of all items against scoring expanded rows one user at a time."""
 
-import time
 from collections.abc import Iterator
 from itertools import cycle, pairwise
 from typing import Any
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.harness import Results, Setting, Target, compare
+from benchmarks.harness import Results, Setting, Target, compare, now
 from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
 from fmlab.batch import Features, Tables
 from fmlab.data import Dataset
@@ -31,9 +30,9 @@ def run(setting: Setting) -> Iterator[Results]:
     users = len(np.unique(units["user"]))
 
     def ranked() -> float:
-        began = time.perf_counter()
+        began = now()
         evaluate(task.test, model, data)
-        return users / (time.perf_counter() - began)
+        return users / (now() - began)
 
     rows = RowByRow(model, data)
     yield compare(
@@ -63,12 +62,12 @@ class RowByRow:
 
     def users_per_second(self) -> float:
         """Speed over the next users."""
-        began = time.perf_counter()
+        began = now()
         with torch.no_grad():
             for _ in range(BATCH):
                 user = next(self.users)
                 self.rank(user, self.positives[user][:1])
-        return BATCH / (time.perf_counter() - began)
+        return BATCH / (now() - began)
 
     def rank(self, user: int, wanted: Tensor) -> Tensor:
         """Rank of each wanted item among the items that the user has not met; ties by expected position."""

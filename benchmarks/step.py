@@ -1,6 +1,5 @@
 """Step: what one training step costs as the vocabulary grows from ten thousand to ten million features."""
 
-import time
 from collections.abc import Iterator
 from itertools import cycle
 from typing import Any
@@ -10,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import plain
-from benchmarks.harness import Results, Setting, Target, compare
+from benchmarks.harness import Results, Setting, Target, compare, now
 from benchmarks.training import ADAM, DIM, MODELS, RSGD
 from fmlab.batch import Batch, Features, Tables
 from fmlab.data import Field, Schema
@@ -55,12 +54,12 @@ class Steps:
 
     def milliseconds(self) -> float:
         """Mean over the next steps."""
-        began = time.perf_counter()
+        began = now()
         for _ in range(self.steps):
             self.optimizer.zero_grad()
             self.loss(self.model, next(self.batches)).backward()
             self.optimizer.step()
-        return (time.perf_counter() - began) * 1000 / self.steps
+        return (now() - began) * 1000 / self.steps
 
 
 def textbook_loss(model: Any, batch: Batch) -> Any:

@@ -163,7 +163,10 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
     show.print(grid)
     steps = list(dataset.steps)
     if dataset.rule.core or dataset.rule.min_label is not None:
-        steps = list(positives(dataset, dataset.rule.min_label, dataset.rule.core).steps)
+        try:
+            steps = list(positives(dataset, dataset.rule.min_label, dataset.rule.core).steps)
+        except DataError as error:  # the data are fine, the paper's rule does not suit them
+            show.print(f"no positives by the rule of the set: {error}")
     _show_steps(show, steps)
     if dataset.published:
         show.print("Published (beside the steps above; ours count one unknown feature for each field):")
@@ -190,7 +193,7 @@ def _sparsity(step: Step) -> str:
 def _ours(statistic: str, steps: Sequence[Step], columns: int) -> str:
     """Our figures at the first and the last step, for the statistic of whatever name a paper gives it."""
     kinds = {
-        "rows": ("samples", "instances", "interactions", "records"),
+        "rows": ("samples", "instances", "interactions", "records with negatives"),
         "users": ("users",),
         "items": ("items",),
         "features": ("features", "attribute dimension"),
@@ -200,6 +203,8 @@ def _ours(statistic: str, steps: Sequence[Step], columns: int) -> str:
         return f"{columns} columns"
     if statistic == "sparsity":
         return " -> ".join(map(_sparsity, ends))
+    if statistic == "density":
+        return " -> ".join(f"{s.rows / max(s.users * s.items, 1):.2%}" for s in ends)
     for attribute, names in kinds.items():
         if any(statistic == n or statistic.endswith(f" {n}") for n in names):
             return " -> ".join(f"{getattr(s, attribute):,}" for s in ends)

@@ -203,7 +203,7 @@ def _ended(error: BaseException, stop: "_Stop") -> int:
     link: BaseException | None = error
     while link is not None:  # Lightning turns Ctrl-C into sys.exit(1)
         if isinstance(link, KeyboardInterrupt):
-            print(f"interrupted {link}".strip(), file=sys.stderr)
+            print(str(link) or "interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
         link = link.__cause__ or link.__context__
     if isinstance(code, str):

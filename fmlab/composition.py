@@ -170,7 +170,7 @@ class SearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append in order of priority: a YAML file shadows a plugin of its name."""
-        search_path.append("fmlab", f"fmlab-sweeps://{_beside('sweeps')}")
+        search_path.append("fmlab", f"fmlab-sweeps://{beside('sweeps')}")
         for entry in sorted(entry_points(group="fmlab.conf"), key=lambda e: e.name):
             place = signatures.locate(entry.value)
             if place is not None:  # a folder, found without importing its package
@@ -179,7 +179,7 @@ class SearchPath(SearchPathPlugin):
         search_path.append("fmlab", "fmlab://plugins")
 
 
-def _beside(name: str) -> Path:
+def beside(name: str) -> Path:
     """A folder that the wheel ships inside the package, and the repository beside it."""
     package = Path(__file__).resolve().parent
     return package / name if (package / name).is_dir() else package.parent / name
@@ -274,7 +274,7 @@ def install(environment: MutableMapping[str, str], *, hide: bool = False) -> Non
 
 def search_path(folder: str | None = None) -> ConfigSearchPath:
     """The search path of the program, with another primary folder if one is given."""
-    return create_config_search_path(folder or str(_beside("conf")))
+    return create_config_search_path(folder or str(beside("conf")))
 
 
 def compose(overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> DictConfig:

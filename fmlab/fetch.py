@@ -12,6 +12,7 @@ from fmlab.protocols import Raw
 
 log = logging.getLogger(__name__)
 RETRIES = 3
+HINT = "set FMLAB_DATA_DIR to a folder with more space or with write permission"
 TIMEOUT = 30.0  # seconds without an answer
 
 
@@ -23,15 +24,15 @@ def ensure(raw: Raw, root: Path, name: str = "", retries: int = RETRIES) -> Path
     """
     if found := find(raw, root, name):
         return found
-    looked = "\n".join(f"  {p}" for p in places(raw, root, name))
+    looked = ", ".join(map(str, places(raw, root, name)))
     if raw.page:
         raise DataError(
-            f"{raw.path} has to be fetched by hand from {raw.page}\nput it into {root}; looked for it at\n{looked}"
+            f"{raw.path} has to be fetched by hand from {raw.page} and put into {root}; looked for it at {looked}"
         )
     if not raw.urls:
-        raise DataError(f"{raw.path} is missing; looked for it at\n{looked}")
+        raise DataError(f"{raw.path} is missing; looked for it at {looked}")
     target = root / raw.path
-    with locked(target.with_name(f".{target.name}.lock"), f"another process is fetching {target.name}"):
+    with locked(target.with_name(f".{target.name}.lock"), f"another process is fetching {target.name}", HINT):
         if not target.is_file():
             _download(raw, target, retries)
     return target
@@ -42,7 +43,7 @@ def find(raw: Raw, root: Path, name: str = "") -> Path | None:
     for place in places(raw, root, name):
         if place.is_file():
             if place.stat().st_size == 0:
-                raise DataError(f"the file is empty: {place}\nremove it, or fetch it again")
+                raise DataError(f"the file is empty: {place}; remove it, or fetch it again")
             return place
         if place.is_dir():
             if place.suffix == "":
@@ -79,9 +80,8 @@ def _download(raw: Raw, target: Path, retries: int) -> None:
     failures = []
     for url in raw.urls:
         log.info("fetching %s", url)
-        hint = "set FMLAB_DATA_DIR to a folder with more space or with write permission"
         try:
-            with storing(target.parent, hint):
+            with storing(target.parent, HINT):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 store = pooch.create(
                     path=target.parent,
@@ -95,9 +95,8 @@ def _download(raw: Raw, target: Path, retries: int) -> None:
         except (ValueError, StorageError) as error:
             if isinstance(error, StorageError) and not _from_network(error):
                 raise
-            failures.append(f"  {url}: {str(error).splitlines()[0]}")
-    wanted = "\n".join([*failures, *(["expected " + known] if known else [])])
-    raise StorageError(f"{raw.path} could not be fetched:\n{wanted}\nor put the file at {target} yourself")
+            failures.append(f"{url}: {str(error).splitlines()[0]}")
+    raise StorageError(f"{raw.path} could not be fetched: {'; '.join(failures)}; it can be put at {target} by hand")
 
 
 def _from_network(error: StorageError) -> bool:

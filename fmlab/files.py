@@ -20,16 +20,16 @@ BLOCK = 1 << 20
 
 
 @contextmanager
-def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold the kernel's lock on `path`, which is freed even when the holder is killed; says `waiting` if it must wait.
+def locked(path: Path, waiting: str, hint: str = "") -> Iterator[None]:
+    """Hold the kernel's lock on `path`, which is freed even when the holder is killed; says `waiting` if it must.
 
     The file itself stays: removing it would let two processes lock two files of one name.
     """
-    with storing(path.parent):
+    with storing(path.parent, hint):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        with storing(path.parent):
+        with storing(path.parent, hint):
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -71,7 +71,7 @@ def _refusal(error: OSError, folder: Path, hint: str, needed: int) -> str:
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if full or needed:
         lines.append(f"needed: {size(needed) if needed else 'more than what is free'}; free: {size(free)} in {folder}")
-    return "\n".join([*lines, *([hint] if hint else [])])
+    return "; ".join([*lines, *([hint] if hint else [])])
 
 
 def free_bytes(folder: Path) -> int:

@@ -54,9 +54,9 @@ class TrainingLoader:
             if dataset.user is None or dataset.item is None:
                 raise DataError("negatives are sampled per user: the data need a user and an item side")
             schema = dataset.schema
-            pairs = [torch.from_numpy(np.asarray(a[training.rows], np.int64)) for a in (dataset.user, dataset.item)]
-            self.observed = Observed(*pairs, n_users=schema.n_users, n_items=schema.n_items)
-            self.observed.check(pairs[0])
+            user, item = (np.asarray(a[training.rows], np.int64) for a in (dataset.user, dataset.item))
+            self.observed = Observed(user, item, n_users=schema.n_users, n_items=schema.n_items)
+            self.observed.check(user)
 
     def place(self, device: torch.device, rank: int, world: int) -> "TrainingLoader":
         """Make this the loader of one process on one device."""

@@ -214,6 +214,15 @@ class Loss(Protocol):
 
 
 @runtime_checkable
+class ChecksLabels(Protocol):
+    """A loss that is defined for some labels only. Asked once, since looking at a batch waits for the device."""
+
+    def check(self, label: Array) -> None:
+        """The labels of the training rows; raises DataError if the loss is not defined for them."""
+        ...
+
+
+@runtime_checkable
 class StartsEpoch(Protocol):
     """An optimizer with a schedule in epochs (burn-in). `epoch` counts from 0."""
 

@@ -5,10 +5,11 @@ Nothing is ever unpacked to disk. Archives are refused as a whole if their table
 
 import gzip
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
@@ -28,19 +29,34 @@ def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
     A member is named by its path in the archive or, if only one fits, by the end of that path.
     Raises DataError for a damaged or hostile archive or a missing member.
     """
+    if path.is_dir():
+        with opened(_in_folder(path, member)) as file:
+            yield file
+        return
+    name = f"{path}, member {member}" if member else str(path)
     try:
-        if path.is_dir():
-            with opened(_in_folder(path, member)) as file:
-                yield file
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive, archive.open(_in_archive(path, archive, member)) as inner:
-                yield _nested(inner, member)
-        else:
-            with path.open("rb") as file:
-                yield _nested(file, path.name)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError) as error:
-        name = f"{path}, member {member}" if member else str(path)
-        raise DataError(f"the file is damaged or cut short: {name}: {error}\nremove it and fetch it again") from error
+        with ExitStack() as stack:
+            if not _is_zip(path):
+                if member:
+                    raise zipfile.BadZipFile("it is no zip archive")
+                yield _nested(stack.enter_context(path.open("rb")), path.name)
+            else:
+                yield _nested(_zip_member(path, member, stack), member or path.stem)
+    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise DataError(f"the file is damaged or cut short: {name}: {error}; remove it and fetch it again") from error
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" or zipfile.is_zipfile(path)
+
+
+def _zip_member(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
+    try:
+        archive = stack.enter_context(zipfile.ZipFile(path))
+        return stack.enter_context(archive.open(_in_archive(path, archive, member)))
+    except (NotImplementedError, RuntimeError, UnicodeDecodeError, OSError, struct.error) as error:  # a damaged table
+        raise zipfile.BadZipFile(str(error)) from error
 
 
 def lines(path: Path, member: str = "", encoding: str = "utf-8") -> Iterator[str]:
@@ -107,7 +123,7 @@ def _pick(path: Path, names: list[str], member: str) -> str:
         return names[0]
     if len(fits) != 1:
         rule = "has no file" if not fits else "has several files"
-        raise DataError(f"{path} {rule} {member!r}\nit holds: {', '.join(sorted(names)[:20]) or '(nothing)'}")
+        raise DataError(f"{path} {rule} {member!r}; it holds: {', '.join(sorted(names)[:20]) or '(nothing)'}")
     return fits[0]
 
 

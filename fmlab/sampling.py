@@ -110,16 +110,17 @@ def draw_distinct(observed: Observed, user: Tensor, row: Tensor, n: int, *, seed
     observed.check(user, n)
     out = torch.empty(len(row), n, dtype=torch.int64, device=row.device)
     few = observed.n_items - observed.degree[user] < 4 * n  # repeats would be many: permute all unobserved items
-    todo, width = (~few).nonzero().squeeze(1), n + n // 4 + 8
-    while len(todo):
-        drawn = draw_negatives(observed, user[todo], row[todo], width, seed=seed, epoch=0)
-        ordered, place = drawn.sort(dim=1, stable=True)
-        fresh = torch.ones_like(drawn, dtype=torch.bool)
-        fresh.scatter_(1, place[:, 1:], ordered[:, 1:] != ordered[:, :-1])  # the first of equal ones stays
-        count = fresh.cumsum(1)
-        done = count[:, -1] >= n
-        out[todo[done]] = drawn[done][(fresh & (count <= n))[done]].view(-1, n)
-        todo, width = todo[~done], 2 * width
+    for todo in torch.split((~few).nonzero().squeeze(1), max(1, _GRID // (4 * n))):
+        width = n + n // 4 + 8
+        while len(todo):
+            drawn = draw_negatives(observed, user[todo], row[todo], width, seed=seed, epoch=0)
+            ordered, place = drawn.sort(dim=1, stable=True)
+            fresh = torch.ones_like(drawn, dtype=torch.bool)
+            fresh.scatter_(1, place[:, 1:], ordered[:, 1:] != ordered[:, :-1])  # the first of equal ones stays
+            count = fresh.cumsum(1)
+            done = count[:, -1] >= n
+            out[todo[done]] = drawn[done][(fresh & (count <= n))[done]].view(-1, n)
+            todo, width = todo[~done], 2 * width
     items = torch.arange(observed.n_items, device=row.device)
     for part in torch.split(few.nonzero().squeeze(1), max(1, _GRID // observed.n_items)):
         order = _mix(_origin(row[part], seed, 0).unsqueeze(1) + items * _wrap(_GOLDEN))

@@ -45,7 +45,7 @@ def open_dataset(source: Source, name: str, options: Mapping[str, Any], root: Pa
     folder = _folder(cache, name, plain)
     if (found := _open(folder, name)) is not None:
         return found
-    with locked(cache / f"{folder.name}.lock", f"another process is preparing {name}"):
+    with locked(cache / f"{folder.name}.lock", f"another process is preparing {name}", HINT):
         if (found := _open(folder, name)) is not None:
             return found
         _sweep(cache, folder.name)
@@ -58,7 +58,7 @@ def open_dataset(source: Source, name: str, options: Mapping[str, Any], root: Pa
             shutil.rmtree(draft, ignore_errors=True)
     found = _open(folder, name)
     if found is None:
-        raise StorageError(f"the cache cannot be read back right after it was written: {folder}\n{HINT}")
+        raise StorageError(f"the cache cannot be read back right after it was written: {folder}; {HINT}")
     return found
 
 
@@ -128,7 +128,7 @@ def _open(folder: Path, name: str) -> Dataset | None:
         log.warning("the cached data set is damaged and will be prepared again: %s: %s", folder, damage)
         return None
     except OSError as error:
-        raise StorageError(f"the cache cannot be read: {error}\n{HINT}") from error
+        raise StorageError(f"the cache cannot be read: {error}; {HINT}") from error
     _verified.add(mark)
     return found
 
@@ -175,7 +175,7 @@ def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[
         needed = sum(a.nbytes + 128 for a in new)
     with storing(draft.parent, HINT, needed):
         if needed > (free := free_bytes(draft)):
-            raise StorageError(f"{name} needs {size(needed)}, {size(free)} are free: {draft.parent}\n{HINT}")
+            raise StorageError(f"{name} needs {size(needed)}, {size(free)} are free: {draft.parent}; {HINT}")
         for stem, array in arrays.items():
             _save(draft / f"{stem}.npy", array, workspace)
         del dataset, arrays, new

@@ -172,7 +172,7 @@ def _refuse_line_breaks(path: Path, table: pa.Table) -> None:
             if pc.any(broken := pc.match_substring(chunk.dictionary, "\n")).as_py():
                 value = chunk.dictionary.filter(broken)[0].as_py()
                 rule = f"column {name!r} of {path} has a line break inside a value: is a quote open?"
-                raise DataError(f"{rule} {value[:80]!r}\nquoted=false reads quotes as any other character")
+                raise DataError(f"{rule} {value[:80]!r}; quoted=false reads quotes as any other character")
 
 
 def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[bytes]:
@@ -259,9 +259,9 @@ def _bad_rows(path: Path, form: Form, bad: Sequence[Any]) -> str:
             found[line] = number
         if len(found) == len(set(texts)):
             break
-    shown = [f"  line {found.get(r.text, '?')}: {r.actual_columns} columns: {r.text[:100]}" for r in bad[:SHOWN]]
+    shown = [f"line {found.get(r.text, '?')}: {r.actual_columns} columns: {r.text[:100]}" for r in bad[:SHOWN]]
     rule = f"every row needs the {len(form.names)} columns of the header"
-    return "\n".join([f"{rule}, {path} has {len(bad)} or more that do not:", *shown])
+    return f"{rule}, {path} has {len(bad)} or more that do not: {'; '.join(shown)}"
 
 
 def _why(path: Path, form: Form, error: str) -> str:

@@ -27,13 +27,11 @@ def verify(config: DictConfig, *, complete: bool) -> None:
     plain = _resolved(config)
     top = signatures.of_object(settings.Run)
     groups = (*KINDS, "trainer", "logger")
-    known = [*groups, "sweep", *(o.name for o in top.options)]  # the sweeper checks its own part
+    known = [*groups, *(o.name for o in top.options)]
     for key in plain:
         if key not in known:
             raise FmlabError(f"{key} is not an option of a run; {choices(str(key), known)}")
-    _settle(
-        config, "", top, {k: v for k, v in plain.items() if k not in (*groups, "sweep")}, "a run", complete=complete
-    )
+    _settle(config, "", top, {k: v for k, v in plain.items() if k not in groups}, "a run", complete=complete)
     for group in groups:
         given = plain.get(group)
         if not isinstance(given, Mapping):
@@ -43,8 +41,9 @@ def verify(config: DictConfig, *, complete: bool) -> None:
         _settle(config[group], group, signature, options, title, complete=complete)
     if complete:
         _refuse_ddp_in_multirun(config)
-        if "sweep" in plain and config.hydra.mode != RunMode.MULTIRUN:
-            raise FmlabError("a sweep is started with -m, got sweep=<name> without it")
+        sweep = config.hydra.runtime.choices.get("sweep")
+        if sweep is not None and config.hydra.mode == RunMode.RUN:
+            raise FmlabError(f"a sweep is started with -m, got sweep={sweep} without it")
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:

@@ -91,11 +91,15 @@ class _Product:
         refuse_non_finite(self.bias, self.vector)
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
-        return torch.addmm(self.bias, self._query(user, context), self.vector.T)
+        vector = self._query(user, context)
+        # Mixed precision may serve the model, but products rounded to 8 bits would tie items that differ.
+        with torch.autocast(vector.device.type, enabled=False):
+            return torch.addmm(self.bias, vector, self.vector.T)
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
         vector = self._query(user, context).unsqueeze(-1)
-        return self.bias[item] + torch.bmm(self.vector[item], vector).squeeze(-1)
+        with torch.autocast(vector.device.type, enabled=False):
+            return self.bias[item] + torch.bmm(self.vector[item], vector).squeeze(-1)
 
     def _query(self, user: Tensor, context: Features | None) -> Tensor:
         bias, vector = self.side(user, context)  # the bias is the same for all items of a query

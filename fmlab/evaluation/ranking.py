@@ -65,7 +65,9 @@ class Ranking:
         order = np.argsort(user, kind="stable")  # cases of one user stand together: it is scored once
         self.rows, self.user = np.asarray(rows)[order].astype(np.int64), user[order].astype(np.int64)
         self.item = torch.from_numpy(np.asarray(dataset.item)[self.rows].astype(np.int64))
-        self.candidates = candidates[torch.from_numpy(order)] if self.sampled and candidates is not None else None
+        self.candidates: Tensor | None = None
+        if self.sampled and candidates is not None:
+            self.candidates = candidates[torch.from_numpy(order)].to(torch.int32)
         self.dataset, self.observed = dataset, observed
         width = observed.n_items
         if self.candidates is not None and not self.everything:
@@ -89,7 +91,7 @@ class Ranking:
         device = tables.items.ids.device
         user, which, context = self._queries(cases, device)
         item = self.item[cases].to(device)
-        candidates = None if self.candidates is None else self.candidates[cases].to(device)
+        candidates = None if self.candidates is None else self.candidates[cases].to(device, torch.int64)
         columns = {}
         if self.everything:
             scores = state.every(user, context)

@@ -1,18 +1,18 @@
 """Whether two models differ: paired tests over the units (users, cases, rows) that both were judged on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fmlab.data import Array
-from fmlab.errors import DataError
+from fmlab.errors import DataError, choices
 
 _CELLS = 1 << 22  # units drawn at once by the bootstrap
 
 
-class Test(NamedTuple):
+class TTest(NamedTuple):
     """A paired test: mean difference a - b, its statistic, two-sided p-value, degrees of freedom."""
 
     difference: float
@@ -29,13 +29,29 @@ class Interval(NamedTuple):
     high: float
 
 
+def paired_units(a: Mapping[str, Array], b: Mapping[str, Array], metric: str) -> tuple[Array, Array]:
+    """A metric of two reports' units on the same cases: averaged over users where cases have one, else row by row.
+
+    Raises DataError if the reports are of different rows, or have no units of that metric.
+    """
+    if metric not in a or metric not in b:
+        raise DataError(f"{metric!r} has no value for each case; {choices(metric, set(a) & set(b) - {'row', 'user'})}")
+    if not np.array_equal(a["row"], b["row"]):
+        raise DataError(
+            f"paired tests need the same test rows, got {len(a['row']):,} and {len(b['row']):,} that differ"
+        )
+    if "user" not in a:
+        return np.asarray(a[metric]), np.asarray(b[metric])
+    return per_group(a[metric], a["user"]), per_group(b[metric], a["user"])
+
+
 def per_group(values: Array, group: Array) -> Array:
     """Means of `values[n]` over equal `group[n]`, in the order of groups: one value a user, whose cases depend."""
     _, which = np.unique(group, return_inverse=True)
     return np.bincount(which, np.asarray(values, np.float64)) / np.bincount(which)
 
 
-def paired_t_test(a: Array, b: Array) -> Test:
+def paired_t_test(a: Array, b: Array) -> TTest:
     """Student's paired two-sided t-test of equal means, as in GML-FM.
 
     Two units or more. Differences that are all equal leave nothing to estimate: p is 1 if they are 0, else 0.
@@ -44,10 +60,10 @@ def paired_t_test(a: Array, b: Array) -> Test:
     n, mean = len(difference), float(difference.mean())
     error = float(difference.std(ddof=1)) / math.sqrt(n)
     if error <= abs(mean) * 1e-14:
-        return Test(mean, math.copysign(math.inf, mean) if mean else 0.0, 0.0 if mean else 1.0, n - 1)
+        return TTest(mean, math.copysign(math.inf, mean) if mean else 0.0, 0.0 if mean else 1.0, n - 1)
     t = mean / error
     # P(|T| > t) of n - 1 degrees of freedom is a regularised incomplete beta function.
-    return Test(mean, t, _beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t)), n - 1)
+    return TTest(mean, t, _beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t)), n - 1)
 
 
 def bootstrap_interval(a: Array, b: Array, *, level: float = 0.95, resamples: int = 5000, seed: int = 0) -> Interval:

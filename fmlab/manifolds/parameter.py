@@ -27,10 +27,7 @@ class ManifoldParameter(nn.Parameter):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "ManifoldParameter":
         """A copy with its own data, on the same manifold."""
-        if id(self) not in memo:
-            memo[id(self)] = type(self)(self.detach().clone(), self.manifold, self.requires_grad)
-        copied: ManifoldParameter = memo[id(self)]
-        return copied
+        return type(self)(self.detach().clone(), self.manifold, self.requires_grad)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """For worker processes."""

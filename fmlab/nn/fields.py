@@ -34,11 +34,13 @@ class FieldTables(nn.Module):
         """One width for each field. Weights start at 0, vectors at N(0, std)."""
         super().__init__()
         self.slots = tuple(f.slots for f in schema.fields)
-        self.runs = [range(*_ends(run)) for _, run in groupby(range(len(widths)), key=widths.__getitem__)]
+        self.sizes = tuple(f.size for f in schema.fields)
+        runs = (list(run) for _, run in groupby(range(len(widths)), key=widths.__getitem__))
+        self.runs = [range(run[0], run[-1] + 1) for run in runs]
         self.first = int(weights)
         tables = []
         for run in self.runs:
-            rows = sum(schema.fields[f].size for f in run)
+            rows = sum(self.sizes[f] for f in run)
             start = weights_and_vectors(rows, widths[run.start], std)[:, 1 - self.first :].contiguous()
             tables.append(FeatureTable(start, first=schema.offsets[run.start]))
         self.tables = nn.ModuleList(tables)
@@ -54,6 +56,7 @@ class FieldTables(nn.Module):
             if not read:
                 continue
             start, stop = stop, stop + sum(self.slots[f] for f in read)
+            assert isinstance(table, FeatureTable)
             x = None if values is None else values[..., start:stop]
             rows, at = table.rows(ids[..., start:stop])
             if self.first:
@@ -63,6 +66,13 @@ class FieldTables(nn.Module):
                 vectors = vectors * x.unsqueeze(-1)
             self._sum(vectors, read, parts, slots)
         return FieldSums(weight, parts[0] if len(parts) == 1 else torch.cat(parts, -1), slots)
+
+    def vectors(self, field: int) -> Tensor:
+        """The vectors of all features of a field, `[size, width]`."""
+        run, table = next((r, t) for r, t in zip(self.runs, self.tables, strict=True) if field in r)
+        assert isinstance(table, FeatureTable)
+        start = sum(self.sizes[f] for f in range(run.start, field))
+        return table.weight[start : start + self.sizes[field], self.first :]
 
     def _sum(self, vectors: Tensor, read: range, parts: list[Tensor], slots: list[tuple[int, Tensor]]) -> None:
         """Append the sums of `vectors[*batch, c, width]`; neighbours of one slot each are taken as they stand."""
@@ -81,8 +91,3 @@ def query_and_item(schema: Schema) -> tuple[range, range]:
     """The fields known before an item is chosen, and those of the item."""
     n = sum(f.side != "item" for f in schema.fields)
     return range(n), range(n, len(schema.fields))
-
-
-def _ends(run: object) -> tuple[int, int]:
-    numbers = list(run)  # type: ignore[call-overload]
-    return numbers[0], numbers[-1] + 1

@@ -141,7 +141,7 @@ class _Pool(torch.autograd.Function):
         at: Incidence = ctx.at
         rows, values = ctx.saved_tensors
         weights = None if values is None else values.reshape(-1).index_select(0, at.order)
-        of_rows = _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts)
+        of_rows = _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts, weights)
         of_values = None if rows is None else (rows[at.inverse] * grad.unsqueeze(-2)).sum(-1)
         return of_rows, of_values, None
 

@@ -40,7 +40,7 @@ class Coordinator:
         self.ledger, creator = Ledger.create(open_storage(job.storage), sweep.study, sweep.directions)
         self.agenda = Agenda(sweep, self.ledger, creator=creator, workers=workers)
         self.team, self.board = Team(job), Board(sweep, job.storage)
-        self._began = time.monotonic()
+        self._began: float | None = None
         self._barren = 0
         self._ended: list[Event] = []
 
@@ -78,8 +78,10 @@ class Coordinator:
         return min(self.workers, max(open_trials, len(self.team.members)))
 
     def _left(self) -> float | None:
-        """Seconds left of the budget, None without one."""
-        return None if self.sweep.budget is None else self.sweep.budget - (time.monotonic() - self._began)
+        """Seconds left of the budget, None without one; its clock starts with the first worker that is ready."""
+        if self.sweep.budget is None or self._began is None:
+            return self.sweep.budget
+        return self.sweep.budget - (time.monotonic() - self._began)
 
     def _over(self, trials: list[FrozenTrial]) -> bool:
         left = self._left()
@@ -95,6 +97,8 @@ class Coordinator:
     def _note(self, event: Event) -> None:
         """Raises what ends the sweep early."""
         match event["event"]:
+            case "ready":
+                self._began = self._began or time.monotonic()
             case "started":
                 self._barren = 0
             case "finished":

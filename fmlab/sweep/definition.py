@@ -28,7 +28,7 @@ class Settings:
     """The plain options of a sweep file."""
 
     metric: str | tuple[str, ...] | None = None  # of the validation; null: the one the protocol selects by
-    direction: Direction | tuple[Direction, ...] = "maximize"
+    direction: Direction | tuple[Direction, ...] | None = None  # null: the metric's own
     trials: Positive | None = None  # null: the whole grid, or until the budget is spent
     workers: Positive | None = None  # null: one for each two cores
     threads: Positive | None = None  # of one worker; null: its share of the cores
@@ -58,6 +58,7 @@ class Sweep:
     command: Mapping[str, str]
     first: tuple[Mapping[str, Any], ...]
     raw_space: Mapping[str, Any]
+    left_out: tuple[str, ...] = ()  # plugins of the space that are not installed
 
     @property
     def study(self) -> str:
@@ -74,6 +75,8 @@ class Sweep:
     def directions(self) -> tuple[Direction, ...]:
         """One for each objective."""
         direction = self.settings.direction
+        if direction is None:
+            return tuple("maximize" for _ in self.metrics or ("",))
         return (direction,) if isinstance(direction, str) else direction
 
     @property
@@ -123,7 +126,9 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     sampler, sampler_options = _named("sampler", raw.get("sampler") or "tpe", SAMPLERS)
     pruner, pruner_options = _named("pruner", raw.get("pruner") or "none", PRUNERS)
     given = {**fixed, **{k: _value(v) for k, v in command.items()}}
+    usable, left_out = _installed(space)
     first = tuple(_mapping(p, "first") for p in raw.get("first") or ())
+    first = tuple(p for p in first if not any(f"{k} {v}" in left_out for k, v in p.items()))
     sweep = Sweep(
         name=name,
         settings=settings,
@@ -131,11 +136,12 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
         sampler_options=sampler_options,
         pruner=pruner,
         pruner_options=pruner_options,
-        space=parse(space, given),
+        space=parse(usable, given),
         given=given,
         command=command,
         first=first,
         raw_space=space,
+        left_out=left_out,
     )
     _agree(sweep)
     return sweep
@@ -145,6 +151,25 @@ def _mapping(value: Any, key: str) -> dict[str, Any]:
     if value is not None and not isinstance(value, Mapping):
         raise FmlabError(f"{key} must be a mapping of overrides, got {value!r}")
     return {str(k): v for k, v in (value or {}).items()}
+
+
+def _installed(space: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The space without the plugins that are not there, where `installed: true` says so; and these, `model ngcf`."""
+    usable, left_out = dict(space), []
+    for key, spec in space.items():
+        cases = []
+        for case in spec if isinstance(spec, list) else [spec]:
+            if isinstance(case, Mapping) and case.get("installed") is True and isinstance(case.get("choice"), list):
+                known = registry.names(key)
+                left_out += [f"{key} {v}" for v in case["choice"] if v not in known]
+                kept = [v for v in case["choice"] if v in known]
+                if not kept:
+                    raise FmlabError(f"space.{key}: none of {', '.join(map(str, case['choice']))} is installed")
+                cases.append({**case, "choice": kept})
+            else:
+                cases.append(case)
+        usable[key] = cases if isinstance(spec, list) else cases[0]
+    return usable, tuple(dict.fromkeys(left_out))
 
 
 def _value(typed: str) -> Any:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from fmlab.errors import FmlabError
 
+COSTS = ("parameters", "seconds_fit", "rows_per_second")  # figures of a run besides its metrics
+
 
 class SweepFailed(FmlabError):
     """Some trials of a finished sweep failed, or it was stopped because all of them do."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from optuna.trial import FrozenTrial
 
@@ -16,7 +16,8 @@ SILENT_BEATS = 3.5  # heartbeats that may fail to come before a worker counts as
 
 def myself() -> dict[str, Any]:
     """This process, told apart from any other that ever had its number here."""
-    return {"host": _host(), "pid": os.getpid(), "born": _born(os.getpid())}
+    seen = _process(os.getpid())
+    return {"host": _host(), "pid": os.getpid(), "born": seen and seen[1]}
 
 
 def _host() -> str:
@@ -28,25 +29,31 @@ def _host() -> str:
     return " ".join(parts)
 
 
-def _born(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot; None if there is none, or no way to tell."""
+def _process(pid: int) -> tuple[str, str] | None:
+    """State of a process and when it began, in clock ticks since boot; None if there is none, or no way to tell."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", errors="replace")
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    return None if fields[0] in ("Z", "X") else fields[19]
+    return None if fields[0] in "ZX" else (fields[0], fields[19])
 
 
-def is_dead(worker: Mapping[str, Any] | None) -> bool:
-    """Whether a worker ran on this host and is gone for certain; False where only its heartbeat can tell."""
+def condition(worker: Mapping[str, Any] | None) -> Literal["dead", "alive", "stopped", "unknown"]:
+    """What can be seen of a worker without its heartbeat: all of one on this host, nothing of one elsewhere."""
     if not worker or worker.get("host") != _host() or not Path("/proc/self/stat").exists():
-        return False
-    return _born(int(worker["pid"])) != worker["born"]
+        return "unknown"
+    seen = _process(int(worker["pid"]))
+    if seen is None or seen[1] != worker["born"]:
+        return "dead"
+    return "stopped" if seen[0] in "Tt" else "alive"
 
 
 class Watch:
-    """Notices running trials whose heartbeat stands still, by this process's monotonic clock alone."""
+    """Notices running trials whose worker is dead or silent, by this process's monotonic clock alone.
+
+    A worker that is seen to be alive may be silent: on a crowded machine its heart has to wait as well.
+    """
 
     def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
         """`interval`: seconds between beats."""
@@ -58,10 +65,11 @@ class Watch:
         """Trials whose worker is dead or has been silent for longer than the patience."""
         now, found, seen = self._clock(), [], {}
         for trial in running:
-            beat = (trial.user_attrs.get("worker"), trial.user_attrs.get("beat"), len(trial.intermediate_values))
-            known = self._seen.get(trial.number)
-            seen[trial.number] = known if known is not None and known[0] == beat else (beat, now)
-            if is_dead(trial.user_attrs.get("worker")) or now - seen[trial.number][1] > self.patience:
+            worker = trial.user_attrs.get("worker")
+            beat = (worker, trial.user_attrs.get("beat"), len(trial.intermediate_values))
+            known, state = self._seen.get(trial.number), condition(worker)
+            seen[trial.number] = known if known is not None and known[0] == beat and state != "alive" else (beat, now)
+            if state == "dead" or now - seen[trial.number][1] > self.patience:
                 found.append(trial)
         self._seen = seen
         return found

@@ -1,7 +1,8 @@
 """From a composed multirun to a running sweep: what was typed, what the file says, how many workers, which folder."""
 
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,43 +10,79 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from fmlab import registry
 from fmlab.errors import FmlabError
 from fmlab.sweep.check import check_points
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.definition import Sweep, read
-from fmlab.sweep.job import Job
+from fmlab.sweep.job import COSTS, Job
 from fmlab.sweep.space import override
 from fmlab.sweep.storage import locate
 
+log = logging.getLogger("fmlab")
 _CORES_PER_WORKER = 2
 
 
 def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
     """Run the sweep in `config.hydra.sweeper`; raises FmlabError, SweepFailed when trials failed."""
-    raw = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweeper, resolve=True))
-    raw = {str(k): v for k, v in raw.items() if k != "_target_"}
-    name = raw.pop("name", None)
-    if not name:
-        raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")
+    job_name, loader = str(config.hydra.job.config_name), context.config_loader
+
+    def compose(overrides: list[str]) -> DictConfig:
+        return loader.load_configuration(job_name, overrides, RunMode.RUN)
+
+    name, raw = _options(config)
     typed = typed_overrides(arguments)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
     sweep = read(name, raw, command)
+    _, threads = share_cores(sweep)
+    lasting = lasting_overrides(sweep, list(typed.values()), threads)
+    raw |= _objective(sweep, lambda: str(compose(lasting).protocol.monitor))
+    sweep = read(name, raw, command)
+    for plugin in sweep.left_out:
+        log.warning(f"sweep {name}: {plugin} is not installed and is left out")
+    check_points(sweep, lasting, compose)
     folder = Path(sweep.settings.folder or Path(config.hydra.sweep.dir).parent / sweep.study).absolute()
-    workers, threads = share_cores(sweep)
     job = Job(
         name=name,
         raw=raw,
         command=command,
-        overrides=lasting_overrides(sweep, list(typed.values()), threads),
+        overrides=lasting,
         storage=locate(sweep.settings.storage, folder),
         folder=str(folder),
-        config_name=str(config.hydra.job.config_name),
-        search_path=[(s.provider, s.path) for s in context.config_loader.get_search_path().get_path()],
+        config_name=job_name,
+        search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
     )
-    loader = context.config_loader
-    check_points(sweep, job.overrides, lambda o: loader.load_configuration(job.config_name, o, RunMode.RUN))
-    Coordinator(sweep, job, workers=workers).run()
+    Coordinator(sweep, job, workers=share_cores(sweep)[0]).run()
+
+
+def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """Name and options of the sweep; what it searches on is always part of it."""
+    raw = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweeper, resolve=True))
+    del raw["_target_"]
+    name = raw.pop("name")
+    if not name:
+        raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")
+    raw["fixed"] = {"data": config.data.name, "protocol": config.protocol.name, **(raw["fixed"] or {})}
+    return str(name), raw
+
+
+def _objective(sweep: Sweep, monitor: Callable[[], str]) -> dict[str, Any]:
+    """Metric and direction where the sweep leaves them open: those the protocol selects by."""
+    metrics = sweep.metrics or (monitor(),)
+    directions = sweep.directions if sweep.settings.direction else [better(m) for m in metrics]
+    return {"metric": list(metrics), "direction": list(directions)}
+
+
+def better(metric: str) -> str:
+    """Which way a metric gets better; raises FmlabError if it is not known."""
+    if metric in COSTS:
+        return "maximize" if metric == "rows_per_second" else "minimize"
+    plugin = metric.removeprefix("sampled_").partition("@")[0]
+    try:
+        return "maximize" if registry.load("metric", plugin).maximize else "minimize"
+    except (FmlabError, AttributeError) as error:
+        raise FmlabError(f"direction must be given for metric {metric}: {error}") from error
 
 
 def typed_overrides(arguments: Sequence[str]) -> dict[str, str]:

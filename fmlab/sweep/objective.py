@@ -21,7 +21,7 @@ from fmlab import composition
 from fmlab.errors import FmlabError, StorageError
 from fmlab.learner import Learner
 from fmlab.run import run
-from fmlab.sweep.job import Job, Progress
+from fmlab.sweep.job import COSTS, Job, Progress
 
 _POLL = 0.5  # seconds between looks at a run in its own process
 
@@ -100,7 +100,7 @@ def figures(folder: Path) -> dict[str, float]:
         raise StorageError(f"{folder / 'metrics.json'} cannot be read: {error}") from error
     if content.get("status") != "complete":
         raise FmlabError(f"the run in {folder} is {content.get('status')}: {content.get('error', 'see its log')}")
-    costs = {k: content[k] for k in ("parameters", "seconds_fit", "rows_per_second") if k in content}
+    costs = {k: content[k] for k in COSTS if k in content}
     return {**costs, **content["validation"]}
 
 

@@ -9,8 +9,9 @@
         - {choice: [0.05, 0.1], when: {model: lorentzfm}}
         - {value: 0.001, when: {model: deepfm}}
 
-Keys are the left-hand sides of overrides. `value` is an override that is not searched. `when` names other keys of
-the space, or overrides that hold for the whole sweep; all its conditions must hold.
+Keys are the left-hand sides of overrides. `installed: true` beside `choice` leaves out plugins that are not installed.
+`value` is an override that is not searched. `when` names other keys of the space, or overrides that hold for the
+whole sweep; all its conditions must hold.
 """
 
 import re
@@ -22,6 +23,7 @@ from typing import Any, NamedTuple
 from fmlab.errors import FmlabError, choices
 
 KINDS = ("choice", "int", "float", "value")
+_MORE = {"int": ("step", "log"), "float": ("step", "log"), "choice": ("installed",)}
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:+-]*")
 _WORDS = ("null", "true", "false", "nan", "inf")
 
@@ -214,7 +216,7 @@ def _parameter(name: str, key: str, spec: Any) -> Parameter:
     if not isinstance(spec, Mapping) or sum(k in spec for k in KINDS) != 1:
         raise FmlabError(f"space.{key} must hold one of {', '.join(KINDS)}, got {spec!r}")
     kind = next(k for k in KINDS if k in spec)
-    allowed = (kind, "when", *(("step", "log") if kind in ("int", "float") else ()))
+    allowed = (kind, "when", *_MORE.get(kind, ()))
     for word in spec:
         if word not in allowed:
             raise FmlabError(f"space.{key}.{word} is not an option of {kind}; {choices(str(word), allowed)}")

@@ -87,8 +87,11 @@ class Worker:
             full = error
             notes = {"reason": "interrupted", "error": str(error)}
         except (Exception, SystemExit) as error:
-            notes = {"reason": "failed", "error": f"{type(error).__name__}: {error}"[:1000]}
-            self._keep_error(folder, point)
+            # Lightning turns Ctrl-C into an exit; whatever is raised while stopping is no fault of the point.
+            why = "interrupted" if self.stopping else "failed"
+            notes = {"reason": why, "error": f"{type(error).__name__}: {error}"[:1000]}
+            if why == "failed":
+                self._keep_error(folder, point)
         finally:
             self._training = False
             heart.stop()

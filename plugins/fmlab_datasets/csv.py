@@ -105,7 +105,7 @@ class Csv:
         return [*self.sides["user"], *self.sides["item"]]
 
     def _plan(self, file: Path, form: Form) -> Plan:
-        roles = {c for c in self.roles.values() if c}
+        roles = [c for c in self.roles.values() if c]
         listed = [c for kind in self.kinds.values() for c in kind]
         for column in (*roles, *listed, *self._sided(), *self.ignore):
             if column not in form.names:
@@ -161,4 +161,4 @@ def _locate(path: str, root: Path) -> Path:
             raise DataError(f"a table is a file, got the folder {place}")
         if place.is_file():
             return place
-    raise DataError("the table is not there; looked for it at\n" + "\n".join(f"  {p}" for p in dict.fromkeys(places)))
+    raise DataError(f"the table is not there; looked for it at {', '.join(map(str, dict.fromkeys(places)))}")

@@ -46,6 +46,7 @@ class FieldMatrixFM(nn.Module):
         """`dims`: the size of each field's vectors. `linear`: `<v_i, w_F(i)>` (equation 12) or `w_i`."""
         super().__init__()
         self.kind, self.dims = kind, dims
+        self.widths = dims if kind == "matrix" else (1,) * len(dims)
         self.query, self.items = query_and_item(schema)
         self.all = range(len(dims))
         self.bias = nn.Parameter(torch.zeros(()))
@@ -84,43 +85,57 @@ class FieldMatrixFM(nn.Module):
 
     def _within(self, read: FieldSums, dense: Tensor, fields: range) -> Tensor:
         """Linear part and pairs of neighbouring fields."""
-        linear = read.weight if self.linear is None else read.sums @ self.linear[self._part(fields)]
-        pairs = (self._through(read.sums, dense, fields, fields) * read.sums).sum(-1)
+        linear = read.weight
+        if self.linear is not None:
+            linear = read.sums @ self.linear[sum(self.dims[: fields.start]) : sum(self.dims[: fields.stop])]
+        pairs = self._form(read.sums, dense, fields)
         for f, slots in read.slots:  # no slot interacts with itself
-            own = range(f, f + 1)
-            pairs = pairs - (self._through(slots, dense, own, own) * slots).sum((-2, -1))
+            pairs = pairs - self._form(slots, dense, range(f, f + 1)).sum(-1)
         return linear + 0.5 * pairs
+
+    def _form(self, sums: Tensor, dense: Tensor, fields: range) -> Tensor:
+        """`sum over f, g in fields of <s_g M_{g,f}, s_f>`: `[*, sizes]` -> `[*]`."""
+        laid = self._lay(sums, fields)
+        products = (self._product(laid, dense, fields, fields) * laid).sum(-1).sum(0)
+        return products.sum(-1) if self.kind in ("identity", "scalar") else products
 
     def _through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
         """`sum over f in source of s_f M_{f,g}` for each g in target: `[*, sizes of source]` -> `[*, of target]`."""
+        product = self._product(self._lay(sums, source), dense, source, target)
         if self.kind == "matrix":
-            return sums @ dense[0, self._part(source), self._part(target)]
-        by_size = sums.unflatten(-1, (len(source), -1)).transpose(-1, -2)  # [*, K, F]
-        block = dense[:, source.start : source.stop, target.start : target.stop]
-        if self.kind == "vector":
-            by_size = torch.einsum("...kf,kfg->...kg", by_size, block)
-        else:
-            by_size = by_size @ block[0]
-        return by_size.transpose(-1, -2).flatten(-2)
+            return product[0]
+        return (product.movedim(0, -1) if self.kind == "vector" else product[0].transpose(-1, -2)).flatten(-2)
+
+    def _lay(self, sums: Tensor, fields: range) -> Tensor:
+        """What the matrices multiply from the right: `[1, *, D]`, or with fields last `[1, *, K, F]`, `[K, *, F]`."""
+        if self.kind == "matrix":
+            return sums.unsqueeze(0)
+        by_field = sums.view(*sums.shape[:-1], len(fields), self.dims[0])
+        fields_last = by_field.movedim(-1, 0) if self.kind == "vector" else by_field.transpose(-1, -2).unsqueeze(0)
+        return fields_last.contiguous()
+
+    def _product(self, laid: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
+        rows, columns = self._part(source), self._part(target)
+        return torch.einsum("k...f,kfg->k...g", laid, dense[:, rows, columns])
 
     def _dense(self) -> Tensor:
-        """All M and their transposes side by side: `[1, D, D]`, or their diagonals `[1 or K, F, F]`."""
-        width = sum(self.dims) if self.kind == "matrix" else len(self.dims)
+        """All M with their transposes: `[1, D, D]`, or their diagonals `[1 or K, F, F]`."""
+        width = sum(self.widths)
         flat = self.matrices.new_zeros(len(self.matrices), width * width)
         upper = flat.index_copy(1, self.place, self.matrices * self.share).view(-1, width, width)
         return upper + upper.transpose(1, 2)
 
     def _places(self, several: list[bool]) -> tuple[Tensor, Tensor]:
         """Where each parameter stands in the upper half of what `_dense` gives, and its share of the two halves."""
-        sizes = self.dims if self.kind == "matrix" else (1,) * len(self.dims)
-        field = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+        field = torch.arange(len(self.widths)).repeat_interleave(torch.tensor(self.widths))
         left, right = field.unsqueeze(1), field.unsqueeze(0)
         within = (left == right) & torch.tensor(several)[left]
         place = ((left < right) | within).flatten().nonzero().squeeze(1)
         return place, 1 - 0.5 * within.flatten()[place].float()
 
     def _part(self, fields: range) -> slice:
-        return slice(sum(self.dims[: fields.start]), sum(self.dims[: fields.stop]))
+        """Where these fields stand among the rows and columns of what `_dense` gives."""
+        return slice(sum(self.widths[: fields.start]), sum(self.widths[: fields.stop]))
 
     def _items_are_wider(self) -> bool:
         return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
@@ -197,11 +212,14 @@ class FmFM(FieldMatrixFM):
 
 
 def field_dims(model: FieldMatrixFM, variance: float = 0.95) -> tuple[int, ...]:
-    """The sizes that keep a share of the variance of each field's vectors, by principal components (section 4.1).
+    """The fewest principal components of each field's vectors that keep a share of their variance (section 4.1).
 
-    They are the `dims` of the second training.
+    They are the `dims` of the second of two trainings. A field without variance gets one.
     """
     sizes = []
-    for run, table in zip(model.tables.runs, model.tables.tables, strict=True):
-        pass
+    for f in range(len(model.dims)):
+        vectors = model.tables.vectors(f).detach().double()
+        spectrum = torch.linalg.svdvals(vectors - vectors.mean(0)).square()
+        enough = spectrum.cumsum(0) >= variance * spectrum.sum() * (1 - 1e-12)
+        sizes.append(1 + int(enough.int().argmax()))
     return tuple(sizes)

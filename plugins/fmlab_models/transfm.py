@@ -7,22 +7,24 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
+from fmlab.nn.incidence import gather
 from fmlab.nn.initial import weights_and_vectors
 from fmlab.options import Range
 
 
 class TransFM(nn.Module):
-    """`w0 + sum w_i x_i + sum_{i<j} |v_i + t_i - v_j|^2 x_i x_j`, i before j in the order of the columns.
+    """`w0 + sum w_i x_i + sum_{i<j} |v_i + t_i - v_j|^2 x_i x_j`, where i is before j in the order of the columns.
 
     Paper: Pasricha, McAuley, Translation-based factorization machines for sequential recommendation, RecSys 2018,
-      as GML-FM (Guo et al., IEEE TKDE 2022, section 2.2) takes it.
+      as GML-FM (Guo et al., IEEE TKDE 2022, section 2.2) applies it to rows of any kind.
 
-    With `a = v + t`, a pair is `<(|a_i|^2, 1, -2 a_i), (1, |v_j|^2, v_j)>`: the scores are inner products of width
-    `dim + 2` with exclusive prefix sums over the columns, in time linear in the columns, and the query's sum meets the
-    item's, since query columns come first. The authors' code averages both orders of a pair.
+    With `a = v + t` a pair is the inner product of `(|a_i|^2, 1, -2 a_i) x_i` and `(1, |v_j|^2, v_j) x_j`, of width
+    `dim + 2`. So the pairs of a row are inner products with exclusive prefix sums over its columns, linear in their
+    number, and pairs across the sides are one inner product, since the query's columns come first. The authors' code
+    averages both orders of a pair, which leaves no order; here it counts, as in the equation.
     """
 
-    defaults = {"loss": "bpr", "optimizer": "adam"}
+    defaults = {"loss": "bce", "optimizer": "adam"}
 
     def __init__(
         self,
@@ -33,20 +35,39 @@ class TransFM(nn.Module):
     ) -> None:
         """Weights start at 0, vectors and translations at N(0, init_std)."""
         super().__init__()
+        self.dim = dim
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = FeatureTable(weights_and_vectors(schema.n_features, 2 * dim, init_std))
-        self.dim = dim
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.user(ids, values)[0]
+        return self.bias + self._read(ids, values)[0]
 
     def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`w0` with the weights and pairs within the query, and the sum of its first halves of pairs."""
-        inner, first, _ = self._read(ids, values)
-        return self.bias + inner, first.sum(-2)
+        """`w0` with the weights and pairs within the query, and the sum of its features as the first of pairs."""
+        within, first, _ = self._read(ids, values)
+        return self.bias + within, first.sum(0)
 
     def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Weights and pairs within the item, and the sum of its second halves of pairs."""
-        inner, _, second = self._read(ids, values)
-        return inner, second.sum(-2)
+        """Weights and pairs within the item, and the sum of its features as the second of pairs."""
+        within, _, second = self._read(ids, values)
+        return within, second.sum(0)
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
+
+    def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights and pairs `[*batch]`; features as first and as second of pairs, `[columns, *batch, dim + 2]`."""
+        rows, at = self.table.rows(ids.movedim(-1, 0))  # with columns first, prefix sums are one matrix product
+        weight, v, t = torch.split(rows, [1, self.dim, self.dim], -1)
+        a, one = v + t, torch.ones_like(weight)
+        first = gather(torch.cat([a.square().sum(-1, keepdim=True), one, -2 * a], -1), at)
+        second = gather(torch.cat([one, v.square().sum(-1, keepdim=True), v], -1), at)
+        linear = gather(weight, at)
+        if values is not None:
+            x = values.movedim(-1, 0).unsqueeze(-1)
+            first, second, linear = first * x, second * x, linear * x
+        earlier = torch.ones(len(first), len(first), dtype=first.dtype, device=first.device).tril(-1)
+        before = (earlier @ first.flatten(1)).view_as(first)
+        return linear.sum(0).squeeze(-1) + (before * second).sum(-1).sum(0), first, second

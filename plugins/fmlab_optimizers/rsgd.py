@@ -19,8 +19,9 @@ class RSGD(Optimizer):
     the ball on the Poincaré ball (HyperML, equation 14), where `exact` asks for the exponential map. Points without
     gradient do not move, so steps over touched rows are exactly dense ones.
 
-    The step of a point is at most `max_norm` long, in the metric of its manifold: a guard that the papers do not
-    have. `burn_in` epochs at the start use `burn_in_factor` times the learning rate (Nickel, Kiela, Poincaré
+    The step of a point is at most `max_norm` long, in the metric of its manifold. The papers have no such bound, but
+    a feature that stands in every row sums its gradient over the batch, and at the papers' learning rates leaps to
+    where it hardly gets a gradient any more. `max_norm=40` leaves all steps alone that float32 can hold. `burn_in` epochs at the start use `burn_in_factor` times the learning rate (Nickel, Kiela, Poincaré
     embeddings, NeurIPS 2017; "burn-in period" in LorentzFM).
 
     Paper: Bonnabel, Stochastic gradient descent on Riemannian manifolds, IEEE Transactions on Automatic Control 2013.
@@ -32,7 +33,7 @@ class RSGD(Optimizer):
         *,
         lr: Annotated[float, Range(0, None, open_low=True)] = 1.0,
         exact: bool = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 10.0,
+        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.1,
         burn_in: Annotated[int, Range(0, None)] = 0,
         burn_in_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1,
     ) -> None:

@@ -160,6 +160,7 @@ def test_an_exit_that_lightning_made_of_ctrl_c_is_an_interruption(
         ["-m", "trainer.devices=2", "seed=1,2"],
         ["model.dim=1,2"],
         ["sweep=nothing"],
+        ["sweep=tryout"],
         ["--config-dir", "nowhere"],
         ["--nonsense"],
         ["-m", "--cfg", "job"],

@@ -144,6 +144,16 @@ def test_large_finite_scores_are_accepted() -> None:
     same(report, evaluate(ranking(dataset), Constant(), dataset))
 
 
+@pytest.mark.parametrize("metrics", [METRICS, SAMPLED])
+def test_mixed_precision_does_not_round_the_product(metrics: tuple[str, ...]) -> None:
+    dataset = data(0)
+    model = Sides(dataset.schema)
+    model.vector = torch.randn(model.vector.shape, generator=torch.Generator().manual_seed(0))
+    plain = evaluate(ranking(dataset, metrics), model, dataset)
+    with torch.autocast("cpu", torch.bfloat16):
+        same(evaluate(ranking(dataset, metrics), model, dataset), plain)
+
+
 def test_the_data_and_the_model_are_not_changed() -> None:
     dataset = data(0)
     model, evaluation = Sides(dataset.schema), ranking(dataset)

@@ -8,7 +8,7 @@ from scipy import special, stats
 
 from fmlab.errors import DataError
 from fmlab.evaluation import significance
-from fmlab.evaluation.significance import bootstrap_interval, holm, paired_t_test, per_group
+from fmlab.evaluation.significance import bootstrap_interval, holm, paired_t_test, paired_units, per_group
 
 
 @pytest.mark.parametrize("n", [2, 3, 10, 1000, 200_000])
@@ -82,6 +82,18 @@ def test_holm_rejects_what_stepping_down_rejects(p: list[float], alpha: float) -
 
 def test_cases_are_averaged_over_their_users() -> None:
     assert per_group(np.array([1.0, 0.0, 0.5, 1.0]), np.array([7, 3, 7, 9])).tolist() == [0, 0.75, 1]
+
+
+def test_two_reports_are_paired_by_user_or_by_row() -> None:
+    a = {"row": np.array([1, 4, 6]), "user": np.array([5, 2, 5]), "mrr": np.array([1.0, 0.5, 0.0])}
+    b = a | {"mrr": np.array([0.5, 0.25, 0.5])}
+    assert [v.tolist() for v in paired_units(a, b, "mrr")] == [[0.5, 0.5], [0.25, 0.5]]
+    rows = [{k: v for k, v in units.items() if k != "user"} for units in (a, b)]
+    assert [v.tolist() for v in paired_units(*rows, "mrr")] == [[1, 0.5, 0], [0.5, 0.25, 0.5]]
+    with pytest.raises(DataError, match="same test rows"):
+        paired_units(a, b | {"row": np.array([1, 4, 7])}, "mrr")
+    with pytest.raises(DataError, match="did you mean 'mrr'"):
+        paired_units(a, b, "mmr")
 
 
 def test_units_must_be_paired_and_finite() -> None:

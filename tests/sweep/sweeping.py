@@ -65,21 +65,17 @@ class Sweep:
             text=True,
         )
 
-    def end(self, seconds=60):
+    def end(self, seconds=240):
         """Wait for the end; returns exit status and output."""
         output, _ = self.process.communicate(timeout=seconds)
         return self.process.returncode, output
 
-    def wait_for(self, done, seconds=60):
+    def wait_for(self, done, seconds=240):
         """Wait until so many trials are complete and one is running; returns the pids of running workers."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             trials = trials_of(self.folder, self.raw)
-            running = [
-                t.user_attrs["worker"]["pid"]
-                for t in trials
-                if t.state == TrialState.RUNNING and "worker" in t.user_attrs
-            ]
+            running = [t.user_attrs.get("worker") for t in trials if t.state == TrialState.RUNNING]
             if sum(t.state == TrialState.COMPLETE for t in trials) >= done and any(running):
                 return [w["pid"] for w in running if w]
             assert self.process.poll() is None, self.process.stdout.read()

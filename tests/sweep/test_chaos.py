@@ -76,7 +76,7 @@ def test_workers_end_with_their_killed_coordinator_and_a_new_one_goes_on(tmp_pat
     workers = sweep.wait_for(2)
     sweep.kill()
     sweep.end()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 240
     while any(is_alive(pid) for pid in workers) and time.monotonic() < until:
         time.sleep(0.1)
     assert not any(is_alive(pid) for pid in workers)
@@ -103,7 +103,7 @@ def test_a_frozen_worker_that_comes_back_works_on_but_its_old_trial_does_not_cou
     sweep = Sweep(tmp_path, raw)
     frozen = sweep.wait_for(1)[0]
     os.kill(frozen, signal.SIGSTOP)
-    until = time.monotonic() + 30
+    until = time.monotonic() + 240
     while not [t for t in trials_of(tmp_path, raw) if t.state == TrialState.FAIL] and time.monotonic() < until:
         time.sleep(0.05)
     os.kill(frozen, signal.SIGCONT)
@@ -117,7 +117,7 @@ def test_two_shells_share_one_study(tmp_path):
     raw = grid(40, storage=f"sqlite:///{tmp_path}/study.db")
     shells = [Sweep(tmp_path / str(n), raw) for n in range(2)]
     for shell in shells:
-        status, output = shell.end(90)
+        status, output = shell.end()
         assert status == 0, output
     assert_each_once(tmp_path, raw, 40)
     assert all(runs(tmp_path / str(n)) for n in range(2))
@@ -133,7 +133,7 @@ def test_a_sweep_that_fails_from_the_start_is_stopped(tmp_path):
 
 
 def test_a_budget_ends_a_sweep_without_an_end(tmp_path):
-    raw = {"sampler": "random", "budget": 4, "fixed": {"sleep": 0.1}, "space": {"x": {"float": [0, 1]}}}
+    raw = {"sampler": "random", "budget": 2, "fixed": {"sleep": 0.1}, "space": {"x": {"float": [0, 1]}}}
     conduct(tmp_path, raw)
     states = {t.state for t in trials_of(tmp_path, raw)}
     assert TrialState.COMPLETE in states

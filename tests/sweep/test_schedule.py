@@ -4,7 +4,7 @@ from optuna.trial import TrialState, create_trial
 
 from fmlab.sweep.definition import read
 from fmlab.sweep.ledger import Ask
-from fmlab.sweep.liveness import SILENT_BEATS, Watch, is_dead, myself
+from fmlab.sweep.liveness import SILENT_BEATS, Watch, condition, myself
 from fmlab.sweep.schedule import missing, targets
 
 GRID = read("g", {"sampler": "grid", "space": {"x": {"choice": [1, 2, 3]}}})
@@ -99,8 +99,13 @@ def test_a_worker_is_lost_when_its_heart_stands_still_by_our_own_clock():
 
 def test_a_worker_of_this_host_is_known_to_be_dead_at_once():
     me = myself()
-    assert not is_dead(me)
-    assert is_dead({**me, "born": "1"})  # its number now belongs to another process
-    assert is_dead({**me, "pid": 2**22 - 3, "born": "1"})
-    assert not is_dead({**me, "host": "elsewhere"})
-    assert not is_dead(None)
+    assert condition(me) == "alive"
+    assert condition({**me, "born": "1"}) == "dead"  # its number now belongs to another process
+    assert condition({**me, "pid": 2**22 - 3, "born": "1"}) == "dead"
+    assert condition({**me, "host": "elsewhere"}) == condition(None) == "unknown"
+    now = [100.0]
+    watch = Watch(2.0, clock=lambda: now[0])
+    assert watch.lost([running(1, me)]) == []
+    now[0] += 1000
+    assert watch.lost([running(1, me)]) == []  # silent, but seen to live
+    assert watch.lost([running(1, {**me, "born": "1"})])

@@ -16,7 +16,7 @@ class Options:
     _target_: str = "hydra_plugins.fmlab_optuna.sweeper.OptunaSweeper"
     name: Any = None
     metric: Any = None
-    direction: Any = "maximize"
+    direction: Any = None
     sampler: Any = "tpe"
     pruner: Any = "none"
     trials: Any = None

@@ -1,0 +1,66 @@
+"""Logistic regression on features and on hashed pairs of features."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import FeatureTable
+from fmlab.nn.incidence import pool
+from fmlab.options import Range
+
+_ODD = -7046029254386353131  # 2^64 / golden ratio as a signed number: Fibonacci hashing
+
+
+class Poly2(nn.Module):
+    """`w0 + sum w_i x_i + sum_{i<j} w_{h(i,j)} x_i x_j`, where h hashes pairs of features into `buckets` weights.
+
+    Paper: Chang, Hsieh, Chang, Ringgaard, Lin, Training and testing low-degree polynomial data mappings via linear
+      SVM, JMLR 2010, with the hash of equation 3 of FmFM (Sun et al., WWW 2021).
+
+    The hash does not depend on the order of the two. Pairs within a side are summed once for all rows it stands in.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(self, schema: Schema, *, buckets: Annotated[int, Range(1, None)] = 1_000_000) -> None:
+        """All weights start at 0."""
+        super().__init__()
+        self.n_features, self.buckets = schema.n_features, buckets
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.table = FeatureTable(torch.zeros(schema.n_features, 1))
+        self.pairs = FeatureTable(torch.zeros(buckets, 1))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        return self.bias + self._within(ids, values)
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`w0` with the weights of the query and of pairs within it; its ids and values."""
+        bias, *rest = self.encode_item(ids, values)
+        return self.bias + bias, *rest
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The weights of the item and of pairs within it; its ids and values."""
+        return self._within(ids, values), ids, torch.ones_like(ids, dtype=self.bias.dtype) if values is None else values
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """Pairs across the sides."""
+        (a, left, x), (b, right, y) = user, item
+        hashed, values = self.bucket(left.unsqueeze(-1), right.unsqueeze(-2)), x.unsqueeze(-1) * y.unsqueeze(-2)
+        return a + b + pool(*self.pairs.rows(hashed.flatten(-2)), values.flatten(-2)).squeeze(-1)
+
+    def bucket(self, i: Tensor, j: Tensor) -> Tensor:
+        """Where the weight of two features stands: ids that broadcast -> int64."""
+        key = (torch.minimum(i, j).long() * self.n_features + torch.maximum(i, j)) * _ODD
+        return ((key >> 29) ^ key).remainder(self.buckets)
+
+    def _within(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        weights = pool(*self.table.rows(ids), values).squeeze(-1)
+        first, second = torch.triu_indices(ids.shape[-1], ids.shape[-1], 1, device=ids.device)
+        if not len(first):
+            return weights
+        hashed = self.bucket(ids.index_select(-1, first), ids.index_select(-1, second))
+        x = None if values is None else values.index_select(-1, first) * values.index_select(-1, second)
+        return weights + pool(*self.pairs.rows(hashed), x).squeeze(-1)

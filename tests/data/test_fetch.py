@@ -1,0 +1,167 @@
+import hashlib
+import http.server
+import threading
+
+import pytest
+from data_cases import in_child, tree, write_zip
+
+from fmlab import fetch
+from fmlab.errors import DataError, StorageError
+from fmlab.fetch import ensure, find, mismatch
+from fmlab.files import digest
+from fmlab.protocols import Raw
+
+DATA = b"user,item\n1,2\n" * 100
+SHA = hashlib.sha256(DATA).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    seen: list[str] = []
+
+    def do_GET(self):
+        self.seen.append(self.path)
+        body = {"/page": b"<!DOCTYPE html><html>log in</html>", "/other": DATA + b"x", "/empty": b""}.get(
+            self.path, DATA
+        )
+        self.send_response(404 if self.path == "/404" else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: len(body) // 2] if self.path == "/half" else body)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
+        threading.Thread(target=served.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def _no_proxy(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    Handler.seen.clear()
+
+
+def test_a_missing_file_is_fetched_once_and_checked(tmp_path, server):
+    raw = Raw("in/a.csv", (f"{server}/good",), sha256=SHA)
+    assert ensure(raw, tmp_path, retries=0) == tmp_path / "in" / "a.csv"
+    assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
+    assert Handler.seen == ["/good"]
+
+
+def test_mirrors_are_tried_in_order(tmp_path, server):
+    raw = Raw("a.csv", tuple(f"{server}/{p}" for p in ("404", "other", "good", "never")), sha256=SHA)
+    assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
+    assert Handler.seen == ["/404", "/other", "/good"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "text"),
+    [
+        ("404", "a.csv", "404"),
+        ("page", "a.csv", "a web page instead of a.csv"),
+        ("half", "a.csv", "./half"),
+        ("empty", "a.csv", "nothing instead of a.csv"),
+        ("good", "a.zip", "no zip archive instead of a.zip"),
+        ("good", "a.csv.gz", "no gzip file instead of a.csv.gz"),
+    ],
+)
+def test_what_is_not_the_file_is_never_kept(tmp_path, server, path, name, text):
+    with pytest.raises(StorageError, match=text):
+        ensure(Raw(name, (f"{server}/{path}",)), tmp_path, retries=0)
+    assert [p for p in tree(tmp_path) if not p.endswith(".lock")] == []
+
+
+def test_a_wrong_checksum_names_both(tmp_path, server):
+    with pytest.raises(StorageError, match=SHA):
+        ensure(Raw("a.csv", (f"{server}/other",), sha256=SHA), tmp_path, retries=0)
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_it_tries_again(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    with pytest.raises(StorageError, match="404"):
+        ensure(Raw("a.csv", (f"{server}/404",)), tmp_path, retries=2)
+    assert Handler.seen == ["/404"] * 3
+
+
+def test_a_full_disk_while_fetching_is_no_fault_of_the_network(tmp_path, server):
+    import resource
+
+    import pooch  # noqa: F401  its compiled parts cannot be loaded under the limit
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+        return ensure(Raw("a.csv", (f"{server}/good", f"{server}/good")), tmp_path, retries=0)
+
+    error = in_child(work)
+    assert isinstance(error, StorageError)
+    assert "FMLAB_DATA_DIR" in str(error)
+    assert "free: " in str(error)
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_file_that_needs_a_login_says_where_to_go(tmp_path):
+    raw = Raw("train.csv", page="https://example.org/contest")
+    with pytest.raises(DataError, match=r"train.csv .*https://example.org/contest .*looked for it at"):
+        ensure(raw, tmp_path)
+    assert not (tmp_path / "train.csv").exists()
+
+
+@pytest.mark.parametrize("place", ["a.zip", "mine/a.zip", "a/data.csv", "mine/a/data.csv"])
+def test_a_file_is_found_where_users_put_it(tmp_path, place):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(DATA)
+    expected = path if place.endswith(".zip") else path.parent
+    assert ensure(Raw("a.zip"), tmp_path, "mine") == expected
+
+
+def test_an_empty_file_and_a_folder_are_no_data(tmp_path):
+    (tmp_path / "a.csv").touch()
+    with pytest.raises(DataError, match=r"the file is empty: .*a.csv"):
+        find(Raw("a.csv"), tmp_path)
+    (tmp_path / "b.csv").mkdir()
+    with pytest.raises(DataError, match=r"expected a file, got a folder: .*b.csv"):
+        find(Raw("b.csv"), tmp_path)
+
+
+def test_a_file_of_another_checksum_is_described(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(DATA)
+    assert mismatch(Raw("a.csv", sha256=SHA.upper()), digest(path), path) == ""
+    assert mismatch(Raw("a.csv"), digest(path), path) == ""
+    text = mismatch(Raw("a.csv", sha256="0" * 64), digest(path), path)
+    assert all(part in text for part in ("0" * 64, SHA, "1.4 kB", "used all the same"))
+    md5 = hashlib.md5(DATA).hexdigest()
+    assert mismatch(Raw("a.csv", md5=md5), digest(path, md5=True), path) == ""
+    assert "md5" in mismatch(Raw("a.csv", md5="0" * 32), digest(path, md5=True), path)
+
+
+def test_an_unpacked_folder_has_a_checksum_of_names_and_contents(tmp_path):
+    write_zip(tmp_path / "z.zip", {})
+    for name in ("a", "b"):
+        (tmp_path / "x" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "x" / name).write_text(name)
+    before = digest(tmp_path / "x")
+    (tmp_path / "x" / "b").rename(tmp_path / "x" / "c")
+    renamed = digest(tmp_path / "x")
+    (tmp_path / "x" / "c").write_text("c")
+    assert len({before.sha256, renamed.sha256, digest(tmp_path / "x").sha256}) == 3
+
+
+def test_of_two_processes_one_fetches(tmp_path, server):
+    from data_cases import FORK
+
+    raw = Raw("a.csv", (f"{server}/good",), sha256=SHA)
+    children = [FORK.Process(target=lambda: fetch.ensure(raw, tmp_path)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+        assert child.exitcode == 0
+    assert Handler.seen == ["/good"]

@@ -1,0 +1,147 @@
+import gzip
+import zipfile
+
+import pytest
+from data_cases import tree, write_zip
+
+from fmlab import reading
+from fmlab.errors import DataError
+from fmlab.reading import lines, members, opened
+
+
+def read(path, member=""):
+    with opened(path, member) as file:
+        return file.read()
+
+
+def entry(name, mode=0o100644, data=b"x"):
+    info = zipfile.ZipInfo(name)
+    info.external_attr = mode << 16
+    return info, data
+
+
+HOSTILE = {
+    "leaves its folder": [entry("../evil")],
+    "leaves its folder, from within": [entry("a/../../evil")],
+    "leaves its folder, backslashes": [entry("a\\..\\..\\evil")],
+    "absolute": [entry("/etc/evil")],
+    "absolute, windows": [entry("C:/evil")],
+    "symbolic link": [entry("link", 0o120777, b"/etc/passwd")],
+    "neither a file": [entry("device", 0o060644)],
+    "neither a file, pipe": [entry("pipe", 0o010644)],
+    "there twice": [entry("a"), entry("a")],
+    "there twice, in another case": [entry("A"), entry("a")],
+}
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("text", HOSTILE)
+def test_hostile_archives_are_refused(tmp_path, text):
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("good.csv", "a")
+        for info, data in HOSTILE[text]:
+            archive.writestr(info, data)
+    with pytest.raises(DataError, match=f"refused.*{text.split(',')[0]}"):
+        read(path, "good.csv")
+    assert list(tree(tmp_path)) == ["data.zip"]
+
+
+def test_bombs_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "RATIO_FROM", 1 << 16)
+    bomb = bytes(1 << 20)
+    with pytest.raises(DataError, match="unpacks to more than 250 times"):
+        read(write_zip(tmp_path / "bomb.zip", {"good.csv": b"a", "bomb.csv": bomb}), "good.csv")
+    (tmp_path / "bomb.gz").write_bytes(gzip.compress(bomb))
+    with pytest.raises(DataError, match="unpacks to more than 250 times"):
+        read(tmp_path / "bomb.gz")
+    nested = write_zip(tmp_path / "nested.zip", {"bomb.csv.gz": gzip.compress(bomb)})
+    with pytest.raises(DataError, match="unpacks to more than 250 times"):
+        read(nested, "bomb.csv.gz")
+
+
+def test_an_archive_of_too_many_entries_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "MAX_MEMBERS", 5)
+    with pytest.raises(DataError, match="holds 6 entries"):
+        read(write_zip(tmp_path / "many.zip", {f"{n}": b"" for n in range(6)}), "1")
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = write_zip(tmp_path / "data.zip", {"a": b"x"})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="encrypted"):
+        read(path, "a")
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_member_is_found_by_the_end_of_its_path(tmp_path, packed):
+    files = {"ml/ratings.dat": b"1", "ml/extra/users.dat": b"2"}
+    if packed:
+        path = write_zip(tmp_path / "ml.zip", files)
+    else:
+        path = tmp_path / "unpacked"
+        for name, data in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(data)
+    assert read(path, "ratings.dat") == b"1"
+    assert read(path, "ml/ratings.dat") == b"1"
+    assert read(path, "users.dat") == b"2"
+    assert members(path) == sorted(files) or members(path) == list(files)
+    with pytest.raises(DataError, match=r"has no file 'atings.dat'; it holds: ml/extra/users.dat"):
+        read(path, "atings.dat")
+
+
+def test_a_member_that_several_files_fit_is_not_guessed(tmp_path):
+    path = write_zip(tmp_path / "ml.zip", {"a/x.csv": b"1", "b/x.csv": b"2"})
+    with pytest.raises(DataError, match=r"has several files 'x\.csv'"):
+        read(path, "x.csv")
+    assert read(path, "b/x.csv") == b"2"
+
+
+def test_gzip_is_unpacked_wherever_it_is(tmp_path):
+    data = b"line\n" * 1000
+    (tmp_path / "a.gz").write_bytes(gzip.compress(data))
+    assert read(tmp_path / "a.gz") == data
+    assert read(write_zip(tmp_path / "a.zip", {"a.gz": gzip.compress(data)}), "a.gz") == data
+
+
+@pytest.mark.parametrize("kind", ["gz", "zip"])
+def test_no_damage_passes_in_silence(tmp_path, kind):
+    data = "".join(f"{n},{n * n}\n" for n in range(300)).encode()
+    path = tmp_path / f"a.{kind}"
+    if kind == "gz":
+        path.write_bytes(gzip.compress(data, mtime=0))
+    else:
+        write_zip(path, {"a.csv": data})
+    whole = path.read_bytes()
+    member = "a.csv" if kind == "zip" else ""
+    silent = 0
+    for place in range(0, len(whole) * 8, 131):
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            silent += read(path, member) != data
+        except DataError:
+            continue
+    for length in range(1, len(whole), 97):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match="damaged"):
+            read(path, member)
+    assert silent == 0
+
+
+def test_lines_lose_their_ends_and_the_mark_but_nothing_else(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfone \r\n\n two\nthree")
+    assert list(lines(path)) == ["one ", "", " two", "three"]
+
+
+def test_a_wrong_encoding_names_the_line(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("a\nb\nLéon\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"is not utf-8: .*a.txt, line 3"):
+        list(lines(path))
+    assert list(lines(path, "", "latin-1")) == ["a", "b", "Léon"]
