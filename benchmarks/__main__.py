@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--processor-time",
         action="store_true",
-        help="for a busy machine: one thread, timed by the processor time it got (children still by the wall clock)",
+        help="for a busy machine: one thread, timed by the processor time it got",
     )
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--folder", type=Path, help="keep generated files here (default: a temporary folder)")

@@ -5,6 +5,8 @@ ratio within a round; its median over the rounds is printed with the smallest an
 """
 
 import gc
+import os
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +25,19 @@ clock: Callable[[], float] = time.perf_counter
 def now() -> float:
     """Seconds by the clock in use. Processor time (`--processor-time`) keeps ratios of one thread on a busy machine."""
     return clock()
+
+
+def child(command: Sequence[str]) -> tuple[float, str]:
+    """Seconds of a fresh process by the clock in use, and what it printed; raises RuntimeError if it failed."""
+    before, began = os.times(), time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds, after = time.perf_counter() - began, os.times()
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed\n{done.stdout}\n{done.stderr}")
+    if clock is time.process_time:
+        mine = (after.children_user, after.children_system, -before.children_user, -before.children_system)
+        seconds = sum(mine)
+    return seconds, done.stdout
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from fmlab.errors import FmlabError
 from fmlab.loaders import TrainingLoader
 from fmlab.protocols import Evaluation, Loss, Outcome, Report, StartsEpoch, Task
 
+_NO_BLOCK = -1
 _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
 
 
@@ -135,7 +136,12 @@ class Learner(pl.LightningModule):
         return self._blocks(self.task.test)
 
     def _blocks(self, evaluation: Evaluation) -> list[int]:
-        return list(range(self.global_rank, len(evaluation), self.trainer.world_size))
+        # Lightning wants a batch in every process, and there may be fewer blocks than processes.
+        return list(range(self.global_rank, len(evaluation), self.trainer.world_size)) or [_NO_BLOCK]
+
+    def _score(self, evaluation: Evaluation, block: int) -> None:
+        if block != _NO_BLOCK:
+            self._outcomes.append(evaluation.block(block, self.model, self.loader.tables, self._state))
 
     def _start(self, evaluation: Evaluation) -> None:
         self.model.eval()
@@ -152,11 +158,11 @@ class Learner(pl.LightningModule):
 
     def validation_step(self, block: int, batch_idx: int) -> None:
         """Score one block."""
-        self._outcomes.append(self.task.validation.block(int(block), self.model, self.loader.tables, self._state))
+        self._score(self.task.validation, int(block))
 
     def test_step(self, block: int, batch_idx: int) -> None:
         """Score one block."""
-        self._outcomes.append(self.task.test.block(int(block), self.model, self.loader.tables, self._state))
+        self._score(self.task.test, int(block))
 
     def on_validation_epoch_end(self) -> None:
         """Metrics over the rows of all processes, each counted once."""

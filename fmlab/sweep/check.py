@@ -1,40 +1,109 @@
-"""Every override of a space, checked against the config it would change, before anything runs."""
+"""Every override of a space checked against the plugin it reaches, before anything runs.
 
-from collections.abc import Callable, Iterator, Sequence
+Composing a config takes Hydra a good part of a second, so only one is composed; the rest is looked up in signatures.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fmlab.errors import FmlabError
+from omegaconf import DictConfig
+
+from fmlab import registry, settings, signatures
+from fmlab.errors import FmlabError, choices
+from fmlab.signatures import Signature
 from fmlab.sweep.definition import Sweep
 from fmlab.sweep.space import Constant, Numbers, Parameter, Point, override
 
-_MOST = 300  # configs composed at most; a space of more values is checked in part
+_GROUPS = ("data", "protocol", "model", "loss", "optimizer")
+_OWN = ("trainer", "logger", "experiment")
 
 
-def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[str]], Any]) -> None:
-    """Compose one config for each condition and each value of the space; raises FmlabError for the first mistake."""
-    for number, (parameter, point) in enumerate(_samples(sweep)):
-        if number == _MOST:
-            return
-        try:
-            compose([*lasting, *(override(k, v) for k, v in point.overrides.items())])
-        except FmlabError as error:
-            where = f"space.{parameter.key}: " if parameter is not None else ""
-            raise FmlabError(f"sweep {sweep.name}: {where}{error}") from error
+def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> None:
+    """Check each value of the space, under each condition it may meet; raises FmlabError for the first mistake."""
+    for group in (g for g in _GROUPS if g in sweep.given):
+        _check(sweep, group, sweep.given[group], {})
+    plain = _composed(sweep, lasting, compose)
+    seen: set[tuple[str, ...]] = set()
+    for point in _samples(sweep):
+        overrides = {**sweep.given, **point.overrides}
+        names = _chosen(overrides, plain)
+        for key, value in overrides.items():
+            place = (key, repr(value), names.get(key.partition(".")[0], ""))
+            if place not in seen:
+                seen.add(place)
+                _check(sweep, key, value, names)
 
 
-def _samples(sweep: Sweep) -> Iterator[tuple[Parameter | None, Point]]:
+def _composed(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> DictConfig:
+    """The config of the first point."""
+    first = next(sweep.space.branches())
+    try:
+        return compose([*lasting, *(override(k, v) for k, v in first.overrides.items())])
+    except FmlabError as error:
+        raise FmlabError(f"sweep {sweep.name}: {error}") from error
+
+
+def _check(sweep: Sweep, key: str, value: Any, names: Mapping[str, str]) -> None:
+    origin = "space" if any(p.key == key for p in sweep.space.parameters) else "fixed"
+    group, _, option = key.partition(".")
+    try:
+        if key in _GROUPS:
+            _known(key, str(value))
+        elif group in _GROUPS and option:
+            if names[group] in registry.names(group):
+                _check_option(group, registry.schema(group, names[group]), option, value, f"{group} {names[group]}")
+        elif group == "trainer" and option:
+            _check_option(group, signatures.of_object(settings.Trainer), option, value, "the trainer")
+        elif group not in _OWN and not group.startswith("hydra"):
+            _check_option("", signatures.of_object(settings.Run), key, value, "a run")
+    except FmlabError as error:
+        raise FmlabError(f"sweep {sweep.name}: {origin}.{key}: {error}") from error
+
+
+def _known(group: str, name: str) -> None:
+    """Raises FmlabError for a plugin that is not installed or broken."""
+    if name in registry.names(group):
+        registry.schema(group, name)
+    else:
+        registry.find(group, name)
+
+
+def _check_option(group: str, signature: Signature, name: str, value: Any, title: str) -> None:
+    found = next((o for o in signature.options if o.name == name), None)
+    if found is None:
+        known = choices(name, (o.name for o in signature.options))
+        raise FmlabError(f"{name} is not an option of {title}; {known}")
+    if isinstance(value, str) and "${" in value:
+        return
+    try:
+        found.check(value)
+    except ValueError as error:
+        raise FmlabError(str(error)) from None
+
+
+def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
+    """The plugin of each group at a point: said, or wanted by the model, the data or the protocol, or as composed."""
+    names = {g: str(overrides.get(g, plain[g].name)) for g in ("data", "protocol", "model")}
+    for group in ("loss", "optimizer"):
+        wanted = [
+            registry.schema(g, names[g]).defaults.get(group)
+            for g in ("model", "data", "protocol")
+            if names[g] in registry.names(g)
+        ]
+        partner = next((str(w) for w in wanted if w), str(plain[group].name))
+        names[group] = str(overrides.get(group, partner))
+    return names
+
+
+def _samples(sweep: Sweep) -> Iterator[Point]:
     """A point of each branch, and for each parameter of it a point of each other value."""
-    seen: set[tuple[str, str]] = set()
     for branch in sweep.space.branches():
-        yield None, branch
+        yield branch
         for parameter in sweep.space.parameters:
-            if parameter.name not in branch.params:
-                continue
-            for value in _values(parameter):
-                key = (parameter.name, repr(value))
-                if key not in seen and value != branch.params[parameter.name]:
-                    seen.add(key)
-                    yield parameter, _moved(sweep, branch, parameter, value)
+            if parameter.name in branch.params:
+                for value in _values(parameter):
+                    if value != branch.params[parameter.name]:
+                        yield _moved(sweep, branch, parameter, value)
 
 
 def _moved(sweep: Sweep, branch: Point, parameter: Parameter, value: Any) -> Point:

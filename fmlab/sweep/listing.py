@@ -33,8 +33,8 @@ class Line:
 
 def lines(folder: Path, root: Path) -> Iterator[Line]:
     """Every sweep of a folder, by name. `root`: the folder of raw data."""
-    for path in sorted(folder.rglob("*.yaml")):
-        name = path.relative_to(folder).with_suffix("").as_posix()
+    for name in sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")):
+        path = folder / f"{name}.yaml"
         try:
             content = OmegaConf.to_container(OmegaConf.load(path))
             assert isinstance(content, dict)
@@ -47,7 +47,7 @@ def _line(name: str, content: Mapping[str, Any], root: Path) -> Line:
     fixed = {"protocol": "ctr", **(content.get("fixed") or {})}  # a sweep without one takes the protocol of the run
     raw = {**content, "fixed": fixed}
     gone = list(dict.fromkeys(_missing(raw)))
-    whole = read(name, _everything(raw))
+    whole = read(name, as_if_installed(raw))
     needed = [p for p in gone if p.split()[0] in _needed(raw)]
     if needed:
         return Line(name, whole.sampler, _size(whole), state=f"no {', no '.join(needed)}")
@@ -79,7 +79,7 @@ def _size(sweep: Sweep) -> str:
     return points if seeds < 2 else f"{points} x {seeds} seeds"
 
 
-def _everything(raw: Mapping[str, Any]) -> dict[str, Any]:
+def as_if_installed(raw: Mapping[str, Any]) -> dict[str, Any]:
     """The sweep as if all its plugins were installed."""
 
     def kept(case: Any) -> Any:

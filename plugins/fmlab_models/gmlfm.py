@@ -159,7 +159,8 @@ class TwoSidedGMLFM(GMLFM):
         far = factors * points.square().sum(-1, keepdim=True)
         products = (factors.unsqueeze(-1) * points.unsqueeze(-2)).flatten(-2)
         parts = [rows[:, :1], factors, far, products]
-        total, alone = moments(torch.cat(parts, -1), self._alone(factors, points), at, values)
+        x = None if values is None else values.to(rows.dtype)  # its square keeps the digits of the model
+        total, alone = moments(torch.cat(parts, -1), self._alone(factors, points), at, x)
         weight, a, c, s = torch.split(total, [p.shape[-1] for p in parts], -1)
         s = s.view(*a.shape, -1)
         pairs = self._scaled(s.square().sum(-1)).sum(-1)

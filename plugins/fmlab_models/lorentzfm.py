@@ -37,7 +37,7 @@ class LorentzFM(nn.Module):
         schema: Schema,
         *,
         dim: Annotated[int, Range(2, None)] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
     ) -> None:
         """`init_std` is not 0, since at the origin of all points there is no gradient."""
         super().__init__()

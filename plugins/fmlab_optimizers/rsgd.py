@@ -21,8 +21,10 @@ class RSGD(Optimizer):
 
     The step of a point is at most `max_norm` long, in the metric of its manifold. The papers have no such bound, but
     a feature that stands in every row sums its gradient over the batch, and at the papers' learning rates leaps to
-    where it hardly gets a gradient any more. `max_norm=40` leaves all steps alone that float32 can hold. `burn_in` epochs at the start use `burn_in_factor` times the learning rate (Nickel, Kiela, Poincaré
-    embeddings, NeurIPS 2017; "burn-in period" in LorentzFM).
+    where it hardly gets a gradient any more. `max_norm=40` leaves all steps alone that float32 can hold.
+
+    `burn_in` epochs at the start use `burn_in_factor` times the learning rate (Nickel, Kiela, Poincaré embeddings,
+    NeurIPS 2017; "burn-in period" in LorentzFM).
 
     Paper: Bonnabel, Stochastic gradient descent on Riemannian manifolds, IEEE Transactions on Automatic Control 2013.
     """
@@ -31,9 +33,9 @@ class RSGD(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+        lr: Annotated[float, Range(0, None, open_low=True)] = 3.0,
         exact: bool = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.1,
+        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.03,
         burn_in: Annotated[int, Range(0, None)] = 0,
         burn_in_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1,
     ) -> None:

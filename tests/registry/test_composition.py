@@ -279,7 +279,7 @@ def test_secrets_become_references(good: Path) -> None:
 
 def test_the_shipped_config_names_every_option_once(good: Path) -> None:
     composition.install({})
-    config = OmegaConf.load(Path(str(composition._beside("conf"))) / "trainer" / "default.yaml")
+    config = OmegaConf.load(Path(str(composition.beside("conf"))) / "trainer" / "default.yaml")
     assert list(config) == [o.name for o in signatures.of_object(settings.Trainer).options]
 
 

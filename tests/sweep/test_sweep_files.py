@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from fmlab.sweep.definition import read
-from fmlab.sweep.listing import _everything, lines
+from fmlab.sweep.listing import as_if_installed, lines
 
 FOLDER = Path(__file__).parents[2] / "sweeps"
 NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.yaml"))
@@ -15,7 +15,7 @@ NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.
 def whole(name, **command):
     content = OmegaConf.to_container(OmegaConf.load(FOLDER / f"{name}.yaml"))
     content["fixed"] = {"protocol": "ctr", **content["fixed"]}
-    return read(name, _everything(content), command)
+    return read(name, as_if_installed(content), command)
 
 
 def test_each_file_is_listed_with_its_trials(tmp_path):

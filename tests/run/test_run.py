@@ -1,0 +1,115 @@
+"""A run from its config to its folder: selected on validation, tested once, repeated, resumed, interrupted."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fmlab.checkpoints import read_checkpoint
+from fmlab.run import load_model
+
+SMALL = ("data.users=200", "data.items=120", "data.positives=12", "batch_size=256", "trainer.accelerator=cpu")
+
+
+def fmlab(folder: Path, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:
+    program = (sys.executable, "-m", "fmlab", *SMALL, f"hydra.run.dir={folder}", "trainer.threads=1", *arguments)
+    environment = os.environ | {"FMLAB_CACHE": str(folder.parent / "cache"), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    if wait:
+        output, _ = process.communicate(timeout=240)
+        assert process.returncode == 0, output
+    return process
+
+
+def metrics(folder: Path) -> dict:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def weights(path: Path) -> dict:
+    return read_checkpoint(path)["state_dict"]
+
+
+def same(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    fmlab(folder, "model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "trainer.max_epochs=4")
+    return folder
+
+
+def test_a_run_leaves_its_folder(whole: Path) -> None:
+    names = {p.relative_to(whole).as_posix() for p in whole.rglob("*") if p.is_file()}
+    wanted = {"config.yaml", "environment.json", "metrics.json", "metrics.csv", "units.npz", "run.log"}
+    assert wanted | {"checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= names
+    content = metrics(whole)
+    assert content["status"] == "complete"
+    assert content["monitor"] in content["test"]
+    units = np.load(whole / "units.npz")
+    assert units[content["monitor"]].mean() == pytest.approx(content["test"][content["monitor"]], rel=1e-9)
+
+
+def test_the_planted_score_is_the_best_of_a_run(whole: Path) -> None:
+    content = metrics(whole)
+    assert content["known_best"]["mrr"] > content["test"]["mrr"] > 0
+
+
+def test_a_model_is_rebuilt_from_its_checkpoint_alone(whole: Path) -> None:
+    model = load_model(whole / "checkpoints" / "best.ckpt")
+    assert not model.training
+    assert same({f"model.{k}": v for k, v in model.state_dict().items()}, weights(whole / "checkpoints" / "best.ckpt"))
+
+
+def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(whole: Path, tmp_path: Path) -> None:
+    settings = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5")
+    fmlab(tmp_path / "half", *settings, "trainer.max_epochs=2")
+    half = tmp_path / "half" / "checkpoints" / "last.ckpt"
+    fmlab(tmp_path / "rest", *settings, "trainer.max_epochs=4", f"ckpt_path={half}")
+    last = (whole / "checkpoints" / "last.ckpt", tmp_path / "rest" / "checkpoints" / "last.ckpt")
+    assert same(weights(last[0]), weights(last[1]))
+    assert metrics(tmp_path / "rest")["test"] == metrics(whole)["test"]
+    process = fmlab(tmp_path / "other", *settings, "seed=1", f"ckpt_path={half}", wait=False)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert "seed: 0 there, 1 here" in output
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    process = fmlab(folder, "model=fm", "trainer.max_epochs=5000", "trainer.patience=null", wait=False)
+    for _ in range(1200):
+        if (folder / "checkpoints" / "last.ckpt").is_file() or process.poll() is not None:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 130, output
+    assert "ckpt_path=" in output
+    assert "Traceback" not in output
+    assert metrics(folder)["status"] == "interrupted"
+    epoch = read_checkpoint(folder / "checkpoints" / "last.ckpt")["epoch"]
+    fmlab(
+        tmp_path / "resumed", "model=fm", f"trainer.max_epochs={epoch + 2}", f"ckpt_path={folder}/checkpoints/last.ckpt"
+    )
+    assert metrics(tmp_path / "resumed")["status"] == "complete"
+
+
+@pytest.mark.parametrize("model", ["fm", "lorentzfm"])
+def test_two_processes_give_the_metrics_of_one(model: str, tmp_path: Path) -> None:
+    settings = (f"model={model}", "trainer.max_epochs=3", "seed=3")
+    fmlab(tmp_path / "one", *settings)
+    fmlab(tmp_path / "two", *settings, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
+    one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
+    assert two["test"] == pytest.approx(one["test"], abs=1e-6)
+    assert two["validation"] == pytest.approx(one["validation"], abs=1e-6)
+    units = [np.load(tmp_path / n / "units.npz") for n in ("one", "two")]
+    assert all(len(units[0][k]) == len(units[1][k]) for k in units[0].files)
