@@ -1,6 +1,6 @@
 """Every override of a space checked against the plugin it reaches, before anything runs.
 
-Composing a config takes Hydra a good part of a second, so only one is composed; the rest is looked up in signatures.
+Composing a config takes Hydra a good part of a second, so two are composed; the rest is looked up in signatures.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,7 +22,8 @@ def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[s
     """Check each value of the space, under each condition it may meet; raises FmlabError for the first mistake."""
     for group in (g for g in _GROUPS if g in sweep.given):
         _check(sweep, group, sweep.given[group], {})
-    plain = _composed(sweep, lasting, compose)
+    _compose_first(sweep, lasting, compose)
+    plain = compose([])
     seen: set[tuple[str, ...]] = set()
     for point in _samples(sweep):
         overrides = {**sweep.given, **point.overrides}
@@ -34,11 +35,11 @@ def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[s
                 _check(sweep, key, value, names)
 
 
-def _composed(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> DictConfig:
-    """The config of the first point."""
+def _compose_first(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> None:
+    """Compose the config of the first point, for what signatures do not tell."""
     first = next(sweep.space.branches())
     try:
-        return compose([*lasting, *(override(k, v) for k, v in first.overrides.items())])
+        compose([*lasting, *(override(k, v) for k, v in first.overrides.items())])
     except FmlabError as error:
         raise FmlabError(f"sweep {sweep.name}: {error}") from error
 
@@ -82,7 +83,7 @@ def _check_option(group: str, signature: Signature, name: str, value: Any, title
 
 
 def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
-    """The plugin of each group at a point: said, or wanted by the model, the data or the protocol, or as composed."""
+    """The plugin of each group at a point: said, or wanted by the model, the data or the protocol, or the usual one."""
     names = {g: str(overrides.get(g, plain[g].name)) for g in ("data", "protocol", "model")}
     for group in ("loss", "optimizer"):
         wanted = [

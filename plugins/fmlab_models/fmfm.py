@@ -10,6 +10,8 @@ from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldSums, FieldTables, query_and_item
 from fmlab.options import Range
 
+Kind = Literal["identity", "scalar", "vector", "matrix"]
+
 
 class FieldMatrixFM(nn.Module):
     """`w0 + linear + sum_{i<j} <v_i M_{F(i),F(j)}, v_j> x_i x_j`; the kind of M says which model it is.
@@ -31,13 +33,11 @@ class FieldMatrixFM(nn.Module):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
-    place: Tensor
-    share: Tensor
 
     def __init__(
         self,
         schema: Schema,
-        kind: Literal["identity", "scalar", "vector", "matrix"],
+        kind: Kind,
         dims: tuple[int, ...],
         *,
         linear: Literal["field", "plain"],
@@ -45,24 +45,16 @@ class FieldMatrixFM(nn.Module):
     ) -> None:
         """`dims`: the size of each field's vectors. `linear`: `<v_i, w_F(i)>` (equation 12) or `w_i`."""
         super().__init__()
-        self.kind, self.dims = kind, dims
-        self.widths = dims if kind == "matrix" else (1,) * len(dims)
+        self.dims, self.all = dims, range(len(dims))
         self.query, self.items = query_and_item(schema)
-        self.all = range(len(dims))
         self.bias = nn.Parameter(torch.zeros(()))
         self.tables = FieldTables(schema, dims, std=init_std, weights=linear == "plain")
         self.linear = nn.Parameter(torch.randn(sum(dims))) if linear == "field" else None
-        place, share = self._places([f.slots > 1 for f in schema.fields])
-        self.register_buffer("place", place, persistent=False)
-        self.register_buffer("share", share, persistent=False)
-        if kind == "identity":
-            self.register_buffer("matrices", torch.ones(1, len(place)), persistent=False)
-        else:
-            self.matrices = nn.Parameter(torch.randn(dims[0] if kind == "vector" else 1, len(place)))
+        self.matrices = FieldMatrices(kind, dims, [f.slots > 1 for f in schema.fields])
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.bias + self._within(self.tables(ids, values, self.all), self._dense(), self.all)
+        return self.bias + self._within(self.tables(ids, values, self.all), self.matrices(), self.all)
 
     def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Linear part and pairs within the query; its sums, as the item's fields see them if these are narrower."""
@@ -78,28 +70,65 @@ class FieldMatrixFM(nn.Module):
         return z
 
     def _side(
-        self, ids: Tensor, values: Tensor | None, own: range, other: range, through: bool
+        self, ids: Tensor, values: Tensor | None, own: range, other: range, transformed: bool
     ) -> tuple[Tensor, Tensor]:
-        read, dense = self.tables(ids, values, own), self._dense()
-        return self._within(read, dense, own), self._through(read.sums, dense, own, other) if through else read.sums
+        read, dense = self.tables(ids, values, own), self.matrices()
+        vector = self.matrices.through(read.sums, dense, own, other) if transformed else read.sums
+        return self._within(read, dense, own), vector
 
     def _within(self, read: FieldSums, dense: Tensor, fields: range) -> Tensor:
         """Linear part and pairs of neighbouring fields."""
         linear = read.weight
         if self.linear is not None:
             linear = read.sums @ self.linear[sum(self.dims[: fields.start]) : sum(self.dims[: fields.stop])]
-        pairs = self._form(read.sums, dense, fields)
+        pairs = self.matrices.form(read.sums, dense, fields)
         for f, slots in read.slots:  # no slot interacts with itself
-            pairs = pairs - self._form(slots, dense, range(f, f + 1)).sum(-1)
+            pairs = pairs - self.matrices.form(slots, dense, range(f, f + 1)).sum(-1)
         return linear + 0.5 * pairs
 
-    def _form(self, sums: Tensor, dense: Tensor, fields: range) -> Tensor:
+    def _items_are_wider(self) -> bool:
+        return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
+
+
+class FieldMatrices(nn.Module):
+    """M of every two fields: `weight[1, n]`, or `[K, n]` for diagonals, in the order of rows of the upper half.
+
+    Methods take what `forward` gives, so that it is made once for a batch.
+    """
+
+    place: Tensor
+    share: Tensor
+
+    def __init__(self, kind: Kind, dims: tuple[int, ...], several: list[bool]) -> None:
+        """`several`: which fields have more than one slot, and so a matrix of their own."""
+        super().__init__()
+        self.kind, self.dim = kind, dims[0]
+        self.widths = dims if kind == "matrix" else (1,) * len(dims)
+        field = torch.arange(len(dims)).repeat_interleave(torch.tensor(self.widths))
+        left, right = field.unsqueeze(1), field.unsqueeze(0)
+        own = (left == right) & torch.tensor(several)[left]
+        place = ((left < right) | own).flatten().nonzero().squeeze(1)
+        self.register_buffer("place", place, persistent=False)
+        self.register_buffer("share", 1 - 0.5 * own.flatten()[place].float(), persistent=False)
+        if kind == "identity":
+            self.register_buffer("weight", torch.ones(1, len(place)), persistent=False)
+        else:
+            self.weight = nn.Parameter(torch.randn(self.dim if kind == "vector" else 1, len(place)))
+
+    def forward(self) -> Tensor:
+        """All M beside their transposes, `[1, D, D]`, or their diagonals, `[1 or K, F, F]`."""
+        width = sum(self.widths)
+        flat = self.weight.new_zeros(len(self.weight), width * width)
+        upper = flat.index_copy(1, self.place, self.weight * self.share).view(-1, width, width)
+        return upper + upper.transpose(1, 2)
+
+    def form(self, sums: Tensor, dense: Tensor, fields: range) -> Tensor:
         """`sum over f, g in fields of <s_g M_{g,f}, s_f>`: `[*, sizes]` -> `[*]`."""
         laid = self._lay(sums, fields)
         products = (self._product(laid, dense, fields, fields) * laid).sum(-1).sum(0)
         return products.sum(-1) if self.kind in ("identity", "scalar") else products
 
-    def _through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
+    def through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
         """`sum over f in source of s_f M_{f,g}` for each g in target: `[*, sizes of source]` -> `[*, of target]`."""
         product = self._product(self._lay(sums, source), dense, source, target)
         if self.kind == "matrix":
@@ -107,38 +136,17 @@ class FieldMatrixFM(nn.Module):
         return (product.movedim(0, -1) if self.kind == "vector" else product[0].transpose(-1, -2)).flatten(-2)
 
     def _lay(self, sums: Tensor, fields: range) -> Tensor:
-        """What the matrices multiply from the right: `[1, *, D]`, or with fields last `[1, *, K, F]`, `[K, *, F]`."""
+        """What is multiplied from the right: `[1, *, D]`, or with the fields last `[1, *, K, F]`, `[K, *, F]`."""
         if self.kind == "matrix":
             return sums.unsqueeze(0)
-        by_field = sums.view(*sums.shape[:-1], len(fields), self.dims[0])
-        fields_last = by_field.movedim(-1, 0) if self.kind == "vector" else by_field.transpose(-1, -2).unsqueeze(0)
-        return fields_last.contiguous()
+        by_field = sums.view(*sums.shape[:-1], len(fields), self.dim)
+        return (
+            by_field.movedim(-1, 0) if self.kind == "vector" else by_field.transpose(-1, -2).unsqueeze(0)
+        ).contiguous()
 
     def _product(self, laid: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
-        rows, columns = self._part(source), self._part(target)
+        rows, columns = (slice(sum(self.widths[: r.start]), sum(self.widths[: r.stop])) for r in (source, target))
         return torch.einsum("k...f,kfg->k...g", laid, dense[:, rows, columns])
-
-    def _dense(self) -> Tensor:
-        """All M with their transposes: `[1, D, D]`, or their diagonals `[1 or K, F, F]`."""
-        width = sum(self.widths)
-        flat = self.matrices.new_zeros(len(self.matrices), width * width)
-        upper = flat.index_copy(1, self.place, self.matrices * self.share).view(-1, width, width)
-        return upper + upper.transpose(1, 2)
-
-    def _places(self, several: list[bool]) -> tuple[Tensor, Tensor]:
-        """Where each parameter stands in the upper half of what `_dense` gives, and its share of the two halves."""
-        field = torch.arange(len(self.widths)).repeat_interleave(torch.tensor(self.widths))
-        left, right = field.unsqueeze(1), field.unsqueeze(0)
-        within = (left == right) & torch.tensor(several)[left]
-        place = ((left < right) | within).flatten().nonzero().squeeze(1)
-        return place, 1 - 0.5 * within.flatten()[place].float()
-
-    def _part(self, fields: range) -> slice:
-        """Where these fields stand among the rows and columns of what `_dense` gives."""
-        return slice(sum(self.widths[: fields.start]), sum(self.widths[: fields.stop]))
-
-    def _items_are_wider(self) -> bool:
-        return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
 
 
 class FwFM(FieldMatrixFM):

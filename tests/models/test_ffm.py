@@ -5,12 +5,12 @@ from itertools import product
 import pytest
 import torch
 from field_rows import SCHEMA, double_sum, randomize, rows, single, two_sides
+from fmlab_models.ffm import FFM
+from fmlab_models.fmfm import FmFM
 from torch import Tensor
 
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab_models.ffm import FFM
-from fmlab_models.fmfm import FmFM
 
 DIM, FIELDS = 3, len(SCHEMA.fields)
 
@@ -55,7 +55,7 @@ def test_fmfm_with_all_transformations_done_is_an_ffm() -> None:
     """FmFM, section 3.2: store `v_i M` as the vector for each other field, or `v_i` where the other is transformed."""
     schema = single(4)
     source, target = randomize(FmFM(schema, dim=DIM, linear="plain")), FFM(schema, dim=DIM).double()
-    dense = source._dense()[0].detach().unflatten(0, (4, DIM)).unflatten(2, (4, DIM))
+    dense = source.matrices()[0].detach().unflatten(0, (4, DIM)).unflatten(2, (4, DIM))
     with torch.no_grad():
         target.bias.copy_(source.bias)
         target.tables.tables[0].weight[:, 0] = source.tables.tables[0].weight[:, 0]

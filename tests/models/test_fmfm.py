@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 import torch
 from field_rows import SCHEMA, double_sum, randomize, rows, single, two_sides
+from fmlab_models._flops import flops
+from fmlab_models.fm import FM
+from fmlab_models.fmfm import FieldMatrixFM, FmFM, FvFM, FwFM, field_dims
 from torch import Tensor
 
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab_models._flops import flops
-from fmlab_models.fm import FM
-from fmlab_models.fmfm import FieldMatrixFM, FmFM, FvFM, FwFM, field_dims
 
 FIELDS = len(SCHEMA.fields)
 NARROW_ITEM, NARROW_QUERY = (3, 3, 2, 4, 1, 2), (1, 2, 1, 1, 4, 3)
@@ -33,14 +33,14 @@ def matrices(model: FieldMatrixFM) -> dict[tuple[int, int], Tensor]:
     """M of every two fields f <= g, read from the parameter in the order in which it is documented to stand."""
     dims, slots = model.dims, [f.slots for f in SCHEMA.fields]
     blocks = [(f, g) for f in range(FIELDS) for g in range(f, FIELDS) if f < g or slots[f] > 1]
-    if model.kind != "matrix":
-        return {b: torch.diag(model.matrices[:, n].expand(dims[0])) for n, b in enumerate(blocks)}
+    if model.matrices.kind != "matrix":
+        return {b: torch.diag(model.matrices.weight[:, n].expand(dims[0])) for n, b in enumerate(blocks)}
     # Rows of the large upper matrix: coordinate after coordinate of f, each with all coordinates of its partners.
     found, at = {}, 0
     for f in range(FIELDS):
         partners = [g for ff, g in blocks if ff == f]
         width = sum(dims[g] for g in partners)
-        stripe = model.matrices[0, at : at + dims[f] * width].view(dims[f], width)
+        stripe = model.matrices.weight[0, at : at + dims[f] * width].view(dims[f], width)
         at += dims[f] * width
         found.update(zip([(f, g) for g in partners], stripe.split([dims[g] for g in partners], 1), strict=True))
     return found
@@ -100,9 +100,9 @@ def test_with_the_identity_between_all_fields_it_is_a_factorization_machine(kind
         if kind == "matrix":
             width = 3 * FIELDS
             eye = torch.eye(3, dtype=torch.float64).tile(FIELDS, FIELDS)
-            model.matrices.copy_(eye.view(1, width * width)[:, model.place])
+            model.matrices.weight.copy_(eye.view(1, width * width)[:, model.matrices.place])
         elif kind != "identity":
-            model.matrices.fill_(1.0)
+            model.matrices.weight.fill_(1.0)
     torch.testing.assert_close(model(ids, values), fm(ids, values), rtol=0, atol=1e-9)
 
 
@@ -110,8 +110,8 @@ def test_the_kinds_contain_each_other() -> None:
     ids, values = rows()
     scalar = randomize(FwFM(SCHEMA, dim=3))
     vector = FvFM(SCHEMA, dim=3).double()
-    shared = {k: v for k, v in scalar.state_dict().items() if k != "matrices"}
-    vector.load_state_dict(shared | {"matrices": scalar.matrices.detach().expand(3, -1)})
+    shared = {k: v for k, v in scalar.state_dict().items() if k != "matrices.weight"}
+    vector.load_state_dict(shared | {"matrices.weight": scalar.matrices.weight.detach().expand(3, -1)})
     torch.testing.assert_close(vector(ids, values), scalar(ids, values), rtol=0, atol=1e-9)
 
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 import torch
 from field_rows import SCHEMA, double_sum, randomize, rows, single, two_sides
+from fmlab_models.gmlfm import GMLFM
+from fmlab_models.transfm import TransFM
 from torch import Tensor
 from torch.nn import functional
 
 from fmlab.protocols import Separable, TwoSided
 from fmlab.scoring import score
 from fmlab.testing import candidates, tiny
-from fmlab_models.gmlfm import GMLFM
-from fmlab_models.transfm import TransFM
 
 DISTANCES = ("euclidean", "manhattan", "chebyshev", "cosine")
 TRANSFORMS: dict[str, dict[str, Any]] = {

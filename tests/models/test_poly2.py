@@ -2,11 +2,11 @@
 
 import torch
 from field_rows import SCHEMA, double_sum, randomize, rows
+from fmlab_models.lr import LR
+from fmlab_models.poly2 import Poly2
 
 from fmlab.scoring import score
 from fmlab.testing import candidates, tiny
-from fmlab_models.lr import LR
-from fmlab_models.poly2 import Poly2
 
 
 def test_scores_and_gradients_are_those_of_the_double_sum() -> None:

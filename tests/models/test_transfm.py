@@ -2,9 +2,8 @@
 
 import torch
 from field_rows import SCHEMA, double_sum, randomize, rows, two_sides
-from torch import Tensor
-
 from fmlab_models.transfm import TransFM
+from torch import Tensor
 
 DIM = 3
 

@@ -86,7 +86,8 @@ def test_truth_keys_and_given_split_follow_their_users_and_items() -> None:
     kept = split.positives(data, None, 0)
     assert pairs_of(kept) == [(1, 1), (0, 1), (1, 0)]
     assert kept.truth.user.tolist() == [[1], [3]]
-    assert kept.truth.item_bias.tolist() == [0, 4]
+    assert kept.truth.item.tolist() == [[0], [4]]
+    assert (kept.truth.user_bias.tolist(), kept.truth.item_bias.tolist()) == ([1, 3], [0, 4])
     assert kept.keys["user"].tolist() == ["u1", "u3"]
     assert kept.split.tolist() == [0, 2, 1]
 

@@ -1,0 +1,84 @@
+"""Mistakes in a space are found before anything runs, each named with the override it stands in."""
+
+import pytest
+from hydra.types import RunMode
+
+from fmlab import composition
+from fmlab.errors import FmlabError
+from fmlab.sweep.check import check_points
+from fmlab.sweep.definition import read
+from fmlab.sweep.multirun import better, lasting_overrides, typed_overrides
+
+
+@pytest.fixture(scope="module")
+def compose():
+    environment = {}
+    composition.install(environment)
+    loader = composition.Loader(composition.search_path(), vault=environment, complete=True)
+    return lambda overrides: loader.load_configuration("config", overrides, RunMode.RUN)
+
+
+def check(compose, space, **fixed):
+    sweep = read("s", {"trials": 3, "space": space, "fixed": fixed})
+    check_points(sweep, lasting_overrides(sweep, [], 1), compose)
+
+
+def test_a_space_without_a_mistake_passes(compose):
+    check(
+        compose,
+        {
+            "model": {"choice": ["fm", "lorentzfm", "deepfm"]},
+            "model.hidden": {"choice": [[8], [8, 4]], "when": {"model": "deepfm"}},
+            "optimizer": [
+                {"value": "rsgd", "when": {"model": "lorentzfm"}},
+                {"choice": ["adam", "adagrad"], "when": {"model": ["fm", "deepfm"]}},
+            ],
+            "optimizer.burn_in": {"value": 3, "when": {"optimizer": "rsgd"}},
+            "optimizer.weight_decay": {"float": [1e-8, 1e-3], "log": True, "when": {"optimizer": "adam"}},
+            "batch_size": {"choice": [64, 128]},
+        },
+        **{"trainer.max_epochs": 2, "data": "synthetic"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"model": {"choice": ["fm", "lorenzfm"]}}, "space.model: .*did you mean 'lorentzfm'"),
+        ({"model.dims": {"int": [4, 8]}}, "space.model.dims: .*did you mean 'dim'"),
+        ({"model.dim": {"int": [0, 8]}}, r"space.model.dim: must be a whole number in \[1, inf\), got 0"),
+        ({"batch_size": {"choice": [64, 0]}}, "space.batch_size: must be"),
+        ({"batchsize": {"choice": [64]}}, "space.batchsize: .*did you mean 'batch_size'"),
+        ({"trainer.max_epoch": {"choice": [64]}}, "space.trainer.max_epoch: .*did you mean 'max_epochs'"),
+        (
+            {"model": {"choice": ["fm", "lr"]}, "model.dim": {"choice": [4]}},
+            "space.model.dim: dim is not an option of model lr",
+        ),
+        (
+            # weight decay is no option of the optimizer that LorentzFM asks for
+            {"model": {"choice": ["fm", "lorentzfm"]}, "optimizer.weight_decay": {"choice": [0.1]}},
+            "weight_decay is not an option of optimizer rsgd",
+        ),
+    ],
+)
+def test_a_mistake_in_a_space_is_found_before_anything_runs(compose, space, message):
+    with pytest.raises(FmlabError, match=message):
+        check(compose, space)
+
+
+def test_metrics_know_which_way_is_better():
+    assert [better(m) for m in ("hr@10", "sampled_ndcg@10", "logloss", "rmse", "parameters")] == [
+        "maximize",
+        "maximize",
+        "minimize",
+        "minimize",
+        "minimize",
+    ]
+    with pytest.raises(FmlabError, match="direction must be given for metric auk"):
+        better("auk")
+
+
+def test_what_is_typed_must_have_one_value():
+    assert typed_overrides(["sweep=x", "seed=3", "+model.dim=4"]) == {"seed": "seed=3", "model.dim": "+model.dim=4"}
+    with pytest.raises(FmlabError, match="seed must have one value"):
+        typed_overrides(["seed=1,2"])
