@@ -9,7 +9,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.sweep.definition import Sweep
-from fmlab.sweep.ledger import Ask, Ledger, ask_of, settle_identity
+from fmlab.sweep.identity import settle_identity
+from fmlab.sweep.ledger import Ask, Ledger, ask_of
 from fmlab.sweep.liveness import Watch
 from fmlab.sweep.schedule import missing, targets, unfinished
 

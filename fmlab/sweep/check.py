@@ -22,7 +22,6 @@ def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[s
     """Check each value of the space, under each condition it may meet; raises FmlabError for the first mistake."""
     for group in (g for g in _GROUPS if g in sweep.given):
         _check(sweep, group, sweep.given[group], {})
-    _compose_first(sweep, lasting, compose)
     plain = compose([])
     seen: set[tuple[str, ...]] = set()
     for point in _samples(sweep):
@@ -33,6 +32,7 @@ def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[s
             if place not in seen:
                 seen.add(place)
                 _check(sweep, key, value, names)
+    _compose_first(sweep, lasting, compose)
 
 
 def _compose_first(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[str]], DictConfig]) -> None:

@@ -57,7 +57,8 @@ class Coordinator:
                     self._step(trials)
             finally:
                 for event in self.team.dismiss():
-                    self._note(event)
+                    if event["event"] == "finished":
+                        self.board.trial(event)
                 self.agenda.release(self.team.pids, myself()["host"])
                 failed = self.board.close(self.ledger.trials(), Path(self.job.folder))
         if failed:

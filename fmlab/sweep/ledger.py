@@ -7,24 +7,30 @@ coordinators ask for the same attempt, the trial with the lower number counts an
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import wraps
 from itertools import chain, count
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
-from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from fmlab.errors import FmlabError
 from fmlab.sweep.definition import Direction
 from fmlab.sweep.storage import Store
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
 LATER = "~"
+_PAUSES = (1, 2, 5, 10, 30)  # seconds between tries to reach a database
+P = ParamSpec("P")
+T = TypeVar("T")
+log = logging.getLogger("fmlab")
 Params = dict[str, Any]
 
 
@@ -79,6 +85,22 @@ def reason(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("reason", "failed"))
 
 
+def _patiently(step: Callable[P, T]) -> Callable[P, T]:
+    """A step of the ledger that waits out a database which cannot be reached for a while."""
+
+    @wraps(step)
+    def patient(*arguments: P.args, **named: P.kwargs) -> T:
+        for pause in _PAUSES:
+            try:
+                return step(*arguments, **named)
+            except StorageInternalError as error:
+                log.warning(f"the study cannot be reached, trying again in {pause} s: {error.__cause__ or error}")
+                time.sleep(pause)
+        return step(*arguments, **named)
+
+    return patient
+
+
 class Ledger:
     """A study in a storage, by the steps a sweep needs."""
 
@@ -105,6 +127,7 @@ class Ledger:
 
     # ---------------------------------------------------------------------------------------- reading
 
+    @_patiently
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in the given states, or all, by number; not to be changed."""
         return self.study.get_trials(deepcopy=False, states=states or None)
@@ -135,6 +158,7 @@ class Ledger:
 
     # ---------------------------------------------------------------------------------- coordinators
 
+    @_patiently
     def enqueue(self, ask: Ask) -> None:
         """Ask for one attempt."""
         self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(ask)}))
@@ -145,6 +169,7 @@ class Ledger:
 
     # --------------------------------------------------------------------------------------- workers
 
+    @_patiently
     def claim(self, worker: Mapping[str, Any]) -> Claim | None:
         """Start the first waiting trial; None if there is none."""
         self._seen = self.trials()
@@ -176,6 +201,7 @@ class Ledger:
                     return True
         return False
 
+    @_patiently
     def set_point(
         self,
         claim: Claim,
@@ -225,6 +251,7 @@ class Ledger:
         """End a running trial; False if it was given up, so that the result is refused."""
         return self._end(claim.trial_id, state, values, notes)
 
+    @_patiently
     def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
         try:
             for key, value in notes.items():
@@ -245,33 +272,3 @@ def _compatible(a: BaseDistribution, b: BaseDistribution) -> bool:
     except ValueError:
         return False
     return True
-
-
-def differences(study: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Where two identities differ, one line each."""
-    lines = []
-    for part in sorted({*study, *now}):
-        old, new = study.get(part), now.get(part)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            lines += [f"{part}.{line}" for line in differences(old, new)]
-        elif old != new:
-            lines.append(f"{part}: {_cell(old)} in the study, {_cell(new)} now")
-    return lines
-
-
-def _cell(value: Any) -> str:
-    return "nothing" if value is None else json.dumps(value)
-
-
-def settle_identity(ledger: Ledger, identity: Mapping[str, Any], *, extend: bool) -> None:
-    """Write or compare what the study searches; raises FmlabError with the differences unless `extend`."""
-    plain = json.loads(json.dumps(identity))
-    known = ledger.identity()
-    if known is None or (extend and known != plain):
-        ledger.set_identity(plain)
-    elif known != plain:
-        lines = "\n".join(f"  {line}" for line in differences(known, plain))
-        raise FmlabError(
-            f"study {ledger.study.study_name!r} must be gone on with as it was begun; it differs:\n{lines}\n"
-            "choose another name (study=<name>), or extend=true to search the new space in the same study"
-        )

@@ -30,6 +30,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     def compose(overrides: list[str]) -> DictConfig:
         return loader.load_configuration(job_name, overrides, RunMode.RUN)
 
+    _refuse_launcher(config)
     name, raw = _options(config)
     typed = typed_overrides(arguments)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
@@ -54,6 +55,15 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         threads=threads,
     )
     Coordinator(sweep, job, workers=share_cores(sweep)[0]).run()
+
+
+def _refuse_launcher(config: DictConfig) -> None:
+    launcher = str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
+    if launcher != "basic":
+        raise FmlabError(
+            f"a sweep starts its own workers, hydra/launcher={launcher} is for a plain multirun; "
+            "on further machines start the same command with the same storage"
+        )
 
 
 def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
@@ -101,6 +111,8 @@ def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[
     """Overrides of every trial, the user's last."""
     fixed = [override(k, v) for k, v in sweep.given.items() if k not in sweep.command]
     own = [] if "trainer.threads" in sweep.given else [f"trainer.threads={threads}"]
+    if sweep.given.get("logger") == "wandb" and "logger.group" not in sweep.given:
+        own.append(override("logger.group", sweep.study))
     return [*fixed, *own, *typed]
 
 

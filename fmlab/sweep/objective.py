@@ -15,7 +15,7 @@ import pytorch_lightning as pl
 import torch
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fmlab import composition
 from fmlab.errors import FmlabError, StorageError
@@ -81,14 +81,18 @@ class Training:
         config = self.compose(overrides)
         if spans_processes(config):
             return _in_own_process(overrides, folder, progress)
-        value = run(config, folder, callbacks=[Reporter(progress)])
+        try:
+            value = run(config, folder, callbacks=[Reporter(progress)])
+        finally:
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()  # what a failed run held must not fail the next
         return {**figures(folder), "": value}
 
 
 def spans_processes(config: DictConfig) -> bool:
     """Whether Lightning would start further processes, which re-run the command line they were started by."""
     devices, strategy = config.trainer.devices, str(config.trainer.strategy)
-    several = devices != 1 and not (isinstance(devices, list) and len(devices) == 1)
+    several = devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1)
     return bool(several) or strategy.startswith(("ddp", "fsdp", "deepspeed"))
 
 

@@ -140,9 +140,8 @@ class FieldMatrices(nn.Module):
         if self.kind == "matrix":
             return sums.unsqueeze(0)
         by_field = sums.view(*sums.shape[:-1], len(fields), self.dim)
-        return (
-            by_field.movedim(-1, 0) if self.kind == "vector" else by_field.transpose(-1, -2).unsqueeze(0)
-        ).contiguous()
+        fields_last = by_field.movedim(-1, 0) if self.kind == "vector" else by_field.transpose(-1, -2).unsqueeze(0)
+        return fields_last.contiguous()
 
     def _product(self, laid: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
         rows, columns = (slice(sum(self.widths[: r.start]), sum(self.widths[: r.stop])) for r in (source, target))

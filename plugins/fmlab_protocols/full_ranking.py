@@ -20,7 +20,8 @@ class FullRanking(Task):
 
     Kept are rows with label >= `min_label`, then a `core`-core; null takes the data set's own rule, and label 1 where
     labels are 0/1 or -1/1. `validation` and `test` are rows (whole numbers) or shares (fractions); null is the paper's
-    10,000 rows, at most a tenth of all. `split=auto` takes the split that the data come with, if they do.
+    10,000 rows, at most a tenth of all. `split=auto` takes the split that the data come with, if they do; sizes then do
+    not count.
 
     Training pairs each positive with `negatives` items without a training interaction of its user, drawn anew every
     epoch; rejecting validation and test items there would leak them. Ranked are all items without an interaction of

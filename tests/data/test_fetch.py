@@ -102,6 +102,7 @@ def test_a_full_disk_while_fetching_is_no_fault_of_the_network(tmp_path, server)
     assert isinstance(error, StorageError)
     assert "FMLAB_DATA_DIR" in str(error)
     assert "free: " in str(error)
+    assert "could not be fetched" not in str(error)
     assert not (tmp_path / "a.csv").exists()
 
 

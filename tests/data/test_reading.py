@@ -30,7 +30,7 @@ HOSTILE = {
     "neither a file": [entry("device", 0o060644)],
     "neither a file, pipe": [entry("pipe", 0o010644)],
     "there twice": [entry("a"), entry("a")],
-    "there twice, in another case": [entry("A"), entry("a")],
+    "there twice, in another case": [entry("a"), entry("A")],
 }
 
 

@@ -144,11 +144,14 @@ def test_a_killed_builder_leaves_no_lock_and_no_trace(tmp_path, waits):
         time.sleep(0.01)
     if waits:
         queue = FORK.SimpleQueue()
-        # The same key as the victim's, and no pause.
-        source = Made(tmp_path)
-        second = FORK.Process(
-            target=lambda: queue.put(open_dataset(source, "made", {"pause": 60.0}, tmp_path, cache).rows)
-        )
+
+        def wait():
+            try:  # the victim's key, but without its pause
+                queue.put(open_dataset(Made(tmp_path), "made", {"pause": 60.0}, tmp_path, cache).rows)
+            except BaseException as error:
+                queue.put(error)
+
+        second = FORK.Process(target=wait)
         second.start()
         time.sleep(0.1)
         assert queue.empty()

@@ -121,7 +121,7 @@ def test_a_run_resumes_from_its_saved_state():
 def test_descent_reaches_the_target(manifold):
     points = table(manifold, rows=8)
     target = manifold.descend(points.detach(), torch.randn(8, 4), 0.5)
-    optimizer = RSGD([points], lr=0.2)
+    optimizer = RSGD([points], lr=0.2, max_norm=1.0)
     for _ in range(200):
         optimizer.zero_grad()
         (manifold.dist(points, target).square() / 2).sum().backward()
@@ -163,7 +163,7 @@ def test_a_long_random_walk_leaves_the_points_usable(manifold, steps):
     assert points.isfinite().all()
     torch.testing.assert_close(manifold.project(points), points.detach(), rtol=1e-6, atol=0)
     target = torch.full((4, 4), 0.1)
-    optimizer = RSGD([points], lr=0.2, exact=True)
+    optimizer = RSGD([points], lr=0.2, exact=True, max_norm=1.0)
     for _ in range(400):
         optimizer.zero_grad()
         (manifold.dist(points, target).square() / 2).sum().backward()
@@ -178,7 +178,7 @@ def test_descent_from_far_away_in_float32_is_that_in_float64(lr):
         start = torch.tensor([[0.0, 1.0, 0.5], [2.0, -1.0, 0.0]], dtype=torch.float64)
         start = Lorentz().exp(torch.zeros_like(start), 10 * start / start.norm(dim=-1, keepdim=True))
         points, target = ManifoldParameter(start.to(dtype), Lorentz()), torch.tensor([0.2, 0.1, -0.4], dtype=dtype)
-        optimizer = RSGD([points], lr=lr)
+        optimizer = RSGD([points], lr=lr, max_norm=1.0)
         for _ in range(300):
             optimizer.zero_grad()
             loss = Lorentz().dist(points, target).sum()

@@ -70,7 +70,14 @@ def test_binary_labels_hold_negatives_that_are_no_positives() -> None:
         assert task(data).dataset.rows == label.sum()
 
 
-def test_a_given_split_is_taken_and_must_not_leak() -> None:
+def test_a_given_split_that_repeats_a_pair_keeps_it_in_one_part() -> None:
+    part = np.array([2 if n % 7 == 0 else n % 5 == 0 for n in range(len(GRID))], np.int8)
+    t = task(interactions([*GRID, GRID[0], GRID[1]], split=np.array([*part, 0, 2], np.int8)))
+    assert t.dataset.steps[-1].name == "first of repeated interactions"
+    assert [len(r) for r in parts(t)] == np.bincount(part).tolist()
+
+
+def test_a_given_split_is_taken() -> None:
     part = np.array([2 if n % 7 == 0 else n % 5 == 0 for n in range(len(GRID))], np.int8)
     t = task(interactions(GRID, split=part))
     assert t.test.rows.size == (part == 2).sum()

@@ -23,7 +23,7 @@ def test_what_the_user_types_wins_over_the_file():
         ({"sampler": "grid", "trials": 3}, "trials must be null"),
         ({"trials": 0}, "sweep.trials must be a whole number"),
         ({"trials": 3, "direction": "max"}, "did you mean 'maximize'"),
-        ({"trials": 3, "metric": ["auc", "seconds_fit"]}, "for each of 2 metrics"),
+        ({"trials": 3, "metric": ["auc", "seconds_fit"], "direction": "maximize"}, "for each of 2 metrics"),
         ({"trials": 3, "pruner": "wilcoxon"}, "needs several, got seeds"),
         ({"trials": 3, "first": [{"optimizer.lrr": 1}]}, "did you mean 'optimizer.lr'"),
         ({"budget": "20 minutes"}, "budget must be a time"),

@@ -8,7 +8,8 @@ from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError
 from fmlab.sweep.definition import read
-from fmlab.sweep.ledger import Ask, Ledger, ask_of, settle_identity
+from fmlab.sweep.identity import settle_identity
+from fmlab.sweep.ledger import Ask, Ledger, ask_of
 from fmlab.sweep.proposal import distribution, quiet
 from fmlab.sweep.storage import locate, open_storage
 

@@ -1,0 +1,87 @@
+"""A run as a trial: reported at each validation, pruned, given up, out of time; its data set kept open."""
+
+import json
+import logging
+import time
+
+import pytest
+
+import fmlab.run
+from fmlab.sweep.job import Job, Lost, Progress, Pruned
+from fmlab.sweep.objective import Training, _curve, figures, spans_processes
+
+TINY = [
+    "data=synthetic",
+    "data.users=60",
+    "data.items=40",
+    "protocol=full_ranking",
+    "model=fm",
+    "trainer.max_epochs=3",
+    "trainer.accelerator=cpu",
+    "logger=none",
+]
+
+
+@pytest.fixture(scope="module")
+def training(tmp_path_factory):
+    job = Job("s", {}, {}, [], "", str(tmp_path_factory.mktemp("sweep")))
+    return Training(job, {"FMLAB_CACHE": str(tmp_path_factory.mktemp("cache"))})
+
+
+def test_a_run_reports_each_epoch_and_gives_all_its_figures(training, tmp_path):
+    seen = []
+    progress = Progress(report=lambda step, value: seen.append((step, value)) or False, prunes=True)
+    found = training(TINY, tmp_path, progress)
+    assert [step for step, _ in seen] == [0, 1, 2]
+    assert found[""] == found["mrr"] == pytest.approx(max(value for _, value in seen), rel=1e-6)
+    assert found["parameters"] == json.loads((tmp_path / "metrics.json").read_text())["parameters"]
+    assert found == {**figures(tmp_path), "": found["mrr"]}
+
+
+def test_a_pruned_run_stops_at_once_and_says_so(training, tmp_path):
+    progress = Progress(report=lambda step, value: step == 1, prunes=True)
+    with pytest.raises(Pruned):
+        training(TINY, tmp_path, progress)
+    assert len(progress.reported) == 2
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "pruned"
+
+
+def test_a_run_that_was_given_up_stops_within_a_batch(training, tmp_path):
+    with pytest.raises(Lost):
+        training(TINY, tmp_path, Progress(given_up=lambda: True))
+    assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "lost"
+
+
+def test_a_run_out_of_time_ends_with_its_epoch_and_counts(training, tmp_path):
+    found = training(TINY, tmp_path, Progress(deadline=time.monotonic() - 1))
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content["status"] == "complete"
+    assert content["epochs"] == 1
+    assert found[""] == content["validation"]["mrr"]
+
+
+def test_the_data_set_stays_open_between_runs(training, tmp_path):
+    training([*TINY, "trainer.max_epochs=1"], tmp_path / "a", Progress())
+    opened = fmlab.run._open["data"][1]
+    training([*TINY, "trainer.max_epochs=1", "model=lorentzfm", "seed=1"], tmp_path / "b", Progress())
+    assert fmlab.run._open["data"][1] is opened
+
+
+@pytest.mark.parametrize(
+    ("overrides", "several"),
+    [([], False), (["trainer.devices=2"], True), (["trainer=ddp"], True), (["trainer.devices=[1]"], False)],
+)
+def test_runs_of_several_processes_are_told_apart(training, overrides, several):
+    assert spans_processes(training.compose([*TINY, *overrides])) is several
+
+
+def test_curves_are_read_up_to_the_last_finished_line(tmp_path):
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss,val/mrr\n0,9,,0.5\n0,9,0.7,\n1,19,,0.6\n2,29,,0.")
+    assert _curve(path, "mrr") == [(0, 0.5), (1, 0.6)]
+    assert _curve(path, "auc") == _curve(tmp_path / "none", "mrr") == []
+
+
+@pytest.fixture(autouse=True)
+def quiet():
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
