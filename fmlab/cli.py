@@ -33,7 +33,12 @@ if TYPE_CHECKING:
     from hydra.core.config_search_path import ConfigSearchPath
 
 # Imported when asked for, so that help, completion and listings stay free of torch.
-COMMANDS = {"plugins": "fmlab.listing", "data": "fmlab.catalog", "report": "fmlab.report"}
+COMMANDS = {
+    "plugins": "fmlab.listing",
+    "data": "fmlab.catalog",
+    "report": "fmlab.report",
+    "sweep": "fmlab.sweep.listing",
+}
 FAILED_JOBS = 3
 _STORAGE = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG}
 
@@ -149,8 +154,9 @@ def _show(hydra: "Hydra", parser: argparse.ArgumentParser, args: argparse.Namesp
 
 def _run(hydra: "Hydra", args: argparse.Namespace) -> int:
     from fmlab.jobs import Jobs
+    from fmlab.sweep.commandline import translate
 
-    overrides = list(args.overrides)
+    overrides = translate(args.overrides, multirun=bool(args.multirun))
     helps = os.environ.get("LOCAL_RANK", "0") != "0"  # a process that Lightning started for another device
     if helps:
         overrides.append("hydra.job_logging.root.handlers=[file]")

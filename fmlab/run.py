@@ -182,7 +182,7 @@ def _trainer(
     own = ("patience", "threads", "progress")
     bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
     lightning = {k: v for k, v in options.items() if k not in own}
-    if lightning.get("strategy") == "ddp":
+    if options["strategy"] == "ddp" or (options["strategy"] == "auto" and _several(options["devices"])):
         lightning["strategy"] = RowSparseDDP()
     monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
     callbacks: list[Callback] = [
@@ -211,6 +211,12 @@ def _trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def _several(devices: int | str | list[int]) -> bool:
+    if devices == "auto":
+        return torch.cuda.device_count() > 1
+    return len(devices) > 1 if isinstance(devices, list) else int(devices) > 1
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], folder: Path, record: "_Record") -> Path:

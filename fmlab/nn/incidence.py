@@ -93,6 +93,19 @@ def dot(p: Tensor, q: Tensor, place: Tensor) -> Tensor:
     return _Dot.apply(p.to(common), q.to(common), place)  # type: ignore[no-untyped-call]
 
 
+def sum_columns(rows: Tensor, at: Incidence, weights: Tensor | None) -> Tensor:
+    """`pool` without its gradient, for the forward pass of a fused function."""
+    columns = at.inverse.shape[-1]
+    weights = None if weights is None else weights.reshape(-1, columns)
+    return _bags(rows, at.inverse.view(-1, columns), None, weights).view(*at.inverse.shape[:-1], rows.shape[-1])
+
+
+def sum_occurrences(grad: Tensor, at: Incidence, weights: Tensor | None) -> Tensor:
+    """The transposed sums, for its backward pass: `grad[*batch, k]` -> `[d, k]`."""
+    weights = None if weights is None else weights.reshape(-1).index_select(0, at.order)
+    return _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts, weights)
+
+
 def _bags(rows: Tensor, index: Tensor, starts: Tensor | None, weights: Tensor | None = None) -> Tensor:
     # Detached: torch would prepare for a backward pass of its own whenever the rows require a gradient.
     return functional.embedding_bag(index, rows.detach().contiguous(), starts, mode="sum", per_sample_weights=weights)
@@ -131,19 +144,14 @@ class _Pool(torch.autograd.Function):
     def forward(ctx: Any, rows: Tensor, values: Tensor | None, at: Incidence) -> Tensor:
         ctx.at = at
         ctx.save_for_backward(rows if ctx.needs_input_grad[1] else None, values)
-        columns = at.inverse.shape[-1]
-        weights = None if values is None else values.reshape(-1, columns)
-        return _bags(rows, at.inverse.view(-1, columns), None, weights).view(*at.inverse.shape[:-1], rows.shape[-1])
+        return sum_columns(rows, at, values)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        at: Incidence = ctx.at
         rows, values = ctx.saved_tensors
-        weights = None if values is None else values.reshape(-1).index_select(0, at.order)
-        of_rows = _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts, weights)
-        of_values = None if rows is None else (rows[at.inverse] * grad.unsqueeze(-2)).sum(-1)
-        return of_rows, of_values, None
+        of_values = None if rows is None else (rows[ctx.at.inverse] * grad.unsqueeze(-2)).sum(-1)
+        return sum_occurrences(grad, ctx.at, values), of_values, None
 
 
 class _Dot(torch.autograd.Function):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.manifolds import Lorentz, ManifoldParameter
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.pairs import moments
+from fmlab.nn.pairs import triangle_pairs
 from fmlab.options import Range
 
 
@@ -56,11 +56,7 @@ class LorentzFM(nn.Module):
 
     def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pairs within the item, and `(sum c x, sum b x)`, of width `dim`."""
-        v, at = self.table.rows(ids)
-        inverse = (1 + v.square().sum(-1, keepdim=True)).rsqrt()  # 1 / v0
-        c = 1 - inverse
-        vector, own = moments(torch.cat([c, v * inverse], -1), (2 * inverse * c).squeeze(-1), at, values)
-        return (vector.square() * self.signature).sum(-1) + own, vector
+        return triangle_pairs(*self.table.rows(ids), values)
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""

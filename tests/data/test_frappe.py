@@ -69,13 +69,14 @@ def test_libfm_files_hold_the_same_data(tmp_path, end, packed):
 def test_the_log_is_all_positives_with_values_as_written(tmp_path):
     names = ["user", "item", "cnt", *COLUMNS[2:]]
     rows = [
-        ["0", "7", "1", "morning", "sunday", "weekend", "unknown", "free", "sunny", "United States", "0"],
+        ["9", "7", "1", "morning", "sunday", "weekend", "unknown", "free", "sunny", "United States", "0"],
         ["10", "7", "9", "night", "monday", "workday", "home", "paid", "unknown", "Côte", "12"],
     ]
     text = "\n".join("\t".join(r) for r in [names, *rows]) + "\n"
     write_zip(tmp_path / "Mobile_Frappe.zip", {"Mobile_Frappe/frappe/frappe.csv": text.encode()})
     data = opened(tmp_path, form="raw")
     assert raw_values(data) == [tuple([r[0], r[1], *r[3:]]) for r in rows]
+    assert data.keys["user"].tolist() == ["9", "10"]  # sorted as numbers
     assert data.label is None
     assert data.split is None
 

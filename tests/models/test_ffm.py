@@ -90,3 +90,22 @@ def test_features_of_several_slots_have_one_more_vector() -> None:
 def test_one_field_is_refused() -> None:
     with pytest.raises(FmlabError, match="two fields or more, got 1"):
         FFM(Schema((Field("words", "context", 7, slots=3),)))
+
+
+def test_logits_are_those_of_torchfm() -> None:
+    """torchfm holds a table for each field met, the feature's own included; it adds the offsets of fields itself."""
+    peer = pytest.importorskip("torchfm.model.ffm").FieldAwareFactorizationMachineModel([4] * 5, DIM).double()
+    schema, model = single(5), FFM(single(5), dim=DIM).double()
+    with torch.no_grad():
+        for parameter in peer.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        model.bias.copy_(peer.linear.bias[0])
+        model.tables.tables[0].weight[:, :1] = peer.linear.fc.weight
+        for f, g in product(range(5), repeat=2):
+            if f != g:
+                at = (g - (g > f)) * DIM
+                met = peer.ffm.embeddings[g].weight[4 * f : 4 * f + 4]
+                model.tables.vectors(f)[:, at : at + DIM] = met
+    ids = rows(schema)[0]
+    local = ids - torch.tensor(schema.offsets)
+    torch.testing.assert_close(model(ids), torch.logit(peer(local)), rtol=0, atol=1e-9)

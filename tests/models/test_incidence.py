@@ -13,6 +13,7 @@ from fmlab.data import Field, Schema
 from fmlab.errors import DataError
 from fmlab.nn.features import FeatureTable
 from fmlab.nn.incidence import dot, gather, incidence, pool, read, whole
+from fmlab.nn.pairs import triangle_pairs
 
 IDS = torch.tensor([[3, 0, 3], [5, 5, 5], [0, 1, 7], [3, 7, 0]])
 
@@ -49,6 +50,23 @@ def test_gradients_of_reads_sums_and_products_pass_the_numerical_check() -> None
     assert torch.autograd.gradcheck(lambda r: pool(r, at), rows)
     assert torch.autograd.gradcheck(lambda r, v: pool(r, at, v), (rows, values))
     assert torch.autograd.gradcheck(lambda a, q: dot(a, q, at.inverse), (p, rows))
+
+
+def test_gradients_of_triangle_pairs_pass_the_numerical_check() -> None:
+    at = incidence(IDS)
+    points = torch.randn(len(at.distinct), 4, dtype=torch.float64, requires_grad=True)
+    values = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: triangle_pairs(v, at), points)
+    assert torch.autograd.gradcheck(lambda v, x: triangle_pairs(v, at, x), (points, values))
+
+
+def test_triangle_pairs_keep_their_digits_under_autocast() -> None:
+    at = incidence(IDS)
+    points = torch.randn(len(at.distinct), 4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = triangle_pairs(points, at)
+    for a, b in zip(mixed, triangle_pairs(points, at), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_sums_and_products_equal_plain_indexing() -> None:
