@@ -41,7 +41,7 @@ class Steps:
         vocabulary = features // COLUMNS
         schema = Schema(tuple(Field(f"field{i}", "context", vocabulary) for i in range(COLUMNS)))
         self.batches = cycle(batches(vocabulary, setting))
-        self.steps = setting.size(2 * BATCHES, 2)
+        self.steps = setting.size(3 if name == PLAIN else 2 * BATCHES, 2)
         torch.manual_seed(0)
         if name == PLAIN:
             self.model, self.loss = plain.FM(schema.n_features, DIM), textbook_loss

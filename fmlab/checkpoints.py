@@ -1,7 +1,7 @@
 """Checkpoints that cannot be half-written, are checked before they are read, and execute nothing.
 
-A checkpoint is `NAME.ckpt` (plain containers and tensors, read with `weights_only=True`) beside `NAME.ckpt.sha256`.
-Both are written to a temporary file in the same folder, synced and renamed, the payload first.
+A checkpoint is plain containers and tensors (read with `weights_only=True`), followed by their sha256. The file is
+written to a temporary one in the same folder, synced and renamed: one step, so that no interruption separates them.
 """
 
 import hashlib
@@ -17,23 +17,34 @@ from pytorch_lightning.plugins.io import CheckpointIO
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_bytes
 
+_MARK = b"fmlab-sha256:"
+
 
 def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     """The containers of a checkpoint; raises StorageError if it is missing or damaged, FmlabError if it is foreign."""
     if not path.is_file():
         raise StorageError(f"a checkpoint must be a file, got {path}{_others(path)}")
-    content = path.read_bytes()
-    side = path.with_name(path.name + ".sha256")
-    if side.is_file() and side.read_text("ascii").strip() != hashlib.sha256(content).hexdigest():
-        raise StorageError(f"checkpoint {path} is damaged: its sha256 differs from {side.name}{_others(path)}")
+    content, sha256 = _split(path.read_bytes())
+    if sha256 is not None and sha256 != hashlib.sha256(content).digest():
+        raise StorageError(f"checkpoint {path} is damaged: its sha256 differs{_others(path)}")
     try:
         loaded = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
         reason = str(error).split("\n")[0]
-        raise StorageError(f"{path} is not a checkpoint of plain tensors and containers: {reason}") from error
+        raise StorageError(
+            f"{path} is not a checkpoint of plain tensors and containers: {reason}{_others(path)}"
+        ) from error
     if not isinstance(loaded, dict) or "fmlab" not in loaded:
         raise FmlabError(f"{path} was not written by fmlab: it has no 'fmlab' entry")
     return loaded
+
+
+def _split(content: bytes) -> tuple[bytes, bytes | None]:
+    """What was saved, and its sha256; None if the file does not end in one."""
+    end = len(content) - len(_MARK) - 32
+    if end < 0 or content[end : end + len(_MARK)] != _MARK:
+        return content, None
+    return content[:end], content[end + len(_MARK) :]
 
 
 def refuse_mismatch(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -53,18 +64,16 @@ class SafeCheckpointIO(CheckpointIO):
     """The one place where Lightning's checkpoints are written and read."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write atomically, with a checksum beside it."""
+        """Write atomically, with a checksum in it."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        content, target = buffer.getvalue(), Path(path)
-        write_bytes(target, content)
-        write_bytes(target.with_name(target.name + ".sha256"), hashlib.sha256(content).hexdigest().encode())
+        content = buffer.getvalue()
+        write_bytes(Path(path), content + _MARK + hashlib.sha256(content).digest())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Verify, then read; `weights_only` is always true."""
         return read_checkpoint(Path(path), map_location or "cpu")
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint and its checksum."""
-        for suffix in ("", ".sha256"):
-            Path(f"{path}{suffix}").unlink(missing_ok=True)
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)

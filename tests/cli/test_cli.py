@@ -182,8 +182,8 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
 @pytest.mark.parametrize(
     ("word", "text"),
     [
-        ("plugin", "got 'plugin'; did you mean 'plugins'? commands: data, plugins, report"),
-        ("acme", "got 'acme'; commands: data, plugins, report"),
+        ("plugin", "got 'plugin'; did you mean 'plugins'? commands: data, plugins, report, sweep"),
+        ("acme", "got 'acme'; commands: data, plugins, report, sweep"),
     ],
 )
 def test_an_unknown_command_gets_the_nearest_one(word: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:

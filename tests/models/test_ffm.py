@@ -95,7 +95,8 @@ def test_one_field_is_refused() -> None:
 def test_logits_are_those_of_torchfm() -> None:
     """torchfm holds a table for each field met, the feature's own included; it adds the offsets of fields itself."""
     peer = pytest.importorskip("torchfm.model.ffm").FieldAwareFactorizationMachineModel([4] * 5, DIM).double()
-    schema, model = single(5), FFM(single(5), dim=DIM).double()
+    schema = single(5)
+    model = FFM(schema, dim=DIM).double()
     with torch.no_grad():
         for parameter in peer.parameters():
             torch.nn.init.normal_(parameter, std=0.3)

@@ -22,7 +22,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     back = read_checkpoint(saved(tmp_path))
     assert back["epoch"] == 3
     assert torch.equal(back["state_dict"]["w"], CONTENT["state_dict"]["w"])
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt", "best.ckpt.sha256"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["best.ckpt"]
 
 
 def test_every_flipped_bit_and_every_truncation_is_refused(tmp_path: Path) -> None:
@@ -32,10 +32,10 @@ def test_every_flipped_bit_and_every_truncation_is_refused(tmp_path: Path) -> No
         broken = bytearray(content)
         broken[position] ^= 1 << position % 8
         path.write_bytes(broken)
-        with pytest.raises(StorageError, match="damaged"):
+        with pytest.raises(StorageError, match=r"damaged|not a checkpoint"):
             read_checkpoint(path)
         path.write_bytes(content[:position])
-        with pytest.raises(StorageError, match="damaged"):
+        with pytest.raises(StorageError, match=r"damaged|not a checkpoint"):
             read_checkpoint(path)
 
 
