@@ -1,9 +1,13 @@
 """Preparation: a CSV of two million rows and 23 columns of text, through the `csv` data plugin."""
 
 import json
+import resource
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from statistics import median
@@ -20,57 +24,65 @@ from fmlab.store import open_dataset
 
 ABOUT = "from CSV text to the stored data set, in a fresh process, beside reading the text alone"
 ROWS = (2_000_000, 500_000)
+TEXT, FMLAB = "pyarrow, text only", "fmlab, data=csv"
 SAME = 0.8  # memory that does not grow with rows: the smaller file needs nearly as much
 
 
 def run(setting: Setting) -> Iterator[Results]:
-    peaks: dict[tuple[str, int], list[float]] = {}
+    peaks: dict[tuple[str, int], list[Work]] = {}
     for rows in (2000, 500) if setting.toy else ROWS:
         path = generate(setting.folder, rows, setting)
 
         def rate(how: str, path: Path = path, rows: int = rows) -> float:
-            seconds, peak = measured(how, path, setting.folder)
-            peaks.setdefault((how, rows), []).append(peak)
-            return rows / seconds
+            work = measured(how, path, setting.folder)
+            peaks.setdefault((how, rows), []).append(work)
+            return rows / work.seconds
 
-        sides = {
-            "pyarrow, text only": lambda rate=rate: rate("text"),
-            "fmlab, data=csv": lambda rate=rate: rate("fmlab"),
-        }
         yield compare(
             f"{rows:,} rows x {len(WIDE.vocabularies)}, {path.stat().st_size / 1e6:,.0f} MB",
-            sides,
+            {TEXT: partial(rate, "text"), FMLAB: partial(rate, "fmlab")},
             setting,
             unit="rows/s",
             more=True,
-            reference="pyarrow, text only",
-            targets={"fmlab, data=csv": Target(value=400_000)} if rows == ROWS[0] else None,
+            reference=TEXT,
+            targets={FMLAB: Target(value=400_000)} if rows == ROWS[0] else None,
         )
     yield memory(peaks)
 
 
-def memory(peaks: dict[tuple[str, int], list[float]]) -> Results:
-    """Peak memory of the processes just timed; of fmlab's, the larger file's against the smaller one's."""
+@dataclass(frozen=True)
+class Work:
+    """What a child process took. Megabytes: `own` of memory that only it has, `all` with the files it has mapped."""
+
+    seconds: float
+    own: float
+    all: float
+
+
+def memory(peaks: dict[tuple[str, int], list[Work]]) -> Results:
+    """Peak memory of the processes just timed; of fmlab's own, the smaller file's against the larger one's."""
     lines = []
     smallest = min(rows for _, rows in peaks)
-    for (how, rows), values in sorted(peaks.items()):
-        ratio, target, met = None, "", None
-        if rows != smallest:
-            ratio = Spread.of([median(peaks[how, smallest]) / median(values)])
-            if how == "fmlab":
-                target, met = Target(ratio=SAME).judge(median(values), ratio.median, more=False)
-        side = f"{how}, {rows:,} rows"
-        lines.append(Line("peak memory", side, "MB", Spread.of(values), len(values), ratio, target, met))
+    for what in ("own", "all"):
+        for (how, rows), works in sorted(peaks.items()):
+            values = [getattr(work, what) for work in works]
+            ratio, target, met = None, "", None
+            if rows != smallest:
+                ratio = Spread.of([median(getattr(w, what) for w in peaks[how, smallest]) / median(values)])
+                if how == "fmlab" and what == "own":
+                    target, met = Target(ratio=SAME).judge(median(values), ratio.median, more=False)
+            side = f"{how}, {rows:,} rows{', mapped files too' * (what == 'all')}"
+            lines.append(Line("peak memory", side, "MB", Spread.of(values), len(values), ratio, target, met))
     return lines
 
 
-def measured(how: str, path: Path, folder: Path) -> tuple[float, float]:
-    """Seconds of the work and peak megabytes, of a fresh process."""
+def measured(how: str, path: Path, folder: Path) -> Work:
+    """The work done by a fresh process with an empty cache."""
     rmtree(folder / "cache", ignore_errors=True)
     _, printed = child([sys.executable, "-m", "benchmarks.preparation", how, str(path), str(folder / "cache")])
     rmtree(folder / "cache", ignore_errors=True)
     found = json.loads(printed.splitlines()[-1])
-    return found["processor" if harness.clock is time.process_time else "wall"], found["peak"]
+    return Work(found["processor" if harness.clock is time.process_time else "wall"], found["own"], found["all"])
 
 
 def generate(folder: Path, rows: int, setting: Setting) -> Path:
@@ -111,27 +123,38 @@ def _prepare(path: Path, cache: Path) -> None:
     open_dataset(source, name="csv", options=options, root=path.parent, cache=cache)
 
 
-def _peak_megabytes() -> float:
-    """Of this process since it began. `ru_maxrss` alone would count the parent's memory at the time of the fork."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    import resource
+class _Memory(threading.Thread):
+    """Watches this process. `ru_maxrss` would count its parent's memory at the time of the fork, and mapped files."""
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.own = 0.0
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            self.own = max(self.own, self.read("RssAnon"))
+            time.sleep(0.01)
+
+    @staticmethod
+    def read(name: str) -> float:
+        """Megabytes of a line of /proc/self/status; elsewhere than on Linux, the peak of the process."""
+        status = Path("/proc/self/status")
+        if not status.exists():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return int(next(x for x in status.read_text().splitlines() if x.startswith(name)).split()[1]) / 1024
 
 
 def main(how: str, path: Path, cache: Path) -> None:
     """The work of a child process; prints seconds and megabytes."""
-    clocks = {"wall": time.perf_counter, "processor": time.process_time}
+    clocks, memory = {"wall": time.perf_counter, "processor": time.process_time}, _Memory()
     began = {name: clock() for name, clock in clocks.items()}
     if how == "text":
         _read_text(path)
     else:
         _prepare(path, cache)
     spent = {name: clock() - began[name] for name, clock in clocks.items()}
-    print(json.dumps({**spent, "peak": _peak_megabytes()}))
+    print(json.dumps({**spent, "own": memory.own, "all": memory.read("VmHWM")}))
 
 
 if __name__ == "__main__":

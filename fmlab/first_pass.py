@@ -18,7 +18,6 @@ PARTS = {"train": 0, "training": 0, "0": 0, "valid": 1, "validation": 1, "val": 
 MILLISECONDS = 10_000_000_000  # the year 2286 in seconds, April 1970 in milliseconds
 SHOWN = 5
 PENDING = 32 << 20  # codes that wait in memory
-THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class FirstPass:
             ):
                 block[:, at] = codes
 
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(pa.cpu_count()) as pool:
             list(pool.map(encode, range(len(self.coded))))
         for block in blocks:
             self.codes.append(block)

@@ -161,7 +161,8 @@ def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int
                 raise DataError(_why(path, form, str(error))) from error
         if bad:
             raise DataError(_bad_rows(path, form, bad))
-        _refuse_line_breaks(path, table)
+        if form.quoted and b'"' in block:
+            _refuse_line_breaks(path, table)
         yield from table.to_batches()
 
 
@@ -189,7 +190,7 @@ def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[bytes]:
                 block, header = block[block.index(b"\n") + 1 :], False
             if len(rest) > MAX_LINE:
                 raise DataError(f"{path} has a line of more than {MAX_LINE >> 20} MB: is it text?")
-            if block.strip():
+            if block and not block.isspace():
                 yield block
     if rest.strip() and not header:
         log.warning("the last line of %s does not end: is the file cut short?", path)
