@@ -121,7 +121,9 @@ def _show(show: Console, chosen: Chosen) -> int:
         show.print(textwrap.fill(text, show.width - 10, initial_indent=f"{title:<10}", subsequent_indent=" " * 10))
     missing = _show_files(show, chosen, source.raw)
     if missing:
-        show.print(f"not prepared: {len(missing)} raw files are missing; `fmlab data fetch {chosen.name}` gets them")
+        by_hand = any(file.page or not file.urls for file in missing)
+        how = "put them where the table says" if by_hand else f"`fmlab data fetch {chosen.name}` gets them"
+        show.print(f"not prepared: {len(missing)} raw files are missing; {how}", soft_wrap=True)
         return 0
     folder, there = lookup(source, chosen.name, chosen.options, chosen.root, chosen.cache)
     if not there:
@@ -143,9 +145,9 @@ def _show_files(show: Console, chosen: Chosen, raw: Sequence[Raw]) -> list[Raw]:
         place = find(file, chosen.root, chosen.name)
         if place is None:
             missing.append(file)
-            by_hand = f"by hand from {file.page}" if file.page else "nowhere"
+            source = f"by hand from {file.page}" if file.page else f"from {' or '.join(file.urls) or 'nowhere'}"
             wanted = places(file, chosen.root, chosen.name)[0]
-            grid.add_row(file.path, "-", f"missing: {wanted}; from {' or '.join(file.urls) or by_hand}")
+            grid.add_row(file.path, "-", f"missing: {wanted}; {source}")
         else:
             length = "(folder)" if place.is_dir() else size(place.stat().st_size)
             grid.add_row(file.path, length, str(place))

@@ -6,12 +6,15 @@ written to a temporary one in the same folder, synced and renamed: one step, so 
 
 import hashlib
 import io
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from fmlab.errors import FmlabError, StorageError
@@ -27,12 +30,17 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     content, sha256 = _split(path.read_bytes())
     if sha256 is not None and sha256 != hashlib.sha256(content).digest():
         raise StorageError(f"checkpoint {path} is damaged: its sha256 differs{_others(path)}")
+    if sha256 is None:
+        raise StorageError(
+            f"a checkpoint of fmlab ends in its sha256, {path} ({len(content):,} bytes) does not: it is cut short, or "
+            f"was not written by fmlab{_others(path)}"
+        )
     try:
         loaded = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        reason = str(error).split("\n")[0]
+        # torch's own text may advise to load it without this protection
         raise StorageError(
-            f"{path} is not a checkpoint of plain tensors and containers: {reason}{_others(path)}"
+            f"{path} holds more than plain tensors and containers: it is not read{_others(path)}"
         ) from error
     if not isinstance(loaded, dict) or "fmlab" not in loaded:
         raise FmlabError(f"{path} was not written by fmlab: it has no 'fmlab' entry")
@@ -49,10 +57,18 @@ def _split(content: bytes) -> tuple[bytes, bytes | None]:
 
 def refuse_mismatch(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise FmlabError naming everything that must be equal to resume from `path` and is not."""
-    differ = [f"{k}: {saved.get(k)!r} there, {now[k]!r} here" for k in now if saved.get(k) != now[k]]
+    differ = [d for k in now for d in _differences(k, saved.get(k), now[k])]
     if differ:
         listed = "\n  ".join(d if len(d) < 400 else d[:400] + " ..." for d in differ)
         raise FmlabError(f"a run can only be resumed as it was started; {path} differs in\n  {listed}")
+
+
+def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in dict.fromkeys((*there, *here)):
+            yield from _differences(f"{name}.{key}", there.get(key), here.get(key))
+    elif there != here:
+        yield f"{name}: {there!r} there, {here!r} here"
 
 
 def _others(path: Path) -> str:
@@ -77,3 +93,51 @@ class SafeCheckpointIO(CheckpointIO):
     def remove_checkpoint(self, path: Any) -> None:
         """Remove a checkpoint."""
         Path(path).unlink(missing_ok=True)
+
+
+class Keeper(Callback):
+    """Writes `last.ckpt` after every epoch, and `best.ckpt` when the monitored metric is better than ever before.
+
+    What was best is part of the checkpoint: a resumed run goes on comparing with it, and copies the best checkpoint
+    that lies beside the one it is resumed from.
+    """
+
+    def __init__(self, folder: Path, monitor: str, maximize: bool) -> None:
+        self.last, self.best = folder / "last.ckpt", folder / "best.ckpt"
+        self.monitor, self.maximize = monitor, maximize
+        self.value: float | None = None
+        self.epoch: int | None = None
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Runs after validation, in every process."""
+        found = trainer.callback_metrics.get(self.monitor)
+        better = found is not None and self._better(float(found))
+        if better:
+            assert found is not None
+            self.value, self.epoch = float(found), trainer.current_epoch
+        trainer.save_checkpoint(self.last)
+        if better and trainer.is_global_zero:
+            write_bytes(self.best, self.last.read_bytes())
+        trainer.strategy.barrier()
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was best so far."""
+        return {"value": self.value, "epoch": self.epoch}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on comparing with what was best."""
+        self.value, self.epoch = state_dict["value"], state_dict["epoch"]
+
+    def resume(self, saved: Mapping[str, Any], path: Path) -> None:
+        """Take over the best checkpoint of the run that `path` belongs to; raises FmlabError if it is not there."""
+        epoch = saved["callbacks"]["Keeper"]["epoch"]
+        beside = path if saved["epoch"] == epoch else path.with_name(self.best.name)
+        if epoch is not None and not beside.is_file():
+            raise FmlabError(f"to resume from {path}, the best checkpoint so far must lie beside it, got no {beside}")
+        if epoch is not None and beside.absolute() != self.best.absolute():
+            write_bytes(self.best, beside.read_bytes())
+
+    def _better(self, value: float) -> bool:
+        if self.value is None:
+            return not math.isnan(value)
+        return value > self.value if self.maximize else value < self.value

@@ -40,7 +40,19 @@ COMMANDS = {
     "sweep": "fmlab.sweep.listing",
 }
 FAILED_JOBS = 3
-_STORAGE = {errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ENAMETOOLONG}
+_STORAGE = {
+    errno.ENOSPC,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

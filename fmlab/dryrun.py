@@ -1,5 +1,9 @@
 """One small batch through model and loss before the first epoch: contract mistakes are named at the door."""
 
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,14 +24,18 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
     batch = _head(next(iter(loader)))
     with torch.random.fork_rng(devices=[]):
         ids, values = batch.rows()
-        scores = model(ids, values)
+        with _blamed(f"model {name!r}, called with ids and values,"):
+            scores = model(ids, values)
         if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             wanted = f"ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}"
             raise FmlabError(f"model {name!r} must give one score a row: {wanted}, got {got}")
+        if not scores.is_floating_point():
+            raise FmlabError(f"model {name!r} must give scores of a floating-point type, got {scores.dtype}")
         if not any(p.requires_grad for p in model.parameters()):
             return
-        value = loss(model, batch)
+        with _blamed(f"loss {type(loss).__name__} on model {name!r}"):
+            value = loss(model, batch)
     if not isinstance(value, Tensor) or value.dim() != 0:
         got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise FmlabError(f"a loss must be a scalar tensor, got {got}")
@@ -35,6 +43,20 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
     if not torch.isfinite(value):
         raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Names whose call failed, and where."""
+    try:
+        yield
+    except (FmlabError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error).split("\n")[0]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        raise FmlabError(f"{what} failed: {type(error).__name__}: {text} ({where})") from error
 
 
 def _head(batch: Batch) -> Batch:

@@ -50,7 +50,7 @@ def _explain_one(error: BaseException) -> str:
         case MissingConfigException(missing_cfg_file=str(path)):
             return _unknown_choice(error, path)
         case OverrideParseException():
-            return _unreadable(str(error.override), str(error))
+            return _unreadable(str(error.override))
         case ConfigKeyError() | ConfigAttributeError() if isinstance(error.parent_node, DictConfig):
             return _unknown_key(error, error.parent_node)
     return ""
@@ -65,10 +65,13 @@ def _unknown_choice(error: MissingConfigException, path: str) -> str:
     return f"{where}no {group} named {name!r}; {choices(name, error.options or ())}"
 
 
-def _unreadable(override: str, message: str) -> str:
+def _unreadable(override: str) -> str:
     if "=" not in override:
         return f"an argument must look like key=value, got {override!r}"
-    return f"the argument {override!r} cannot be read: {message.splitlines()[0]}"
+    key, _, value = override.partition("=")
+    quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+    hint = "" if value[:1] in "[{'\"" else f"; quote it, for the shell and for Hydra: \"{key}='{quoted}'\""
+    return f"the value of {key!r} cannot be read, got {value!r}{hint}"
 
 
 def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:

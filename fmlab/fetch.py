@@ -95,7 +95,10 @@ def _download(raw: Raw, target: Path, retries: int) -> None:
         except (ValueError, StorageError) as error:
             if isinstance(error, StorageError) and not _from_network(error):
                 raise
-            failures.append(f"{url}: {str(error).splitlines()[0]}")
+            reason = (
+                error.__cause__ if isinstance(error, StorageError) else error
+            )  # the network's, without a hint on disks
+            failures.append(f"{url}: {str(reason).splitlines()[0]}")
     raise StorageError(f"{raw.path} could not be fetched: {'; '.join(failures)}; it can be put at {target} by hand")
 
 

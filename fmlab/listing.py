@@ -27,6 +27,10 @@ def main(arguments: list[str]) -> int:
         case ["show", kind, name]:
             _show(kind, name, as_json=options.json)
             return 0
+        case ["show", *_]:
+            raise FmlabError(
+                f"show takes a kind and a name, as in: fmlab plugins show model fm; got {options.words[1:]}"
+            )
         case [] | [_]:
             return _list(options.words[0] if options.words else None, as_json=options.json, check=options.check)
     raise FmlabError(f"plugins takes a kind, or: show KIND NAME; got {' '.join(options.words)!r}")

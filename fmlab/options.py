@@ -4,6 +4,7 @@ An annotation is int, float, bool, str, `X | None`, `tuple[int, ...]`, `Literal[
 high)]`, for instance `lr: Annotated[float, Range(0, None, open_low=True)]`.
 """
 
+import math
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class Option:
         return _short(self.type)
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
+_WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", types.NoneType: "null"}
 
 
 def supported(kind: Any) -> bool:
@@ -139,6 +140,8 @@ def _convert_plain(value: Any, kind: Any) -> Any:
     elif not isinstance(value, bool):
         # Text comes from environment variables: ${env:DIM}. A float such as 1e6 is a whole number.
         if kind is float and isinstance(value, int | float | str):
+            if not math.isfinite(float(value)):
+                raise ValueError
             return float(value)
         if kind is int and isinstance(value, int | str):
             return int(value)

@@ -198,7 +198,16 @@ class Observes(Protocol):
     """
 
     def observe(self, user: Tensor, item: Tensor) -> None:
-        """`user[n]`, `item[n]`: indices of the training positives."""
+        """`user[n]`, `item[n]`: indices of the training positives, rows with a label above 0 if there are labels."""
+        ...
+
+
+@runtime_checkable
+class WarmStarts(Protocol):
+    """A model that can take its first parameters from trained models: `warm_start=[runs/.../best.ckpt, ...]`."""
+
+    def warm_start(self, *trained: Any) -> None:
+        """Copy what is used of the trained models; raises FmlabError if they do not fit."""
         ...
 
 

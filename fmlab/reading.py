@@ -1,4 +1,4 @@
-"""Reading raw files as they come: plain, gzip, or a member of a zip archive or of its unpacked folder.
+"""Reading raw files as they come: plain, gzip, or a member of a zip or tar archive or of its unpacked folder.
 
 Nothing is ever unpacked to disk. Archives are refused as a whole if their table of contents is hostile.
 """
@@ -6,6 +6,7 @@ Nothing is ever unpacked to disk. Archives are refused as a whole if their table
 import gzip
 import io
 import struct
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from fmlab.files import BLOCK
 MAX_RATIO = 250  # deflate reaches 1,032; text that people share stays below 100
 RATIO_FROM = 64 << 20
 MAX_MEMBERS = 10_000
+MAX_LINE = 64 << 20
 SYMLINK, TYPE_MASK, REGULAR, FOLDER = 0o120000, 0o170000, 0o100000, 0o040000
 
 
@@ -36,19 +38,51 @@ def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
     name = f"{path}, member {member}" if member else str(path)
     try:
         with ExitStack() as stack:
-            if not _is_zip(path):
+            if _is_tar(path):
+                yield _tar_member(path, member, stack)
+            elif not _is_zip(path):
                 if member:
                     raise zipfile.BadZipFile("it is no zip archive")
                 yield _nested(stack.enter_context(path.open("rb")), path.name)
             else:
                 yield _nested(_zip_member(path, member, stack), member or path.stem)
-    except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"the file is damaged or cut short: {name}: {error}; remove it and fetch it again") from error
 
 
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04" or zipfile.is_zipfile(path)
+
+
+def _is_tar(path: Path) -> bool:
+    return path.suffix in (".tar", ".tgz") or path.suffixes[-2:] == [".tar", ".gz"]
+
+
+def _tar_member(path: Path, member: str, stack: ExitStack) -> BinaryIO:
+    """A tar archive has no table of contents: entries are looked at until the member comes."""
+    file = _nested(stack.enter_context(path.open("rb")), path.name.replace(".tgz", ".gz"))
+    archive = stack.enter_context(tarfile.TarFile.open(fileobj=file, mode="r|"))
+    names: list[str] = []
+    for entry in archive:
+        if reason := _hostile_tar(entry, len(names)):
+            raise DataError(f"refused: {path} holds an entry {reason}: {entry.name!r}")
+        names.append(entry.name)
+        if entry.isfile() and f"/{entry.name}".endswith(f"/{member}"):
+            found = archive.extractfile(entry)
+            assert found is not None
+            return _nested(stack.enter_context(found), entry.name)
+    raise DataError(f"{path} has no file {member!r}; it holds: {', '.join(names[:20]) or '(nothing)'}")
+
+
+def _hostile_tar(entry: tarfile.TarInfo, before: int) -> str:
+    if before >= MAX_MEMBERS:
+        return f"after {MAX_MEMBERS} others"
+    if reason := _hostile_name(entry.name):
+        return reason
+    if entry.issym() or entry.islnk():
+        return "that is a link"
+    return "" if entry.isfile() or entry.isdir() else "that is neither a file nor a folder"
 
 
 def _zip_member(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
@@ -62,7 +96,9 @@ def _zip_member(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
 def lines(path: Path, member: str = "", encoding: str = "utf-8") -> Iterator[str]:
     """Lines of a text file without their ends; a byte order mark is dropped. Raises DataError for a wrong encoding."""
     with opened(path, member) as file:
-        for number, raw in enumerate(file, 1):
+        for number, raw in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), 1):
+            if len(raw) > MAX_LINE:
+                raise DataError(f"a line has more than {MAX_LINE >> 20} MiB: {path}, line {number}; is it a text?")
             if number == 1 and raw.startswith(b"\xef\xbb\xbf"):
                 raw = raw[3:]
             try:
@@ -140,13 +176,19 @@ def _checked(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     return [e for e in entries if not e.is_dir()]
 
 
-def _hostile(entry: zipfile.ZipInfo, seen: set[str]) -> str:
-    name = entry.filename
-    kind = (entry.external_attr >> 16) & TYPE_MASK
+def _hostile_name(name: str) -> str:
     if name.startswith(("/", "\\")) or ":" in name.split("/")[0]:
         return "with an absolute path"
     if ".." in PurePosixPath(name.replace("\\", "/")).parts:
         return "that leaves its folder"
+    return ""
+
+
+def _hostile(entry: zipfile.ZipInfo, seen: set[str]) -> str:
+    name = entry.filename
+    kind = (entry.external_attr >> 16) & TYPE_MASK
+    if reason := _hostile_name(name):
+        return reason
     if kind == SYMLINK:
         return "that is a symbolic link"
     if kind not in (0, REGULAR, FOLDER):

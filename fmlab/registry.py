@@ -25,6 +25,16 @@ from fmlab.signatures import Broken, Signature, Unreadable
 
 Kind = Literal["data", "protocol", "model", "loss", "optimizer", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+GIVEN: Mapping[Kind, tuple[str, ...]] = {
+    "data": ("root",),
+    "protocol": ("dataset",),
+    "model": ("schema",),
+    "loss": (),
+    "optimizer": ("parameters",),
+    "metric": (),
+}
+"""What the run gives a plugin of each kind, by position."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -116,11 +126,31 @@ def schema(kind: str, name: str) -> Signature:
 def _signature(kind: str, entry: EntryPoint) -> Signature:
     try:
         try:
-            return signatures.of_source(entry.module, entry.attr)
+            signature = signatures.of_source(*_target(entry))
         except Unreadable:
-            return signatures.of_object(_import(kind, entry))
+            signature = signatures.of_object(_import(kind, entry))
+        return _fitting(kind, signature)
     except Broken as error:
         raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
+
+
+def _target(entry: EntryPoint) -> tuple[str, str]:
+    """Module and object; raises Broken, where `EntryPoint` itself would fail or give None."""
+    found = re.fullmatch(r"([\w.]+)\s*:\s*([\w.]+)", entry.value)
+    if not found:
+        raise Broken(f"an entry point must be 'module:object', got {entry.value!r}")
+    return found[1], found[2]
+
+
+def _fitting(kind: str, signature: Signature) -> Signature:
+    """The signature, if a plugin of this kind can be called; raises Broken."""
+    given = next(names for known, names in GIVEN.items() if known == kind)
+    got = signature.positional
+    if got is not None and len(got) != len(given):
+        rule = f"a {kind} must take ({', '.join([*given, '*', '...options'])}), got ({', '.join(got)})"
+        extra = f": {' and '.join(map(repr, got[len(given) :]))} must stand after `*`" if len(got) > len(given) else ""
+        raise Broken(rule + extra)
+    return signature
 
 
 def _title(kind: str, entry: EntryPoint) -> str:
@@ -134,16 +164,20 @@ def load(kind: str, name: str) -> Any:
 
 def _import(kind: str, entry: EntryPoint) -> Any:
     try:
-        module = importlib.import_module(entry.module)
+        name, attribute = _target(entry)
+    except Broken as error:
+        raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
+    try:
+        module = importlib.import_module(name)
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {error}".split("\n")[0]
         raise FmlabError(f"{_title(kind, entry)} cannot be imported: {what}") from error
     try:
-        return reduce(getattr, entry.attr.split("."), module)
+        return reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
         known = [n for n in dir(module) if not n.startswith("_")]
-        hint = choices(entry.attr, known)
-        raise FmlabError(f"{_title(kind, entry)} is broken: {entry.module} has no {entry.attr!r}; {hint}") from error
+        hint = choices(attribute, known)
+        raise FmlabError(f"{_title(kind, entry)} is broken: {name} has no {attribute!r}; {hint}") from error
 
 
 def check(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,13 +207,26 @@ def check_options(prefix: str, signature: Signature, given: Mapping[str, Any], t
     return values
 
 
-def build(kind: str, options: Mapping[str, Any], *positional: Any) -> Any:
+def build(kind: str, options: Mapping[str, Any], *positional: Any, gives: Any = object) -> Any:
     """Call a plugin: `options` holds its `name` and any of its options, `positional` is what the run gives.
 
-    Lists become tuples. Raises FmlabError for an unknown name or option, and for a value that its annotation forbids.
+    Lists become tuples. Raises FmlabError for an unknown name or option, for a value that its annotation forbids, and
+    for a plugin that fails or does not give one of `gives`.
     """
     values = check(kind, options)
-    return load(kind, options["name"])(*positional, **values)
+    entry = find(kind, options["name"])
+    plugin = _import(kind, entry)
+    try:
+        made = plugin(*positional, **values)
+    except (FmlabError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise FmlabError(f"{_title(kind, entry)} cannot be built with {values}: {what}") from error
+    if not isinstance(made, gives):
+        wanted = " or ".join(t.__name__ for t in (gives if isinstance(gives, tuple) else (gives,)))
+        raise FmlabError(f"{_title(kind, entry)} must give a {wanted}, got {type(made).__name__}")
+    return made
 
 
 def describe(kind: str | None = None) -> list[Plugin]:
@@ -189,16 +236,17 @@ def describe(kind: str | None = None) -> list[Plugin]:
 
 
 def _describe(kind: str, entry: EntryPoint) -> Plugin:
-    signature, error = Signature(), ""
+    signature, error, module = Signature(), "", ""
     try:
-        signature = signatures.of_source(entry.module, entry.attr)
+        module, attribute = _target(entry)
+        signature = _fitting(kind, signatures.of_source(module, attribute))
     except Unreadable as reason:
         signature = Signature(doc=f"(not read: {reason})")
     except Broken as reason:
         error = str(reason)
     if not _NAME.fullmatch(entry.name):
         error = "its name must be letters, digits and _.+-"
-    elif not error and (missing := signatures.missing_import(entry.module)):
+    elif not error and (missing := signatures.missing_import(module)):
         error = f"imports {missing!r}, which is not installed"
     elif not error and sum(e.name == entry.name for e in installed(kind)) > 1:
         error = f"another package claims this name too: select it as {package(entry)}:{entry.name}"

@@ -1,9 +1,11 @@
 """One run: composed config -> built parts -> fit -> best checkpoint -> test once -> run folder."""
 
+import inspect
 import logging
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,11 +15,12 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import nn
+from torch.optim import Optimizer
 
 from fmlab import environment, loggers, statistics
-from fmlab.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
+from fmlab.checkpoints import Keeper, SafeCheckpointIO, read_checkpoint, refuse_mismatch
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import RowSparseDDP, is_first_process
 from fmlab.dryrun import try_one_batch
@@ -27,7 +30,7 @@ from fmlab.files import write_json, write_text
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.progress import EpochLines
-from fmlab.protocols import Observes, Report, Task
+from fmlab.protocols import ChecksLabels, Observes, Report, Source, Task, WarmStarts
 from fmlab.redaction import redacted
 from fmlab.registry import build
 from fmlab.store import open_dataset
@@ -43,6 +46,7 @@ class Parts:
     model: nn.Module
     learner: Learner
     trainer: pl.Trainer
+    keeper: Keeper
 
 
 # A multirun's jobs share one process: the last data set and task stay open between them.
@@ -74,6 +78,7 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
 def _run(
     plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any], callbacks: Sequence[Callback]
 ) -> float:
+    _refuse_trainer(plain["trainer"])
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
     task = open_task(plain)
     data = task.dataset
@@ -85,7 +90,7 @@ def _run(
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
-    best = _fit(parts, plain, folder, record) if parameters else _save_untrained(parts, folder)
+    best = _fit(parts, plain, record) if parameters else _save_untrained(parts)
     began = time.perf_counter()
     validation = _judge(parts, best, "validate")
     test = _judge(parts, best, "test")
@@ -94,6 +99,7 @@ def _run(
     record.update(
         status="complete",
         monitor=task.monitor,
+        maximize=task.maximize,
         validation=dict(validation.values),
         test=dict(test.values),
         known_best=_known_best(task),
@@ -110,12 +116,12 @@ def open_task(plain: Mapping[str, Any]) -> Task:
     options = {k: v for k, v in plain["data"].items() if k != "name"}
 
     def dataset() -> Dataset:
-        source = build("data", plain["data"], root)
+        source = build("data", plain["data"], root, gives=Source)
         return open_dataset(source, name=plain["data"]["name"], options=options, root=root, cache=cache)
 
     data = _reuse("data", repr((plain["data"], root, cache)), dataset)
     key = repr((data.fingerprint, plain["protocol"]))
-    return _reuse("task", key, lambda: build("protocol", plain["protocol"], data))
+    return _reuse("task", key, lambda: build("protocol", plain["protocol"], data, gives=Task))
 
 
 def _reuse(kind: str, key: str, make: Any) -> Any:
@@ -127,10 +133,7 @@ def _reuse(kind: str, key: str, make: Any) -> Any:
 def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Module:
     """A model as its plugin makes it, initialised by `seed`."""
     torch.manual_seed(seed)
-    model = build("model", options, schema)
-    if not isinstance(model, nn.Module):
-        raise FmlabError(f"a model plugin must give an nn.Module, {options['name']!r} gave {type(model).__name__}")
-    return model
+    return build("model", options, schema, gives=nn.Module)
 
 
 def load_model(path: Path) -> nn.Module:
@@ -153,14 +156,12 @@ def assemble(
     """Build and dry-run everything, so that a mistake shows before the first epoch."""
     data, seed = task.dataset, int(plain["seed"])
     model = build_model(plain["model"], data.schema, seed)
-    loss = build("loss", plain["loss"])
-    optimizer = partial(build, "optimizer", plain["optimizer"])
+    loss = build("loss", plain["loss"], gives=Callable)
+    if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
+        loss.check(np.asarray(data.label[task.training.rows]))
+    optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
     loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed)
-    if isinstance(model, Observes):
-        if data.user is None or data.item is None:
-            raise FmlabError(f"{plain['model']['name']} reads user-item interactions; {data.name!r} has none")
-        pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
-        model.observe(*pairs)
+    _prepare_model(model, plain, task)
     identity = {
         "model": dict(plain["model"]),
         "schema": data.schema.to_dict(),
@@ -173,37 +174,50 @@ def assemble(
     }
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
-    return Parts(task, model, learner, _trainer(plain["trainer"], task, folder, used, callbacks))
+    keeper = Keeper(folder / "checkpoints", f"val/{task.monitor}", task.maximize)
+    trainer = _trainer(plain["trainer"], task, folder, used, keeper, callbacks)
+    return Parts(task, model, learner, trainer, keeper)
+
+
+def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task) -> None:
+    """What a model takes before training: the training positives, and the parameters of trained models."""
+    data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
+    if isinstance(model, Observes):
+        if data.user is None or data.item is None:
+            raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")
+        if data.label is not None and not task.training.negatives:
+            rows = rows[np.asarray(data.label[rows]) > 0]
+        user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
+        model.observe(user, item)
+    if plain["warm_start"]:
+        if not isinstance(model, WarmStarts):
+            raise FmlabError(f"warm_start needs a model that can start from trained ones, {name} cannot")
+        trained = [load_model(Path(p)) for p in plain["warm_start"]]
+        try:
+            model.warm_start(*trained)
+        except (TypeError, AttributeError) as error:
+            got = ", ".join(type(m).__name__ for m in trained)
+            wanted = inspect.signature(model.warm_start)
+            raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
 
 
 def _trainer(
-    options: Mapping[str, Any], task: Task, folder: Path, used: list[Any], more: Sequence[Callback]
+    options: Mapping[str, Any], task: Task, folder: Path, used: list[Any], keeper: Keeper, more: Sequence[Callback]
 ) -> pl.Trainer:
+    monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
     own = ("patience", "threads", "progress")
     bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
     lightning = {k: v for k, v in options.items() if k not in own}
     if options["strategy"] == "ddp" or (options["strategy"] == "auto" and _several(options["devices"])):
         lightning["strategy"] = RowSparseDDP()
-    monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
-    callbacks: list[Callback] = [
-        *more,
-        EpochLines(bar=bar),
-        ModelCheckpoint(
-            folder / "checkpoints",
-            "best",
-            monitor=monitor,
-            mode=mode,
-            save_last=True,
-            auto_insert_metric_name=False,
-            enable_version_counter=False,
-        ),
-    ]
+    callbacks: list[Callback] = [*more, EpochLines(bar=bar)]
     if options["patience"]:
         callbacks.append(EarlyStopping(monitor, patience=int(options["patience"]), mode=mode))
     return pl.Trainer(
         **lightning,
         logger=used or False,
-        callbacks=callbacks,
+        callbacks=[*callbacks, keeper],  # the last one: it saves the state of the others
+        enable_checkpointing=False,
         plugins=[SafeCheckpointIO()],
         default_root_dir=folder,
         enable_progress_bar=False,
@@ -213,42 +227,64 @@ def _trainer(
     )
 
 
+def _refuse_trainer(options: Mapping[str, Any]) -> None:
+    """What would fail, or lose the training, later on."""
+    every, epochs = options["check_val_every_n_epoch"], options["max_epochs"]
+    if every > epochs:
+        raise FmlabError(
+            f"trainer.check_val_every_n_epoch must be at most trainer.max_epochs={epochs}, got {every}: the best "
+            "epoch is selected on validation"
+        )
+    gpus, wanted = torch.cuda.device_count(), options["accelerator"]
+    if wanted == "gpu" and not gpus and not torch.backends.mps.is_available():
+        raise FmlabError("trainer.accelerator=gpu needs a GPU, got a machine without one; choices: auto, cpu")
+    devices, on_gpu = options["devices"], gpus > 0 and wanted in ("auto", "gpu")
+    most = gpus if on_gpu else os.cpu_count() or 1
+    # On processors each device is a process of its own: too many of them would stifle the machine.
+    if isinstance(devices, int) and wanted in ("auto", "cpu", "gpu") and devices > most:
+        what = "GPUs" if on_gpu else "processor cores"
+        raise FmlabError(f"trainer.devices must be at most the {most} {what} of this machine, got {devices}")
+
+
 def _several(devices: int | str | list[int]) -> bool:
     if devices == "auto":
         return torch.cuda.device_count() > 1
     return len(devices) > 1 if isinstance(devices, list) else int(devices) > 1
 
 
-def _fit(parts: Parts, plain: Mapping[str, Any], folder: Path, record: "_Record") -> Path:
+def _fit(parts: Parts, plain: Mapping[str, Any], record: "_Record") -> Path:
     trainer, began = parts.trainer, time.perf_counter()
     resume = plain["ckpt_path"]
     if resume:
-        refuse_mismatch(Path(resume), read_checkpoint(Path(resume))["fmlab"], parts.learner.identity)
+        saved = read_checkpoint(Path(resume))
+        refuse_mismatch(Path(resume), saved["fmlab"], parts.learner.identity)
+        parts.keeper.resume(saved, Path(resume))
     try:
         trainer.fit(parts.learner, ckpt_path=resume, weights_only=True)
     except SystemExit as error:  # Lightning turns Ctrl-C into an exit
-        last = folder / "checkpoints" / "last.ckpt"
+        last = parts.keeper.last
         hint = f"resume with ckpt_path={last}" if last.is_file() else "no epoch was finished"
         raise KeyboardInterrupt(f"interrupted in epoch {trainer.current_epoch}; {hint}") from error
     seconds = time.perf_counter() - began
-    checkpoint = trainer.checkpoint_callback
-    assert isinstance(checkpoint, ModelCheckpoint)
-    best = Path(checkpoint.best_model_path)
+    if parts.keeper.value is None:
+        raise FmlabError(
+            f"selecting a model needs a validation value of {parts.task.monitor}, got none in {trainer.current_epoch} "
+            "epochs"
+        )
     record.update(
         epochs=trainer.current_epoch,
-        best_epoch=read_checkpoint(best)["epoch"],
+        best_epoch=parts.keeper.epoch,
         seconds_fit=round(seconds, 3),
         rows_per_second=round(parts.learner.rows_per_second),
     )
-    return best
+    return parts.keeper.best
 
 
-def _save_untrained(parts: Parts, folder: Path) -> Path:
+def _save_untrained(parts: Parts) -> Path:
     """A model without parameters is judged as it is."""
-    path = folder / "checkpoints" / "best.ckpt"
     parts.trainer.strategy.connect(parts.learner)
-    parts.trainer.save_checkpoint(path)
-    return path
+    parts.trainer.save_checkpoint(parts.keeper.best)
+    return parts.keeper.best
 
 
 def _judge(parts: Parts, best: Path, what: str) -> Report:

@@ -18,6 +18,7 @@ class Run:
     root: str  # folder of raw data
     cache: str  # folder of prepared data
     ckpt_path: str | None  # resume from here
+    warm_start: tuple[str, ...]  # checkpoints of trained models that the model takes its first parameters from
     tags: tuple[str, ...]
 
 
@@ -33,7 +34,7 @@ class Trainer:
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
     check_val_every_n_epoch: Positive
     gradient_clip_val: Annotated[float, Range(0, None, open_low=True)] | None
-    limit_train_batches: Positive | Annotated[float, Range(0, 1)] | None
+    limit_train_batches: Positive | Annotated[float, Range(0, 1, open_low=True)] | None
     deterministic: bool
     threads: Positive | None
     progress: bool | Literal["auto"]

@@ -36,6 +36,8 @@ class Signature:
     options: tuple[Option, ...] = ()
     doc: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    positional: tuple[str, ...] | None = ()
+    """What the run gives, by position; None if any number may be given."""
 
     @property
     def summary(self) -> str:
@@ -56,14 +58,16 @@ def of_source(module: str, attribute: str) -> Signature:
         raise Unreadable("a decorator may change the signature")
     doc = ast.get_docstring(node) or ""
     if not isinstance(node, ast.ClassDef):
-        return Signature(_options(node), doc)
+        return Signature(_options(node), doc, {}, _positional(node))
     constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
     if not constructors and node.bases:
         raise Unreadable("the constructor is inherited")
     if any(c.decorator_list for c in constructors):
         raise Unreadable("a decorator may change the signature")
-    options = _options(constructors[0]) if constructors else ()
-    return Signature(options, doc, _defaults(node))
+    if not constructors:
+        return Signature((), doc, _defaults(node), ())
+    given = _positional(constructors[0])
+    return Signature(_options(constructors[0]), doc, _defaults(node), given[1:] if given else given)
 
 
 def of_object(plugin: Callable[..., Any]) -> Signature:
@@ -74,18 +78,40 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
         parameters = inspect.signature(plugin).parameters.values()
     except (TypeError, ValueError, NameError) as error:
         raise Broken(f"its signature cannot be read: {error}") from error
-    options = []
+    options, positional, any_number = [], [], False
     for p in parameters:
         if p.kind is p.KEYWORD_ONLY:
             default = REQUIRED if p.default is p.empty else p.default
             options.append(_option(p.name, hints.get(p.name, p.empty), default))
-    return Signature(tuple(options), inspect.getdoc(plugin) or "", dict(getattr(plugin, "defaults", {})))
+        elif p.kind is p.VAR_KEYWORD:
+            raise Broken(_NAMED)
+        elif p.kind is p.VAR_POSITIONAL:
+            any_number = True
+        else:
+            positional.append(p.name)
+    defaults = _pairs(getattr(plugin, "defaults", {}))
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, None if any_number else tuple(positional))
+
+
+_NAMED = "its options must be named one by one after `*`, got **, which accepts any name"
 
 
 def _option(name: str, annotation: Any, default: Any) -> Option:
+    if name == "name":
+        raise Broken("an option cannot be called 'name': that is the name of the plugin itself")
     if not supported(annotation):
-        raise Broken(f"option {name!r} must be annotated with int, float, bool, str, None, tuple, Literal or Range")
+        got = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
+        raise Broken(
+            f"option {name!r} must be annotated with int, float, bool, str, None, tuple[int, ...], Literal[...] or "
+            f"Annotated[int, Range(low, high)], got {got}"
+        )
     return Option(name, annotation, default)
+
+
+def _pairs(defaults: object) -> dict[str, Any]:
+    if not isinstance(defaults, Mapping):
+        raise Broken(f"`defaults` must be a dict such as {{'loss': 'bpr'}}, got {defaults!r}")
+    return dict(defaults)
 
 
 @cache
@@ -199,12 +225,20 @@ def _options(function: ast.FunctionDef) -> tuple[Option, ...]:
     return tuple(found)
 
 
+def _positional(function: ast.FunctionDef) -> tuple[str, ...] | None:
+    if function.args.kwarg:
+        raise Broken(_NAMED)
+    if function.args.vararg:
+        return None
+    return tuple(a.arg for a in (*function.args.posonlyargs, *function.args.args))
+
+
 def _defaults(node: ast.ClassDef) -> dict[str, Any]:
     for statement in node.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
         if any(isinstance(t, ast.Name) and t.id == "defaults" for t in targets):
             try:
-                return dict(ast.literal_eval(statement.value))  # type: ignore[attr-defined]
+                return _pairs(ast.literal_eval(statement.value))  # type: ignore[attr-defined]
             except (ValueError, TypeError) as error:
                 raise Unreadable("`defaults` is not a literal dict") from error
     return {}
@@ -230,7 +264,10 @@ def _annotation(node: ast.expr) -> Any:
         case ast.Constant(value=None):
             return None
         case ast.Constant(value=str(text)):
-            return _annotation(ast.parse(text, mode="eval").body)
+            try:
+                return _annotation(ast.parse(text, mode="eval").body)
+            except SyntaxError as error:
+                raise Broken(f"the annotation {text!r} cannot be read: {error.msg}") from error
         case ast.Constant(value=value) if value is ...:
             return ...
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:

@@ -18,12 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.errors import DataError, choices
-from fmlab.reading import lines, opened
+from fmlab.reading import MAX_LINE, lines, opened
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 1 << 20
-MAX_LINE = 64 << 20
 SHOWN = 5
 TEXT = pa.dictionary(pa.int32(), pa.string())
 SEPARATORS = ("\t", ",", ";", "|")
@@ -50,7 +49,7 @@ class Form:
 def recognise(path: Path, form: Form | None = None) -> Form:
     """The form with its separator and column names; raises DataError if the columns cannot be told apart."""
     form = form or Form()
-    kind = _kind(path)
+    kind = _kind(path, form)
     if kind == ".parquet":
         form = replace(form, names=tuple(_parquet(path).schema_arrow.names))
     elif kind == ".jsonl":
@@ -73,7 +72,7 @@ def batches(
     for name in columns:
         if name not in form.names:
             raise DataError(f"{path} has no column {name!r}; {choices(name, form.names)}")
-    kind = _kind(path)
+    kind = _kind(path, form)
     stream: Iterator[pa.RecordBatch]
     if kind == ".parquet":
         stream = _parquet(path).iter_batches(columns=list(columns))
@@ -90,8 +89,9 @@ def batches(
         raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
 
 
-def _kind(path: Path) -> str:
-    suffixes = [s.lower() for s in path.suffixes if s.lower() != ".gz"]
+def _kind(path: Path, form: Form) -> str:
+    name = Path(form.member) if form.member else path
+    suffixes = [s.lower() for s in name.suffixes if s.lower() not in (".gz", ".zip")]
     last = suffixes[-1] if suffixes else ""
     return ".jsonl" if last in (".jsonl", ".ndjson", ".json") else last
 

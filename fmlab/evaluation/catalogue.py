@@ -87,12 +87,13 @@ def query(tables: Tables, user: Tensor, context: Features | None) -> Features:
 
 class _Product:
     def __init__(self, side: Callable[..., tuple[Tensor, Tensor]], bias: Tensor, vector: Tensor) -> None:
-        self.side, self.bias, self.vector = side, bias.float(), vector.float()
+        # Autocast may serve the model, but products rounded to 8 bits would tie items that differ.
+        self.kind = torch.promote_types(vector.dtype, torch.float32)
+        self.side, self.bias, self.vector = side, bias.to(self.kind), vector.to(self.kind)
         refuse_non_finite(self.bias, self.vector)
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
         vector = self._query(user, context)
-        # Mixed precision may serve the model, but products rounded to 8 bits would tie items that differ.
         with torch.autocast(vector.device.type, enabled=False):
             return torch.addmm(self.bias, vector, self.vector.T)
 
@@ -104,7 +105,7 @@ class _Product:
     def _query(self, user: Tensor, context: Features | None) -> Tensor:
         bias, vector = self.side(user, context)  # the bias is the same for all items of a query
         refuse_non_finite(bias)
-        return vector.float()
+        return vector.to(self.kind)
 
 
 class _Combination:

@@ -16,7 +16,8 @@ def metric(text: str) -> Any:
     name, at, k = text.partition("@")
     if at and not k.isdecimal():
         raise FmlabError(f"a metric is a name, or a name and a cut-off such as hr@10; got {text!r}")
-    return build("metric", {"name": name, "k": int(k)} if at else {"name": name})
+    options = {"name": name, "k": int(k)} if at else {"name": name}
+    return build("metric", options, gives=(RankMetric, ScoreMetric))
 
 
 def rank_metric(text: str) -> RankMetric:

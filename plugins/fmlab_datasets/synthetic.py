@@ -11,7 +11,6 @@ from fmlab.options import Range
 from fmlab.protocols import Raw
 from fmlab_datasets.tables import Column, assemble, counted, identity
 
-RANK = 16
 USER_FIELDS = {"age": 8, "occupation": 20, "region": 30}
 ITEM_FIELDS = {"category": 20, "brand": 60}
 TAGS, TAG_SLOTS = 40, 3
@@ -21,15 +20,15 @@ START = 1_600_000_000  # seconds
 class Synthetic:
     """Implicit feedback whose preferences come from interactions of user attributes with item attributes.
 
-    Source: generated. User u and item i have vectors p_u, q_i, sums of one hidden vector for each of their features:
-    the attributes' ones weigh sqrt(1 - id_share), the id's own sqrt(id_share). The planted score is
+    Source: generated. User u and item i have vectors p_u, q_i of `rank` numbers, sums of one hidden vector for each of
+    their features: the attributes' ones weigh sqrt(1 - id_share), the id's own sqrt(id_share). The planted score is
     s(u, i) = b_i + sharpness <p_u, q_i>, and the positives of u are drawn without replacement with probabilities
     proportional to exp(s). With few positives each, ids alone learn little; attributes are shared and learn much.
     """
 
     defaults = {"protocol": "full_ranking"}
     raw: Sequence[Raw] = ()
-    version = "1"
+    version = "2"
     licence = "none needed: the data are generated"
     citation = "none"
 
@@ -40,12 +39,13 @@ class Synthetic:
         users: Annotated[int, Range(2, 10_000_000)] = 2000,
         items: Annotated[int, Range(2, 100_000)] = 1000,
         positives: Annotated[float, Range(1, None)] = 22.0,
-        id_share: Annotated[float, Range(0, 1)] = 0.05,
+        id_share: Annotated[float, Range(0, 1)] = 0.02,
+        rank: Annotated[int, Range(1, 1000)] = 3,
         sharpness: Annotated[float, Range(0, None)] = 3.0,
         seed: Annotated[int, Range(0, None)] = 0,
     ) -> None:
         """`positives` is the mean number a user has; a user has at least 3 if there are enough items."""
-        self.users, self.items, self.positives = users, items, positives
+        self.users, self.items, self.positives, self.rank = users, items, positives, rank
         self.id_share, self.sharpness, self.seed = id_share, sharpness, seed
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
@@ -55,7 +55,7 @@ class Synthetic:
         items = _attributes(rng, "item", self.items, ITEM_FIELDS)
         items.append(_tags(rng, self.items))
         p, q = (self._vectors(rng, side) for side in (users, items))
-        bias = rng.normal(0, 0.5, self.items)
+        bias = rng.normal(0, 0.3, self.items)
         truth = Truth(
             (self.sharpness * p).astype(np.float32),
             q.astype(np.float32),
@@ -82,9 +82,9 @@ class Synthetic:
     def _vectors(self, rng: np.random.Generator, columns: Sequence[Column]) -> Array:
         """Vectors of length about 1: one for each feature, averaged over slots and summed over fields."""
         weights = [self.id_share, *[(1 - self.id_share) / (len(columns) - 1)] * (len(columns) - 1)]
-        total = np.zeros((len(columns[0].codes), RANK))
+        total = np.zeros((len(columns[0].codes), self.rank))
         for weight, column in zip(weights, columns, strict=True):
-            vectors = rng.normal(0, np.sqrt(weight / np.sqrt(RANK)), (len(column.keys) + 1, RANK))
+            vectors = rng.normal(0, np.sqrt(weight / np.sqrt(self.rank)), (len(column.keys) + 1, self.rank))
             vectors[0] = 0
             filled = np.maximum((column.codes > 0).sum(1, keepdims=True), 1)
             total += vectors[column.codes].sum(1) / np.sqrt(filled)

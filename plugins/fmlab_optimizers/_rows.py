@@ -36,18 +36,21 @@ def touched(groups: Iterable[dict[str, Any]]) -> list[Touched]:
                 continue
             rows, grad = None, parameter.grad
             if grad.is_sparse:
-                rows, grad = distinct(grad._indices()[0], grad._values(), grad.is_coalesced())
+                rows, grad = distinct(grad._indices()[0], grad._values())
             found.append(Touched(group, parameter, rows, grad))
     if found:
         _check(found)
     return found
 
 
-def distinct(rows: Tensor, values: Tensor, already: bool = False) -> tuple[Tensor, Tensor]:
-    """Each of `rows[n]` once, ascending, with the sum of its `values[n, d]`; as they are if `already` distinct."""
-    if already or len(rows) < 2:
+def distinct(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Each of `rows[n]` once, ascending, with the sum of its `values[n, d]`."""
+    if rows.device.type != "cpu":
+        return _by_scattering(rows, values)
+    # Autograd drops the mark "coalesced" of a gradient whose rows are distinct already, which most are.
+    if bool((rows[1:] > rows[:-1]).all()):
         return rows, values
-    return _by_sorting(rows, values) if rows.device.type == "cpu" else _by_scattering(rows, values)
+    return _by_sorting(rows, values)
 
 
 def _by_sorting(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:

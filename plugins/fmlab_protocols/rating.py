@@ -47,7 +47,7 @@ class Rating(Task):
         if negatives and is_binary(dataset.label):
             data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
         elif negatives:
-            data = _with_negatives(positives(dataset, None, 0), negatives, seed)
+            data = with_negatives(positives(dataset, None, 0), negatives, seed)
         else:
             data = _own_labels(dataset)
         data = replace(data, truth=None)  # a planted score is on another scale than these labels
@@ -75,7 +75,7 @@ def _own_labels(data: Dataset) -> Dataset:
     return data
 
 
-def _with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
+def with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
     """The positives, labelled 1, and after them n rows for each, labelled -1."""
     user, item = sides(data)
     observed = Observed(user, item, data.schema.n_users, data.schema.n_items)

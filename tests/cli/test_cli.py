@@ -338,7 +338,7 @@ def test_plugins_can_be_imported_to_see_what_fails(room: Path, site: Path, capsy
     install(
         site,
         "exits",
-        {"exits_pkg.py": "raise SystemExit(3)\ndef f(*, k: int = 1): ...\n"},
+        {"exits_pkg.py": "raise SystemExit(3)\ndef f(root, *, k: int = 1): ...\n"},
         {"fmlab.data": {"exits": "exits_pkg:f"}},
     )
     registry.refresh()

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from formats import amazon_reviews
 from test_movielens import write_1m
 
 from fmlab.catalog import main
@@ -52,6 +53,15 @@ def test_prepare_prints_fields_and_published_statistics_beside_ours(run, tmp_pat
     shown = run("show", "movielens-1m")[1]
     assert "prepared" in shown
     assert re.search(r"samples\s+573K\s+36 -> 30", shown)
+
+
+def test_the_card_gives_a_reason_where_a_printed_figure_cannot_be_ours(run, tmp_path):
+    amazon_reviews(tmp_path / "root")
+    code, text = run("prepare", "amazon-auto")
+    assert code == 0
+    assert re.search(r"hyperml\s+interactions\s+26K \(the plain 5-core and 2 x users", " ".join(text.split()))
+    assert re.search(r"gml-fm\s+users\s+2928\s+12 ", text)
+    assert "category" in text
 
 
 def test_options_are_those_of_a_run(run):

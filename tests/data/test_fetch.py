@@ -15,6 +15,9 @@ DATA = b"user,item\n1,2\n" * 100
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
+fetch_waits = threading.Event()
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
     seen: list[str] = []
 
@@ -23,6 +26,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = {"/page": b"<!DOCTYPE html><html>log in</html>", "/other": DATA + b"x", "/empty": b""}.get(
             self.path, DATA
         )
+        if self.path == "/slow":
+            fetch_waits.wait(5)
         self.send_response(404 if self.path == "/404" else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -80,6 +85,14 @@ def test_a_wrong_checksum_names_both(tmp_path, server):
     with pytest.raises(StorageError, match=SHA):
         ensure(Raw("a.csv", (f"{server}/other",), sha256=SHA), tmp_path, retries=0)
     assert not (tmp_path / "a.csv").exists()
+
+
+def test_a_server_that_does_not_answer_is_given_up_for_the_next(tmp_path, server, monkeypatch):
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
+    raw = Raw("a.csv", (f"{server}/slow", f"{server}/half", f"{server}/good"), sha256=SHA)
+    assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
+    fetch_waits.set()
+    assert Handler.seen == ["/slow", "/half", "/good"]
 
 
 def test_it_tries_again(tmp_path, server, monkeypatch):

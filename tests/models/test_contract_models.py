@@ -13,11 +13,26 @@ from fmlab.testing import ModelContract
 # What the learning test needs beyond the defaults: learning rates for a full batch of a small table, and how well a
 # model must do.
 SMALL: dict[str, dict[str, Any]] = {
+    **{
+        name: {"dim": 4, "hidden": (8, 6), "dropout": 0.1}
+        for name in ("nfm", "widedeep", "dcn", "dcnv2", "xdeepfm", "fibinet", "ipnn", "opnn", "fgcnn", "deeplight")
+    },
+    "afm": {"dim": 4, "dropout": 0.1},
+    "autoint": {"dim": 4, "layers": 2, "attention_dim": 8},
+    "fignn": {"dim": 4},
+    "ifm": {"dim": 8, "attention": 8, "field_dim": 4},
+    "inn": {"dim": 8, "attention": 8, "field_dim": 4},
+    "deepifm": {"dim": 8, "attention": 8, "field_dim": 4, "hidden": (8, 6)},
     "deepfm": {"dim": 4, "hidden": (8, 6), "dropout": 0.1},
     "cml": {"dim": 8},
     "hyperml": {"dim": 8},
 }
 LEARNING: dict[str, dict[str, Any]] = {
+    **{
+        name: {"accuracy": 0.9}
+        for name in ("nfm", "afm", "dcn", "dcnv2", "xdeepfm", "autoint", "fibinet", "ipnn", "opnn", "fignn")
+    },
+    "deeplight": {"accuracy": 0.9},
     "popularity": {"accuracy": 0.6},
     "lr": {"accuracy": 0.7},
     "mf": {"accuracy": 0.9},

@@ -23,7 +23,7 @@ FILES = {
     "acme_conf/conf/experiment/typo.yaml": EXPERIMENT.replace("dim", "dmi"),
     "acme_conf/conf/experiment/top_typo.yaml": EXPERIMENT.replace("batch_size", "bach_size"),
     "acme_conf/conf/experiment/bad_type.yaml": EXPERIMENT.replace("dim: 3", "dim: many"),
-    "acme_conf/conf/experiment/no_model.yaml": EXPERIMENT.replace("/model: acme", "/model: gone"),
+    "acme_conf/conf/experiment/no_model.yaml": EXPERIMENT.replace("/model: acme", "/model: zzz9"),
     "acme_conf/conf/experiment/no_group.yaml": EXPERIMENT.replace("/model: acme", "/modle: acme"),
     "acme_conf/conf/experiment/broken.yaml": "batch_size: [1, 2\nseed: 3\n",
     "acme_conf/conf/experiment/twice.yaml": "# @package _global_\nseed: 3\nbatch_size: 3\nseed: 4\n",
@@ -186,7 +186,7 @@ def message_with(environment: dict[str, str], *overrides: str) -> str:
         (("model.dim=${env:NOPE}",), "model.dim: environment variable NOPE is not set"),
         (("model.dim=${model.dmi}",), "model.dim: Interpolation key 'model.dmi' not found"),
         (("model.dim=${model.dim}",), "model.dim: Recursive interpolation detected"),
-        (("model.hidden=[1",), "the argument 'model.hidden=[1' cannot be read: "),
+        (("model.hidden=[1",), "the value of 'model.hidden' cannot be read, got '[1'"),
         (("acme",), "an argument must look like key=value, got 'acme'"),
         (("model=acme,acme_small",), "model=acme,acme_small gives several values: add -m to run each"),
         (("model=null",), "a group is chosen by name, group=<name>, got NoneType"),
@@ -211,7 +211,7 @@ def test_a_mistake_is_told_on_one_line(good: Path, overrides: tuple[str, ...], e
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("no_model", "no model named 'gone'; choices: "),
+        ("no_model", "no model named 'zzz9'; choices: "),
         ("no_group", "In 'experiment/no_group': Could not override 'modle'."),
         ("broken", "/experiment/broken.yaml:2:5: "),
         ("twice", "/experiment/twice.yaml:4:1: found duplicate key seed"),

@@ -64,8 +64,8 @@ def test_a_signature_is_read_without_importing(good: Path) -> None:
         ({"dim": True}, "model.dim must be a whole number in [1, inf), got True"),
         ({"dim": 2.5}, "model.dim must be a whole number in [1, inf), got 2.5"),
         ({"dim": None}, "model.dim must be a whole number in [1, inf), got None"),
-        ({"dropout": 1}, "model.dropout must be a number in [0, 1), got 1"),
-        ({"dropout": float("nan")}, "model.dropout must be a number in [0, 1), got nan"),
+        ({"dropout": 1}, "model.dropout must be a finite number in [0, 1), got 1"),
+        ({"dropout": float("nan")}, "model.dropout must be a finite number in [0, 1), got nan"),
         ({"hidden": 3}, "model.hidden must be a list [...] of: a whole number, got 3"),
         ({"hidden": "12"}, "model.hidden must be a list [...] of: a whole number, got '12'"),
         ({"hidden": [1, "x"]}, "model.hidden must be a list [...] of: a whole number, got [1, 'x']"),
@@ -140,6 +140,42 @@ def test_a_broken_plugin_says_which_package_and_what(broken: Path, name: str, me
         registry.build("model", {"name": name}, None)
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "message"),
+    [
+        ("odd_pkg", "", "an entry point must be 'module:object', got 'odd_pkg'"),
+        ("odd-pkg:M", "", "an entry point must be 'module:object', got 'odd-pkg:M'"),
+        ("odd_pkg:M", "def M(schema, *, k: 'int |' = 1): ...", "the annotation 'int |' cannot be read: invalid syntax"),
+        ("odd_pkg:M", "def M(*, k: int = 1): ...", "a model must take (schema, *, ...options), got ()"),
+        ("odd_pkg:M", "def M(schema, k: int = 1): ...", "got (schema, k): 'k' must stand after `*`"),
+        ("odd_pkg:M", "def M(schema, **k): ...", "its options must be named one by one after `*`"),
+        ("odd_pkg:M", "def M(schema, *, name: str = 'x'): ...", "an option cannot be called 'name'"),
+        ("odd_pkg:M", "def M(schema, *, k: list = 1): ...", "got list"),
+        ("odd_pkg:M", "class M:\n defaults = ['bce']\n def __init__(self, schema): ...", "must be a dict such as"),
+    ],
+)
+def test_a_beginners_mistake_is_listed_and_told(good: Path, target: str, source: str, message: str) -> None:
+    install(good, "odd", {"odd_pkg.py": source}, {"fmlab.model": {"odd": target}})
+    registry.refresh()
+    found = {p.name: p.error for p in registry.describe("model")}
+    assert message in found["odd"] or "list" in source
+    assert found["acme"] == ""
+    with pytest.raises(FmlabError) as error:
+        registry.build("model", {"name": "odd"}, "the schema")
+    assert str(error.value).startswith("model 'odd' of odd 1.0 is broken: ")
+    assert message in str(error.value)
+
+
+def test_what_a_plugin_raises_or_gives_names_the_plugin(good: Path) -> None:
+    source = "def fails(): raise KeyError('k')\ndef gives(): return 3"
+    install(good, "odd", {"odd_pkg.py": source}, {"fmlab.loss": {"fails": "odd_pkg:fails", "gives": "odd_pkg:gives"}})
+    registry.refresh()
+    with pytest.raises(FmlabError, match=r"loss 'fails' of odd 1.0 cannot be built with \{\}: KeyError: 'k'"):
+        registry.build("loss", {"name": "fails"})
+    with pytest.raises(FmlabError, match=r"loss 'gives' of odd 1.0 must give a str, got int"):
+        registry.build("loss", {"name": "gives"}, gives=str)
 
 
 def test_broken_plugins_do_not_stop_the_others(broken: Path) -> None:

@@ -32,10 +32,10 @@ def test_every_flipped_bit_and_every_truncation_is_refused(tmp_path: Path) -> No
         broken = bytearray(content)
         broken[position] ^= 1 << position % 8
         path.write_bytes(broken)
-        with pytest.raises(StorageError, match=r"damaged|not a checkpoint"):
+        with pytest.raises(StorageError, match=r"damaged|cut short"):
             read_checkpoint(path)
         path.write_bytes(content[:position])
-        with pytest.raises(StorageError, match=r"damaged|not a checkpoint"):
+        with pytest.raises(StorageError, match=r"damaged|cut short"):
             read_checkpoint(path)
 
 

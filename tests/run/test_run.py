@@ -83,6 +83,21 @@ def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(whole: Pat
     assert "seed: 0 there, 1 here" in output
 
 
+def test_a_run_resumed_after_its_best_epoch_keeps_that_epoch(tmp_path: Path) -> None:
+    settings = ("model=fm", "model.dim=64", "optimizer.lr=0.1", "trainer.patience=null")
+    for name, more in {
+        "whole": ("trainer.max_epochs=8",),
+        "half": ("trainer.max_epochs=6",),
+        "rest": ("trainer.max_epochs=8", f"ckpt_path={tmp_path}/half/checkpoints/last.ckpt"),
+    }.items():
+        fmlab(tmp_path / name, *settings, *more)
+    whole, half, rest = (metrics(tmp_path / name) for name in ("whole", "half", "rest"))
+    assert half["best_epoch"] < 5  # otherwise this would show nothing
+    assert read_checkpoint(tmp_path / "half" / "checkpoints" / "last.ckpt")["epoch"] == 5
+    assert rest["best_epoch"] == whole["best_epoch"] == half["best_epoch"]
+    assert rest["test"] == whole["test"]
+
+
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     process = fmlab(folder, "model=fm", "trainer.max_epochs=5000", "trainer.patience=null", wait=False)

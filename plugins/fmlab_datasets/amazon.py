@@ -1,0 +1,262 @@
+"""Amazon reviews of 2014, 5-core: one plugin a category."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from fmlab.data import Dataset
+from fmlab.errors import DataError
+from fmlab.fetch import find
+from fmlab.first_pass import Plan
+from fmlab.protocols import Raw
+from fmlab.reading import opened
+from fmlab.tabular import Form
+from fmlab_datasets.literals import objects, text
+from fmlab_datasets.sequences import pairs
+from fmlab_datasets.streams import Stream, constant, first_found, joined, packed, prepared, table
+
+log = logging.getLogger(__name__)
+ADDRESS = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
+REVIEWS = {"reviewerID": "u", "asin": "i", "overall": "stars", "unixReviewTime": "when"}
+PARTS = {"train": "train", "val": "valid", "test": "test"}
+
+
+class Amazon:
+    """What the categories share.
+
+    `form`: `reviews` are the JSON lines as distributed (`reviews_<Category>_5.json.gz`), with ratings and times;
+    `sequences` are lines `user item item ...` in the user's order of time, without either; `splits` are
+    `ratings_split/{train,val,test}.txt`, with ratings and a given split; `auto` is the first of these that is on this
+    disk. HyperML counts each interaction set plus 2 x users: validation and test once more.
+
+    `category`: `leaf` is the most specific name of a product's first path in `meta_<Category>.json.gz` (GML-FM's
+    sub-category), `path` every name of all its paths as a multi-valued field, `none` no field. Without that file the
+    field is left out, unless `sequences` stand beside `<Category>_item2attributes.json`.
+    """
+
+    version = "1"
+    licence = "none stated; the authors ask for citation"
+    citation = "J. McAuley, C. Targett, Q. Shi, A. van den Hengel: Image-based Recommendations, SIGIR 2015"
+
+    def __init__(self, name: str, category: str, root: Path, *, form: str = "auto", metadata: str = "leaf") -> None:
+        """`category` as in the names of the files."""
+        self.name, self.metadata = name, metadata
+        at = f"amazon/{category}"
+        names = [f"reviews_{category}_5.json.gz", f"{category}_5.json.gz", f"{category}_5.json.zip"]
+        reviews = [Raw(f"{folder}{n}", (f"{ADDRESS}{names[0]}",)) for n in names for folder in (f"{at}/", "")]
+        lists = [Raw(f"{at}/{n}.txt{gz}") for n in (category, category.split("_")[0]) for gz in ("", ".gz")]
+        split = [
+            first_found(root, name, *(Raw(f"{at}/ratings_split/{p}.txt{gz}") for gz in ("", ".gz"))) for p in PARTS
+        ]
+        files = {"reviews": [first_found(root, name, *reviews)], "sequences": [first_found(root, name, *lists)]}
+        files["splits"] = split
+        there = [f for f, raws in files.items() if all(find(raw, root, name) for raw in raws)]
+        self.form = form if form != "auto" else [*there, "reviews"][0]
+        meta = [
+            Raw(f"{folder}meta_{category}.json.gz", (f"{ADDRESS}meta_{category}.json.gz",)) for folder in (f"{at}/", "")
+        ]
+        extra = (
+            Raw(f"{at}/{category}_item2attributes.json") if self.form == "sequences" else first_found(root, name, *meta)
+        )
+        self.extra = extra if metadata != "none" and self.form != "splits" and find(extra, root, name) else None
+        self.raw: Sequence[Raw] = (*files[self.form], *([self.extra] if self.extra else []))
+
+    def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
+        """Read the reviews or lists, and the categories if they are there."""
+        paths = [files[raw.path] for raw in self.raw]
+        plan = Plan(user="u", item="i", label="stars", time="when")
+        if self.form == "sequences":
+            plan = Plan(user="u", item="i")
+            stream = packed(pairs(paths[0]), ("u", "i"))
+        elif self.form == "splits":
+            plan = Plan(user="u", item="i", label="stars", split="part")
+            stream = (batch for path, part in zip(paths, PARTS.values(), strict=True) for batch in _part(path, part))
+        else:
+            stream = table(paths[0], REVIEWS)
+        if self.extra:
+            categories = _categories(paths[-1], self.metadata)
+            stream = joined(stream, "i", {"category": categories})
+            several = self.metadata == "path" or self.form == "sequences"
+            plan = replace(plan, fields={"category": "item"}, multi=("category",) if several else ())
+        else:
+            log.info("%s has no field `category`: no file of categories is there, or none is wanted", self.name)
+        other = {"amazon-auto": ("amazon-automotive",)}.get(self.name, ())
+        return prepared(self.name, stream, plan, workspace, papers=other)
+
+
+def _part(path: Path, part: str) -> Stream:
+    form = Form("\t", ("user", "item", "rating"), header=False)
+    return constant(table(path, {"user": "u", "item": "i", "rating": "stars"}, form), "part", part)
+
+
+def _categories(path: Path, kind: str) -> dict[str, str | None]:
+    """Category by item, `|` between several."""
+    if path.name.endswith("attributes.json"):
+        with opened(path) as file:
+            try:
+                listed: Any = json.load(file)
+                return {item: "|".join(map(str, numbers)) for item, numbers in listed.items()}
+            except (ValueError, AttributeError, TypeError) as error:
+                raise DataError(f"{path} must hold one JSON object, item -> list of attributes: {error}") from error
+    found = {}
+    for row in objects(path):
+        paths = [p for p in row.get("categories") or () if p]
+        if "asin" in row and paths:
+            names = [n for p in paths for n in p] if kind == "path" else paths[0][-1:]
+            found[str(row["asin"])] = text(list(dict.fromkeys(names)))
+    return found
+
+
+class Office(Amazon):
+    """Office Products: 53,258 reviews of 2,420 products by 4,905 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-office", "Office_Products", root, form=form, metadata=category)
+
+
+class Clothing(Amazon):
+    """Clothing, Shoes and Jewelry: 278,677 reviews of 23,033 products by 39,387 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-clothing", "Clothing_Shoes_and_Jewelry", root, form=form, metadata=category)
+
+
+class Toys(Amazon):
+    """Toys and Games: 167,597 reviews of 11,924 products by 19,412 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-toys-games", "Toys_and_Games", root, form=form, metadata=category)
+
+
+class Beauty(Amazon):
+    """Beauty: 198,502 reviews of 12,101 products by 22,363 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-beauty", "Beauty", root, form=form, metadata=category)
+
+
+class MusicalInstruments(Amazon):
+    """Musical Instruments: 10,261 reviews of 900 products by 1,429 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-musical-instruments", "Musical_Instruments", root, form=form, metadata=category)
+
+
+class Auto(Amazon):
+    """Automotive: 20,473 reviews of 1,835 products by 2,928 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-auto", "Automotive", root, form=form, metadata=category)
+
+
+class Sports(Amazon):
+    """Sports and Outdoors: 296,337 reviews of 18,357 products by 35,598 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-sports", "Sports_and_Outdoors", root, form=form, metadata=category)
+
+
+class CellPhones(Amazon):
+    """Cell Phones and Accessories: 194,439 reviews of 10,429 products by 27,879 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        super().__init__("amazon-cell-phones", "Cell_Phones_and_Accessories", root, form=form, metadata=category)

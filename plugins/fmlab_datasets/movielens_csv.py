@@ -1,0 +1,104 @@
+"""MovieLens 20M and latest, read from the CSV files in GroupLens' archives."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from fmlab.data import Dataset
+from fmlab.first_pass import Plan
+from fmlab.options import Range
+from fmlab.protocols import Raw
+from fmlab.tabular import Form
+from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
+from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table
+
+RATINGS = {"userId": "u", "movieId": "i", "rating": "stars", "timestamp": "when"}
+TAGS = {"userId": "u", "movieId": "movie", "tag": "tag", "timestamp": "when"}
+PLAN = Plan(user="u", item="i", label="stars", time="when")
+NO_GENRES = "(no genres listed)"
+
+
+class MovieLens20M:
+    """MovieLens-20M: 20,000,263 ratings of 26,744 movies by 138,493 users.
+
+    Paper: Harper & Konstan, The MovieLens Datasets, ACM TiiS 2015
+
+    All stars are kept, as `label`. Users with fewer than `least` ratings are left out: what HyperML calls 100-core,
+    for its 27K items are all that anybody rated. `genres` adds them as a multi-valued field; HyperML uses ids alone.
+    """
+
+    defaults = {"protocol": "leave_one_out"}
+    version = "1"
+    licence = LICENCE
+    citation = CITATION
+
+    def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 100, genres: bool = False) -> None:
+        """`least=1` keeps all users."""
+        self.least, self.genres = least, genres
+        self.raw: Sequence[Raw] = (
+            Raw(
+                "ml-20m.zip",
+                (f"{ADDRESS}ml-20m.zip",),
+                sha256="96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+                md5="cd245b17a1ae2cc31bb14903e1204af3",
+            ),
+        )
+
+    def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
+        """Read `ratings.csv`, twice if users are left out, and `movies.csv`."""
+        return _rated("movielens-20m", files["ml-20m.zip"], workspace, self.least, self.genres)
+
+
+class MovieLensLatest:
+    """MovieLens latest: ratings, or free-text tags, in the edition that GroupLens renews from time to time.
+
+    Paper: Harper & Konstan, The MovieLens Datasets, ACM TiiS 2015
+
+    `size` chooses `ml-latest-small.zip` (about 100,000 ratings) or `ml-latest.zip`. With `read="tags"` each row is a
+    triple (user, movie, tag) as in IFM's MovieLens tag set: the movie is context, the tag is the item, so that
+    negatives are other tags; tags are kept as written. The checksum published for the small set is that of the 2018
+    edition; other editions differ in rows, and say so.
+    """
+
+    defaults = {"protocol": "full_ranking"}
+    version = "1"
+    licence = LICENCE
+    citation = CITATION
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        size: Literal["small", "full"] = "small",
+        read: Literal["ratings", "tags"] = "ratings",
+        least: Annotated[int, Range(1, None)] = 1,
+        genres: bool = True,
+    ) -> None:
+        """Users with fewer than `least` ratings are left out."""
+        self.read, self.least, self.genres = read, least, genres
+        small = "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"
+        name = "ml-latest-small.zip" if size == "small" else "ml-latest.zip"
+        self.raw: Sequence[Raw] = (Raw(name, (ADDRESS + name,), sha256=small if size == "small" else ""),)
+
+    def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
+        """Read `ratings.csv` and `movies.csv`, or `tags.csv`."""
+        archive = next(iter(files.values()))
+        if self.read == "ratings":
+            return _rated("movielens-latest", archive, workspace, self.least, self.genres)
+        plan = Plan(user="u", item="tag", time="when", fields={"movie": "context"})
+        stream = table(archive, TAGS, Form(member="tags.csv"))
+        return prepared("movielens-latest", stream, plan, workspace, papers=("movielens-tag",))
+
+
+def _rated(name: str, archive: Path, workspace: Path, least: int, genres: bool) -> Dataset:
+    def ratings() -> Stream:
+        return table(archive, RATINGS, Form(member="ratings.csv"))
+
+    stream, before = frequent(ratings(), ratings(), least)
+    if not genres:
+        return prepared(name, stream, PLAN, workspace, before=before)
+    movies = attributes(table(archive, {"movieId": "i", "genres": "genres"}, Form(member="movies.csv")), "i")
+    listed = {i: None if g == NO_GENRES else g for i, g in movies["genres"].items()}
+    plan = replace(PLAN, fields={"genres": "item"}, multi=("genres",))
+    return prepared(name, joined(stream, "i", {"genres": listed}), plan, workspace, before=before)

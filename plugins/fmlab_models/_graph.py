@@ -1,0 +1,136 @@
+"""Vectors passed along the graph of users and items."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from fmlab.data import Schema
+from fmlab_models._histories import distinct, entities
+
+
+class Graph(nn.Module):
+    """`D^-1/2 A D^-1/2` of who met what. Nodes are users, then items, each with the unknown one first, alone.
+
+    It is symmetric, so that its product with a gradient is the gradient of its product. No checkpoint holds it.
+    """
+
+    neighbour: Tensor
+    starts: Tensor
+    weight: Tensor
+
+    def __init__(self, users: int, items: int) -> None:
+        """Without edges."""
+        super().__init__()
+        self.users, self.items, self.known = users, items, False
+        self.register_buffer("neighbour", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.register_buffer("starts", torch.zeros(users + items + 2, dtype=torch.int64), persistent=False)
+        self.register_buffer("weight", torch.zeros(0), persistent=False)
+
+    def observe(self, user: Tensor, item: Tensor) -> None:
+        """Take the edges of the training positives, each once."""
+        user, item = distinct(user, item, self.items)
+        left, right = user + 1, item + self.users + 2
+        source, target = torch.cat([left, right]), torch.cat([right, left])
+        order = torch.argsort(source, stable=True)
+        source, target = source[order], target[order]
+        degree = torch.bincount(source, minlength=self.users + self.items + 2)
+        root = degree.to(self.weight.dtype).clamp_min(1).rsqrt()
+        self.neighbour, self.starts = target, degree.cumsum(0) - degree
+        self.weight, self.known = root[source] * root[target], True
+
+    def forward(self, nodes: Tensor) -> Tensor:
+        """`[nodes, k]` -> the weighted sums of every node's neighbours."""
+        return _Pass.apply(nodes, self)  # type: ignore[no-untyped-call]
+
+    def sums(self, nodes: Tensor) -> Tensor:
+        """The same without a gradient."""
+        weight, nodes = self.weight.to(nodes.dtype), nodes.detach().contiguous()
+        return functional.embedding_bag(self.neighbour, nodes, self.starts, mode="sum", per_sample_weights=weight)
+
+
+class _Pass(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, nodes: Tensor, graph: Graph) -> Tensor:
+        ctx.graph = graph
+        return graph.sums(nodes)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return ctx.graph.sums(grad), None
+
+
+class GraphModel(nn.Module):
+    """`<e_u, e_i>` of vectors that `propagate` makes of all nodes at once; it reads ids only.
+
+    A training step propagates once for both sides. Evaluation reads what `eval()` has propagated: these vectors are in
+    checkpoints, so that a model rebuilt from one scores without the graph.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, schema: Schema, start: Tensor, width: int, model: str) -> None:
+        """`start[nodes, dim]`: the first vectors. `width`: that of the propagated ones."""
+        super().__init__()
+        self.entities = entities(schema, model)
+        self.graph = Graph(schema.n_users, schema.n_items)
+        self.nodes = nn.Parameter(start)
+        self.register_buffer("vectors", torch.zeros(len(start), width))
+        self._shared: tuple[int, Tensor] | None = None  # of a step, from `user` to `item`
+
+    def propagate(self) -> Tensor:
+        """The vectors of all nodes, `[nodes, width]`, from `nodes` and `graph`."""
+        raise NotImplementedError
+
+    def observe(self, user: Tensor, item: Tensor) -> None:
+        """Build the graph of the training positives."""
+        self.graph.observe(user.to(self.nodes.device), item.to(self.nodes.device))
+
+    def train(self, mode: bool = True) -> "GraphModel":
+        """Before evaluation, propagate once for all that follows."""
+        super().train(mode)
+        if not mode and self.graph.known:
+            with torch.no_grad():
+                self.vectors.copy_(self.propagate())
+        return self
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        (user, item), vectors = self.entities.of_row(ids), self._now()
+        return (_take(vectors, user) * _take(vectors, item + self.graph.users + 1)).sum(-1)
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and the user's vector."""
+        vectors = self._now()
+        if vectors.requires_grad:
+            self._shared = (self.nodes._version, vectors)
+            vectors.register_hook(self._forget)  # type: ignore[no-untyped-call]
+        p = _take(vectors, self.entities.of_user(ids))
+        return torch.zeros_like(p[..., 0]), p
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and the item's vector."""
+        shared = self._shared if torch.is_grad_enabled() else None
+        fresh = shared is None or shared[0] != self.nodes._version
+        vectors = self._now() if fresh or shared is None else shared[1]
+        self._shared = None
+        q = _take(vectors, self.entities.of_item(ids) + self.graph.users + 1)
+        return torch.zeros_like(q[..., 0]), q
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
+
+    def _now(self) -> Tensor:
+        live = self.graph.known and (self.training or torch.is_grad_enabled())
+        return self.propagate() if live else self.vectors
+
+    def _forget(self, grad: Tensor) -> None:
+        self._shared = None
+
+
+def _take(vectors: Tensor, at: Tensor) -> Tensor:
+    return vectors.index_select(0, at.reshape(-1)).view(*at.shape, vectors.shape[1])

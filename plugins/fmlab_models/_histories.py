@@ -1,0 +1,100 @@
+"""What models that read the training positives once share: entities by number, and who met what."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fmlab.data import Schema
+from fmlab.errors import FmlabError
+from fmlab.nn.features import id_field
+
+_BLOCK = 256  # items whose columns are dense at once
+LARGEST = 50_000  # items, beyond which a weight for every two of them takes more than 10 GB
+
+
+class Entities(NamedTuple):
+    """Where the numbers of users and items stand in a row. Number 0 is the unknown one, entity n has n + 1."""
+
+    users: int
+    items: int
+    first_user: int
+    first_item: int
+    item_column: int
+
+    def of_user(self, ids: Tensor) -> Tensor:
+        """Query columns -> numbers of users."""
+        return ids[..., 0].long() - self.first_user
+
+    def of_item(self, ids: Tensor) -> Tensor:
+        """Item columns -> numbers of items."""
+        return ids[..., 0].long() - self.first_item
+
+    def of_row(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Whole rows -> numbers of users and of items."""
+        return self.of_user(ids), ids[..., self.item_column].long() - self.first_item
+
+
+def entities(schema: Schema, model: str, *, largest: int | None = None) -> Entities:
+    """Raises FmlabError unless the first field of both sides has one feature for each entity and one unknown."""
+    first = []
+    for side, n in (("user", schema.n_users), ("item", schema.n_items)):
+        number = id_field(schema, "user" if side == "user" else "item", model)
+        field = schema.fields[number]
+        if field.size != n + 1:
+            raise FmlabError(
+                f"{model} needs a first {side} field with one feature for each of the {n} {side}s and one unknown, "
+                f"got {field.name!r} with {field.size}"
+            )
+        first.append(schema.offsets[number])
+    if largest is not None and schema.n_items > largest:
+        raise FmlabError(
+            f"{model} compares every two items and takes at most {largest:,}, got {schema.n_items:,}; "
+            "models that do not: ials, mf"
+        )
+    return Entities(schema.n_users, schema.n_items, first[0], first[1], schema.item.start)
+
+
+def distinct(user: Tensor, item: Tensor, items: int) -> tuple[Tensor, Tensor]:
+    """Each pair once, by user and then by item."""
+    pairs = torch.unique(user.long() * items + item.long())
+    return pairs // items, pairs % items
+
+
+def pack(user: Tensor, item: Tensor, users: int, items: int) -> Tensor:
+    """A bit for every user and item, `uint8[users + 1, ceil(items / 8)]`; row 0, the unknown user, is empty."""
+    user, item = distinct(user, item, items)
+    width = bits_width(items)
+    flat = torch.zeros((users + 1) * width, dtype=torch.int32)
+    flat.index_add_(0, (user + 1) * width + item // 8, torch.bitwise_left_shift(1, item % 8).int())
+    return flat.to(torch.uint8).view(users + 1, width)
+
+
+def bits_width(items: int) -> int:
+    """Bytes of a packed row."""
+    return -(-items // 8)
+
+
+def unpack(rows: Tensor, items: int, dtype: torch.dtype) -> Tensor:
+    """Packed rows `[*, width]` -> 0 and 1, `[*, items]`."""
+    shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
+    bits = torch.bitwise_right_shift(rows.unsqueeze(-1), shifts) & 1
+    return bits.flatten(-2)[..., :items].to(dtype)
+
+
+def cooccurrences(user: Tensor, item: Tensor, users: int, items: int) -> Tensor:
+    """In how many users' histories every two items stand together, `float32[items, items]`, exact below 2^24."""
+    user, item = distinct(user, item, items)
+    order = torch.argsort(item, stable=True)
+    user, item = user[order], item[order]
+    stop = torch.bincount(item, minlength=items).cumsum(0)
+    index, ones = torch.stack([item, user]), torch.ones(len(item))
+    by_item = torch.sparse_coo_tensor(index, ones, (items, users), is_coalesced=True, check_invariants=False)
+    counts = torch.empty(items, items)
+    for low in range(0, items, _BLOCK):
+        high = min(low + _BLOCK, items)
+        block = torch.zeros(users, high - low)
+        held = slice(int(stop[low - 1]) if low else 0, int(stop[high - 1]))
+        block[user[held], item[held] - low] = 1.0
+        counts[:, low:high] = by_item @ block
+    return counts

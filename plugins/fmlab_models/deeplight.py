@@ -1,0 +1,97 @@
+"""A field-weighted factorization machine beside a multilayer perceptron, pruned while it is trained."""
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import FeatureTable
+from fmlab.options import Range
+from fmlab_models._deep import DeepModel
+from fmlab_models.fmfm import FieldMatrices
+
+_EVERY = 10  # steps between two prunings
+
+
+class DeepLight(DeepModel):
+    """`w0 + sum <s_f, w_f> + sum_{f<g} r_fg <s_f, s_g> + MLP([s_1; ...; s_F])`, DeepFwFM, with structural pruning.
+
+    Paper: Deng, Pan, Zhou, Kong, Flores, Lin, DeepLight: deep lightweight feature interactions for accelerating CTR
+      predictions in ad serving, WSDM 2021, equations 4 to 6 and algorithm 1.
+
+    `s_f` is the sum of `x v` over the slots of field f. Slots of one field do not interact with each other. After
+    `warmup` training steps, every tenth sets the smallest weights of the vectors, of the field matrix r and of each
+    layer of the perceptron (but the last) to 0, which may grow again until the next pruning: a share
+    `S (1 - 0.99^(t / 100))` at step t after the warm-up. A model that is switched to evaluation is pruned as well.
+    """
+
+    steps: Tensor
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        hidden: tuple[int, ...] = (400, 400, 400),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        vector_sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        field_sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        warmup: Annotated[int, Range(0, None)] = 1000,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """`sparsity`: S of the perceptron. r starts at N(0, 1), vectors at N(0, init_std)."""
+        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout)
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.linear = nn.Parameter(torch.randn(self.n_fields * dim))
+        self.matrices = FieldMatrices("scalar", (dim,) * self.n_fields, [False] * self.n_fields)
+        self.warmup, self.sparsity = warmup, {"vectors": vector_sparsity, "fields": field_sparsity, "layers": sparsity}
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+
+    def train(self, mode: bool = True) -> "DeepLight":
+        """Switching to evaluation prunes."""
+        if self.training and not mode:
+            self._prune()
+        super().train(mode)
+        return self
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        self._count()
+        return super().forward(ids, values)
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The query's state."""
+        self._count()
+        return super().encode_user(ids, values)
+
+    def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
+        pairs = 0.5 * self.matrices.form(parts[0], self.matrices(), self.all)
+        return linear + parts[0] @ self.linear + pairs + self.rest(first).squeeze(-1)
+
+    def _count(self) -> None:
+        """One training step more, before anything is read."""
+        if self.training and any(self.sparsity.values()):
+            if int(self.steps) % _EVERY == 0:
+                self._prune()
+            self.steps += 1
+
+    @torch.no_grad()
+    def _prune(self) -> None:
+        done = max(0, int(self.steps) - self.warmup)
+        for part, weight in self._prunable():
+            drop = int(self.sparsity[part] * (1 - 0.99 ** (done / 100)) * weight.numel())
+            if drop:
+                size = weight.abs()
+                weight.masked_fill_(size <= size.flatten().kthvalue(drop).values, 0.0)
+
+    def _prunable(self) -> Iterator[tuple[str, Tensor]]:
+        for table in self.tables.tables:
+            assert isinstance(table, FeatureTable)
+            yield "vectors", table.weight
+        yield "fields", self.matrices.weight
+        layers = [self.first, *(m for m in self.rest if isinstance(m, nn.Linear))]
+        for layer in layers[:-1]:
+            yield "layers", layer.weight

@@ -1,0 +1,67 @@
+"""Feature generation by convolution below a product-based neural network."""
+
+from itertools import pairwise
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.errors import FmlabError
+from fmlab.nn.crossing import inner_products
+from fmlab.nn.fields import FieldTables
+from fmlab.options import Range
+from fmlab_models._deep import DeepModel, perceptron
+
+
+class FGCNN(DeepModel):
+    """`MLP([e; p])`, e the fields' sums and generated fields, p the inner products of all of them, as in IPNN.
+
+    Paper: Liu, Tang, Chen, Yu, Guo, Zhang, Feature generation by convolutional neural network for click-through rate
+      prediction, WWW 2019, equations 2 to 9; filters, heights and generated fields are those of its Avazu model.
+
+    The generator has vectors of its own. Each of its layers convolves along the fields (tanh, padded to keep their
+    number), keeps the largest of every `pooling` neighbours, and recombines what is left into `new` times as many
+    fields, `tanh(W flat + b)`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        filters: tuple[int, ...] = (14, 16, 18, 20),
+        height: Annotated[int, Range(1, None)] = 7,
+        pooling: Annotated[int, Range(1, None)] = 2,
+        new: Annotated[int, Range(1, None)] = 3,
+        hidden: tuple[int, ...] = (400, 400, 400),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Vectors start at N(0, init_std), all else as torch initialises layers. Raises FmlabError on even heights."""
+        if height % 2 == 0:
+            raise FmlabError(f"height must be odd, so that a convolution can be centred on a field; got {height}")
+        super().__init__(schema, dim, init_std=init_std, linear=False)
+        self.generator_tables = FieldTables(schema, (dim,) * self.n_fields, std=init_std, weights=False)
+        self.pool = nn.MaxPool2d((pooling, 1), ceil_mode=True)
+        shape, padding = (height, 1), (height // 2, 0)
+        self.convolve = nn.ModuleList(nn.Conv2d(a, b, shape, padding=padding) for a, b in pairwise((1, *filters)))
+        self.recombine = nn.ModuleList()
+        left, total = self.n_fields, self.n_fields
+        for maps in filters:
+            left = -(-left // pooling)
+            self.recombine.append(nn.Linear(maps * left * dim, new * left * dim))
+            total += new * left
+        self.perceptron = perceptron(total * dim + total * (total - 1) // 2, hidden, dropout)
+
+    def _encode(self, ids: Tensor, values: Tensor | None, fields: range) -> tuple[Tensor, ...]:
+        return *super()._encode(ids, values, fields), self.generator_tables(ids, values, fields).sums
+
+    def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
+        raw, x = (self._folded(p) for p in parts)
+        found, x = [raw], x.unsqueeze(1)  # [n, maps, fields, dim]
+        for convolve, recombine in zip(self.convolve, self.recombine, strict=True):
+            x = self.pool(convolve(x).tanh())
+            found.append(recombine(x.flatten(1)).tanh().unflatten(1, (-1, self.dim)))
+        fields = torch.cat(found, 1)
+        return self.perceptron(torch.cat([fields.flatten(1), inner_products(fields)], 1)).view(linear.shape)

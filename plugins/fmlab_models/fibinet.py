@@ -1,0 +1,59 @@
+"""Feature importance and bilinear interactions below a multilayer perceptron."""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.crossing import rows_last, triangle
+from fmlab.options import Range
+from fmlab_models._deep import DeepModel, perceptron
+
+
+class FiBiNET(DeepModel):
+    """`w0 + sum w_i x_i + MLP([p; q])`: bilinear products of the fields' sums, and of these weighted by importance.
+
+    Paper: Huang, Zhang, Zhang, FiBiNET: combining feature importance and bilinear feature interaction for click-through
+      rate prediction, RecSys 2019, equations 2 to 9.
+
+    `p_ij = (s_i W) * s_j` for fields i < j, where W is one for "all", one for "each" field i, or one for each
+    "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden
+    layer has a `reduction`-th of the fields.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        bilinear: Literal["all", "each", "interaction"] = "interaction",
+        reduction: Annotated[int, Range(1, None)] = 3,
+        hidden: tuple[int, ...] = (400, 400, 400),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Weights start at 0, vectors at N(0, init_std), all else as torch initialises layers."""
+        super().__init__(schema, dim, init_std=init_std, linear=True)
+        self.left, self.right = (t.tolist() for t in triangle(self.n_fields))
+        self.bilinear = bilinear
+        matrices = {"all": 1, "each": self.n_fields - 1, "interaction": len(self.left)}[bilinear]
+        self.matrices = nn.Parameter(torch.randn(matrices, dim, dim) / dim**0.5)
+        narrow = max(1, self.n_fields // reduction)
+        squeeze, excite = nn.Linear(self.n_fields, narrow, bias=False), nn.Linear(narrow, self.n_fields, bias=False)
+        self.importance = nn.Sequential(squeeze, nn.ReLU(), excite, nn.ReLU())
+        self.perceptron = perceptron(2 * len(self.left) * dim, hidden, dropout)
+
+    def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
+        fields = self._fields(parts[0])
+        weight = self.importance(fields.mean(-1)).unsqueeze(-1)
+        plain, weighted = (self._products(rows_last(x)) for x in (fields, fields * weight))
+        products = torch.cat([plain, weighted]).flatten(0, 1)  # [2 * pairs * dim, n]
+        return linear + self.perceptron(products.t()).view(linear.shape)
+
+    def _products(self, x: Tensor) -> Tensor:
+        """`[fields, dim, n]` -> `[pairs, dim, n]`."""
+        turned = self.matrices.transpose(1, 2)
+        if self.bilinear == "interaction":
+            return (turned @ x[self.left]) * x[self.right]
+        return (turned @ x[:-1])[self.left] * x[self.right]

@@ -1,0 +1,67 @@
+"""A graph neural network whose nodes are the fields of a row."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fmlab.data import Schema
+from fmlab.errors import FmlabError
+from fmlab.options import Range
+from fmlab_models._deep import DeepModel
+from fmlab_models.autoint import Interacting
+
+
+class FiGNN(DeepModel):
+    """`sum_i a_i y_i` over the fields: the state of each gives a score y and a weight a, after steps on a graph.
+
+    Paper: Li, Cui, Wu, Zhang, Wang, Fi-GNN: modeling feature interactions via graph neural networks for CTR prediction,
+      CIKM 2019, section 3.
+
+    With `s` the fields' sums, the first state is `h^1 = ` AutoInt's self-attention of s. Between all two fields stands
+    an edge `A_ij = softmax_j(LeakyReLU(<w, [s_i; s_j]>))`, j != i. A step gathers
+    `a_i = W_in^i sum_j A_ij W_out^j h_j + b` and moves to `h_i <- GRU(a_i, h_i) + h_i^1`. At the end
+    `y_i = <u, h_i> + c` and `a_i = <t, h_i> + d`, perceptrons of one layer.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        layers: Annotated[int, Range(1, None)] = 3,
+        heads: Annotated[int, Range(1, None)] = 2,
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """`layers` are steps; all have the same weights. Raises FmlabError unless `heads` divides `dim`."""
+        if dim % heads:
+            raise FmlabError(f"dim must be a multiple of heads, got {dim} and {heads}")
+        super().__init__(schema, dim, init_std=init_std, linear=False)
+        self.layers = layers
+        self.attention = Interacting(dim, dim, heads, dropout)
+        self.edge = nn.Linear(dim, 2)
+        self.leave, self.enter = (nn.Parameter(_matrices(self.n_fields, dim)) for _ in range(2))
+        self.shift = nn.Parameter(torch.zeros(dim))
+        self.gru = nn.GRUCell(dim, dim)
+        self.top = nn.Linear(dim, 2)
+
+    def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
+        sums = self._folded(parts[0])
+        left, right = self.edge(sums).unbind(-1)
+        loops = torch.eye(self.n_fields, dtype=torch.bool, device=sums.device)
+        strength = functional.leaky_relu(left.unsqueeze(-1) + right.unsqueeze(-2))
+        edges = strength.masked_fill(loops, -torch.inf).softmax(-1) if self.n_fields > 1 else strength * 0
+        start = state = self.attention(sums).flatten(0, 1)
+        for _ in range(self.layers):
+            leaving = torch.einsum("nfk,fkl->nfl", state.view(sums.shape), self.leave)
+            entering = torch.einsum("nfk,fkl->nfl", edges.to(leaving.dtype) @ leaving, self.enter) + self.shift
+            state = self.gru(entering.flatten(0, 1), state) + start
+        score, weight = self.top(state).unbind(-1)
+        return (score * weight).view(*linear.shape, self.n_fields).sum(-1)
+
+
+def _matrices(fields: int, dim: int) -> Tensor:
+    """A matrix for each field, `[fields, dim, dim]`, with entries of variance 1 / dim."""
+    return torch.randn(fields, dim, dim) / dim**0.5

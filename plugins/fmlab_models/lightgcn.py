@@ -1,0 +1,44 @@
+"""Light graph convolution."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor
+
+from fmlab.data import Schema
+from fmlab.options import Range
+from fmlab_models._graph import GraphModel
+
+
+class LightGCN(GraphModel):
+    """The inner product of user and item vectors, each the mean of itself passed 0 to `layers` times along the graph.
+
+    `e = 1 / (L + 1) sum_{l=0..L} (D^-1/2 A D^-1/2)^l e_0`, A the graph of the training positives; it reads ids only.
+
+    Paper: He, Deng, Wang, Li, Zhang, Wang, LightGCN: simplifying and powering graph convolution network for
+    recommendation, SIGIR 2020, equations 3 to 8. Its L2, 1e-4 on the first vectors of a batch, is here the optimizer's
+    `weight_decay`, on all of them.
+    """
+
+    defaults = {"loss": "bpr", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 64,
+        layers: Annotated[int, Range(0, None)] = 3,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
+    ) -> None:
+        """Vectors start at N(0, init_std), as the authors' do. Raises FmlabError on data without users and items."""
+        start = init_std * torch.randn(schema.n_users + schema.n_items + 2, dim)
+        super().__init__(schema, start, dim, "lightgcn")
+        self.layers = layers
+
+    def propagate(self) -> Tensor:
+        """Equation 8 for all nodes, `[nodes, dim]`."""
+        total = layer = self.nodes
+        for _ in range(self.layers):
+            layer = self.graph(layer)
+            total = total + layer
+        return total / (self.layers + 1)

@@ -1,0 +1,63 @@
+"""Latent relational metric learning."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import IdTables
+from fmlab.nn.initial import near_origin
+from fmlab.options import Range
+
+
+class LRML(nn.Module):
+    """Minus the squared distance from the user, moved by a relation of the two, to the item; it reads ids only.
+
+    `-|p + r - q|^2` with the relation `r = M^T softmax(K (p * q))` read from a memory of `slots` vectors.
+
+    Paper: Tay, Tuan, Hui, Latent relational metric learning via memory-based attention for collaborative ranking, WWW
+    2018, equations 1 to 6, as compared with HyperML (Vinh Tran et al., WSDM 2020). Vectors longer than 1 are clipped
+    to length 1 where they are read. In the paper a negative item is measured with the relation of its positive one,
+    in training; here, as in ranking, every pair has a relation of its own, since a score must not depend on others.
+    """
+
+    defaults = {"loss": "hinge", "optimizer": "adagrad"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 64,
+        slots: Annotated[int, Range(1, None)] = 20,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """Keys and memory start at N(0, init_std). Raises FmlabError on data without users and items."""
+        super().__init__()
+        self.tables = IdTables(schema, partial(near_origin, dim=dim), model="lrml")
+        self.keys = nn.Parameter(init_std * torch.randn(slots, dim))
+        self.memory = nn.Parameter(init_std * torch.randn(slots, dim))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        user, item = self.tables(ids)
+        return self.combine((_clip(user),), (_clip(item),))
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The user's point."""
+        return (_clip(self.tables.of_user(ids)),)
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The item's point."""
+        return (_clip(self.tables.of_item(ids)),)
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """`-|p + r - q|^2`."""
+        p, q = user[0], item[0]
+        relation = torch.softmax((p * q) @ self.keys.T, -1) @ self.memory
+        return -(p + relation - q).square().sum(-1)
+
+
+def _clip(points: Tensor) -> Tensor:
+    return points / torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp_min(1.0)

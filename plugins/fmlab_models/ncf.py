@@ -1,0 +1,165 @@
+"""Neural collaborative filtering: GMF, MLP and their fusion NeuMF."""
+
+from functools import partial
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fmlab.data import Schema
+from fmlab.errors import FmlabError
+from fmlab.nn.features import IdTables
+from fmlab.nn.mlp import split_mlp
+from fmlab.options import Range
+
+
+class GMF(nn.Module):
+    """Generalized matrix factorization, `<h, p_u * q_i>`; it reads ids only.
+
+    Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 8 and 9.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 8,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
+        super().__init__()
+        self.tables = IdTables(schema, partial(_vectors, dim=dim, std=init_std), model="gmf")
+        self.output = nn.Parameter(torch.empty(dim).uniform_(-1, 1) / dim**0.5)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        p, q = self.tables(ids)
+        return (p * self.output * q).sum(-1)
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and `h * p`."""
+        p = self.tables.of_user(ids)
+        return torch.zeros_like(p[..., 0]), p * self.output
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and `q`."""
+        q = self.tables.of_item(ids)
+        return torch.zeros_like(q[..., 0]), q
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
+
+
+class MLP(nn.Module):
+    """A multilayer perceptron on `[p_u; q_i]`; it reads ids only.
+
+    Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equation 10. Sizes are those of
+    the authors' code for eight predictive factors: a pyramid of 32, 16 and 8 above two vectors of 32. HyperML's
+    comparison takes three to five layers, `dim` 64 and dropout 0.5.
+
+    The first layer splits by side, `W [p; q] = W_p p + W_q q`: a user's part is computed once for all items.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 32,
+        hidden: tuple[int, ...] = (32, 16, 8),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """Layers as torch initialises them; raises FmlabError without a hidden layer, or without users and items."""
+        super().__init__()
+        if not hidden:
+            raise FmlabError("mlp needs a hidden layer, got none; models that do without: mf, gmf")
+        self.tables = IdTables(schema, partial(_vectors, dim=dim, std=init_std), model="mlp")
+        self.dim = dim
+        self.first, tower = split_mlp(2 * dim, hidden, dropout)
+        self.rest = tower[:-1]
+        self.output = nn.Parameter(torch.empty(hidden[-1]).uniform_(-1, 1) / hidden[-1] ** 0.5)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        return self._above(self.first(torch.cat(self.tables(ids), -1)))
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`W_p p + b`."""
+        return (functional.linear(self.tables.of_user(ids), self.first.weight[:, : self.dim], self.first.bias),)
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`W_q q`."""
+        return (functional.linear(self.tables.of_item(ids), self.first.weight[:, self.dim :]),)
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """The layers above the first."""
+        return self._above(user[0] + item[0])
+
+    def _above(self, hidden: Tensor) -> Tensor:
+        return self.rest(hidden) @ self.output
+
+
+class NeuMF(nn.Module):
+    """GMF and MLP, each with vectors of its own, joined in the last layer; it reads ids only.
+
+    `<h, [p_u * q_i; phi(p'_u, q'_i)]>`, which is the sum of the scores of the two.
+
+    Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 12 and 13.
+    """
+
+    defaults = {"loss": "bce", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 8,
+        mlp_dim: Annotated[int, Range(1, None)] = 32,
+        hidden: tuple[int, ...] = (32, 16, 8),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+    ) -> None:
+        """`dim`: the size of GMF's vectors; raises FmlabError as GMF and MLP do."""
+        super().__init__()
+        self.gmf = GMF(schema, dim=dim, init_std=init_std)
+        self.mlp = MLP(schema, dim=mlp_dim, hidden=hidden, dropout=dropout, init_std=init_std)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        return self.gmf(ids) + self.mlp(ids)
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """GMF's vector, and the user's part of MLP's first layer."""
+        return self.gmf.user(ids)[1], *self.mlp.encode_user(ids)
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """GMF's vector, and the item's part of MLP's first layer."""
+        return self.gmf.item(ids)[1], *self.mlp.encode_item(ids)
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """The sum of both scores."""
+        return (user[0] * item[0]).sum(-1) + self.mlp.combine(user[1:], item[1:])
+
+    def warm_start(self, gmf: GMF, mlp: MLP, *, alpha: float = 0.5) -> None:
+        """Take over two trained models: `h = [alpha h_GMF; (1 - alpha) h_MLP]` (section 3.4.1).
+
+        Raises FmlabError if their sizes differ from this model's.
+        """
+        for own, trained in ((self.gmf, gmf), (self.mlp, mlp)):
+            try:
+                own.load_state_dict(trained.state_dict())
+            except RuntimeError as error:
+                raise FmlabError(f"neumf starts from a gmf and an mlp of its own sizes, got others: {error}") from error
+        with torch.no_grad():
+            self.gmf.output.mul_(alpha)
+            self.mlp.output.mul_(1 - alpha)
+
+
+def _vectors(rows: int, dim: int, std: float) -> Tensor:
+    return std * torch.randn(rows, dim)

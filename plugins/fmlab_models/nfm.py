@@ -1,0 +1,66 @@
+"""The neural factorization machine."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import FeatureTable
+from fmlab.nn.incidence import pool
+from fmlab.nn.initial import weights_and_vectors
+from fmlab.options import Range
+from fmlab_models._deep import perceptron
+
+
+class NFM(nn.Module):
+    """`w0 + sum w_i x_i + MLP(sum_{i<j} x_i v_i * x_j v_j)`: the products of pairs, summed, enter a perceptron.
+
+    Paper: He, Chua, Neural factorization machines for sparse predictive analytics, SIGIR 2017, equations 3 to 7.
+
+    The sum over pairs is `((sum x v)^2 - sum (x v)^2) / 2` for each coordinate (equation 4); of two sides it is that
+    of each and the product of their sums. Dropout stands before every layer, the first included (section 3.3).
+    Defaults are those of LorentzFM's comparison (AAAI 2020, table 3): `dim` 10, two layers of 100.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        hidden: tuple[int, ...] = (100, 100),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.deep = nn.Sequential(nn.Dropout(dropout), *perceptron(dim, hidden, dropout))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        linear, pairs, _ = self.encode_user(ids, values)
+        return linear + self.deep(pairs).squeeze(-1)
+
+    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`w0` and the weights of the query, the products of its pairs, the sum of its vectors."""
+        linear, pairs, vector = self.encode_item(ids, values)
+        return self.bias + linear, pairs, vector
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The weights of the item, the products of its pairs, the sum of its vectors."""
+        rows, at = self.table.rows(ids)
+        squares = rows[:, 1:].square()
+        if values is None:
+            total = pool(torch.cat([rows, squares], 1), at)
+        else:
+            x = values.to(rows.dtype)  # its square keeps the digits of the model
+            total = torch.cat([pool(rows, at, x), pool(squares, at, x.square())], -1)
+        linear, vector, own = torch.split(total, [1, squares.shape[1], squares.shape[1]], -1)
+        return linear.squeeze(-1), 0.5 * (vector.square() - own), vector
+
+    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+        """The products of all pairs, through the perceptron."""
+        (a, left, p), (b, right, q) = user, item
+        return a + b + self.deep(left + right + p * q).squeeze(-1)

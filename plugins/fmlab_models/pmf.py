@@ -1,0 +1,51 @@
+"""Probabilistic matrix factorization."""
+
+from typing import Annotated
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.features import IdTables
+from fmlab.options import Range
+
+
+class PMF(nn.Module):
+    """The inner product of user and item vectors, without biases; it reads ids only.
+
+    Paper: Salakhutdinov, Mnih, Probabilistic matrix factorization, NIPS 2007, equations 1 and 4. The Gaussian priors on
+    the vectors are the optimizer's `weight_decay`. Labels are fitted as they are: the logistic function that the paper
+    puts around the product, with ratings scaled to [0, 1], is what the loss `bce` does.
+    """
+
+    defaults = {"loss": "squared", "optimizer": "adam"}
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
+    ) -> None:
+        """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
+        super().__init__()
+        self.tables = IdTables(schema, lambda rows: init_std * torch.randn(rows, dim), model="pmf")
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        p, q = self.tables(ids)
+        return (p * q).sum(-1)
+
+    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and the user's vector."""
+        p = self.tables.of_user(ids)
+        return torch.zeros_like(p[..., 0]), p
+
+    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and the item's vector."""
+        q = self.tables.of_item(ids)
+        return torch.zeros_like(q[..., 0]), q
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z

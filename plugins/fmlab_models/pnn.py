@@ -1,0 +1,89 @@
+"""Product-based neural networks: inner (IPNN) or outer (OPNN) products below a multilayer perceptron."""
+
+from typing import Annotated, Literal
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.nn.crossing import inner_products, triangle
+from fmlab.options import Range
+from fmlab_models._deep import DeepModel
+
+
+class PNN(DeepModel):
+    """`MLP([s; p])`, s the fields' sums and p the products that a subclass makes of them."""
+
+    def __init__(
+        self, schema: Schema, dim: int, products: int, *, hidden: tuple[int, ...], dropout: float, init_std: float
+    ) -> None:
+        """`products`: how many."""
+        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout)
+        self.products = nn.Linear(products, len(self.first.weight), bias=False)
+
+    def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
+        return self.rest(first + self.products(self._products(self._fields(parts[0])))).squeeze(-1)
+
+    def _products(self, fields: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class IPNN(PNN):
+    """`MLP([s_1; ...; s_F; p])` with the inner products `p_ij = <s_i, s_j>` of the sums of the fields i < j.
+
+    Paper: Qu, Cai, Ren, Zhang, Yu, Wen, Wang, Product-based neural networks for user response prediction, ICDM 2016,
+      equations 3 to 9, whose weights of products are factorized; here they are free.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        hidden: tuple[int, ...] = (400, 400, 400),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Vectors start at N(0, init_std), layers as torch initialises them."""
+        n = len(schema.fields)
+        super().__init__(schema, dim, n * (n - 1) // 2, hidden=hidden, dropout=dropout, init_std=init_std)
+
+    def _products(self, fields: Tensor) -> Tensor:
+        return inner_products(fields)
+
+
+class OPNN(PNN):
+    """`MLP([s_1; ...; s_F; p])` with outer products p of the fields' sums.
+
+    Paper: Qu, Cai, Ren, Zhang, Yu, Wen, Wang, Product-based neural networks for user response prediction, ICDM 2016,
+      equations 10 to 13 ("sum"); Qu et al., Product-based neural networks for user response prediction over
+      multi-field categorical data, ACM TOIS 2018 ("matrix").
+
+    "sum": the outer products of all fields superposed, `p = f f^T` with `f = sum s_i`, its `dim^2` numbers. "matrix":
+    each reduced by a kernel of its own, `p_ij = s_i W_ij s_j^T` for fields i < j.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        kernel: Literal["sum", "matrix"] = "sum",
+        hidden: tuple[int, ...] = (400, 400, 400),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Vectors start at N(0, init_std), kernels at N(0, 1 / dim), layers as torch initialises them."""
+        left, right = triangle(len(schema.fields))
+        products = dim * dim if kernel == "sum" else len(left)
+        super().__init__(schema, dim, products, hidden=hidden, dropout=dropout, init_std=init_std)
+        self.left, self.right = left.tolist(), right.tolist()
+        self.kernels = nn.Parameter(torch.randn(len(left), dim, dim) / dim**0.5) if kernel == "matrix" else None
+
+    def _products(self, fields: Tensor) -> Tensor:
+        if self.kernels is None:
+            total = fields.sum(-2)
+            return (total.unsqueeze(-1) * total.unsqueeze(-2)).flatten(-2)
+        x = fields.reshape(-1, *fields.shape[-2:]).transpose(0, 1)  # [fields, n, dim]
+        products = ((x[self.left] @ self.kernels) * x[self.right]).sum(-1)
+        return products.t().reshape(*fields.shape[:-2], -1)

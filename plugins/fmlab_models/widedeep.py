@@ -1,0 +1,35 @@
+"""A linear model beside a multilayer perceptron."""
+
+from typing import Annotated
+
+from torch import Tensor
+
+from fmlab.data import Schema
+from fmlab.options import Range
+from fmlab_models._deep import DeepModel
+
+
+class WideDeep(DeepModel):
+    """`w0 + sum w_i x_i + MLP([s_1; ...; s_F])`, `s_f` the sum of `x v` over the slots of field f.
+
+    Paper: Cheng et al., Wide & deep learning for recommender systems, DLRS 2016, equation 3, without crossed features;
+      its perceptron has layers of 1024, 512 and 256. Here all of the model has one optimizer.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, Range(1, None)] = 10,
+        hidden: tuple[int, ...] = (400, 400, 400),
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        init_std: Annotated[float, Range(0, None)] = 0.01,
+    ) -> None:
+        """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
+        super().__init__(schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout)
+
+    def _encode(self, ids: Tensor, values: Tensor | None, fields: range) -> tuple[Tensor, ...]:
+        return super()._encode(ids, values, fields)[:2]
+
+    def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
+        return linear + self.rest(first).squeeze(-1)

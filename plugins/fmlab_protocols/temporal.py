@@ -1,0 +1,106 @@
+"""The past is trained on, the future is tested: one moment parts all users."""
+
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+import numpy as np
+
+from fmlab.data import Array, Dataset, Step
+from fmlab.errors import DataError
+from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
+from fmlab.options import Range
+from fmlab.protocols import Task, Training
+from fmlab.sampling import Observed
+from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, positives, require, sides, sizes
+from fmlab_protocols._labels import classes, is_binary, least_positive
+
+
+class Temporal(Task):
+    """The latest interactions of all users are the test, those before them the validation, the rest is trained on.
+
+    Paper: Meng, McCreadie, Macdonald, Ounis, Exploring Data Splitting Strategies for the Evaluation of Recommendation
+      Models, RecSys 2020
+
+    Nothing that is trained on is later than what is judged: leave-one-out and random splits leak the future, since
+    other users' training interactions are later than a test item. `validation` and `test` are shares (fractions) or
+    rows (whole numbers), about: a moment is never parted, so that rows of one second stay together.
+
+    `judged=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
+    all that the user has not met; `judged=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
+    or labels are 0/1. `unseen=drop` does not judge, and counts, positives of users or items that nothing is learned
+    of before; `keep` judges them too.
+    """
+
+    defaults = {"loss": "bce"}
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        judged: Literal["auto", "ranking", "ctr"] = "auto",
+        min_label: float | None = None,
+        core: Annotated[int, Range(0, None)] | None = None,
+        validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
+        test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
+        unseen: Literal["drop", "keep"] = "drop",
+        negatives: Annotated[int, Range(1, None)] = 10,
+        metrics: tuple[str, ...] = (),
+        monitor: str = "",
+    ) -> None:
+        """Empty `metrics` and `monitor` are those of full_ranking or ctr. Raises DataError without times."""
+        if dataset.time is None:
+            raise DataError(f"a split by time needs times; {dataset.name!r} has none")
+        scored = judged == "ctr" or (judged == "auto" and (dataset.item is None or is_binary(dataset.label)))
+        if scored:
+            data = replace(dataset, label=classes(dataset, min_label))
+        else:
+            least = least_positive(dataset, dataset.rule.min_label if min_label is None else min_label)
+            data = positives(dataset, least, dataset.rule.core if core is None else core)
+        part = temporal_parts(np.asarray(data.time), validation, test)
+        rows = {where: np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST)}
+        monitor = monitor or ("logloss" if scored else "mrr")
+        names = with_monitor(metrics or (("auc", "logloss") if scored else ("mrr", "hr@10", "ndcg")), monitor)
+        if scored:
+            judges: list[Any] = [ScoredRows(data, rows[where], names) for where in (VALIDATION, TEST)]
+        else:
+            user, item = sides(data)
+            if unseen == "drop":
+                data, rows = _learned(data, rows)
+            observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+            observed.check(user)
+            judges = [Ranking(data, rows[where], observed, names) for where in (VALIDATION, TEST)]
+        super().__init__(
+            dataset=data,
+            training=Training(rows[TRAIN], 0 if scored else negatives),
+            validation=judges[0],
+            test=judges[1],
+            monitor=monitor,
+            maximize=(score_metric if scored else rank_metric)(monitor).maximize,
+        )
+
+
+def temporal_parts(time: Array, validation: int | float, test: int | float) -> Array:
+    """The part of every row; raises DataError if too few different moments leave a part empty."""
+    n_validation, n_test = sizes(len(time), validation, test)
+    ordered = np.sort(time)
+    first_test = ordered[len(time) - n_test]
+    first_validation = ordered[len(time) - n_test - n_validation]
+    part = np.where(time >= first_test, TEST, np.where(time >= first_validation, VALIDATION, TRAIN)).astype(np.int8)
+    require(*np.bincount(part, minlength=3).tolist())
+    return part
+
+
+def _learned(data: Dataset, rows: dict[int, Array]) -> tuple[Dataset, dict[int, Array]]:
+    """Without held-out rows whose user or item has no training row, and a step that counts them."""
+    user, item = sides(data)
+    known_user, known_item = np.zeros(data.schema.n_users, bool), np.zeros(data.schema.n_items, bool)
+    known_user[user[rows[TRAIN]]] = known_item[item[rows[TRAIN]]] = True
+    left = {where: r[known_user[user[r]] & known_item[item[r]]] for where, r in rows.items()}
+    for where in (VALIDATION, TEST):
+        if not len(left[where]):
+            rule = "have a user or an item that is not trained on; unseen=keep judges them"
+            raise DataError(f"all of the {PARTS[where]} {rule}, smaller shares may leave more")
+    lost = [f"{len(rows[w]) - len(left[w]):,} of {len(rows[w]):,}" for w in (VALIDATION, TEST)]
+    name = f"not judged, nothing is learned of them: validation {lost[0]}, test {lost[1]}"
+    step = Step(name, data.rows, data.schema.n_users, data.schema.n_items, data.schema.n_features)
+    return replace(data, steps=(*data.steps, step)), left

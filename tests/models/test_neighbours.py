@@ -1,0 +1,124 @@
+"""EASE, item neighbours and alternating least squares against dense arithmetic, one entity at a time."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from field_rows import single
+from fmlab_models import _histories, ials
+from fmlab_models.ease import EASE
+from fmlab_models.ials import IALS
+from fmlab_models.itemknn import ItemKNN
+
+from fmlab.data import Field, Schema
+from fmlab.errors import FmlabError
+
+USERS, ITEMS = 13, 19
+SCHEMA = Schema((Field("user", "user", USERS + 1), Field("item", "item", ITEMS + 1)), USERS, ITEMS)
+RNG = np.random.default_rng(0)
+X = (RNG.random((USERS, ITEMS)) < 0.3).astype(float)
+X[4] = 0
+X[:, 7] = 0
+MET = [torch.tensor(np.concatenate([a, a[:5]])) for a in np.nonzero(X)]  # some pairs twice, which must not count
+
+
+def scores(model: Any) -> np.ndarray:
+    """Of all users and items, by whole rows and by sides."""
+    model.observe(*MET)
+    user, item = torch.meshgrid(torch.arange(USERS), torch.arange(ITEMS), indexing="ij")
+    whole = model(torch.stack([user + 1, item + USERS + 2], -1))
+    (a, p), (b, q) = model.user(user[:, :1] + 1), model.item(item[0].unsqueeze(1) + USERS + 2)
+    torch.testing.assert_close(a.unsqueeze(1) + b + p @ q.T, whole, rtol=0, atol=1e-5)
+    return whole.double().numpy()
+
+
+@pytest.mark.parametrize("l2", [0.5, 20.0])
+def test_ease_is_ridge_regression_of_every_item_on_all_others(l2: float) -> None:
+    """The constraint of a zero diagonal, taken literally: a regression that leaves the item out."""
+    expected = np.empty_like(X)
+    for j in range(ITEMS):
+        others = [i for i in range(ITEMS) if i != j]
+        z = X[:, others]
+        expected[:, j] = z @ np.linalg.solve(z.T @ z + l2 * np.eye(ITEMS - 1), z.T @ X[:, j])
+    np.testing.assert_allclose(scores(EASE(SCHEMA, l2=l2)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("neighbours", "shrink"), [(100, 0.0), (3, 0.0), (4, 2.5)])
+def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbours: int, shrink: float) -> None:
+    expected = np.zeros_like(X)
+    for j in range(ITEMS):
+        similar = []
+        for i in range(ITEMS):
+            both, a, b = X[:, i] @ X[:, j], X[:, i].sum(), X[:, j].sum()
+            similar.append(both / (math.sqrt(a * b) + shrink) if i != j and both else 0.0)
+        order = np.argsort(similar)[::-1]
+        edge = np.sort(similar)[::-1][: neighbours + 1]
+        nearest = order[:neighbours]
+        if neighbours < ITEMS and edge[-1] == edge[-2] > 0:
+            expected[:, j] = np.nan  # which of two equals is nearer is nobody's business
+        else:
+            expected[:, j] = X[:, nearest] @ np.array(similar)[nearest]
+    found, defined = scores(ItemKNN(SCHEMA, neighbours=neighbours, shrink=shrink)), ~np.isnan(expected)
+    assert defined.mean() > 0.3
+    np.testing.assert_allclose(found[defined], expected[defined], atol=1e-6)
+
+
+def objective(p: np.ndarray, q: np.ndarray, alpha: float, l2: float, nu: float) -> float:
+    s = p @ q.T
+    decay = [l2 * (n + alpha * m) ** nu for n, m in ((X.sum(1), ITEMS), (X.sum(0), USERS))]
+    fit = (X * (s - 1) ** 2).sum() + alpha * (s**2).sum()
+    return float(fit + (decay[0] * (p**2).sum(1)).sum() + (decay[1] * (q**2).sum(1)).sum())
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0])
+def test_ials_solves_every_entity_and_lowers_the_objective(exponent: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ials, "_CELLS", 200)  # several groups of entities
+    options: dict[str, Any] = {"dim": 4, "unobserved": 0.2, "l2": 0.05, "exponent": exponent}
+    values = []
+    for sweeps in (1, 2, 10, 400):
+        torch.manual_seed(0)
+        model = IALS(SCHEMA, **options, sweeps=sweeps)
+        scores(model)
+        p, q = (t[1:].double().numpy() for t in (model.users, model.items))
+        values.append(objective(p, q, 0.2, 0.05, exponent))
+    assert values == sorted(values, reverse=True)
+    for i in range(ITEMS):  # the last half sweep: normal equations, one item at a time
+        met = p[X[:, i] > 0]
+        system = met.T @ met + 0.2 * p.T @ p + 0.05 * (len(met) + 0.2 * USERS) ** exponent * np.eye(4)
+        np.testing.assert_allclose(q[i], np.linalg.solve(system, met.sum(0)), atol=1e-5)
+    for shift in (1e-2 * RNG.normal(size=p.shape) for _ in range(20)):
+        assert objective(p + shift, q, 0.2, 0.05, exponent) > values[-1]
+
+
+def test_histories_are_packed_and_unpacked() -> None:
+    packed = _histories.pack(*MET, USERS, ITEMS)
+    assert packed.shape == (USERS + 1, 3)
+    unpacked = _histories.unpack(packed, ITEMS, torch.float64).numpy()
+    np.testing.assert_array_equal(unpacked, np.vstack([np.zeros((1, ITEMS)), X]))
+
+
+def test_cooccurrences_are_the_product_of_the_matrix_with_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_histories, "_BLOCK", 5)
+    np.testing.assert_array_equal(_histories.cooccurrences(*MET, USERS, ITEMS).numpy(), X.T @ X)
+
+
+@pytest.mark.parametrize("model", [EASE, ItemKNN, IALS])
+def test_unknown_users_and_items_score_0(model: Any) -> None:
+    made = model(SCHEMA)
+    made.observe(*MET)
+    assert made(torch.tensor([[0, USERS + 3], [2, USERS + 1]])).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("model", [EASE, ItemKNN])
+def test_more_items_than_fit_are_refused(model: Any) -> None:
+    schema = Schema((Field("user", "user", 3), Field("item", "item", 60_001)), 2, 60_000)
+    with pytest.raises(FmlabError, match="at most 50,000, got 60,000"):
+        model(schema)
+
+
+@pytest.mark.parametrize("model", [EASE, ItemKNN, IALS])
+def test_a_first_field_that_does_not_name_the_users_is_refused(model: Any) -> None:
+    with pytest.raises(FmlabError, match="one feature for each of the 3 users and one unknown, got 'f0' with 6"):
+        model(Schema(single(2, size=6).fields, 3, 5))
