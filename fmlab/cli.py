@@ -89,7 +89,7 @@ def _near(word: str) -> str:
 
 
 def _command(name: str, arguments: list[str]) -> int:
-    return int(importlib.import_module(COMMANDS[name]).main(arguments))
+    return int(importlib.import_module(COMMANDS[name]).main(arguments, os.environ))
 
 
 # --------------------------------------------------------------------------------------------- Hydra

@@ -4,6 +4,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from fmlab import registry, settings, signatures
@@ -13,8 +14,11 @@ from fmlab.registry import KINDS, Plugin
 from fmlab.signatures import Signature
 
 
-def main(arguments: list[str]) -> int:
-    """`fmlab plugins [KIND] [--json] [--check]` and `fmlab plugins show KIND NAME`; returns the exit code."""
+def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
+    """`fmlab plugins [KIND] [--json] [--check]` and `fmlab plugins show KIND NAME`; returns the exit code.
+
+    `environment`: as for every command; nothing here depends on it.
+    """
     parser = argparse.ArgumentParser(
         prog="fmlab plugins",
         description="Installed plugins. `fmlab plugins show KIND NAME` shows the options of one.",

@@ -26,8 +26,9 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
     except the unknown one of each field. Keys and the planted truth follow. Each step that can lose rows leaves a
     `Step`. The result has no labels: all its rows are positives.
 
-    A pair (user, item) counts once where there is no context, or training would hold rows of the test; the earliest
-    stays. Raises DataError without users and items, without labels to compare, and when nothing is left.
+    A pair (user, item) counts once, the earliest: if it came again in another context, a test item could be one that
+    its user is known to like from training, and remembering would do for a score. Raises DataError without users and
+    items, without labels to compare, and when nothing is left.
     """
     user, item = sides(dataset)
     steps: list[tuple[str, Array]] = []
@@ -37,7 +38,7 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
             raise DataError(f"min_label={min_label:g} needs labels; {dataset.name!r} has none: all rows are positives")
         keep = np.flatnonzero(np.asarray(dataset.label) >= min_label)
         steps.append((f"label >= {min_label:g}", keep))
-    first = keep if dataset.context is not None else _earliest(dataset, keep)
+    first = _earliest(dataset, keep)
     if len(first) < len(keep):
         keep = first
         steps.append(("first of repeated interactions", keep))
@@ -226,10 +227,8 @@ def given_parts(dataset: Dataset) -> Array:
 
 
 def refuse_leaks(dataset: Dataset, part: Array) -> None:
-    """Raise DataError if a pair (user, item) is in more than one part, where rows have no context to differ in."""
+    """Raise DataError if a pair (user, item) is in more than one part."""
     user, item = sides(dataset)
-    if dataset.context is not None:
-        return
     # Sorted by pair, then part: a pair in two parts stands next to itself.
     key = np.sort((user.astype(np.int64) * dataset.schema.n_items + item) * len(PARTS) + part)
     shared = int(((key[1:] // len(PARTS) == key[:-1] // len(PARTS)) & (key[1:] != key[:-1])).sum())

@@ -42,6 +42,9 @@ class MovieLens1M:
     All ratings are kept, `label` is the rating; the rule of LorentzFM (rating > 3, 5-core) is in `rule`. Users and
     items are in file order, values of attributes sorted. Movies that nobody rated are left out.
 
+    That rule leaves 574,376 ratings, 6,034 users, 3,125 movies, sparsity 96.95%; LorentzFM prints 573K, 6.0K, 3.1K and
+    96.85%, which no core from 2 to 12 gives together (7: 573,522 ratings, but 2,990 movies). Why is not known.
+
     `zip="frequent"` knows the zip codes that at least 5 users share: with it the 12 columns of LorentzFM have
     9.4K features after its rule, as the paper counts them (full codes: 12.6K, three digits: 9.9K, two: 9.3K).
     `genres="string"` takes each combination of genres for one value (301 of them), and with

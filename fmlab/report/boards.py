@@ -1,0 +1,175 @@
+"""Leaderboards: runs of one data set under one protocol; those that differ in the seed alone make one row."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+from typing import Any
+
+from fmlab.report.runs import Run, number
+from fmlab.sweep.space import override
+
+KNOWN_BEST = "known best"
+_EMPTY: tuple[Any, ...] = (None, [])  # as good as not said: configs of an older version lack newer options
+Figure = tuple[float, float | None]  # mean, and standard deviation over seeds where there are several
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in the seed alone, the newest of each seed. The known best has none."""
+
+    model: str
+    label: str  # options that tell it from other rows of its model
+    runs: tuple[Run, ...]
+    metrics: Mapping[str, Figure]
+    older: int = 0  # runs left out because a newer one has the same seed
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of its runs."""
+        return tuple(sorted(int(r.content["seed"]) for r in self.runs))
+
+    @property
+    def title(self) -> str:
+        """Model and label."""
+        return f"{self.model}  {self.label}" if self.label else self.model
+
+    def cost(self, name: str) -> float | None:
+        """Mean of a figure such as `seconds_fit` over its runs; None where none was recorded."""
+        found = [float(r.content[name]) for r in self.runs if r.content.get(name) is not None]
+        return fmean(found) if found else None
+
+    def option(self, name: str) -> Any:
+        """An option of its runs, None if they have none of that name."""
+        return self.runs[0].config.get(name) if self.runs else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """Rows of one data set under one protocol, best first by `monitor` on the test."""
+
+    data: str
+    protocol: str
+    label: str  # options that tell it from other boards of these names
+    fingerprint: str
+    place: Mapping[str, Any]
+    monitor: str
+    maximize: bool
+    rows: tuple[Row, ...]
+    older: int = field(default=0)
+
+    @property
+    def title(self) -> str:
+        """Data, protocol and label."""
+        return f"{self.data}, {self.protocol}" + (f"  {self.label}" if self.label else "")
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of the test metrics."""
+        return list(dict.fromkeys(name for row in self.rows for name in row.metrics))
+
+    @property
+    def own(self) -> list[Row]:
+        """Rows that were run, best first."""
+        return [row for row in self.rows if row.runs]
+
+    def worth(self, value: float) -> float:
+        """A value of the monitored metric as a rank: higher is better, undefined is worst."""
+        return -math.inf if math.isnan(value) else value if self.maximize else -value
+
+
+def boards(runs: Iterable[Run]) -> list[Board]:
+    """Leaderboards of the complete runs, by data, protocol and label."""
+    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.complete:
+            groups[run.content["fingerprint"], _key(run.protocol)].append(run)
+    newest = [max(members, key=lambda r: r.finished) for members in groups.values()]
+    labels = _place_labels(newest)
+    found = [
+        _board(newest[i], labels[i], fingerprint, members)
+        for i, ((fingerprint, _), members) in enumerate(groups.items())
+    ]
+    return sorted(found, key=lambda b: (b.data, b.protocol, b.label))
+
+
+def _place_labels(newest: Sequence[Run]) -> list[str]:
+    """What tells boards apart: options, or the fingerprint where the options are the same but the files were not."""
+    labels = differences([r.place for r in newest], ("data", "protocol"))
+    names = [(r.content["data"], r.content["protocol"], label) for r, label in zip(newest, labels, strict=True)]
+    return [
+        f"{label} fingerprint={run.content['fingerprint'][:8]}".strip() if names.count(name) > 1 else label
+        for run, label, name in zip(newest, labels, names, strict=True)
+    ]
+
+
+def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) -> Board:
+    same: dict[str, list[Run]] = defaultdict(list)
+    for run in members:
+        same[_key({k: v for k, v in run.settings.items() if v not in _EMPTY})].append(run)
+    told = differences([runs[0].settings for runs in same.values()], ("model",))
+    rows = [_row(runs, text) for runs, text in zip(same.values(), told, strict=True)]
+    best = next((r.content["known_best"] for r in members if r.content.get("known_best")), None)
+    if best:
+        rows.append(Row(KNOWN_BEST, "", (), {k: (number(v), None) for k, v in best.items()}))
+    board = Board(
+        data=str(newest.content["data"]),
+        protocol=str(newest.content["protocol"]),
+        label=label,
+        fingerprint=fingerprint,
+        place=newest.place,
+        monitor=str(newest.content["monitor"]),
+        maximize=bool(newest.content["maximize"]),
+        rows=(),
+    )
+    rows.sort(key=lambda r: board.worth(r.metrics.get(board.monitor, (math.nan, None))[0]), reverse=True)
+    return Board(**{**vars(board), "rows": tuple(rows), "older": sum(r.older for r in rows)})
+
+
+def _row(runs: Sequence[Run], label: str) -> Row:
+    seeds: dict[int, Run] = {}
+    for run in sorted(runs, key=lambda r: r.finished):
+        seeds[int(run.content["seed"])] = run
+    kept = tuple(seeds[s] for s in sorted(seeds))
+    figures: dict[str, list[float]] = defaultdict(list)
+    for run in kept:
+        for name, value in run.content["test"].items():
+            figures[name].append(number(value))
+    metrics = {k: (fmean(v), stdev(v) if len(v) > 1 else None) for k, v in figures.items()}
+    return Row(str(kept[0].content["model"]), label, kept, metrics, len(runs) - len(kept))
+
+
+def _key(options: Mapping[str, Any]) -> str:
+    return json.dumps(options, sort_keys=True, default=str)
+
+
+def differences(configs: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> list[str]:
+    """For each config the options, as overrides, that tell it from the others with the same plugins of `heads`.
+
+    Options of a plugin are compared among those that use it: `optimizer=rsgd` differs from `optimizer=adam` by its
+    name, not by each option that the other does not have.
+    """
+    values: dict[tuple[str, ...], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
+    sizes: Counter[tuple[str, ...]] = Counter()
+    having: Counter[tuple[tuple[str, ...], str]] = Counter()
+    for config in configs:
+        sizes.update({_family(config, key, heads) for key in config})
+        for key, value in config.items():
+            family = _family(config, key, heads)
+            values[family][key].add(_key({"": value}))
+            having[family, key] += 1
+    labels = []
+    for config in configs:
+        families = {key: _family(config, key, heads) for key in config}
+        told = [k for k, f in families.items() if len(values[f][k]) > 1 or (config[k] not in _EMPTY and having[f, k] < sizes[f])]
+        labels.append(" ".join(override(k.removesuffix(".name"), config[k]) for k in told))
+    return labels
+
+
+def _family(config: Mapping[str, Any], key: str, heads: Sequence[str]) -> tuple[str, ...]:
+    """Who a key is compared among: configs with the same heads, and with the plugin that the key is an option of."""
+    group, _, option = key.partition(".")
+    own = [group] if option != "name" and f"{group}.name" in config else []
+    return tuple(f"{g}={config.get(f'{g}.name')}" for g in dict.fromkeys([*heads, *own]))

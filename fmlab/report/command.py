@@ -1,0 +1,102 @@
+"""`fmlab report`: leaderboards in the terminal, as text for papers, as one HTML page."""
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fmlab.errors import FmlabError
+from fmlab.files import write_text
+from fmlab.report import sheets
+from fmlab.report.boards import boards
+from fmlab.report.comparisons import refuse_unknown
+from fmlab.report.runs import Run, Unreadable, find_runs
+
+_WIDTH = 200  # where there is no terminal
+_SAID = 20  # runs that did not finish, each named
+
+
+def table(folder: Path) -> list[Table]:
+    """The leaderboards of a folder as rich tables."""
+    return [_table(s) for b in boards(find_runs(folder)[0]) for s in sheets.sheets(sheets.result(b))]
+
+
+def _table(sheet: sheets.Sheet) -> Table:
+    shown = Table(title=escape(sheet.title), title_justify="left", caption_justify="left")
+    shown.caption = escape("\n".join(sheet.notes)) or None
+    for place, name in enumerate(sheet.head):
+        if place < sheet.words:
+            shown.add_column(escape(name), overflow="fold", min_width=12)
+        else:
+            shown.add_column(escape(name), justify="right", no_wrap=name != "our row", overflow="fold")
+    for row in sheet.rows:
+        shown.add_row(*map(escape, row))
+    return shown
+
+
+def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
+    """What did not finish, and what cannot be read."""
+    counts = Counter(str(r.content["status"]) for r in runs if not r.complete)
+    lines = [f"{n} {status}" for status, n in sorted(counts.items()) if status in ("pruned", "lost", "refused")]
+    said = [r for r in runs if r.content["status"] not in ("complete", "pruned", "lost", "refused")]
+    for run in said[:_SAID]:
+        error = " ".join(str(run.content.get("error", "")).split())
+        lines.append(f"{run.content['status']}: {run.folder}  {error:.300}".rstrip())
+    if len(said) > _SAID:
+        lines.append(f"and {len(said) - _SAID} more that did not finish")
+    return [*lines, *(f"unreadable: {u.path}: {u.why}" for u in unreadable)]
+
+
+def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
+    """`fmlab report [folder] [--baseline MODEL] [--csv | --markdown | --latex | --html FILE]`; raises FmlabError.
+
+    `environment`: as for every command; nothing here depends on it.
+    """
+    options = _parser().parse_args(arguments)
+    runs, unreadable = find_runs(options.folder)
+    if not runs and not unreadable:
+        raise FmlabError(f"no run was found below {options.folder}: a run leaves a metrics.json")
+    found = boards(runs)
+    if options.baseline:
+        refuse_unknown(found, options.baseline)
+    results = [sheets.result(board, options.baseline) for board in found]
+    said = remarks(runs, unreadable)
+    console = Console(stderr=bool(options.csv or options.markdown or options.latex))
+    shown = [sheet for one in results for sheet in sheets.sheets(one)]
+    if options.html:
+        from fmlab.report.page import page
+
+        write_text(options.html, page(results, runs, said))
+        console.print(str(options.html), markup=False, highlight=False, soft_wrap=True)
+        return 0
+    if options.csv or options.markdown or options.latex:
+        text = sheets.as_csv(results) if options.csv else (sheets.markdown if options.markdown else sheets.latex)(shown)
+        print(text, end="")
+    else:
+        wide = Console(width=None if console.is_terminal else _WIDTH)
+        for sheet in shown:
+            wide.print(_table(sheet))
+    for line in said:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fmlab report",
+        description="Leaderboards of finished runs: a board for each data set and protocol, a row for each "
+        "configuration, with means over seeds and paired tests against the best.",
+    )
+    parser.add_argument("folder", nargs="?", default="runs", type=Path, help="a folder of runs (default: runs)")
+    parser.add_argument("--baseline", metavar="MODEL", help="test each row against the best row of this model as well")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--csv", action="store_true", help="print comma-separated values, one line for each metric")
+    ways.add_argument("--markdown", action="store_true", help="print Markdown tables")
+    ways.add_argument("--latex", action="store_true", help="print LaTeX tables (package booktabs)")
+    ways.add_argument("--html", metavar="FILE", type=Path, help="write one page with tables and plots")
+    return parser

@@ -1,0 +1,60 @@
+"""One HTML file with everything in it: tables, plots, what did not finish. No script, nothing fetched."""
+
+import time
+from collections.abc import Sequence
+from html import escape
+
+from fmlab import __version__
+from fmlab.report.plots import plots
+from fmlab.report.runs import Run
+from fmlab.report.sheets import Result, Sheet, sheets
+
+_STYLE = """
+body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1240px; padding: 0 16px; color: #1d2330 }
+h1 { font-size: 22px } h2 { font-size: 17px; margin-top: 36px; border-bottom: 1px solid #ccd; overflow-wrap: anywhere }
+h3 { font-size: 14px } .wide { overflow-x: auto; max-height: 720px; overflow-y: auto } nav li { margin: 2px 0 }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums }
+th { position: sticky; top: 0; background: #eef1f6; text-align: left }
+th, td { padding: 3px 10px; border-bottom: 1px solid #e3e6ee; white-space: nowrap } td.n, th.n { text-align: right }
+td.w { white-space: normal; min-width: 180px } tr:hover td { background: #f6f8fc }
+.note { color: #596275; font-size: 12.5px } figure { margin: 0 } .plots { display: flex; flex-wrap: wrap; gap: 18px }
+svg { max-width: 100%; height: auto; background: #fff; border: 1px solid #e3e6ee; border-radius: 4px }
+svg text { font: 11px system-ui, sans-serif; fill: #333a48 } svg .grid { stroke: #edf0f5 } svg .axis { stroke: #8992a3 }
+svg .halo { paint-order: stroke; stroke: #fff; stroke-width: 3px }
+"""
+
+
+def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str]) -> str:
+    """The page; `remarks` are what did not finish and what cannot be read."""
+    done = sum(r.complete for r in runs)
+    links = "".join(f'<li><a href="#b{n}">{escape(r.board.title)}</a></li>' for n, r in enumerate(results))
+    parts = [
+        f"<h1>fmlab report</h1><p class=note>{done} finished runs of {len(runs)}, {len(results)} leaderboards; "
+        f"fmlab {__version__}, {time.strftime('%Y-%m-%d %H:%M')}</p>",
+        f"<nav><ul>{links}</ul></nav>" if len(results) > 1 else "",
+    ]
+    for n, one in enumerate(results):
+        parts.append(f'<h2 id="b{n}">{escape(one.board.title)}</h2>')
+        parts.append(f"<p class=note>data fingerprint {escape(one.board.fingerprint[:16])}</p>")
+        parts += [_sheet(s) for s in sheets(one)]
+        parts.append(f"<div class=plots>{''.join(f'<figure>{p}</figure>' for p in plots(one.board))}</div>")
+    if remarks:
+        parts.append(f"<h2>Not counted</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in remarks)}</ul>")
+    head = f"<meta charset=utf-8><title>fmlab report</title><style>{_STYLE}</style>"
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+
+
+def _sheet(sheet: Sheet) -> str:
+    head = "".join(_cell("th", text, place >= sheet.words) for place, text in enumerate(sheet.head))
+    rows = "".join(
+        f"<tr>{''.join(_cell('td', text, place >= sheet.words) for place, text in enumerate(row))}</tr>"
+        for row in sheet.rows
+    )
+    notes = "".join(f"<p class=note>{escape(n)}</p>" for n in sheet.notes)
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    return f"<h3>{escape(sheet.title.rpartition(': ')[2])}</h3><div class=wide>{table}</div>{notes}"
+
+
+def _cell(tag: str, text: str, is_figure: bool) -> str:
+    kind = "n" if is_figure else "w"
+    return f"<{tag} class={kind}>{escape(text)}</{tag}>"

@@ -1,0 +1,250 @@
+"""Leaderboards as tables of text, whatever shows them: terminal, Markdown, LaTeX, HTML, comma-separated values."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fmlab.report.boards import KNOWN_BEST, Board, Figure, Row
+from fmlab.report.comparisons import Compared, against, baseline
+from fmlab.report.published import Printed, printed
+from fmlab.report.significance import Comparison
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text: the first `words` columns are words, the others figures; `notes` stand below."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Result:
+    """A leaderboard with its tests and with what papers print."""
+
+    board: Board
+    tests: tuple[Compared, ...]
+    printed: tuple[Printed, ...]
+
+
+def result(board: Board, model: str | None = None) -> Result:
+    """The tests of each row against the best, and against the best row of a baseline model."""
+    own = board.own
+    tests = [against(board, own[0])] if len(own) > 1 else []
+    row = baseline(board, model) if model else None
+    if row is not None and row is not own[0]:
+        tests.append(against(board, row))
+    return Result(board, tuple(tests), tuple(printed(board)))
+
+
+def sheets(found: Result) -> list[Sheet]:
+    """The leaderboard, and the printed figures beside ours if there are any."""
+    board, metrics = found.board, found.board.metrics
+    head = ["model", *metrics]
+    for compared in found.tests:
+        if compared.found:
+            head += [f"{compared.metric} vs {_short(found, compared)}", "p t-test", "p bootstrap"]
+    costs = ("parameters", "seconds", "rows/s")
+    seeds = any(len(row.seeds) > 1 for row in board.own)
+    head += [*(["seeds"] if seeds else []), *costs]
+    places = {id(row): place for place, row in enumerate(board.own)}
+    rows = []
+    for row in board.rows:
+        cells = [row.title, *(figure(row.metrics.get(m)) for m in metrics)]
+        for compared in found.tests:
+            if compared.found:
+                cells += _test(compared.found.get(places.get(id(row), -1)))
+        rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
+    shown = [Sheet(f"{board.title}: test", tuple(head), tuple(rows), 1, tuple(_notes(found)))]
+    return shown + ([_printed(found)] if found.printed else [])
+
+
+def _short(found: Result, compared: Compared) -> str:
+    assert compared.reference is not None
+    return "best" if compared.reference is found.board.own[0] else compared.reference.model
+
+
+def _notes(found: Result) -> list[str]:
+    notes = []
+    tested = [c for c in found.tests if c.found]
+    if tested:
+        metric = tested[0].metric
+        extra = "" if metric == found.board.monitor else f"; {found.board.monitor} has no value for each case"
+        notes.append(
+            f"p: paired tests of {metric} on the same test users (or rows), Holm-corrected over the board{extra}; "
+            f"* below {SIGNIFICANT} in both"
+        )
+    if found.board.older:
+        notes.append(f"{found.board.older} older runs of a seed that ran again with the same options are left out")
+    why = list(dict.fromkeys(w for c in found.tests for w in c.why))
+    notes += [f"not tested: {w}" for w in why[:3]]
+    return [*notes, f"not tested: {len(why) - 3} more"] if len(why) > 3 else notes
+
+
+def _printed(found: Result) -> Sheet:
+    names = [m for m in (*found.board.metrics, "parameters") if any(m in p.values for p in found.printed)]
+    rows = []
+    for one in found.printed:
+        cells = [one.values.get(name, "") for name in names]
+        ours = [_ours(one.ours, name) for name in names]
+        pairs = [cell for both in zip(cells, ours, strict=True) for cell in both]
+        rows.append((one.source, one.model, *pairs, "" if one.ours is None else one.ours.title))
+    head = ("published", "model", *(h for name in names for h in (name, "ours")), "our row")
+    notes = tuple(dict.fromkeys(f"{p.source} {p.model}: {p.note}" for p in found.printed if p.note))
+    return Sheet(f"{found.board.title}: printed in papers, beside our best", head, tuple(rows), 2, notes)
+
+
+def _ours(row: Row | None, name: str) -> str:
+    if row is None:
+        return ""
+    if name == "parameters":
+        return whole(row.cost("parameters"))
+    return figure(row.metrics.get(name))
+
+
+def figure(value: Figure | None) -> str:
+    """Mean and deviation with four decimals."""
+    if value is None:
+        return ""
+    mean, deviation = value
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def whole(value: float | None) -> str:
+    """A count with thousands marked."""
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _costs(row: Row) -> tuple[str, str, str]:
+    seconds = row.cost("seconds_fit")
+    return (
+        whole(row.cost("parameters")),
+        "" if seconds is None else f"{seconds:.1f}",
+        whole(row.cost("rows_per_second")),
+    )
+
+
+def _test(test: Comparison | None) -> list[str]:
+    if test is None:
+        return ["", "", ""]
+    mark = "*" if max(test.p_t, test.p_bootstrap) < SIGNIFICANT else ""
+    return [f"{test.difference:+.4f}{mark}", _p(test.p_t), _p(test.p_bootstrap)]
+
+
+def _p(value: float) -> str:
+    return "<.0001" if value < 1e-4 else f"{value:.4f}".lstrip("0") if value < 1 else "1"
+
+
+# ------------------------------------------------------------------------------------------ as text
+
+
+def markdown(shown: Sequence[Sheet]) -> str:
+    """Markdown tables under headings."""
+    parts = []
+    for sheet in shown:
+        marks = ["---" if i < sheet.words else "--:" for i in range(len(sheet.head))]
+        lines = [
+            "| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in (sheet.head, marks, *sheet.rows)
+        ]
+        parts.append("\n".join([f"### {sheet.title}", "", *lines, *([""] if sheet.notes else []), *sheet.notes]))
+    return "\n\n".join(parts) + "\n"
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+_LATEX |= {"\\": r"\textbackslash{}", "<": "$<$"}
+
+
+def latex(shown: Sequence[Sheet]) -> str:
+    """LaTeX tables for the package booktabs."""
+    parts = []
+    for sheet in shown:
+        columns = "l" * sheet.words + "r" * (len(sheet.head) - sheet.words)
+        lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (sheet.head, *sheet.rows)]
+        notes = " ".join(_escaped(n) + "." for n in sheet.notes)
+        parts.append(
+            "\n".join(
+                (
+                    r"\begin{table}",
+                    rf"\caption{{{_escaped(sheet.title)}. {notes}}}",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\toprule",
+                    lines[0],
+                    r"\midrule",
+                    *lines[1:],
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    r"\end{table}",
+                )
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+_COLUMNS = (
+    *("data", "fingerprint", "protocol", "board", "model", "settings", "loss", "optimizer"),
+    *("metric", "mean", "deviation", "seeds", "parameters", "seconds", "rows_per_second"),
+    *("best_difference", "best_p_t", "best_p_bootstrap"),
+    *("baseline", "baseline_difference", "baseline_p_t", "baseline_p_bootstrap", "source"),
+)
+
+
+def as_csv(found: Sequence[Result]) -> str:
+    """Comma-separated values: one line for each metric of each row, and for each printed figure."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for one in found:
+        board = one.board
+        place = {"data": board.data, "fingerprint": board.fingerprint, "protocol": board.protocol, "board": board.label}
+        own = {id(row): i for i, row in enumerate(board.own)}
+        for row in board.rows:
+            for name, (mean, deviation) in row.metrics.items():
+                cells = {"metric": name, "mean": mean, "deviation": deviation, **_row_cells(row)}
+                writer.writerow(_filled({**place, **cells, **_test_cells(one, own.get(id(row)), name)}))
+        for paper in one.printed:
+            for name, text in paper.values.items():
+                cells = {"model": paper.model, "metric": name, "mean": text, "source": paper.source}
+                writer.writerow(_filled({**place, **cells}))
+    return out.getvalue()
+
+
+def _row_cells(row: Row) -> dict[str, Any]:
+    costs = {k: row.cost(n) for k, n in (("seconds", "seconds_fit"), ("rows_per_second", "rows_per_second"))}
+    parameters = row.cost("parameters")
+    return {
+        "model": row.model,
+        "settings": row.label,
+        "loss": row.option("loss.name"),
+        "optimizer": row.option("optimizer.name"),
+        "seeds": len(row.seeds),
+        "parameters": None if parameters is None else round(parameters),
+        "source": KNOWN_BEST if row.model == KNOWN_BEST else "run",
+        **costs,
+    }
+
+
+def _test_cells(one: Result, place: int | None, metric: str) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for compared in one.tests:
+        test = compared.found.get(-1 if place is None else place)
+        if test is not None and compared.metric == metric and compared.reference is not None:
+            kind = "best" if compared.reference is one.board.own[0] else "baseline"
+            cells |= {"baseline": compared.reference.title} if kind == "baseline" else {}
+            cells |= {f"{kind}_difference": test.difference, f"{kind}_p_t": test.p_t}
+            cells |= {f"{kind}_p_bootstrap": test.p_bootstrap}
+    return cells
+
+
+def _filled(cells: dict[str, Any]) -> dict[str, Any]:
+    return {k: "" if v is None else v for k, v in cells.items()}
