@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import (

@@ -3,7 +3,7 @@
 import argparse
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,25 +15,35 @@ from fmlab.signatures import Signature
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
-    """`fmlab plugins [KIND] [--json] [--check]` and `fmlab plugins show KIND NAME`; returns the exit code.
+    """`fmlab plugins [KIND] [--json] [--check]` and `fmlab plugins show KIND NAME [OPTIONS]`; returns the exit code.
 
-    `environment`: as for every command; nothing here depends on it.
+    `environment`: what the config reads where a model is shown on data.
     """
     parser = argparse.ArgumentParser(
         prog="fmlab plugins",
-        description="Installed plugins. `fmlab plugins show KIND NAME` shows the options of one.",
+        description="Installed plugins. `fmlab plugins show KIND NAME` shows the options of one; "
+        "`fmlab plugins show model NAME data=...`, with any options of a run, also its parameters, the work of a score "
+        "and how it is scored on these data.",
     )
-    parser.add_argument("words", nargs="*", metavar="KIND", help=f"one of {', '.join(KINDS)}; or: show KIND NAME")
+    words = f"one of {', '.join(KINDS)}; or: show KIND NAME; or: show model NAME data=..."
+    parser.add_argument("words", nargs="*", metavar="KIND", help=words)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--check", action="store_true", help="import each one and say what fails")
+    parser.add_argument("--markdown", action="store_true", help="print the table of all models that docs/models.md is")
     options = parser.parse_args(arguments)
+    if options.markdown:
+        from fmlab.modeltable import markdown
+
+        print(markdown(), end="")
+        return 0
     match options.words:
-        case ["show", kind, name]:
-            _show(kind, name, as_json=options.json)
+        case ["show", kind, name, *overrides] if kind == "model" or not overrides:
+            _show(kind, name, overrides, environment, as_json=options.json)
             return 0
         case ["show", *_]:
             raise FmlabError(
-                f"show takes a kind and a name, as in: fmlab plugins show model fm; got {options.words[1:]}"
+                "show takes a kind and a name, and for a model options of a run, as in: fmlab plugins show model fm "
+                f"data=frappe; got {options.words[1:]}"
             )
         case [] | [_]:
             return _list(options.words[0] if options.words else None, as_json=options.json, check=options.check)
@@ -72,16 +82,28 @@ def _print_table(plugins: Iterable[Plugin]) -> None:
         print(line if plugin.error or len(line) <= width else f"{line[: width - 1]}…")
 
 
-def _show(kind: str, name: str, *, as_json: bool) -> None:
+def _show(
+    kind: str, name: str, overrides: Sequence[str], environment: Mapping[str, str], *, as_json: bool = False
+) -> None:
     signature, entry = registry.schema(kind, name), registry.find(kind, name)
+    lines: list[str] = []
+    figures: dict[str, Any] = {}
+    if overrides:
+        from fmlab import modelcard  # only here: it needs torch
+
+        found = modelcard.of_config([f"{kind}={name}", *overrides], environment)
+        lines, figures = modelcard.lines(*found), {"on": modelcard.as_json(*found)}
     if as_json:
-        print(json.dumps(_plain(Plugin(kind, name, registry.owner(entry), entry.value, signature)), indent=2))
+        plain = _plain(Plugin(kind, name, registry.owner(entry), entry.value, signature))
+        print(json.dumps(plain | figures, indent=2))
         return
     print(f"{kind}={name}  {registry.owner(entry)}, {entry.value}\n\n{signature.doc}\n")
     for line in option_lines(signature):
         print(f"  {line}")
     if signature.defaults:
         print("\nunless said otherwise: " + ", ".join(f"{k}={v}" for k, v in signature.defaults.items()))
+    if lines:
+        print("\n" + "\n".join(lines))
 
 
 def _plain(plugin: Plugin) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 import inspect
 import logging
-import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,25 +13,25 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
 from fmlab import environment, loggers, statistics
-from fmlab.checkpoints import Keeper, SafeCheckpointIO, read_checkpoint, refuse_mismatch
+from fmlab.checkpoints import Keeper, read_checkpoint, refuse_mismatch
 from fmlab.data import Dataset, Schema
-from fmlab.distributed import RowSparseDDP, is_first_process
+from fmlab.distributed import is_first_process
 from fmlab.dryrun import try_one_batch
 from fmlab.errors import FmlabError
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
-from fmlab.progress import EpochLines
 from fmlab.protocols import ChecksLabels, Observes, Report, Source, Task, WarmStarts
 from fmlab.redaction import redacted
 from fmlab.registry import build
 from fmlab.store import open_dataset
+from fmlab.trainer import make_trainer, refuse_unfit
 
 log = logging.getLogger("fmlab")
 
@@ -78,7 +76,7 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
 def _run(
     plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any], callbacks: Sequence[Callback]
 ) -> float:
-    _refuse_trainer(plain["trainer"])
+    refuse_unfit(plain["trainer"])
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
     task = open_task(plain)
     data = task.dataset
@@ -175,7 +173,7 @@ def assemble(
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
     keeper = Keeper(folder / "checkpoints", f"val/{task.monitor}", task.maximize)
-    trainer = _trainer(plain["trainer"], task, folder, used, keeper, callbacks)
+    trainer = make_trainer(plain["trainer"], task, folder, used, keeper, callbacks)
     return Parts(task, model, learner, trainer, keeper)
 
 
@@ -199,57 +197,6 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task) -> No
             got = ", ".join(type(m).__name__ for m in trained)
             wanted = inspect.signature(model.warm_start)
             raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
-
-
-def _trainer(
-    options: Mapping[str, Any], task: Task, folder: Path, used: list[Any], keeper: Keeper, more: Sequence[Callback]
-) -> pl.Trainer:
-    monitor, mode = f"val/{task.monitor}", "max" if task.maximize else "min"
-    own = ("patience", "threads", "progress")
-    bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
-    lightning = {k: v for k, v in options.items() if k not in own}
-    if options["strategy"] == "ddp" or (options["strategy"] == "auto" and _several(options["devices"])):
-        lightning["strategy"] = RowSparseDDP()
-    callbacks: list[Callback] = [*more, EpochLines(bar=bar)]
-    if options["patience"]:
-        callbacks.append(EarlyStopping(monitor, patience=int(options["patience"]), mode=mode))
-    return pl.Trainer(
-        **lightning,
-        logger=used or False,
-        callbacks=[*callbacks, keeper],  # the last one: it saves the state of the others
-        enable_checkpointing=False,
-        plugins=[SafeCheckpointIO()],
-        default_root_dir=folder,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-    )
-
-
-def _refuse_trainer(options: Mapping[str, Any]) -> None:
-    """What would fail, or lose the training, later on."""
-    every, epochs = options["check_val_every_n_epoch"], options["max_epochs"]
-    if every > epochs:
-        raise FmlabError(
-            f"trainer.check_val_every_n_epoch must be at most trainer.max_epochs={epochs}, got {every}: the best "
-            "epoch is selected on validation"
-        )
-    gpus, wanted = torch.cuda.device_count(), options["accelerator"]
-    if wanted == "gpu" and not gpus and not torch.backends.mps.is_available():
-        raise FmlabError("trainer.accelerator=gpu needs a GPU, got a machine without one; choices: auto, cpu")
-    devices, on_gpu = options["devices"], gpus > 0 and wanted in ("auto", "gpu")
-    most = gpus if on_gpu else os.cpu_count() or 1
-    # On processors each device is a process of its own: too many of them would stifle the machine.
-    if isinstance(devices, int) and wanted in ("auto", "cpu", "gpu") and devices > most:
-        what = "GPUs" if on_gpu else "processor cores"
-        raise FmlabError(f"trainer.devices must be at most the {most} {what} of this machine, got {devices}")
-
-
-def _several(devices: int | str | list[int]) -> bool:
-    if devices == "auto":
-        return torch.cuda.device_count() > 1
-    return len(devices) > 1 if isinstance(devices, list) else int(devices) > 1
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], record: "_Record") -> Path:

@@ -52,11 +52,14 @@ class Catalogue(Protocol):
     """All items, ready to be scored for queries: `user[Q]` (int64) and their context, if the data have any."""
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
-        """Scores `[Q, items]` up to a strictly increasing function of each query."""
+        """Scores `[Q, items]` up to a strictly increasing function of each query; finite, and yours until the next call.
+
+        Raises FmlabError if a score is not finite.
+        """
         ...
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
-        """Scores of the items `item[Q, n]`, up to the same."""
+        """Scores of the items `item[Q, n]`, up to the same; raises FmlabError if one is not finite."""
         ...
 
 
@@ -86,26 +89,33 @@ def query(tables: Tables, user: Tensor, context: Features | None) -> Features:
 
 
 class _Product:
+    """Item vectors and, as one more column against a 1 of the query, item biases: scores are one product, without the
+    pass that adding biases would take, in memory that blocks of one size share."""
+
     def __init__(self, side: Callable[..., tuple[Tensor, Tensor]], bias: Tensor, vector: Tensor) -> None:
         # Autocast may serve the model, but products rounded to 8 bits would tie items that differ.
         self.kind = torch.promote_types(vector.dtype, torch.float32)
-        self.side, self.bias, self.vector = side, bias.to(self.kind), vector.to(self.kind)
-        refuse_non_finite(self.bias, self.vector)
+        self.side, self.items = side, torch.cat([vector, bias.unsqueeze(1)], 1).to(self.kind)
+        refuse_non_finite(self.items.square())  # so that no product of two vectors overflows
+        self.scores = self.items.new_empty(0)
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
-        vector = self._query(user, context)
-        with torch.autocast(vector.device.type, enabled=False):
-            return torch.addmm(self.bias, vector, self.vector.T)
+        query = self._query(user, context)
+        shape = (len(query), len(self.items))
+        if self.scores.shape != shape:
+            self.scores = self.items.new_empty(shape)
+        with torch.autocast(query.device.type, enabled=False):
+            return torch.mm(query, self.items.T, out=self.scores)
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
-        vector = self._query(user, context).unsqueeze(-1)
-        with torch.autocast(vector.device.type, enabled=False):
-            return self.bias[item] + torch.bmm(self.vector[item], vector).squeeze(-1)
+        query = self._query(user, context).unsqueeze(-1)
+        with torch.autocast(query.device.type, enabled=False):
+            return torch.bmm(self.items[item], query).squeeze(-1)
 
     def _query(self, user: Tensor, context: Features | None) -> Tensor:
         bias, vector = self.side(user, context)  # the bias is the same for all items of a query
-        refuse_non_finite(bias)
-        return vector.to(self.kind)
+        refuse_non_finite(bias, vector.square())
+        return torch.cat([vector, torch.ones_like(vector[:, :1])], 1).to(self.kind)
 
 
 class _Combination:
@@ -124,6 +134,7 @@ class _Combination:
             left = tuple(s[rows].unsqueeze(1) for s in states)
             right = tuple(s.unsqueeze(0) for s in self._items(columns))
             scores[rows, columns] = self.model.combine(left, right)
+        refuse_non_finite(scores)
         return scores
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
@@ -132,6 +143,7 @@ class _Combination:
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
             left = tuple(s[rows].unsqueeze(1) for s in states)
             scores[rows, columns] = self.model.combine(left, self._items(item[rows, columns]))
+        refuse_non_finite(scores)
         return scores
 
     def _items(self, at: slice | Tensor) -> tuple[Tensor, ...]:
@@ -150,6 +162,7 @@ class _Rows:
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, 1, user.device):
             scores[rows, columns] = self.model(*rows_of(_cut(queries, rows), _cut(self.items, columns)))
+        refuse_non_finite(scores)
         return scores
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
@@ -157,6 +170,7 @@ class _Rows:
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], 1, user.device):
             scores[rows, columns] = self.model(*rows_of(_cut(queries, rows), self.items.take(item[rows, columns])))
+        refuse_non_finite(scores)
         return scores
 
 

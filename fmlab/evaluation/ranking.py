@@ -17,8 +17,8 @@ from torch import Tensor
 
 from fmlab.batch import Features, Tables, as_features
 from fmlab.data import Array, Dataset
-from fmlab.errors import DataError
-from fmlab.evaluation.catalogue import Catalogue, catalogue, refuse_non_finite
+from fmlab.errors import DataError, FmlabError
+from fmlab.evaluation.catalogue import Catalogue, catalogue
 from fmlab.evaluation.metrics import SAMPLED, rank_metric
 from fmlab.protocols import Outcome, Report
 from fmlab.sampling import Observed
@@ -95,7 +95,6 @@ class Ranking:
         columns = {}
         if self.everything:
             scores = state.every(user, context)
-            refuse_non_finite(scores)
             own = scores[which, item].unsqueeze(1)
             if candidates is not None:
                 columns[SAMPLED + "rank"] = _rank(scores[which.unsqueeze(1), candidates], own)
@@ -104,7 +103,6 @@ class Ranking:
         else:
             assert candidates is not None
             scores = state.some(user[which], context, torch.cat([item.unsqueeze(1), candidates], 1))
-            refuse_non_finite(scores)
             columns[SAMPLED + "rank"] = _rank(scores[:, 1:], scores[:, :1])
         unit = torch.arange(cases.start, cases.stop)
         return Outcome(unit, {name: rank.to("cpu", torch.float64) for name, rank in columns.items()})
@@ -117,6 +115,10 @@ class Ranking:
         for name, metric in self.metrics.items():
             rank = columns[SAMPLED + "rank" if name.startswith(SAMPLED) else "rank"]
             units[name] = metric.of_ranks(rank[first][order])
+            if np.shape(units[name]) != rank[first].shape:
+                raise FmlabError(
+                    f"of_ranks of {name} must give one value a rank {rank[first].shape}, got {np.shape(units[name])}"
+                )
         return Report({name: float(units[name].mean()) for name in self.metrics}, units)
 
     def _queries(self, cases: slice, device: torch.device) -> tuple[Tensor, Tensor, Features | None]:
