@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Grid
 
-from fmlab import registry
+from fmlab import registry, statistics
 from fmlab.data import Dataset, Step
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.fetch import ensure, find, mismatch, places
@@ -163,10 +163,11 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
         grid.add_row(field.name, field.side, f"{field.size:,}", str(field.slots), kind)
     grid.add_row("[bold]all", "", f"{schema.n_features:,}", str(schema.n_columns), f"{len(schema.fields)} fields")
     show.print(grid)
-    steps = list(dataset.steps)
+    steps, figures = dataset.steps, [statistics.measured(dataset)]
     if dataset.rule.core or dataset.rule.min_label is not None:
         try:
-            steps = list(positives(dataset, dataset.rule.min_label, dataset.rule.core).steps)
+            kept = positives(dataset, dataset.rule.min_label, dataset.rule.core)
+            steps, figures = kept.steps, [*figures, statistics.measured(kept)]
         except DataError as error:  # the data are fine, the paper's rule does not suit them
             show.print(f"no positives by the rule of the set: {error}")
     _show_steps(show, steps)
@@ -175,42 +176,30 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
         grid = Grid("paper", "statistic", "published", "ours", box=box.SIMPLE_HEAD)
         for title, value in dataset.published.items():
             paper, _, statistic = title.partition(": ")
-            grid.add_row(paper, statistic, value, _ours(statistic, steps, schema.n_columns))
+            grid.add_row(paper, statistic, value, _ours(statistic, steps, figures))
         show.print(grid)
 
 
 def _show_steps(show: Console, steps: Sequence[Step]) -> None:
-    grid = Grid("step", "rows", "users", "items", "features", "sparsity", box=box.SIMPLE_HEAD)
+    grid = Grid("step", "rows", "users", "items", "features", box=box.SIMPLE_HEAD)
     for step in steps:
-        counts = (step.rows, step.users, step.items, step.features)
-        grid.add_row(step.name, *(f"{n:,}" for n in counts), _sparsity(step))
+        grid.add_row(step.name, *(f"{n:,}" for n in (step.rows, step.users, step.items, step.features)))
     show.print(grid)
 
 
-def _sparsity(step: Step) -> str:
-    cells = step.users * step.items
-    return f"{1 - step.rows / cells:.2%}" if cells else "-"
-
-
-def _ours(statistic: str, steps: Sequence[Step], columns: int) -> str:
-    """Our figures at the first and the last step, for the statistic of whatever name a paper gives it."""
-    kinds = {
-        "rows": ("samples", "instances", "interactions", "records with negatives"),
-        "users": ("users",),
-        "items": ("items",),
-        "features": ("features", "attribute dimension"),
-    }
-    ends = [steps[0]] if len(steps) == 1 else [steps[0], steps[-1]]
-    if statistic == "fields":
-        return f"{columns} columns"
-    if statistic == "sparsity":
-        return " -> ".join(map(_sparsity, ends))
-    if statistic == "density":
-        return " -> ".join(f"{s.rows / max(s.users * s.items, 1):.2%}" for s in ends)
-    for attribute, names in kinds.items():
-        if any(statistic == n or statistic.endswith(f" {n}") for n in names):
-            return " -> ".join(f"{getattr(s, attribute):,}" for s in ends)
-    return ""
+def _ours(statistic: str, steps: Sequence[Step], figures: Sequence[Mapping[str, float]]) -> str:
+    """Our figure before and after the rule of the set, for the statistic of whatever name a paper gives it."""
+    name = statistics.NAMES.get(statistic, statistic)
+    if name == "fields":
+        return f"{figures[0][name]} columns"
+    if name in ("sparsity", "density"):
+        return " -> ".join(f"{f[name]:.2%}" for f in figures if name in f)
+    if "records with negatives" in figures[0] and name in ("samples", "records with negatives"):
+        return f"{int(figures[0][name]):,}"
+    if name not in (attributes := {"samples": "rows", "users": "users", "items": "items", "features": "features"}):
+        return ""
+    ends = steps if len(steps) == 1 else (steps[0], steps[-1])
+    return " -> ".join(f"{getattr(s, attributes[name]):,}" for s in ends)
 
 
 def _fetch(show: Console, chosen: Chosen) -> int:

@@ -21,6 +21,7 @@ from fmlab.errors import DataError
 Side = Literal["user", "context", "item"]
 SIDES: tuple[Side, ...] = ("user", "context", "item")
 Array = np.ndarray[Any, Any]
+SECOND = 1_000_000  # in the unit of `Dataset.time`
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,8 @@ class Dataset:
 
     `user`, `item`: int32[rows], indices into the side tables, or None when every column is context.
     `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all are positives.
-    `time`: int64[rows] seconds. `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
+    `time`: int64[rows], microseconds since 1970 (taken for UTC where the source names no zone).
+    `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
     `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
     `published`: the statistics the papers print for this set, by name, as text.
     """

@@ -10,12 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.data import Array, Side
+from fmlab.data import SECOND, Array, Side
 from fmlab.errors import DataError
 from fmlab.vocabulary import Growing, Vocabulary, numbers
 
-PARTS = {"train": 0, "training": 0, "0": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "1": 1, "test": 2, "2": 2}
-MILLISECONDS = 10_000_000_000  # the year 2286 in seconds, April 1970 in milliseconds
+_NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
+PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
+# 1e10 is the year 2286 in seconds, and April 1970 in milliseconds.
+UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
+FROM = (1e10, 1e13, 1e16)  # the absolute numbers from which the next unit is read
 SHOWN = 5
 PENDING = 32 << 20  # codes that wait in memory
 
@@ -27,7 +30,8 @@ class Plan:
     `fields` are the other features, in order, each with the side it belongs to. Those not in `numeric` or `multi`
     are categorical; cells of a `multi` field are split at `within`. Values of a field seen fewer than `min_count`
     times become unknown, but for users and items themselves. Numeric fields are brought to mean 0 and standard
-    deviation 1 over all rows that have them, unless `standardize` is off.
+    deviation 1 over the rows that have them, unless `standardize` is off. Both look at the training rows alone where
+    `split` is given, and at all rows otherwise: preparation then comes before the protocol's split.
     """
 
     user: str = ""
@@ -68,7 +72,7 @@ class FirstPass:
         self.values = Growing(workspace / "numbers.npy", np.float32, len(self.numeric))
         kinds = {"label": np.float32, "time": np.int64, "split": np.int8}
         self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
-        self.milliseconds: bool | None = None
+        self.unit: int | None = None  # of times, its place in UNITS
         self._pending: list[Any] = []
         self._pending_rows = 0
         self._sums = np.zeros((3, len(self.numeric)))  # count, sum, sum of squares
@@ -83,18 +87,20 @@ class FirstPass:
         read = np.empty((len(batch), len(self.numeric)), np.float32)
         for at, name in enumerate(self.numeric):
             read[:, at] = self._numbers(batch, name)
+        self.values.append(read)
+        if "split" in self.roles:
+            split = self._splits(batch)
+            self.roles["split"].append(split)
+            read = read[split == 0]
         there = ~np.isnan(read)
         full = np.where(there, read, 0).astype(np.float64)
         self._sums += np.stack([there.sum(0), full.sum(0), (full**2).sum(0)])
-        self.values.append(read)
         if "label" in self.roles:
             label = self._numbers(batch, self.plan.label)
             self._refuse(np.isnan(label), self.plan.label, "must have a label in every row")
             self.roles["label"].append(label)
         if "time" in self.roles:
             self.roles["time"].append(self._times(batch))
-        if "split" in self.roles:
-            self.roles["split"].append(self._splits(batch))
         self.rows += len(batch)
         if self._pending_rows * len(self.coded) > PENDING:
             self.flush()
@@ -145,17 +151,19 @@ class FirstPass:
         if bad:
             values = _dates(self.plan.time, batch[self.plan.time])
         self._refuse(np.isnan(values), self.plan.time, "must have a time in every row")
-        large = np.abs(values) > MILLISECONDS
-        if self.milliseconds is None:
-            self.milliseconds = bool(large.any())
-        nonzero = values != 0
-        if (large != self.milliseconds)[nonzero].any():
-            raise DataError(f"column {self.plan.time!r} mixes seconds and milliseconds")
-        return np.floor(values / 1000 if self.milliseconds else values).astype(np.int64)
+        if bad:
+            return values.astype(np.int64)
+        units = np.unique(np.searchsorted(FROM, np.abs(values[values != 0])))
+        if self.unit is None and units.size:
+            self.unit = int(units[0])
+        if wrong := [n for n in units.tolist() if n != self.unit]:
+            mixed = " and ".join(UNITS[n] for n in sorted({self.unit or 0, *wrong}))
+            raise DataError(f"column {self.plan.time!r} mixes {mixed}")
+        return np.rint(values * (SECOND / 1000 ** (self.unit or 0))).astype(np.int64)
 
     def _splits(self, batch: Any) -> Array:
         column = batch[self.plan.split]
-        known = [PARTS.get(text.strip().lower(), -1) for text in column.dictionary.to_pylist()]
+        known = [PART_NAMES.get(text.strip().lower(), -1) for text in column.dictionary.to_pylist()]
         codes = np.array([*known, -1], np.int8)[column.indices.fill_null(len(known)).to_numpy()]
         if (codes < 0).any():
             texts = [t for t, c in zip(column.dictionary.to_pylist(), known, strict=True) if c < 0] or ["(missing)"]
@@ -165,13 +173,21 @@ class FirstPass:
 
 
 def _dates(name: str, column: Any) -> Array:
+    """Microseconds of ISO 8601 times."""
     try:
-        moments = pc.cast(column.dictionary, pa.timestamp("s", "UTC") if _zoned(column) else pa.timestamp("s"))
-    except pa.ArrowInvalid as error:
-        rule = "must hold seconds, milliseconds, or ISO 8601 times, all with a time zone or none"
-        raise DataError(f"column {name!r} {rule}: {error}") from error
-    seconds = np.append(moments.cast(pa.int64()).to_numpy().astype(np.float64), np.nan)
-    return seconds[column.indices.fill_null(len(seconds) - 1).to_numpy()]
+        moments = _cast(column, "us")
+    except pa.ArrowInvalid:
+        try:
+            moments = pc.cast(_cast(column, "ns"), pa.timestamp("us"), safe=False)
+        except pa.ArrowInvalid as error:
+            rule = "must hold seconds, milliseconds, or ISO 8601 times, all with a time zone or none"
+            raise DataError(f"column {name!r} {rule}: {error}") from error
+    known = np.append(moments.cast(pa.int64()).to_numpy().astype(np.float64), np.nan)
+    return known[column.indices.fill_null(len(known) - 1).to_numpy()]
+
+
+def _cast(column: Any, unit: str) -> Any:
+    return pc.cast(column.dictionary, pa.timestamp(unit, "UTC" if _zoned(column) else None))
 
 
 def _zoned(column: Any) -> bool:

@@ -1,7 +1,7 @@
 """Where curves go: a CSV file in the run folder, or Weights & Biases. A logger that fails never stops a run."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,7 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
     try:
         import wandb
 
-        mode = options["mode"]
-        if mode == "auto":
-            mode = "online" if wandb.Api(api_key=None).api_key else "offline"
-    except Exception:
-        mode = "offline" if options["mode"] == "auto" else options["mode"]
-    try:
-        import wandb
-
-        # Program, host and git remote are recorded by fmlab itself, redacted; wandb would record argv as it is.
-        settings = wandb.Settings(save_code=False, disable_git=True, x_disable_meta=True, silent=True, console="off")
+        mode = _mode(options["mode"])
         run = wandb.init(
             project=options["project"],
             group=options["group"] or f"{config['data']['name']}-{config['protocol']['name']}",
@@ -52,7 +43,7 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
             config=dict(config),
             dir=str(folder),
             mode=mode,
-            settings=settings,
+            settings=_settings(),
             reinit="finish_previous",
         )
         log.info(f"wandb: {mode}, {run.url or run.dir}")
@@ -60,6 +51,55 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
     except Exception as error:
         log.warning(f"wandb is left out of this run: {error!s:.300}")
         return None
+
+
+def _mode(wanted: str) -> Any:
+    """`auto` is online where a login is found."""
+    if wanted != "auto":
+        return wanted
+    import wandb
+
+    try:
+        return "online" if wandb.Api(api_key=None).api_key else "offline"
+    except Exception:
+        return "offline"
+
+
+def _settings() -> Any:
+    """Program, host and git remote are recorded by fmlab itself, redacted; wandb would record argv as it is."""
+    import wandb
+
+    return wandb.Settings(save_code=False, disable_git=True, x_disable_meta=True, silent=True, console="off")
+
+
+def send_tables(
+    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]], project: str, folder: Path, mode: str = "auto"
+) -> None:
+    """Leaderboards as tables of one W&B run of the group `reports`; a failure is one warning."""
+    try:
+        import wandb
+
+        run = wandb.init(
+            project=project,
+            group="reports",
+            job_type="report",
+            name="leaderboards",
+            dir=str(folder),
+            mode=_mode(mode),
+            settings=_settings(),
+            reinit="finish_previous",
+        )
+        for title, (head, rows) in tables.items():
+            run.log({title: wandb.Table(columns=_distinct(head), data=[list(r) for r in rows])})
+        log.info(f"wandb: {run.url or run.dir}")
+        run.finish()
+    except Exception as error:
+        log.warning(f"wandb has no leaderboards: {error!s:.300}")
+
+
+def _distinct(head: Sequence[str]) -> list[str | int]:
+    """Column names of a table, which must differ."""
+    return [name if name not in head[:n] else f"{name} ({n})" for n, name in enumerate(head)]
 
 
 class _Forgiving(WandbLogger):

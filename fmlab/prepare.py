@@ -5,7 +5,7 @@ are counted, a second pass over the codes turns rare values into the unknown fea
 Memory holds the vocabularies and one batch. The features of a field keep the order of their first appearance.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +23,17 @@ from fmlab.vocabulary import Growing, Vocabulary, kept
 ROWS = 1 << 18  # of codes in memory at a time
 
 
-def encode(name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: Meter) -> Dataset:
+Settle = Callable[[Plan, Mapping[str, Array]], Plan]
+
+
+def encode(
+    name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: Meter, settle: Settle | None = None
+) -> Dataset:
     """The data set of dictionary-encoded batches (`fmlab.tabular.batches`, mapped or not); raises DataError.
 
-    Large arrays are memory maps of files in `workspace`.
+    Large arrays are memory maps of files in `workspace`. `settle` may move fields to other sides once all rows are
+    read: it is given int32[rows] of every field, of which equal numbers are equal values and, but for those of numeric
+    fields, 0 is a missing one.
     """
     first = FirstPass(plan, workspace)
     with meter:
@@ -34,7 +41,12 @@ def encode(name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter:
             first.add(batch)
             meter.add(len(batch))
         first.flush()
-    return _SecondPass(name, plan, first, workspace).dataset()
+    codes, read = first.codes.close(), first.values.close()
+    if settle:
+        columns = {n: codes[:, at] for at, n in enumerate(first.coded)}
+        columns |= {n: read[:, at].view(np.int32) for at, n in enumerate(first.numeric)}
+        plan = settle(plan, columns)
+    return _SecondPass(name, plan, first, (codes, read), workspace).dataset()
 
 
 def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
@@ -55,14 +67,15 @@ class _Coder:
     keys: Array
 
 
-def _coder(vocabulary: Vocabulary, plan: Plan, name: str) -> _Coder:
+def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Coder:
+    """`counts` are those of the codes in the rows that preparation may look at."""
     if name in plan.multi:
-        return _split_cells(vocabulary, plan)
-    new = kept(vocabulary.counts, 1 if name in (plan.user, plan.item) else plan.min_count)
+        return _split_cells(vocabulary, counts, plan)
+    new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
     return _Coder(new[:, None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
 
 
-def _split_cells(vocabulary: Vocabulary, plan: Plan) -> _Coder:
+def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     """Whole cells were encoded; each distinct one is split into features here, repeats within a cell once."""
     inner: dict[str, int] = {}
     cells = [
@@ -73,7 +86,7 @@ def _split_cells(vocabulary: Vocabulary, plan: Plan) -> _Coder:
     for row, codes in enumerate(cells, 1):
         table[row, : len(codes)] = codes
     counts = np.zeros(len(inner) + 1, np.int64)
-    np.add.at(counts, table, vocabulary.counts[:, None])
+    np.add.at(counts, table, times[:, None])
     new = kept(counts, plan.min_count)
     return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object))
 
@@ -81,11 +94,12 @@ def _split_cells(vocabulary: Vocabulary, plan: Plan) -> _Coder:
 class _SecondPass:
     """Codes to feature numbers, block by block."""
 
-    def __init__(self, name: str, plan: Plan, first: FirstPass, workspace: Path) -> None:
+    def __init__(self, name: str, plan: Plan, first: FirstPass, written: tuple[Array, Array], workspace: Path) -> None:
         self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
-        self.codes, self.numbers = first.codes.close(), first.values.close()
+        self.codes, self.numbers = written
         self.roles = {role: grown.close() for role, grown in first.roles.items()}
-        self.coders = {n: _coder(v, plan, n) for n, v in first.vocabularies.items()}
+        counts = self._counts()
+        self.coders = {n: _coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
         self.center, self.scale = first.moments()
         named = [(n, side) for side in SIDES for n in plan.of_side(side)]
         self.places = {n: place for place, (n, _) in enumerate(named)}
@@ -94,6 +108,19 @@ class _SecondPass:
             n_users=self._entities(plan.user),
             n_items=self._entities(plan.item),
         )
+
+    def _counts(self) -> dict[str, Array]:
+        """How often each code is there; where the rows come split, in those of training."""
+        counts = {n: v.counts for n, v in self.first.vocabularies.items()}
+        if "split" not in self.roles or self.plan.min_count == 1:
+            return counts
+        counts = {n: np.zeros_like(c) for n, c in counts.items()}
+        for start in range(0, self.first.rows, ROWS):
+            trained = np.asarray(self.roles["split"][start : start + ROWS]) == 0
+            codes = np.asarray(self.codes[start : start + ROWS])[trained]
+            for at, name in enumerate(self.first.coded):
+                counts[name] += np.bincount(codes[:, at], minlength=len(counts[name]))
+        return counts
 
     def _entities(self, name: str) -> int:
         return len(self.coders[name].keys) if name else 0
@@ -157,10 +184,15 @@ class _SecondPass:
         unknowns = len(self.schema.fields)
         before = sum(len(v) for n, v in self.first.vocabularies.items() if n not in self.plan.multi) + unknowns
         steps = [Step("rows read", self.first.rows, users, items, before)]
-        if self.plan.min_count > 1:
-            rule = f"features seen fewer than {self.plan.min_count} times are unknown"
-            steps.append(Step(rule, self.first.rows, users, items, self.schema.n_features))
-        return tuple(steps)
+        least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
+        rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
+        if least > 1:
+            rules.append(f"features seen fewer than {least} times{where} are unknown")
+        counts = (self.first.rows, users, items)
+        return (*steps, *(Step(rule, *counts, self.schema.n_features) for rule in rules))
+
+    def _moved(self) -> list[tuple[str, Side]]:
+        return [(n, side) for n, side in self.plan.fields.items() if side != self.first.plan.fields[n]]
 
     def number(self, side: Side, codes: Array, read: Array) -> Table:
         """Feature numbers, and values if the side has numeric fields, of rows of codes and numbers."""

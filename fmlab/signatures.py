@@ -38,6 +38,8 @@ class Signature:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     positional: tuple[str, ...] | None = ()
     """What the run gives, by position; None if any number may be given."""
+    space: Mapping[str, Any] = field(default_factory=dict)
+    """Where AutoML searches each option, as in a sweep's `space`; names say it where a plugin does not."""
 
     @property
     def summary(self) -> str:
@@ -65,9 +67,10 @@ def of_source(module: str, attribute: str) -> Signature:
     if any(c.decorator_list for c in constructors):
         raise Unreadable("a decorator may change the signature")
     if not constructors:
-        return Signature((), doc, _defaults(node), ())
+        return Signature((), doc, _literal(node, "defaults"), (), _literal(node, "space"))
     given = _positional(constructors[0])
-    return Signature(_options(constructors[0]), doc, _defaults(node), given[1:] if given else given)
+    given = given[1:] if given else given
+    return Signature(_options(constructors[0]), doc, _literal(node, "defaults"), given, _literal(node, "space"))
 
 
 def of_object(plugin: Callable[..., Any]) -> Signature:
@@ -89,8 +92,9 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
             any_number = True
         else:
             positional.append(p.name)
-    defaults = _pairs(getattr(plugin, "defaults", {}))
-    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, None if any_number else tuple(positional))
+    defaults, space = (_pairs(getattr(plugin, n, {}), n) for n in ("defaults", "space"))
+    given = None if any_number else tuple(positional)
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, space)
 
 
 _NAMED = "its options must be named one by one after `*`, got **, which accepts any name"
@@ -108,10 +112,11 @@ def _option(name: str, annotation: Any, default: Any) -> Option:
     return Option(name, annotation, default)
 
 
-def _pairs(defaults: object) -> dict[str, Any]:
-    if not isinstance(defaults, Mapping):
-        raise Broken(f"`defaults` must be a dict such as {{'loss': 'bpr'}}, got {defaults!r}")
-    return dict(defaults)
+def _pairs(content: object, name: str) -> dict[str, Any]:
+    if not isinstance(content, Mapping):
+        such = "{'loss': 'bpr'}" if name == "defaults" else "{'dim': {'int': [4, 64], 'log': True}}"
+        raise Broken(f"`{name}` must be a dict such as {such}, got {content!r}")
+    return dict(content)
 
 
 @cache
@@ -233,14 +238,15 @@ def _positional(function: ast.FunctionDef) -> tuple[str, ...] | None:
     return tuple(a.arg for a in (*function.args.posonlyargs, *function.args.args))
 
 
-def _defaults(node: ast.ClassDef) -> dict[str, Any]:
+def _literal(node: ast.ClassDef, name: str) -> dict[str, Any]:
+    """A class attribute that is a literal dict; empty if there is none."""
     for statement in node.body:
         targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        if any(isinstance(t, ast.Name) and t.id == "defaults" for t in targets):
+        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
             try:
-                return _pairs(ast.literal_eval(statement.value))  # type: ignore[attr-defined]
+                return _pairs(ast.literal_eval(statement.value), name)  # type: ignore[attr-defined]
             except (ValueError, TypeError) as error:
-                raise Unreadable("`defaults` is not a literal dict") from error
+                raise Unreadable(f"`{name}` is not a literal dict") from error
     return {}
 
 

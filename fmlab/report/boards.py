@@ -41,6 +41,11 @@ class Row:
         found = [float(r.content[name]) for r in self.runs if r.content.get(name) is not None]
         return fmean(found) if found else None
 
+    @property
+    def value(self) -> float:
+        """Mean over its runs of the metric that selects models, of the validation."""
+        return fmean(r.value for r in self.runs)
+
     def option(self, name: str) -> Any:
         """An option of its runs, None if they have none of that name."""
         return self.runs[0].config.get(name) if self.runs else None
@@ -93,6 +98,15 @@ def boards(runs: Iterable[Run]) -> list[Board]:
         for i, ((fingerprint, _), members) in enumerate(groups.items())
     ]
     return sorted(found, key=lambda b: (b.data, b.protocol, b.label))
+
+
+def best_of_each(board: Board) -> Board:
+    """The board with the row of each model that is best on the validation, and the known best."""
+    best: dict[str, Row] = {}
+    for row in board.own:
+        best[row.model] = max(best.get(row.model, row), row, key=lambda r: (board.worth(r.value), len(r.runs)))
+    kept = tuple(row for row in board.rows if not row.runs or best[row.model] is row)
+    return Board(**{**vars(board), "rows": kept})
 
 
 def _place_labels(newest: Sequence[Run]) -> list[str]:
@@ -163,7 +177,11 @@ def differences(configs: Sequence[Mapping[str, Any]], heads: Sequence[str]) -> l
     labels = []
     for config in configs:
         families = {key: _family(config, key, heads) for key in config}
-        told = [k for k, f in families.items() if len(values[f][k]) > 1 or (config[k] not in _EMPTY and having[f, k] < sizes[f])]
+        told = [
+            k
+            for k, f in families.items()
+            if len(values[f][k]) > 1 or (config[k] not in _EMPTY and having[f, k] < sizes[f])
+        ]
         labels.append(" ".join(override(k.removesuffix(".name"), config[k]) for k in told))
     return labels
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.report import sheets
-from fmlab.report.boards import boards
+from fmlab.report.boards import best_of_each, boards
 from fmlab.report.comparisons import refuse_unknown
 from fmlab.report.runs import Run, Unreadable, find_runs
 
@@ -39,6 +39,15 @@ def _table(sheet: sheets.Sheet) -> Table:
     return shown
 
 
+def print_best(folder: Path) -> None:
+    """The leaderboards of a folder with the best row of each model, by the validation."""
+    console = Console()
+    wide = Console(width=None if console.is_terminal else _WIDTH)
+    for board in boards(find_runs(folder)[0]):
+        for sheet in sheets.sheets(sheets.result(best_of_each(board))):
+            wide.print(_table(sheet))
+
+
 def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
     """What did not finish, and what cannot be read."""
     counts = Counter(str(r.content["status"]) for r in runs if not r.complete)
@@ -53,21 +62,25 @@ def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
-    """`fmlab report [folder] [--baseline MODEL] [--csv | --markdown | --latex | --html FILE]`; raises FmlabError.
+    """`fmlab report [folder] [--baseline MODEL] [--best] [--csv | --markdown | --latex | --html FILE]`.
 
-    `environment`: as for every command; nothing here depends on it.
+    Raises FmlabError. `environment`: as for every command; nothing here depends on it.
     """
     options = _parser().parse_args(arguments)
     runs, unreadable = find_runs(options.folder)
     if not runs and not unreadable:
         raise FmlabError(f"no run was found below {options.folder}: a run leaves a metrics.json")
-    found = boards(runs)
+    found = [best_of_each(b) for b in boards(runs)] if options.best else boards(runs)
     if options.baseline:
         refuse_unknown(found, options.baseline)
     results = [sheets.result(board, options.baseline) for board in found]
     said = remarks(runs, unreadable)
     console = Console(stderr=bool(options.csv or options.markdown or options.latex))
     shown = [sheet for one in results for sheet in sheets.sheets(one)]
+    if options.wandb:
+        from fmlab.loggers import send_tables
+
+        send_tables({s.title: (s.head, s.rows) for s in shown}, options.wandb, options.folder)
     if options.html:
         from fmlab.report.page import page
 
@@ -94,6 +107,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", nargs="?", default="runs", type=Path, help="a folder of runs (default: runs)")
     parser.add_argument("--baseline", metavar="MODEL", help="test each row against the best row of this model as well")
+    parser.add_argument("--best", action="store_true", help="only the best row of each model, by the validation")
+    parser.add_argument(
+        "--wandb", metavar="PROJECT", help="tables to Weights & Biases as well; offline without a login"
+    )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--csv", action="store_true", help="print comma-separated values, one line for each metric")
     ways.add_argument("--markdown", action="store_true", help="print Markdown tables")

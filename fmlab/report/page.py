@@ -10,7 +10,7 @@ from fmlab.report.runs import Run
 from fmlab.report.sheets import Result, Sheet, sheets
 
 _STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1240px; padding: 0 16px; color: #1d2330 }
+body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1500px; padding: 0 16px; color: #1d2330 }
 h1 { font-size: 22px } h2 { font-size: 17px; margin-top: 36px; border-bottom: 1px solid #ccd; overflow-wrap: anywhere }
 h3 { font-size: 14px } .wide { overflow-x: auto; max-height: 720px; overflow-y: auto } nav li { margin: 2px 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }

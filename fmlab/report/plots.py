@@ -53,7 +53,8 @@ def _history(board: Board, runs: Sequence[Run]) -> str:
         for model, members in models.items()
     ]
     title = f"Optimisation history: {board.monitor} of the validation"
-    return svg.chart(title, "runs in the order they finished", board.monitor, [*series, Series("best", best, "steps")])
+    series.append(Series("best", best, "steps"))
+    return svg.chart(title, "runs in the order they finished", board.monitor, series, names=_models(board))
 
 
 def _note(board: Board, run: Run) -> str:
@@ -149,7 +150,7 @@ def _curves(board: Board) -> str:
         if len(points) > 1:
             series.append(Series(row.model, points, "line"))
     title = f"Learning curves: {board.monitor} of the validation, best row of each model"
-    return svg.chart(title, "epoch", board.monitor, series) if series else ""
+    return svg.chart(title, "epoch", board.monitor, series, names=_models(board)) if series else ""
 
 
 def _curve(run: Run, column: str) -> list[tuple[float, float]]:
@@ -173,13 +174,13 @@ def _cost(board: Board, name: str, label: str, word: str) -> str:
     if sum(map(len, models.values())) < 2:
         return ""
     series = [Series(m, [p[:2] for p in points], notes=[p[2] for p in points]) for m, points in models.items()]
-    return svg.chart(f"Test {board.monitor} and {word}", label, board.monitor, series, log=True)
+    return svg.chart(f"Test {board.monitor} and {word}", label, board.monitor, series, log=True, names=_models(board))
 
 
 def _sizes(board: Board) -> str:
     """Test metric by embedding size: of each size the row that is best on the validation."""
     series = []
-    for model in dict.fromkeys(row.model for row in board.own):
+    for model in _models(board):
         best: dict[int, Row] = {}
         for row in board.own:
             size = row.option("model.dim")
@@ -190,7 +191,13 @@ def _sizes(board: Board) -> str:
             points = [(float(s), best[s].metrics[board.monitor][0]) for s in sizes]
             series.append(Series(model, points, "line", [best[s].title for s in sizes]))
     title = f"Embedding sizes: test {board.monitor}"
-    return svg.chart(title, "dim", board.monitor, series, log=True) if series else ""
+    sizes_seen = sorted({x for s in series for x, _ in s.points})
+    ticks = sizes_seen if len(sizes_seen) <= 10 else None
+    return svg.chart(title, "dim", board.monitor, series, log=True, ticks=ticks, names=_models(board)) if series else ""
+
+
+def _models(board: Board) -> list[str]:
+    return list(dict.fromkeys(row.model for row in board.own))
 
 
 def _selected(row: Row) -> float:

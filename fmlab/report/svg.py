@@ -70,7 +70,7 @@ def chart(
         parts.append(_text(_LEFT - 6, up(value) + 4, text, anchor="end"))
         parts.append(_line(_LEFT, up(value), WIDTH - _RIGHT, up(value), "grid"))
     parts += [_series(one, known.index(one.name), across, up) for one in series]
-    there = {s.name for s in series}
+    there = {s.name for s in series if s.kind != "steps"}
     return _svg(title, "".join(parts), [(i, name) for i, name in enumerate(known) if name in there])
 
 
@@ -159,6 +159,7 @@ def _scale(
     span = high - low
     step = 10 ** math.floor(math.log10(span / 4))
     step = next(s * step for s in (1, 2, 5, 10) if span / (s * step) <= 5)
+    step = max(step, 1) if all(float(v).is_integer() for v in values) else step
     ticks = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     return lambda v: start + (end - start) * (v - low) / span, [(t, short(t)) for t in ticks]
 

@@ -22,6 +22,8 @@ OPTIONS = (
     "extend",
     "retries",
     "heartbeat",
+    "share",
+    "refit",
 )
 
 

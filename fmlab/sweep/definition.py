@@ -20,7 +20,7 @@ SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii")
 PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
 # Where results go and what is shown does not change what a trial computes.
 NEUTRAL = ("root", "cache", "tags", "logger", "logger.", "trainer.threads", "trainer.progress", "hydra.", "hydra/")
-_SPECIAL = ("sampler", "pruner", "fixed", "space", "first")
+_SPECIAL = ("sampler", "pruner", "fixed", "space", "first", "auto")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,8 @@ class Settings:
     extend: bool = False  # go on with a study of another search space
     retries: Annotated[int, Range(0, None)] = 3  # of a trial whose worker was lost
     heartbeat: Annotated[float, Range(0.05, None)] = 2.0  # seconds; a worker silent for 3.5 times as long is lost
+    share: Annotated[float, Range(0, 1, open_low=True)] | None = None  # of the budget, that a trial may train at most
+    refit: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # seeds that the best point is trained with at the end
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,12 @@ class Sweep:
     def budget(self) -> float | None:
         """Wall-clock seconds, or None."""
         return None if self.settings.budget is None else seconds(self.settings.budget)
+
+    def most(self, index: int) -> float | None:
+        """Seconds that the `index`-th proposal may train; those of `first` have half of the budget between them."""
+        if self.budget is None or self.settings.share is None:
+            return None
+        return self.budget * (0.5 / len(self.first) if index < len(self.first) else self.settings.share)
 
     @property
     def total(self) -> int | None:
@@ -195,6 +203,8 @@ def _agree(sweep: Sweep) -> None:
         raise FmlabError(f"direction must be given for each of {objectives} metrics, got {list(sweep.directions)}")
     if objectives > 1 and sweep.pruner != "none":
         raise FmlabError(f"pruning needs one metric, got {list(sweep.metrics)} with pruner {sweep.pruner}")
+    if objectives > 1 and sweep.settings.refit:
+        raise FmlabError(f"refit needs one metric to tell the best point, got {list(sweep.metrics)}")
     if objectives > 1 and sweep.sampler == "cmaes":
         raise FmlabError("sampler cmaes needs one metric; tpe, gp, nsgaii, qmc, random and grid take several")
     if sweep.pruner == "wilcoxon" and len(sweep.settings.seeds) < 2:

@@ -46,6 +46,8 @@ def lines(folder: Path, root: Path) -> Iterator[Line]:
 def _line(name: str, content: Mapping[str, Any], root: Path) -> Line:
     fixed = {"protocol": "ctr", **(content.get("fixed") or {})}  # a sweep without one takes the protocol of the run
     raw = {**content, "fixed": fixed}
+    if raw.get("auto"):
+        return Line(name, *_searched_for(content), "any data; every model that suits it")
     gone = list(dict.fromkeys(_missing(raw)))
     whole = read(name, as_if_installed(raw))
     needed = [p for p in gone if p.split()[0] in _needed(raw)]
@@ -55,6 +57,13 @@ def _line(name: str, content: Mapping[str, Any], root: Path) -> Line:
     state = f"without {', '.join(g.split()[1] for g in gone)}" if gone else ""
     remarks = [r for r in (state, _data(str(fixed["data"]), root) if "data" in fixed else "any data") if r]
     return Line(name, whole.sampler, _size(whole), _size(here), "; ".join(remarks))
+
+
+def _searched_for(content: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Sampler, trials, and trials here, of a search over what is installed."""
+    sampler = content.get("sampler", "tpe")
+    trials = f"for {content['budget']}" if content.get("budget") else f"{content.get('trials')}"
+    return str(sampler["name"] if isinstance(sampler, Mapping) else sampler), trials, trials
 
 
 @cache

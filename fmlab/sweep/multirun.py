@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from fmlab.errors import FmlabError
 from fmlab.sweep.check import check_points
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.definition import Sweep, read
-from fmlab.sweep.job import COSTS, Job
+from fmlab.sweep.job import COSTS, Job, SweepFailed
 from fmlab.sweep.space import override
 from fmlab.sweep.storage import locate
 
@@ -34,6 +34,12 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     name, raw = _options(config)
     typed = typed_overrides(arguments)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
+    if raw.get("auto"):
+        from fmlab.sweep.auto import expand
+
+        plain = compose(_early(raw, typed))
+        plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
+        raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)))
     sweep = read(name, raw, command)
     _, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
@@ -54,7 +60,25 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
     )
-    Coordinator(sweep, job, workers=share_cores(sweep)[0]).run()
+    workers = share_cores(sweep)[0]
+    if not sweep.settings.refit:
+        Coordinator(sweep, job, workers=workers).run()
+        return
+    try:
+        Coordinator(sweep, job, workers=workers).run()
+    except SweepFailed as error:  # some points did not work; the best of the others is what was asked for
+        log.warning(str(error))
+    from fmlab.report.command import print_best
+    from fmlab.sweep.refit import refit
+
+    refit(sweep, job, workers)
+    print_best(folder)
+
+
+def _early(raw: dict[str, Any], typed: Mapping[str, str]) -> list[str]:
+    """Overrides of every trial, as far as they are known before the space is."""
+    fixed = [override(k, v) for k, v in raw["fixed"].items() if k not in typed]
+    return [*fixed, *(line for key, line in typed.items() if key != "model" and not key.startswith("model."))]
 
 
 def _refuse_launcher(config: DictConfig) -> None:

@@ -43,8 +43,10 @@ class Reporter(pl.Callback):
             trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Raises Lost once somebody else runs this trial."""
+        """Raises Lost once somebody else runs this trial; out of time, the epoch ends here and is validated."""
         self.progress.check()
+        if self.progress.time_is_up:
+            trainer.should_stop = True
 
 
 def _monitor(learner: pl.LightningModule) -> str:

@@ -105,10 +105,12 @@ class Worker:
             raise full
 
     def _progress(self, claim: Claim, heart: Heart) -> Progress:
+        most = self.sweep.most(claim.ask.index)
+        ends = [d for d in (self.deadline, None if most is None else time.monotonic() + most) if d is not None]
         return Progress(
             report=lambda step, value: self.ledger.report(claim, step, value),
             given_up=heart.refused.is_set,
-            deadline=self.deadline,
+            deadline=min(ends) if ends else None,
             prunes=self.sweep.pruner not in ("none", "wilcoxon") and len(self.sweep.directions) == 1,
             metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
         )

@@ -11,7 +11,7 @@ from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
-from fmlab_datasets.streams import derived, first_found, prepared, table
+from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/avazu-ctr-prediction/data"
 CATEGORIES = (
@@ -27,8 +27,9 @@ class Avazu:
     Paper: Xu, Wu, LorentzFM, AAAI 2020 (21 fields); Sun et al., FM2, WWW 2021 (23: weekday and hour of the day)
 
     `time="drop"` leaves the 21 fields of LorentzFM; `time="parts"` adds `weekday` and `hour`, as FmFM does. Values seen
-    fewer than `min_count` times are unknown. The column `id` names the impression and is no feature. The hour is kept
-    as the time of the row, for a split by time. Read as a stream: memory holds the vocabularies and a few blocks.
+    fewer than `min_count` times are unknown; with `buckets`, values are first hashed into so many for each field. The
+    column `id` names the impression and is no feature. The hour is kept as the time of the row, for a split by time.
+    Read as a stream: memory holds the vocabularies and a few blocks.
     """
 
     defaults = {"protocol": "ctr"}
@@ -42,9 +43,10 @@ class Avazu:
         *,
         time: Literal["drop", "parts"] = "drop",
         min_count: Annotated[int, Range(1, None)] = 5,
+        buckets: Annotated[int, Range(0, None)] = 0,
     ) -> None:
         """The file is `train.gz` as Kaggle gives it, or unpacked."""
-        self.time, self.min_count = time, min_count
+        self.time, self.min_count, self.buckets = time, min_count, buckets
         names = (f"{folder}{n}" for folder in ("avazu/", "") for n in ("train.gz", "train.csv.gz", "train.csv"))
         self.raw: Sequence[Raw] = (first_found(root, "avazu", *(Raw(n, page=PAGE) for n in names)),)
 
@@ -60,6 +62,7 @@ class Avazu:
         }
         names = ("weekday", "clock") if self.time == "parts" else ()
         stream = derived(table(path, columns, meter=meter), "hour", {n: parts[n] for n in (*names, "when")})
+        stream = hashed(stream, CATEGORIES, self.buckets)
         plan = Plan(
             label="click",
             time="when",

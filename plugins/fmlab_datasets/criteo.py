@@ -15,7 +15,7 @@ from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
 from fmlab.tabular import Form
-from fmlab_datasets.streams import derived, first_found, prepared, table
+from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/criteo-display-ad-challenge (or https://ailab.criteo.com/ressources/)"
 NUMBERS = tuple(f"I{n}" for n in range(1, 14))
@@ -31,7 +31,8 @@ class Criteo:
     `numbers="log2"` makes categories of numbers, as FmFM and the winners of the contest do: floor(log(x)^2) for x > 2,
     and x itself, kept apart from those, for others. `numeric` keeps them as numbers with mean 0 and deviation 1.
     Values seen fewer than `min_count` times are unknown; so are empty cells. FmFM's own counting of rare values is
-    not stated in full: 8 gives its text, not necessarily its 1,327,180 features.
+    not stated in full: 8 gives its text, not necessarily its 1,327,180 features. With `buckets`, values of the
+    categorical fields are hashed into so many for each.
     """
 
     defaults = {"protocol": "ctr"}
@@ -45,9 +46,10 @@ class Criteo:
         *,
         numbers: Literal["log2", "numeric"] = "log2",
         min_count: Annotated[int, Range(1, None)] = 8,
+        buckets: Annotated[int, Range(0, None)] = 0,
     ) -> None:
         """The file is `train.txt`, in the archive `dac.tar.gz` or out of it."""
-        self.numbers, self.min_count = numbers, min_count
+        self.numbers, self.min_count, self.buckets = numbers, min_count, buckets
         files = ("train.txt", "train.txt.gz", "dac.tar.gz", "train.csv")
         names = (f"{folder}{n}" for folder in ("criteo/", "") for n in files)
         self.raw: Sequence[Raw] = (first_found(root, "criteo", *(Raw(n, page=PAGE) for n in names)),)
@@ -62,6 +64,7 @@ class Criteo:
         if self.numbers == "log2":
             for name in NUMBERS:
                 stream = derived(stream, name, {name: _log2})
+        stream = hashed(stream, CATEGORIES, self.buckets)
         plan = Plan(
             label="label",
             fields=dict.fromkeys((*NUMBERS, *CATEGORIES), "context"),

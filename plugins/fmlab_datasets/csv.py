@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ from fmlab.prepare import encode
 from fmlab.protocols import Raw
 from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
 from fmlab.vocabulary import numbers
+from fmlab_datasets.sides import settled
+from fmlab_datasets.streams import hashed
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")
@@ -28,15 +31,27 @@ class Csv:
     Source: a file of yours.
 
     `path` is relative to the working folder, then to the root folder. `user` and `item` name the columns that
-    identify them; `user_fields` and `item_fields` are attributes with one value for each of them, all other columns
-    are context. Columns without a role are used unless `categorical`, `numeric` or `multi` is given, which then lists
+    identify them; `user_fields` and `item_fields` are attributes with one value for each of them, `context_fields`
+    are of the row. A field that is in none of these is taken for the item's if every item has one value of it (five
+    items or more in several rows, and not one value for all), else for the user's by the same rule, else for context;
+    what is moved is said. A context field that an item determines, or each of whose values comes with one item, would
+    give the answer away to whoever ranks items, and is refused unless `leaks=allow`.
+
+    Columns without a role are used unless `categorical`, `numeric` or `multi` is given, which then lists
     all to be used; their kinds are guessed from the first rows and printed. Values are text as written ("007" is
     not "7"), an empty cell is missing and becomes the field's unknown feature. Features keep the order of their
-    first appearance. `min_label` and `core` say what counts as a positive where a protocol needs positives.
+    first appearance; with `buckets`, values of categorical fields are hashed into so many for each (users and items
+    are not). `min_label` and `core` say what counts as a positive where a protocol needs positives.
+    `min_count` and the scale of numeric fields are taken from the training rows if `split` names a column, otherwise
+    from all rows, before the protocol splits them: a mild look ahead.
+
+    `time` is in seconds, milliseconds, microseconds, nanoseconds (told apart by size) or ISO 8601, kept to the
+    microsecond. Without a `label` all rows are positives: `protocol=full_ranking` ranks items, for the default, ctr,
+    scores labelled rows.
     """
 
     defaults = {"protocol": "ctr"}
-    version = "1"
+    version = "2"
     licence = "yours"
     citation = "none"
 
@@ -61,9 +76,12 @@ class Csv:
         within: str = "|",
         user_fields: tuple[str, ...] = (),
         item_fields: tuple[str, ...] = (),
+        context_fields: tuple[str, ...] = (),
+        leaks: Literal["refuse", "allow"] = "refuse",
         ignore: tuple[str, ...] = (),
         standardize: bool = True,
         min_count: Annotated[int, Range(1, None)] = 1,
+        buckets: Annotated[int, Range(0, None)] = 0,
         min_label: float | None = None,
         core: Annotated[int, Range(0, None)] = 0,
     ) -> None:
@@ -72,10 +90,11 @@ class Csv:
         self.raw: Sequence[Raw] = (Raw(str(self.file)),)
         self.form = Form(sep.replace("\\t", "\t"), (), header, encoding, "", quoted)
         self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
-        self.sides = {"user": tuple(user_fields), "item": tuple(item_fields)}
+        self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
+        self.leaks = leaks
         self.kinds = {"categorical": tuple(categorical), "numeric": tuple(numeric), "multi": tuple(multi)}
         self.ignore, self.within, self.decimal, self.standardize = tuple(ignore), within, decimal, standardize
-        self.min_count, self.rule = min_count, Rule(min_label, core)
+        self.min_count, self.buckets, self.rule = min_count, buckets, Rule(min_label, core)
         self._check()
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
@@ -86,7 +105,11 @@ class Csv:
         plain = file.suffix not in (".gz", ".zip", ".parquet")
         meter = Meter(f"preparing {file.name}", file.stat().st_size if plain else None)
         stream = batches(file, form, plan.columns, meter.heard)
-        return replace(encode("csv", stream, plan, workspace, meter), rule=self.rule)
+        names = [c for c in plan.fields if c not in plan.numeric and c not in plan.multi]
+        stream = hashed(stream, names, self.buckets)
+        loose = [c for c in plan.fields if c not in self._sided()]
+        settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
+        return replace(encode("csv", stream, plan, workspace, meter, settle), rule=self.rule)
 
     def _check(self) -> None:
         roles = [c for c in self.roles.values() if c]
@@ -98,11 +121,11 @@ class Csv:
         if wrong := [c for c in self._sided() if c in roles]:
             raise DataError(f"a field of a side cannot have a role as well, got {wrong[0]!r}")
         for side, fields in self.sides.items():
-            if fields and not self.roles[side]:
+            if fields and not self.roles.get(side, side):
                 raise DataError(f"{side}_fields need the column that identifies the {side}: give {side}=<column>")
 
     def _sided(self) -> list[str]:
-        return [*self.sides["user"], *self.sides["item"]]
+        return [column for fields in self.sides.values() for column in fields]
 
     def _plan(self, file: Path, form: Form) -> Plan:
         roles = [c for c in self.roles.values() if c]

@@ -20,8 +20,8 @@ from fmlab_datasets.tables import Column, assemble, category, counted, identity
 log = logging.getLogger(__name__)
 COLUMNS = ("user", "item", "daytime", "weekday", "isweekend", "homework", "cost", "weather", "country", "city")
 CONTEXT = COLUMNS[2:]
-PARTS = {"x1": ("train.csv", "valid.csv", "test.csv")}
-PARTS["libfm"] = ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm")
+MEMBERS = {"x1": ("train.csv", "valid.csv", "test.csv")}
+MEMBERS["libfm"] = ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm")
 X1_MD5 = ("ba7306e6c4fc19dd2cd84f2f0596d158", "88d51bf2173505436d3a8f78f2a59da8", "3470f6d32713dc5f7715f198ca7c612a")
 X1 = Raw(
     "Frappe_x1.zip",
@@ -54,7 +54,7 @@ class Frappe:
     def __init__(self, root: Path, *, form: Literal["x1", "libfm", "raw"] = "x1") -> None:
         """`form` chooses the files."""
         self.form = form
-        single = tuple(Raw(part, (LIBFM_ADDRESS + part,)) for part in PARTS["libfm"])
+        single = tuple(Raw(part, (LIBFM_ADDRESS + part,)) for part in MEMBERS["libfm"])
         libfm = (LIBFM,) if find(LIBFM, root, "frappe") else single
         self.raw: Sequence[Raw] = {"x1": (X1,), "libfm": libfm, "raw": (LOG,)}[form]
 
@@ -64,7 +64,7 @@ class Frappe:
             return _dataset(_read_log(files[LOG.path]), None, None)
         read = _read_x1 if self.form == "x1" else _read_libfm
         only = next(iter(files.values())) if len(files) == 1 else None
-        parts = [read(only or files[part], part if only else "") for part in PARTS[self.form]]
+        parts = [read(only or files[part], part if only else "") for part in MEMBERS[self.form]]
         rows = np.concatenate(parts)
         split = np.repeat(np.arange(3, dtype=np.int8), [len(p) for p in parts])
         values = {name: rows[:, n] for n, name in enumerate(COLUMNS, 1)}
@@ -111,7 +111,7 @@ def _read_x1(path: Path, member: str) -> Array:
     """`label,user,item,...` with a header line."""
     with opened(path, member) as file:
         data = file.read()
-    expected = X1_MD5[PARTS["x1"].index(member)]
+    expected = X1_MD5[MEMBERS["x1"].index(member)]
     if (got := md5(data, usedforsecurity=False).hexdigest()) != expected:
         log.warning("%s is not the published file: md5 %s expected, got %s", member, expected, got)
     header, _, body = data.partition(b"\n")

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fmlab.data import Array, Dataset, Rule, Side
+from fmlab.data import SECOND, Array, Dataset, Rule, Side
 from fmlab.errors import DataError, choices
 from fmlab.protocols import Raw
 from fmlab.reading import lines, opened
@@ -45,8 +45,9 @@ class MovieLens1M:
     That rule leaves 574,376 ratings, 6,034 users, 3,125 movies, sparsity 96.95%; LorentzFM prints 573K, 6.0K, 3.1K and
     96.85%, which no core from 2 to 12 gives together (7: 573,522 ratings, but 2,990 movies). Why is not known.
 
-    `zip="frequent"` knows the zip codes that at least 5 users share: with it the 12 columns of LorentzFM have
-    9.4K features after its rule, as the paper counts them (full codes: 12.6K, three digits: 9.9K, two: 9.3K).
+    Zip codes are kept whole: 12.6K features after LorentzFM's rule. The paper counts 9.4K, which cannot hold them;
+    `zip="frequent"`, the codes that at least 5 users share, gives that number (three digits: 9.9K, two: 9.3K), and
+    a little less accuracy.
     `genres="string"` takes each combination of genres for one value (301 of them), and with
     `fields=[user,gender,occupation,item,genres]` gives the 10,070 features that GML-FM counts.
     If `ml-1m-extra/ratings.user_rank.txt.gz` stands under the root folder, it settles the order of ratings that
@@ -62,12 +63,12 @@ class MovieLens1M:
         self,
         root: Path,
         *,
-        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "frequent",
+        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "full",
         genres: Literal["slots", "string"] = "slots",
         fields: tuple[str, ...] = ("user", "gender", "age", "occupation", "zip", "item", "genres"),
     ) -> None:
         """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
-        self.zip, self.genres, self.fields = zip, genres, _checked_fields(fields)
+        self.reading = _Reading(zip, genres, _checked_fields(fields))
         archive = Raw(
             "ml-1m.zip",
             (f"{ADDRESS}ml-1m.zip",),
@@ -85,8 +86,7 @@ class MovieLens1M:
         user, item, rating, time = _ratings(archive, "ratings.dat", ":", (0, 2, 4, 6))
         if ORDER_FILE in files:
             time = _in_order(files[ORDER_FILE], user, time)
-        reading = _Reading(self.zip, self.genres, self.fields)
-        return reading.dataset("movielens-1m", people, movies, (user, item, rating, time))
+        return self.reading.dataset("movielens-1m", people, movies, (user, item, rating, time))
 
 
 class MovieLens100K:
@@ -106,12 +106,12 @@ class MovieLens100K:
         self,
         root: Path,
         *,
-        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "frequent",
+        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "full",
         genres: Literal["slots", "string"] = "slots",
         fields: tuple[str, ...] = ("user", "gender", "age", "occupation", "zip", "item", "genres"),
     ) -> None:
         """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
-        self.zip, self.genres, self.fields = zip, genres, _checked_fields(fields)
+        self.reading = _Reading(zip, genres, _checked_fields(fields))
         self.raw: Sequence[Raw] = (
             Raw(
                 "ml-100k.zip",
@@ -131,8 +131,7 @@ class MovieLens100K:
         movies = _side(archive, "u.item", "|", ("title", "released", "video", "address", *flags))
         rows = zip(*(movies.columns[f] for f in flags), strict=True)
         movies.columns["genres"] = ["|".join(n for n, on in zip(names, row, strict=True) if on == "1") for row in rows]
-        reading = _Reading(self.zip, self.genres, self.fields)
-        return reading.dataset("movielens-100k", people, movies, _ratings(archive, "u.data", "\t", (0, 1, 2, 3)))
+        return self.reading.dataset("movielens-100k", people, movies, _ratings(archive, "u.data", "\t", (0, 1, 2, 3)))
 
 
 class _Reading(NamedTuple):
@@ -224,7 +223,7 @@ def _side(path: Path, member: str, separator: str, names: Sequence[str]) -> _Sid
 def _ratings(
     path: Path, member: str, separator: str, places: tuple[int, int, int, int]
 ) -> tuple[Array, Array, Array, Array]:
-    """User, item, rating, time. `::` is read as `:` around an empty column, which a fast parser can do."""
+    """User, item, rating, microseconds. `::` is read as `:` around an empty column, which a fast parser can do."""
     import pyarrow as pa
     from pyarrow import csv
 
@@ -243,8 +242,8 @@ def _ratings(
             )
     except pa.ArrowInvalid as error:
         raise DataError(f"{member} in {path} is malformed: {error}") from error
-    user, item, rating, time = (table[n].to_numpy() for n in wanted)
-    return user, item, rating, time
+    user, item, rating, seconds = (table[n].to_numpy() for n in wanted)
+    return user, item, rating, seconds * SECOND
 
 
 def _index(kind: str, keys: Sequence[str], raw: Array) -> Array:
@@ -258,7 +257,7 @@ def _index(kind: str, keys: Sequence[str], raw: Array) -> Array:
 
 
 def _in_order(path: Path, user: Array, time: Array) -> Array:
-    """Times made strictly increasing along each user's true order, moved by as few seconds as that takes."""
+    """Times made strictly increasing along each user's true order, moved by as few microseconds as that takes."""
     rank = np.array(list(lines(path)), np.int64)
     if len(rank) != len(user):
         raise DataError(f"{path} must have a line for each rating ({len(user)}), got {len(rank)}")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -89,6 +90,20 @@ def derived(stream: Stream, on: str, columns: Mapping[str, Callable[[Any], Any]]
             at = batch.schema.get_field_index(name)
             batch = batch.append_column(name, column) if at < 0 else batch.set_column(at, name, column)
         yield batch
+
+
+def hashed(stream: Stream, fields: Iterable[str], buckets: int) -> Stream:
+    """With the values of these fields replaced by numbers of buckets, if any: memory then holds no vocabulary of them.
+
+    The bucket is the CRC-32 of the value's utf-8, modulo `buckets`: the same on every machine. Missing stays missing.
+    """
+
+    def bucket(texts: Any) -> list[str]:
+        return [str(crc32(t.encode()) % buckets) for t in texts.to_pylist()]
+
+    for field in fields if buckets else ():
+        stream = derived(stream, field, {field: bucket})
+    return stream
 
 
 def constant(stream: Stream, name: str, value: str) -> Stream:

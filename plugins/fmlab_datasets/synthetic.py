@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from fmlab.data import Array, Dataset, Side, Truth
+from fmlab.data import SECOND, Array, Dataset, Side, Truth
 from fmlab.options import Range
 from fmlab.protocols import Raw
 from fmlab_datasets.tables import Column, assemble, counted, identity
@@ -73,7 +73,7 @@ class Synthetic:
             item=item,
             users=tables["user"],
             items=tables["item"],
-            time=START + rng.permutation(len(user)).astype(np.int64) * 60,
+            time=(START + rng.permutation(len(user)).astype(np.int64) * 60) * SECOND,
             steps=(counted("generated", schema, len(user)),),
             keys=keys,
             truth=truth,

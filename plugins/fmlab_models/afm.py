@@ -21,6 +21,11 @@ class AFM(nn.Module):
 
     `a_ij` is the softmax over the pairs of a row of `<h, ReLU(W (x_i v_i * x_j v_j) + b)>`. Dropout falls on the
     pooled products, as in the authors' code. A row with one column has no pairs.
+
+    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + dim
+    Cost: O(C^2 dim attention_dim)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: interaction-aware
     """
 
     def __init__(

@@ -37,7 +37,15 @@ class AutoInt(DeepModel):
     Paper: Song, Shi, Xiao, Duan, Xu, Zhang, Tang, AutoInt: automatic feature interaction learning via self-attentive
       neural networks, CIKM 2019, equations 5 to 9, with its three layers, two heads and 32 coordinates a head.
 
-    `hidden` adds `MLP([s_1; ...; s_F])` (AutoInt+).
+    A layer turns the fields X into `ReLU([A_1 X V_1, ..., A_H X V_H] + X W)` with the shares
+    `A_h = softmax(X Q_h (X K_h)^T)` of its heads. `hidden` adds `MLP([s_1; ...; s_F])` (AutoInt+).
+
+    Parameters with hidden: n dim + 4 attention_dim (dim + (layers - 1) attention_dim) + F attention_dim + 1
+      + mlp(F dim, hidden)
+    Parameters: n dim + 4 attention_dim (dim + (layers - 1) attention_dim) + F attention_dim + 1
+    Cost: O(C dim + layers F attention_dim (F + attention_dim) + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

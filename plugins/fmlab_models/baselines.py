@@ -11,7 +11,12 @@ from fmlab.nn.features import id_field
 class Constant(nn.Module):
     """Scores every row 0: an evaluation that likes it is broken.
 
-    Source: none needed.
+    Source: none needed; it is the score 0.
+
+    Parameters: 0
+    Cost: O(1)
+    Test: tests/models/test_model_table.py::test_the_constant_scores_every_row_0
+    Family: baselines
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}
@@ -40,6 +45,11 @@ class Popularity(nn.Module):
     """Scores an item by its number of training interactions, whoever the user is.
 
     Source: Cremonesi, Koren, Turrin, Performance of recommender algorithms on top-N recommendation tasks, RecSys 2010.
+
+    Parameters: 0; a count of each item is kept
+    Cost: O(1)
+    Test: tests/models/test_model_oracles.py::test_popularity_counts_training_positives
+    Family: baselines
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}

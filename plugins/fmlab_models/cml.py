@@ -16,9 +16,18 @@ from fmlab.options import Range
 class CML(nn.Module):
     """Minus the squared Euclidean distance of user and item, both within the unit ball; it reads ids only.
 
-    Paper: Hsieh et al., Collaborative metric learning, WWW 2017, as compared with HyperML (Vinh Tran et al.,
-    WSDM 2020): no weights by rank, no feature loss, no covariance penalty. Vectors longer than 1 are clipped to
-    length 1 where they are read, which holds for every optimizer.
+    `-|p - q|^2`
+
+    Paper: Hsieh, Yang, Cui, Lin, Belongie, Estrin, Collaborative metric learning, WWW 2017.
+
+    It is the model that HyperML is compared with (Vinh Tran et al., WSDM 2020): no weights by rank, no feature loss, no
+    covariance penalty. Vectors longer than 1 are clipped to length 1 where they are read, which holds for every
+    optimizer.
+
+    Parameters: (U + I) dim
+    Cost: O(dim)
+    Test: tests/models/test_model_oracles.py::test_cml_scores_minus_the_squared_distance_within_the_unit_ball
+    Family: metric and hyperbolic
     """
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}

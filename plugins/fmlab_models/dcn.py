@@ -23,6 +23,11 @@ class DCN(DeepModel):
         alpha_{l+1} = alpha_l (1 + <x_0, w_l>) + <beta_l, w_l>,    <w, x_L> = alpha_L <x_0, w> + <beta_L, w>,
 
     which are sums over the sides, as is the first layer of the perceptron: one product gives them all.
+
+    Parameters: n dim + mlp(F dim, hidden) + (2 layers + 1) F dim
+    Cost: O(C dim + layers F dim + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(
@@ -67,6 +72,14 @@ class DCNv2(DeepModel):
 
     With `rank`, `W_l = U_l V_l^T` of that rank, without the mixture of experts. "parallel": `<w, x_L> + MLP(x_0)`;
     "stacked": `MLP(x_L)`.
+
+    Parameters with rank, structure=stacked: n dim + mlp(F dim, hidden) + layers F dim (2 rank + 1)
+    Parameters with rank: n dim + mlp(F dim, hidden) + layers F dim (2 rank + 1) + F dim
+    Parameters with structure=stacked: n dim + mlp(F dim, hidden) + layers F dim (F dim + 1)
+    Parameters: n dim + mlp(F dim, hidden) + layers F dim (F dim + 1) + F dim
+    Cost: O(C dim + layers F^2 dim^2 + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

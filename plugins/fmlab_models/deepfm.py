@@ -18,11 +18,18 @@ from fmlab.options import Range
 class DeepFM(nn.Module):
     """`FM(x) + MLP([v_1 x_1; ...; v_F x_F])` on shared vectors.
 
-    Paper: Guo, Tang, Ye, Li, He, DeepFM: a factorization-machine based neural network for CTR prediction, IJCAI 2017.
+    Paper: Guo, Tang, Ye, Li, He, DeepFM: a factorization-machine based neural network for CTR prediction, IJCAI 2017,
+      equations 1 to 4.
+
     Defaults are those of LorentzFM's comparison (AAAI 2020, tables 2 and 3): `dim` 10, two layers of 400, which its
     parameter counts confirm, and dropout 0.5, the end of its grid and Guo's own choice (Guo has three layers of 400).
 
     The first layer splits by side, `W [x_u; x_i] = W_u x_u + W_i x_i`: a query's part is computed once for all items.
+
+    Parameters: 1 + n (1 + dim) + mlp(C dim, hidden)
+    Cost: O(C dim + W)
+    Test: tests/models/test_model_oracles.py::test_deepfm_adds_a_perceptron_on_scaled_vectors
+    Family: deep
     """
 
     def __init__(

@@ -25,6 +25,11 @@ class DeepLight(DeepModel):
     `warmup` training steps, every tenth sets the smallest weights of the vectors, of the field matrix r and of each
     layer of the perceptron (but the last) to 0, which may grow again until the next pruning: a share
     `S (1 - 0.99^(t / 100))` at step t after the warm-up. A model that is switched to evaluation is pruned as well.
+
+    Parameters: 1 + n dim + F dim + P + mlp(F dim, hidden)
+    Cost: O(C dim + P dim + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     steps: Tensor

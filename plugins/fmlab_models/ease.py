@@ -16,8 +16,14 @@ class EASE(nn.Module):
     `score(u, j) = sum_i X_ui B_ij` with `B = I - P diag(1 / diag P)`, `P = (X^T X + l2 I)^-1`: the least squares of
     `X = X B` with no item weighing itself. X is 1 where the user has met the item in training.
 
-    Paper: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, equations 4 to 8; `l2` is 500 there on
-    MovieLens-20M. Nothing is trained by gradients; the inverse takes time cubic in the items.
+    Paper: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, equations 4 to 8.
+
+    `l2` is 500 there on MovieLens-20M. Nothing is trained by gradients; the inverse takes time cubic in the items.
+
+    Parameters: 0; a weight of every two items is solved for
+    Cost: O(I)
+    Test: tests/models/test_neighbours.py::test_ease_is_ridge_regression_of_every_item_on_all_others
+    Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}

@@ -22,6 +22,12 @@ class FFM(nn.Module):
     A feature's vectors stand in one row of a table. Rows are read once and summed over the slots of their field;
     then every vector meets its partner. Features in two slots of one field meet by one more vector each, which
     features of other fields do not have. The sides meet in vectors of width `dim` * query fields * item fields.
+
+    Parameters: 1 + n + (n (F - 1) + M) dim
+    Operations: 2 F + P (2 dim + 1)
+    Cost: O(C F dim)
+    Test: tests/models/test_ffm.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}

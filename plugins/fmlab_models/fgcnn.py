@@ -23,6 +23,12 @@ class FGCNN(DeepModel):
     The generator has vectors of its own. Each of its layers convolves along the fields (tanh, padded to keep their
     number), keeps the largest of every `pooling` neighbours, and recombines what is left into `new` times as many
     fields, `tanh(W flat + b)`.
+
+    Parameters: 2 n dim + height matrices(1, filters) + sum(filters) + new dim^2 dot(filters, L, L) + new dim sum(L)
+      + mlp(T dim + T (T - 1) / 2, hidden) where L = pooled(F, pooling, filters) and T = F + new sum(L)
+    Cost: O(C dim + F dim height matrices(1, filters) + new dim^2 dot(filters, L, L) + T^2 dim + W), L and T as above
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

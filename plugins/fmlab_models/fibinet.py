@@ -20,6 +20,13 @@ class FiBiNET(DeepModel):
     `p_ij = (s_i W) * s_j` for fields i < j, where W is one for "all", one for "each" field i, or one for each
     "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden
     layer has a `reduction`-th of the fields.
+
+    Parameters with bilinear=all: 1 + n (1 + dim) + dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden)
+    Parameters with bilinear=each: 1 + n (1 + dim) + (F - 1) dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden)
+    Parameters: 1 + n (1 + dim) + P dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden)
+    Cost: O(C dim + P dim^2 + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

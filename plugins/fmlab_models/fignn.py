@@ -23,6 +23,11 @@ class FiGNN(DeepModel):
     an edge `A_ij = softmax_j(LeakyReLU(<w, [s_i; s_j]>))`, j != i. A step gathers
     `a_i = W_in^i sum_j A_ij W_out^j h_j + b` and moves to `h_i <- GRU(a_i, h_i) + h_i^1`. At the end
     `y_i = <u, h_i> + c` and `a_i = <t, h_i> + d`, perceptrons of one layer.
+
+    Parameters: n dim + (2 F + 10) dim^2 + 11 dim + 4
+    Cost: O(C dim + layers F dim (F + dim))
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

@@ -16,6 +16,12 @@ class FM(nn.Module):
     """`w0 + sum w_i x_i + sum_{i<j} <v_i, v_j> x_i x_j`, in time linear in the columns.
 
     Paper: Rendle, Factorization machines, ICDM 2010, equation 1 and lemma 3.1.
+
+    Parameters: 1 + n (1 + dim)
+    Operations: 3 dim (F + 1)
+    Cost: O(C dim)
+    Test: tests/models/test_model_oracles.py::test_fm_is_its_double_sum
+    Family: linear and pairwise
     """
 
     def __init__(

@@ -149,10 +149,20 @@ class FieldMatrices(nn.Module):
 
 
 class FwFM(FieldMatrixFM):
-    """A factorization machine with a weight for every two fields, `M = r I`.
+    """A factorization machine with a weight for every two fields.
+
+    `w0 + linear + sum_{i<j} r_{F(i),F(j)} <v_i, v_j> x_i x_j`, where the linear part is `sum <v_i, w_F(i)> x_i`, or
+    `sum w_i x_i` with `linear=plain`.
 
     Paper: Pan, Xu, Ruiz, Zhao, Pan, Sun, Lu, Field-weighted factorization machines for click-through rate prediction
       in display advertising, WWW 2018, equation 6.
+
+    Parameters: 1 + n dim + F dim + P + S
+    Parameters with linear=plain: 1 + n (1 + dim) + P + S
+    Operations: 2 F + P (2 dim + 2)
+    Cost: O(C dim + F^2 dim)
+    Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
@@ -170,10 +180,21 @@ class FwFM(FieldMatrixFM):
 
 
 class FvFM(FieldMatrixFM):
-    """A factorization machine with a vector for every two fields, `M = diag(d)`.
+    """A factorization machine with a vector for every two fields.
+
+    `w0 + linear + sum_{i<j} <v_i * d_{F(i),F(j)}, v_j> x_i x_j`, the linear part as in FwFM.
 
     Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
-      section 3.1.3. The authors' released code gives all coordinates of a pair one weight; here d is the vector.
+      section 3.1.3.
+
+    The authors' released code gives all coordinates of a pair one weight; here d is the vector.
+
+    Parameters: 1 + n dim + F dim + (P + S) dim
+    Parameters with linear=plain: 1 + n (1 + dim) + (P + S) dim
+    Operations: 2 F + P (3 dim + 1)
+    Cost: O(C dim + F^2 dim)
+    Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
@@ -193,10 +214,23 @@ class FvFM(FieldMatrixFM):
 class FmFM(FieldMatrixFM):
     """A factorization machine with a matrix for every two fields, and vectors of any size for each field.
 
+    `w0 + linear + sum_{i<j} <v_i M_{F(i),F(j)}, v_j> x_i x_j`, the linear part as in FwFM.
+
     Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
       equation 7 and section 4.
 
     `dims` gives each field its own size (section 4.1); `field_dims` reads them from a trained model.
+
+    Parameters with dims, linear=plain: 1 + n + dot(sizes, dims)
+      + (sum(dims)^2 - dot(dims, dims)) / 2 + dot(multi, dims, dims)
+    Parameters with dims: 1 + dot(sizes, dims) + sum(dims)
+      + (sum(dims)^2 - dot(dims, dims)) / 2 + dot(multi, dims, dims)
+    Parameters with linear=plain: 1 + n (1 + dim) + (P + S) dim^2
+    Parameters: 1 + n dim + F dim + (P + S) dim^2
+    Operations with dims=null: 2 F + P (2 dim^2 + 2 dim + 1)
+    Cost: O(C dim + F^2 dim^2)
+    Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}

@@ -36,6 +36,12 @@ class GMLFM(nn.Module):
 
     As in the authors' code, dropout also stands before the first layer, and biases and weights start at 0; all
     else starts at N(0, init_std). The paper tunes `dim` between 4 and 512.
+
+    Parameters with transform=md: 1 + n (1 + dim) + dim weighted + dim^2
+    Parameters: 1 + n (1 + dim) + dim weighted + layers (dim^2 + dim)
+    Cost: O(C layers dim^2 + C dim min(C, dim))
+    Test: tests/models/test_gmlfm.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: metric and hyperbolic
     """
 
     defaults = {"loss": "squared", "optimizer": "adam"}

@@ -16,13 +16,20 @@ from fmlab.options import Range
 class HyperML(nn.Module):
     """Minus the squared distance of user and item in the Poincaré ball of curvature `-curvature`; it reads ids only.
 
-    Paper: Vinh Tran, Tay, Zhang, Cong, Li, HyperML: a boosting metric learning approach in hyperbolic space for
-    recommender systems, WSDM 2020. The distance is equation 9; the loss of equations 11 to 13 is `hinge`.
+    `-d(p, q)^2`, `d = 2 asinh(sqrt(c a)) / sqrt(c)`, `a = |p - q|^2 / ((1 - c|p|^2)(1 - c|q|^2))`, c the curvature
 
-    With `a = |x - y|^2 / ((1 - c|x|^2)(1 - c|y|^2))` the distance is `2 asinh(sqrt(c a)) / sqrt(c)`, which grows with
-    `a`, and `a` is an inner product of width `dim + 2`: all items are ranked by one matrix product. These vectors
-    are float64 because `a` is a small difference of large numbers near the rim of the ball. The "dropout 0.5" of the
-    paper's settings is left out: zeroing coordinates of a point moves it.
+    Paper: Vinh Tran, Tay, Zhang, Cong, Li, HyperML: a boosting metric learning approach in hyperbolic space for
+      recommender systems, WSDM 2020, equation 9.
+
+    The loss of equations 11 to 13 is `hinge`. d grows with `a`, and `a` is an inner product of width `dim + 2`: all
+    items are ranked by one matrix product. These vectors are float64 because `a` is a small difference of large numbers
+    near the rim of the ball. The "dropout 0.5" of the paper's settings is left out: zeroing coordinates of a point
+    moves it.
+
+    Parameters: (U + I) dim
+    Cost: O(dim)
+    Test: tests/models/test_model_oracles.py::test_hyperml_scores_minus_the_squared_gyrovector_distance
+    Family: metric and hyperbolic
     """
 
     defaults = {"loss": "hinge", "optimizer": "rsgd"}

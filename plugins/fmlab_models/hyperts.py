@@ -17,9 +17,18 @@ from fmlab_models.hyperml import HyperML
 class HyperTS(HyperML):
     """HyperML on tangent vectors: users and items are `exp_0(z)`, and z is what is stored and optimised.
 
+    `-d(exp_0(z_u), exp_0(z_i))^2`, d as in HyperML and `exp_0(z) = tanh(sqrt(c) |z|) z / (sqrt(c) |z|)`.
+
     Paper: Vinh Tran, Tay, Zhang, Cong, Li, HyperML: a boosting metric learning approach in hyperbolic space for
-    recommender systems, WSDM 2020, section 3.4, equations 7 to 9. The tangent space at the origin is Euclidean, so any
+      recommender systems, WSDM 2020, section 3.4 and equations 7 to 9.
+
+    The tangent space at the origin is Euclidean, so any
     ordinary optimizer is exact: gradients pass through the exponential map. It starts from `log_0` of HyperML's points.
+
+    Parameters: (U + I) dim
+    Cost: O(dim)
+    Test: tests/models/test_metric_family.py::test_hyperts_is_hyperml_on_mapped_points
+    Family: metric and hyperbolic
     """
 
     defaults = {"loss": "hinge", "optimizer": "adam"}

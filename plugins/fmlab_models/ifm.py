@@ -23,7 +23,9 @@ class IFM(nn.Module):
     `T_ij = softmax over pairs of h·relu(W (v_i * v_j) x_i x_j + b) / temperature`, `F_{f,g} = D^T (U_f * U_g)`
 
     Paper: Hong, Huang, Chen, Interaction-aware factorization machines for recommender systems, AAAI 2019,
-    equations 4 to 10. Another model of this name is Input-aware (Yu, Wang, Yuan, IJCAI 2019).
+      equations 4 to 10.
+
+    Another model of this name is Input-aware (Yu, Wang, Yuan, IJCAI 2019).
 
     Variants: `factorised=False` is IFM-, with a free vector F for every two fields; `aspects=feature` is FA-IFM, where
     F is 1; `aspects=field` is IA-IFM, where T is 1; `samples=c` is IFM-sampling: of all pairs of columns only c enter
@@ -32,6 +34,15 @@ class IFM(nn.Module):
     `field_decay` is lambda_F: it adds that multiple of U and D to their gradients. Dropout is on
     `T_ij v_i * v_j x_i x_j`, so the attention sees all coordinates, as in the authors' code. There, initial values are
     N(0, 1) for U, D and h, Glorot's for W and b; `attention` 256 and `field_dim` 26 give the paper's 1.46M on Frappe.
+
+    Parameters with aspects=feature: 1 + n (1 + dim) + attention (dim + 2)
+    Parameters with aspects=field, factorised=false: 1 + n (1 + dim) + (P + S) dim
+    Parameters with aspects=field: 1 + n (1 + dim) + field_dim (F + dim)
+    Parameters with factorised=false: 1 + n (1 + dim) + attention (dim + 2) + (P + S) dim
+    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim)
+    Cost: O(C^2 dim attention)
+    Test: tests/models/test_ifm.py::test_ifm_and_its_gradients_are_those_of_the_double_sum
+    Family: interaction-aware
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
@@ -87,7 +98,19 @@ class INN(nn.Module):
     `w0 + sum w_i x_i + MLP([T_ij F_{f_i,f_j} * v_i * v_j x_i x_j for all i < j])`
 
     Paper: Hong, Huang, Chen, Interaction-aware factorization machines for recommender systems, AAAI 2019,
-    equations 14 and 15. Layers are those of the authors' code: one of 5 before the output.
+      equations 14 and 15.
+
+    Layers are those of the authors' code: one of 5 before the output.
+
+    Parameters with aspects=feature: 1 + n (1 + dim) + attention (dim + 2) + mlp(dim C (C - 1) / 2, hidden)
+    Parameters with aspects=field, factorised=false: 1 + n (1 + dim) + (P + S) dim + mlp(dim C (C - 1) / 2, hidden)
+    Parameters with aspects=field: 1 + n (1 + dim) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
+    Parameters with factorised=false: 1 + n (1 + dim) + attention (dim + 2) + (P + S) dim
+      + mlp(dim C (C - 1) / 2, hidden)
+    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
+    Cost: O(C^2 dim attention + W)
+    Test: tests/models/test_ifm.py::test_inn_is_a_perceptron_on_the_weighed_pairs
+    Family: interaction-aware
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
@@ -141,8 +164,16 @@ class INN(nn.Module):
 class DeepIFM(nn.Module):
     """`IFM(x) + MLP([v_1 x_1; ...; v_F x_F])` on shared vectors: DeepFM with IFM as its wide part.
 
-    Paper: Hong, Huang, Chen, Interaction-aware factorization machines for recommender systems, AAAI 2019. It gives no
-    sizes for this model, which it ran on click-through data: `dim`, `hidden` and the layers' dropout are DeepFM's.
+    Paper: Hong, Huang, Chen, Interaction-aware factorization machines for recommender systems, AAAI 2019,
+      below equation 15.
+
+    It gives no sizes for this model, which it ran on click-through data: `dim`, `hidden` and the layers' dropout are
+    DeepFM's.
+
+    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim) + mlp(C dim, hidden)
+    Cost: O(C^2 dim attention + W)
+    Test: tests/models/test_ifm.py::test_deepifm_is_ifm_and_a_perceptron_on_the_same_vectors
+    Family: interaction-aware
     """
 
     defaults = {"loss": "bce", "optimizer": "adagrad"}

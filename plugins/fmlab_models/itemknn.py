@@ -16,8 +16,15 @@ class ItemKNN(nn.Module):
     `s_ij = n_ij / (sqrt(n_i n_j) + shrink)`, the shrunk cosine of the items' columns of the user-item matrix, `n_ij`
     the users who have met both, kept for the `neighbours` items nearest to each.
 
-    Paper: Deshpande, Karypis, Item-based top-N recommendation algorithms, TOIS 2004; shrinkage as in Ferrari Dacrema,
-    Cremonesi, Jannach, Are we really making much progress?, RecSys 2019. Nothing is trained by gradients.
+    Paper: Deshpande, Karypis, Item-based top-N recommendation algorithms, ACM TOIS 2004.
+
+    Shrinkage is as in Ferrari Dacrema, Cremonesi, Jannach, Are we really making much progress?, RecSys 2019. Nothing is
+    trained by gradients.
+
+    Parameters: 0; `neighbours` similarities of each item are kept
+    Cost: O(neighbours)
+    Test: tests/models/test_neighbours.py::test_itemknn_sums_shrunk_cosines_of_the_nearest
+    Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}

@@ -16,8 +16,15 @@ class LightGCN(GraphModel):
     `e = 1 / (L + 1) sum_{l=0..L} (D^-1/2 A D^-1/2)^l e_0`, A the graph of the training positives; it reads ids only.
 
     Paper: He, Deng, Wang, Li, Zhang, Wang, LightGCN: simplifying and powering graph convolution network for
-    recommendation, SIGIR 2020, equations 3 to 8. Its L2, 1e-4 on the first vectors of a batch, is here the optimizer's
+      recommendation, SIGIR 2020, equations 3 to 8.
+
+    Its L2, 1e-4 on the first vectors of a batch, is here the optimizer's
     `weight_decay`, on all of them.
+
+    Parameters: (U + I) dim
+    Cost: O(dim), after one pass over the graph for all rows
+    Test: tests/models/test_graph.py::test_lightgcn_is_the_mean_of_powers_of_the_adjacency
+    Family: collaborative
     """
 
     defaults = {"loss": "bpr", "optimizer": "adam"}

@@ -15,18 +15,24 @@ from fmlab.options import Range
 class LorentzFM(nn.Module):
     """Features are points of the unit hyperboloid; a pair scores how far it violates the Lorentz triangle inequality.
 
-    Paper: Xu, Wu, Learning feature interactions with Lorentzian factorization machine, AAAI 2020.
+    `sum_{i != j} T(v_i, v_j) x_i x_j`, `T(u, v) = (1 - <u, v>_L - u0 - v0) / (u0 v0)`, in [-1/2, 2]
 
-    Equation 8 over ordered pairs, so that each pair counts twice, of equation 9:
-    `score = sum_{i != j} T(v_i, v_j) x_i x_j`, `T(u, v) = (1 - <u, v>_L - u0 - v0) / (u0 v0)`, in [-1/2, 2].
-    Equation 7 is twice T although it is printed with T's bounds; T is implemented. "x0 >= beta" and
-    "0 = (beta, 0, ...)" hold for beta = 1, the only case used. There is no bias, no linear term and no L2.
+    Paper: Xu, Wu, Learning feature interactions with Lorentzian factorization machine, AAAI 2020, equations 8 and 9.
+
+    The sum of equation 8 is over ordered pairs, so that each pair counts twice. T is equation 9. Equation 7 is twice T
+    although it is printed with T's bounds; T is implemented. "x0 >= beta" and "0 = (beta, 0, ...)" hold for beta = 1,
+    the only case used. There is no bias, no linear term and no L2.
 
     A point has `dim` ambient coordinates, of which `dim - 1` are stored: `v0 = sqrt(1 + |v|^2)`. With
     `c = 1 - 1/v0` and `b = v/v0`, `T(u, v) = c_u c_v - <b_u, b_v>`, hence in time linear in the columns
     `score = (sum c x)^2 - |sum b x|^2 + sum (|b|^2 - c^2) x^2`, where `|b|^2 - c^2 = 2 c / v0`.
 
     The paper gives no initialisation: stored coordinates are N(0, init_std), near the origin, where T is 0.
+
+    Parameters: n (dim - 1)
+    Cost: O(C dim)
+    Test: tests/models/test_model_oracles.py::test_lorentzfm_is_its_sum_over_ordered_pairs
+    Family: metric and hyperbolic
     """
 
     defaults = {"loss": "bce", "optimizer": "rsgd"}

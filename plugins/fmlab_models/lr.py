@@ -12,6 +12,12 @@ class LR(nn.Module):
     """`w0 + sum w_i x_i`, the log-odds of logistic regression.
 
     Paper: Richardson, Dominowska, Ragno, Predicting clicks: estimating the click-through rate for new ads, WWW 2007.
+
+    Parameters: 1 + n
+    Operations: 2 F
+    Cost: O(C)
+    Test: tests/models/test_model_oracles.py::test_lr_is_a_sum_of_weights
+    Family: linear and pairwise
     """
 
     def __init__(self, schema: Schema) -> None:

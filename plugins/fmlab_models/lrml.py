@@ -15,12 +15,19 @@ from fmlab.options import Range
 class LRML(nn.Module):
     """Minus the squared distance from the user, moved by a relation of the two, to the item; it reads ids only.
 
-    `-|p + r - q|^2` with the relation `r = M^T softmax(K (p * q))` read from a memory of `slots` vectors.
+    `-|p + r - q|^2` with the relation `r = M^T softmax(K (p * q))` read from a memory M of `slots` vectors by keys K.
 
-    Paper: Tay, Tuan, Hui, Latent relational metric learning via memory-based attention for collaborative ranking, WWW
-    2018, equations 1 to 6, as compared with HyperML (Vinh Tran et al., WSDM 2020). Vectors longer than 1 are clipped
-    to length 1 where they are read. In the paper a negative item is measured with the relation of its positive one,
-    in training; here, as in ranking, every pair has a relation of its own, since a score must not depend on others.
+    Paper: Tay, Tuan, Hui, Latent relational metric learning via memory-based attention for collaborative ranking,
+      WWW 2018, equations 1 to 6.
+
+    It is the model that HyperML is compared with (Vinh Tran et al., WSDM 2020). Vectors longer than 1 are clipped to
+    length 1 where they are read. In the paper a negative item is measured with the relation of its positive one, in
+    training; here, as in ranking, every pair has a relation of its own, since a score must not depend on others.
+
+    Parameters: (U + I + 2 slots) dim
+    Cost: O(slots dim)
+    Test: tests/models/test_metric_family.py::test_lrml_moves_the_user_by_what_it_reads_from_the_memory
+    Family: metric and hyperbolic
     """
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}

@@ -15,8 +15,16 @@ from fmlab.options import Range
 class MF(nn.Module):
     """Global, user and item biases plus the inner product of user and item vectors; it reads ids only.
 
+    `b + b_u + b_i + <p_u, q_i>`
+
     Paper: Koren, Bell, Volinsky, Matrix factorization techniques for recommender systems, Computer 2009, equation 4.
+
     With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0.
+
+    Parameters: 1 + (U + I) (1 + dim)
+    Cost: O(dim)
+    Test: tests/models/test_model_oracles.py::test_mf_reads_the_first_user_and_item_column_only
+    Family: collaborative
     """
 
     def __init__(

@@ -18,6 +18,11 @@ class GMF(nn.Module):
     """Generalized matrix factorization, `<h, p_u * q_i>`; it reads ids only.
 
     Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 8 and 9.
+
+    Parameters: (U + I + 1) dim
+    Cost: O(dim)
+    Test: tests/models/test_ncf.py::test_gmf_weighs_the_coordinates_of_the_product
+    Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
@@ -57,11 +62,19 @@ class GMF(nn.Module):
 class MLP(nn.Module):
     """A multilayer perceptron on `[p_u; q_i]`; it reads ids only.
 
-    Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equation 10. Sizes are those of
-    the authors' code for eight predictive factors: a pyramid of 32, 16 and 8 above two vectors of 32. HyperML's
-    comparison takes three to five layers, `dim` 64 and dropout 0.5.
+    `<h, phi([p_u; q_i])>`, phi the hidden layers, `phi_l(x) = ReLU(W_l x + b_l)` one after the other.
+
+    Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equation 10.
+
+    Sizes are those of the authors' code for eight predictive factors: a pyramid of 32, 16 and 8 above two vectors of
+    32. HyperML's comparison takes three to five layers, `dim` 64 and dropout 0.5.
 
     The first layer splits by side, `W [p; q] = W_p p + W_q q`: a user's part is computed once for all items.
+
+    Parameters: (U + I) dim + mlp(2 dim, hidden) - 1
+    Cost: O(W)
+    Test: tests/models/test_ncf.py::test_mlp_is_its_layers_one_after_the_other
+    Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
@@ -111,6 +124,11 @@ class NeuMF(nn.Module):
     `<h, [p_u * q_i; phi(p'_u, q'_i)]>`, which is the sum of the scores of the two.
 
     Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 12 and 13.
+
+    Parameters: (U + I) (dim + mlp_dim) + dim + mlp(2 mlp_dim, hidden) - 1
+    Cost: O(dim + W)
+    Test: tests/models/test_ncf.py::test_neumf_is_the_output_layer_on_both_side_by_side
+    Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}

@@ -21,6 +21,11 @@ class NFM(nn.Module):
     The sum over pairs is `((sum x v)^2 - sum (x v)^2) / 2` for each coordinate (equation 4); of two sides it is that
     of each and the product of their sums. Dropout stands before every layer, the first included (section 3.3).
     Defaults are those of LorentzFM's comparison (AAAI 2020, table 3): `dim` 10, two layers of 100.
+
+    Parameters: 1 + n (1 + dim) + mlp(dim, hidden)
+    Cost: O(C dim + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

@@ -18,9 +18,16 @@ class NGCF(GraphModel):
     `E_l = LeakyReLU((L + I) E_{l-1} W_1 + (L E_{l-1}) * E_{l-1} W_2)`, `L = D^-1/2 A D^-1/2`, A the graph of the
     training positives.
 
-    Paper: Wang, He, Wang, Feng, Chua, Neural graph collaborative filtering, SIGIR 2019, equations 7 to 10. The slope
+    Paper: Wang, He, Wang, Feng, Chua, Neural graph collaborative filtering, SIGIR 2019, equations 7 to 10.
+
+    The slope
     0.2, `dropout` of messages, and the scaling of every layer's vectors to length 1 before they are joined
     (`normalized`) are those of the authors' code; the dropout of nodes is left out.
+
+    Parameters: (U + I) dim + 2 matrices(dim, hidden)
+    Cost: O(dim + sum(hidden)), after one pass over the graph for all rows
+    Test: tests/models/test_graph.py::test_ngcf_is_its_matrix_form
+    Family: collaborative
     """
 
     defaults = {"loss": "bpr", "optimizer": "adam"}

@@ -13,9 +13,18 @@ from fmlab.options import Range
 class PMF(nn.Module):
     """The inner product of user and item vectors, without biases; it reads ids only.
 
-    Paper: Salakhutdinov, Mnih, Probabilistic matrix factorization, NIPS 2007, equations 1 and 4. The Gaussian priors on
+    `<p_u, q_i>`
+
+    Paper: Salakhutdinov, Mnih, Probabilistic matrix factorization, NIPS 2007, equations 1 and 4.
+
+    The Gaussian priors on
     the vectors are the optimizer's `weight_decay`. Labels are fitted as they are: the logistic function that the paper
     puts around the product, with ratings scaled to [0, 1], is what the loss `bce` does.
+
+    Parameters: (U + I) dim
+    Cost: O(dim)
+    Test: tests/models/test_ncf.py::test_gmf_with_weights_of_1_is_pmf_and_matrix_factorization_without_biases
+    Family: collaborative
     """
 
     defaults = {"loss": "squared", "optimizer": "adam"}

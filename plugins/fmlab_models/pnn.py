@@ -33,6 +33,11 @@ class IPNN(PNN):
 
     Paper: Qu, Cai, Ren, Zhang, Yu, Wen, Wang, Product-based neural networks for user response prediction, ICDM 2016,
       equations 3 to 9, whose weights of products are factorized; here they are free.
+
+    Parameters: n dim + mlp(F dim + P, hidden)
+    Cost: O(C dim + P dim + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(
@@ -61,6 +66,12 @@ class OPNN(PNN):
 
     "sum": the outer products of all fields superposed, `p = f f^T` with `f = sum s_i`, its `dim^2` numbers. "matrix":
     each reduced by a kernel of its own, `p_ij = s_i W_ij s_j^T` for fields i < j.
+
+    Parameters with kernel=matrix: n dim + P dim^2 + mlp(F dim + P, hidden)
+    Parameters: n dim + mlp(F dim + dim^2, hidden)
+    Cost: O(C dim + dim^2 + W), with kernel=matrix O(C dim + P dim^2 + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

@@ -20,6 +20,12 @@ class Poly2(nn.Module):
       SVM, JMLR 2010, with the hash of equation 3 of FmFM (Sun et al., WWW 2021).
 
     The hash does not depend on the order of the two. Pairs within a side are summed once for all rows it stands in.
+
+    Parameters: 1 + n + buckets
+    Operations: 2 F + 2 P
+    Cost: O(C^2)
+    Test: tests/models/test_poly2.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}

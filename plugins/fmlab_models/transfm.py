@@ -22,6 +22,11 @@ class TransFM(nn.Module):
     `dim + 2`. So the pairs of a row are inner products with exclusive prefix sums over its columns, linear in their
     number, and pairs across the sides are one inner product, since the query's columns come first. The authors' code
     averages both orders of a pair, which leaves no order; here it counts, as in the equation.
+
+    Parameters: 1 + n (1 + 2 dim)
+    Cost: O(C^2 dim)
+    Test: tests/models/test_transfm.py::test_scores_and_gradients_are_those_of_the_double_sum
+    Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}

@@ -12,8 +12,15 @@ from fmlab_models._deep import DeepModel
 class WideDeep(DeepModel):
     """`w0 + sum w_i x_i + MLP([s_1; ...; s_F])`, `s_f` the sum of `x v` over the slots of field f.
 
-    Paper: Cheng et al., Wide & deep learning for recommender systems, DLRS 2016, equation 3, without crossed features;
-      its perceptron has layers of 1024, 512 and 256. Here all of the model has one optimizer.
+    Paper: Cheng et al., Wide & deep learning for recommender systems, DLRS 2016, equation 3.
+
+    Crossed features are left out; the paper's perceptron has layers of 1024, 512 and 256. Here all of the model has one
+    optimizer.
+
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden)
+    Cost: O(C dim + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

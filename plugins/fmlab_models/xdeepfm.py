@@ -20,6 +20,11 @@ class XDeepFM(DeepModel):
     With `X^0` the fields' sums, map h of layer l is `X^l_h = sum_{i,j} W^l_hij X^{l-1}_i * X^0_j + b^l_h`, and
     `p_l` holds the sums of its coordinates. All maps go to the next layer and to the output; no activation is the
     paper's choice (section 4.4), and ReLU that of some later code.
+
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden) + F matrices(F, maps) + 2 sum(maps)
+    Cost: O(C dim + F dim matrices(F, maps) + W)
+    Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
+    Family: deep
     """
 
     def __init__(

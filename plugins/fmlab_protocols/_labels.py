@@ -1,8 +1,10 @@
 """What labels mean, as the protocols need to know it."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from fmlab.data import Array, Dataset
+from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 
 
@@ -20,15 +22,32 @@ def least_positive(dataset: Dataset, min_label: float | None) -> float | None:
     return 1.0 if min_label is None and is_binary(dataset.label) else min_label
 
 
-def classes(dataset: Dataset, min_label: float | None) -> Array:
-    """Labels as 0 and 1 (float32); raises DataError if they are neither 0/1 nor -1/1 and no threshold is given."""
+def classed(dataset: Dataset, min_label: float | None) -> Dataset:
+    """With labels 0 and 1 (float32), and a step that says so where a threshold made them.
+
+    The threshold is the one asked for, or else that of the data set's own rule; without either labels must be 0/1 or
+    -1/1. Raises DataError otherwise.
+    """
     if dataset.label is None:
-        raise DataError(f"ctr needs rows labelled 0 and 1; {dataset.name!r} has no labels: all its rows are positives")
+        raise DataError(_no_labels(dataset))
     label = np.asarray(dataset.label)
-    if min_label is not None:
-        return (label >= min_label).astype(np.float32)
+    least = dataset.rule.min_label if min_label is None else min_label
+    if least is not None:
+        ones = label >= least
+        name = f"label 1 where it was >= {least:g}: {int(ones.sum()):,} rows"
+        schema = dataset.schema
+        step = Step(name, dataset.rows, schema.n_users, schema.n_items, schema.n_features)
+        return replace(dataset, label=ones.astype(np.float32), steps=(*dataset.steps, step))
     if is_binary(label):
-        return (label > 0).astype(np.float32)
+        return replace(dataset, label=(label > 0).astype(np.float32))
     values = np.unique(label)
     shown = ", ".join(f"{v:g}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
-    raise DataError(f"ctr needs labels 0 and 1 (or -1 and 1), got {shown}; set min_label to say what counts as 1")
+    rule = "ctr needs labels 0 and 1 (or -1 and 1)"
+    raise DataError(f"{rule}, got {shown}; protocol.min_label=<number> says from where on a label counts as 1")
+
+
+def _no_labels(dataset: Dataset) -> str:
+    rule = f"ctr needs rows labelled 0 and 1, {dataset.name!r} has no labels: all its rows are positives"
+    if dataset.item is not None:
+        return f"{rule}; add protocol=full_ranking, or data.label=COLUMN if a column holds labels"
+    return f"{rule}; add data.label=COLUMN, or data.user=COLUMN data.item=COLUMN protocol=full_ranking"

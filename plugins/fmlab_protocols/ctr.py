@@ -1,6 +1,5 @@
 """Labelled rows: how well does the score tell clicks from the rest."""
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,8 +9,9 @@ from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
 from fmlab.options import Range
 from fmlab.protocols import Task, Training
-from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, random_parts, sizes
-from fmlab_protocols._labels import classes
+from fmlab.split import PARTS, TEST, TRAIN, VALIDATION
+from fmlab_protocols._labels import classed
+from fmlab_protocols._parts import parts
 
 
 class Ctr(Task):
@@ -19,7 +19,8 @@ class Ctr(Task):
 
     Paper: Sun et al., FM2: Field-matrixed Factorization Machines for Recommender Systems, WWW 2021
 
-    Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`).
+    Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`), null takes
+    the data set's own rule.
     `split=auto` takes the split that the data come with, if they do. `validation` and `test` are shares (fractions) or
     rows (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
     """
@@ -39,13 +40,9 @@ class Ctr(Task):
         monitor: str = "logloss",
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
-        label = classes(dataset, min_label)
-        data = replace(dataset, label=label)
-        if split == "given" or (split == "auto" and data.split is not None):
-            part = given_parts(data)
-        else:
-            part = random_parts(data.rows, *sizes(data.rows, validation, test), seed)
-        _refuse_one_class(label, part)
+        data = classed(dataset, min_label)
+        part = parts(data, split, validation, test, seed)
+        _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
         super().__init__(
             dataset=data,
@@ -57,9 +54,9 @@ class Ctr(Task):
         )
 
 
-def _refuse_one_class(label: Array, part: Array) -> None:
+def _refuse_one_class(data: Dataset, part: Array) -> None:
     rows = np.bincount(part, minlength=3)
-    ones = np.bincount(part, label, minlength=3).astype(np.int64)
+    ones = np.bincount(part, data.label, minlength=3).astype(np.int64)
     if ((ones == 0) | (ones == rows)).any():
         got = ", ".join(f"{name} {p:,} of {n:,}" for name, p, n in zip(PARTS, ones, rows, strict=True))
         raise DataError(f"every part needs rows of both classes, got labels 1: {got}")

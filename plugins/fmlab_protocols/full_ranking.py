@@ -9,8 +9,9 @@ from fmlab.evaluation import Ranking, rank_metric, with_monitor
 from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
-from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, random_parts, refuse_leaks, sides, sizes
+from fmlab.split import TEST, TRAIN, VALIDATION, positives, refuse_leaks, sides
 from fmlab_protocols._labels import least_positive
+from fmlab_protocols._parts import parts
 
 
 class FullRanking(Task):
@@ -48,10 +49,7 @@ class FullRanking(Task):
         rule = dataset.rule
         least = least_positive(dataset, rule.min_label if min_label is None else min_label)
         data = positives(dataset, least, rule.core if core is None else core)
-        if split == "given" or (split == "auto" and data.split is not None):
-            part = given_parts(data)
-        else:
-            part = random_parts(data.rows, *sizes(data.rows, validation, test), seed)
+        part = parts(data, split, validation, test, seed)
         refuse_leaks(data, part)
         user, item = sides(data)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)

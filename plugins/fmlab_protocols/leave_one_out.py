@@ -79,9 +79,23 @@ class LeaveOneOut(Task):
 
 
 def _with_step(data: Dataset, part: Array) -> Dataset:
-    """The data set with a step that counts the users who are tested."""
-    tested, schema = int((part == TEST).sum()), data.schema
-    if tested == schema.n_users:
-        return data
-    name = f"{schema.n_users - tested:,} users with fewer than 3 interactions are trained on, not tested"
-    return replace(data, steps=(*data.steps, Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)))
+    """The data set with steps that say who is not tested, and what not times but the order of rows decided."""
+    rows, schema = np.flatnonzero(part == TEST), data.schema
+    names = []
+    if len(rows) < schema.n_users:
+        names.append(f"{schema.n_users - len(rows):,} users with fewer than 3 interactions are trained on, not tested")
+    if data.time is None:
+        names.append("there are no times: the order of rows decides which interaction is the last")
+    elif ties := _ties(data, rows):
+        share = f"{ties:,} of {len(rows):,} ({ties / len(rows):.1%})"
+        names.append(f"test rows that the order of rows decides, for another has the same time: {share}")
+    counts = (data.rows, schema.n_users, schema.n_items, schema.n_features)
+    return replace(data, steps=(*data.steps, *(Step(name, *counts) for name in names)))
+
+
+def _ties(data: Dataset, rows: Array) -> int:
+    """How many of these last interactions of users are no later than another of the same user."""
+    user, time = np.asarray(data.user), np.asarray(data.time)
+    last = np.full(data.schema.n_users, np.iinfo(np.int64).max)
+    last[user[rows]] = time[rows]
+    return int((np.bincount(user[time == last[user]], minlength=len(last)) > 1).sum())

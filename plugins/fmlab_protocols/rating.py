@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
-from fmlab.data import Dataset, Step
+from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
 from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_negatives
-from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, random_parts, sides, sizes
+from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides
 from fmlab_protocols._labels import is_binary
+from fmlab_protocols._parts import is_given, parts
 
 
 class Rating(Task):
@@ -23,7 +24,8 @@ class Rating(Task):
       al., Interaction-aware Factorization Machines for Recommender Systems, AAAI 2019
 
     Each interaction gets `negatives` items that its user has not met in any part, in the same context, drawn once by
-    `seed`; then all rows are split, as in the papers. Ratings do not matter: every interaction is a positive.
+    `seed`; then all rows are split, as in the papers. Negatives of a user are different items; where there are too few,
+    equal ones are put into one part. Ratings do not matter: every interaction is a positive.
     Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and -1.
     With negatives=0 the rows' own labels are predicted, for instance stars.
     `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
@@ -44,17 +46,17 @@ class Rating(Task):
         monitor: str = "rmse",
     ) -> None:
         """Raises DataError when a part is empty, labels are missing or not finite, or a user has met every item."""
-        if negatives and is_binary(dataset.label):
-            data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
-        elif negatives:
+        drawn = negatives and not is_binary(dataset.label)
+        if drawn:
             data = with_negatives(positives(dataset, None, 0), negatives, seed)
+        elif negatives:
+            data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
         else:
             data = _own_labels(dataset)
         data = replace(data, truth=None)  # a planted score is on another scale than these labels
-        if split == "given" or (split == "auto" and data.split is not None):
-            part = given_parts(data)
-        else:
-            part = random_parts(data.rows, *sizes(data.rows, validation, test), seed)
+        part = parts(data, split, validation, test, seed)
+        if drawn and not is_given(data, split):
+            part = _together(data, part)
         names = with_monitor(metrics, monitor)
         super().__init__(
             dataset=data,
@@ -76,15 +78,20 @@ def _own_labels(data: Dataset) -> Dataset:
 
 
 def with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
-    """The positives, labelled 1, and after them n rows for each, labelled -1."""
+    """The positives, labelled 1, and after them n rows for each, labelled -1: distinct items for each user if they do.
+
+    A step says which share of the negatives is there more than once, because their users lack so many unmet items.
+    """
     user, item = sides(data)
     observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
     observed.check(user)
-    pairs = torch.from_numpy(user.astype(np.int64)), torch.arange(data.rows)
-    drawn = draw_negatives(observed, *pairs, n, seed=seed, epoch=0).numpy().reshape(-1)
     rows = data.rows * (1 + n)
     schema, source = data.schema, np.concatenate([np.arange(data.rows), np.repeat(np.arange(data.rows), n)])
-    step = Step(f"{n} sampled negatives for each", rows, schema.n_users, schema.n_items, schema.n_features)
+    drawn = distinct_negatives(observed, user[source[data.rows :]], seed)
+    pairs = np.sort(user[source[data.rows :]].astype(np.int64) * schema.n_items + drawn)
+    again = np.count_nonzero(pairs[1:] == pairs[:-1]) / len(pairs)
+    name = f"{n} sampled negatives for each, {again:.2%} of them there before"
+    step = Step(name, rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(
         data,
         rows=rows,
@@ -96,3 +103,41 @@ def with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
         split=None if data.split is None else np.asarray(data.split)[source],
         steps=(*data.steps, step),
     )
+
+
+def distinct_negatives(observed: Observed, user: Array, seed: int) -> Array:
+    """An unobserved item for each `user[n]`, no pair twice but where a user has fewer unobserved items than entries."""
+    wanted = np.bincount(user, minlength=observed.n_users)
+    free = observed.n_items - observed.degree.numpy()
+    out = np.empty(len(user), np.int64)
+    # Where more than half of the unobserved items are wanted, they are shuffled: redrawing would take too long.
+    many = (2 * wanted > free)[user]
+    order = np.flatnonzero(many)[np.argsort(user[many], kind="stable")]
+    ends = np.cumsum(wanted[2 * wanted > free])
+    draw = np.random.default_rng(seed)
+    for mine in np.split(order, ends[:-1]):
+        if len(mine):
+            u = int(user[mine[0]])
+            met = observed.items[observed.offsets[u] : observed.offsets[u + 1]].numpy()
+            items = np.delete(np.arange(observed.n_items), met)
+            out[mine] = np.resize(draw.permutation(items), len(mine))  # from the beginning again at its end
+    todo = np.flatnonzero(~many)
+    taken: Array = np.empty(0, np.int64)
+    epoch = 0
+    while len(todo):
+        pairs = torch.from_numpy(user[todo].astype(np.int64)), torch.from_numpy(todo)
+        out[todo] = draw_negatives(observed, *pairs, 1, seed=seed, epoch=epoch).numpy().reshape(-1)
+        key, first = np.unique(user[todo].astype(np.int64) * observed.n_items + out[todo], return_index=True)
+        at: Array = np.asarray(taken.searchsorted(key))
+        new = taken.take(at, mode="clip") != key if len(taken) else np.ones(len(key), bool)
+        taken = np.insert(taken, at[new], key[new])  # stays sorted
+        todo, epoch = np.delete(todo, first[new]), epoch + 1
+    return out
+
+
+def _together(data: Dataset, part: Array) -> Array:
+    """The parts, with equal pairs (user, item) in that of the first of them."""
+    user, item = sides(data)
+    key = user.astype(np.int64) * data.schema.n_items + item
+    _, first, place = np.unique(key, return_index=True, return_inverse=True)
+    return part[first][place]

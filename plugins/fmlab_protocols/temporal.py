@@ -12,7 +12,7 @@ from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
 from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, positives, require, sides, sizes
-from fmlab_protocols._labels import classes, is_binary, least_positive
+from fmlab_protocols._labels import classed, is_binary, least_positive
 
 
 class Temporal(Task):
@@ -23,7 +23,7 @@ class Temporal(Task):
 
     Nothing that is trained on is later than what is judged: leave-one-out and random splits leak the future, since
     other users' training interactions are later than a test item. `validation` and `test` are shares (fractions) or
-    rows (whole numbers), about: a moment is never parted, so that rows of one second stay together.
+    rows (whole numbers), about: a moment is never parted, so that rows of one time stay together.
 
     `judged=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
     all that the user has not met; `judged=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
@@ -52,7 +52,7 @@ class Temporal(Task):
             raise DataError(f"a split by time needs times; {dataset.name!r} has none")
         scored = judged == "ctr" or (judged == "auto" and (dataset.item is None or is_binary(dataset.label)))
         if scored:
-            data = replace(dataset, label=classes(dataset, min_label))
+            data = classed(dataset, min_label)
         else:
             least = least_positive(dataset, dataset.rule.min_label if min_label is None else min_label)
             data = positives(dataset, least, dataset.rule.core if core is None else core)

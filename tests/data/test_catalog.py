@@ -2,6 +2,7 @@ import re
 
 import pytest
 from formats import amazon_reviews
+from test_frappe import write_x1
 from test_movielens import write_1m
 
 from fmlab.catalog import main
@@ -49,10 +50,18 @@ def test_prepare_prints_fields_and_published_statistics_beside_ours(run, tmp_pat
     assert re.search(r"lorentzfm\s+samples\s+573K\s+36 -> 30", text)
     assert re.search(r"lorentzfm\s+items\s+3.1K\s+6 -> 5", text)
     assert re.search(r"lorentzfm\s+sparsity\s+96.85%\s+0.00% -> 0.00%", text)
+    assert re.search(r"hyperml\s+density\s+4.52%\s+100.00% -> 100.00%", text)
     assert re.search(r"genres\s+item\s+2\s+6\s+multi-valued", text)
     shown = run("show", "movielens-1m")[1]
     assert "prepared" in shown
     assert re.search(r"samples\s+573K\s+36 -> 30", shown)
+
+
+def test_positives_are_told_from_rows_with_negatives(run, tmp_path):
+    write_x1(tmp_path / "root")
+    text = run("prepare", "frappe")[1]
+    assert re.search(r"ifm\s+original records\s+96203\s+2 ", text)
+    assert re.search(r"ifm\s+records with negatives\s+288609\s+4 ", text)
 
 
 def test_the_card_gives_a_reason_where_a_printed_figure_cannot_be_ours(run, tmp_path):

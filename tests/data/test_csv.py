@@ -47,7 +47,7 @@ def test_ids_stay_text_and_kinds_are_guessed_and_said(tmp_path, caplog):
     assert data.user.tolist() == [0, 1, 2]
     assert data.item.tolist() == [0, 1, 0]
     assert data.label.tolist() == [5, 1, 4]
-    assert data.time.tolist() == [100, 200, 300]
+    assert data.time.tolist() == [100_000_000, 200_000_000, 300_000_000]
     assert field(data, "age") == [1.5, None, 2.5]
     assert field(data, "genre") == [["x", "y"], ["y"], []]
     assert "age is numeric, genre is multi" in caplog.text
@@ -183,15 +183,21 @@ def test_a_split_of_the_file_is_kept(tmp_path):
     ("times", "seconds"),
     [
         (["1600000000", "1600000001"], [1600000000, 1600000001]),
-        (["1600000000999", "1600000001000"], [1600000000, 1600000001]),
+        (["1600000000.25", "1600000000.123457"], [1600000000.25, 1600000000.123457]),
+        (["1600000000999", "1600000001000"], [1600000000.999, 1600000001]),
+        (["1600000000999123", "1600000001000000"], [1600000000.999123, 1600000001]),
+        (["1600000000999123000", "0"], [1600000000.999123, 0]),
         (["2020-09-13T12:26:40", "2020-09-13 12:26:41"], [1600000000, 1600000001]),
-        (["2020-09-13T12:26:40Z", "2020-09-13T14:26:41+02:00"], [1600000000, 1600000001]),
-        (["-5", "0.5"], [-5, 0]),
+        (["2020-09-13T12:26:40.1", "2020-09-13 12:26:40.100001"], [1600000000.1, 1600000000.100001]),
+        (["2020-09-13T12:26:40.123456000", "2020-09-13 12:26:41"], [1600000000.123456, 1600000001]),
+        (["2020-09-13T12:26:40Z", "2020-09-13T14:26:41.5+02:00"], [1600000000, 1600000001.5]),
+        (["-5", "0.5"], [-5, 0.5]),
     ],
 )
-def test_times_are_seconds_however_they_are_written(tmp_path, times, seconds):
+def test_times_are_microseconds_however_they_are_written(tmp_path, times, seconds):
     text = "u,i,t\n" + "".join(f"{n},a,{t}\n" for n, t in enumerate(times))
-    assert opened(tmp_path, text, user="u", item="i", time="t").time.tolist() == seconds
+    time = opened(tmp_path, text, user="u", item="i", time="t").time.tolist()
+    assert time == [round(s * 1_000_000) for s in seconds]
 
 
 def test_a_relative_path_is_sought_in_the_working_folder_first(tmp_path, monkeypatch):
@@ -243,6 +249,7 @@ def test_bad_files_are_explained(tmp_path, case):
 
 BAD_COLUMNS = {
     "time mixed": ({"time": "t"}, ["1600000000", "1600000000000"], "mixes seconds and milliseconds"),
+    "time mixed later": ({"time": "t"}, ["0", "1600000000000", "1600000000000000"], "mixes milliseconds and micro"),
     "time missing": ({"time": "t"}, ["1600000000", ""], "must have a time"),
     "time text": ({"time": "t"}, ["yesterday", "1"], "seconds, milliseconds, or ISO 8601"),
     "split text": ({"split": "t"}, ["train", "holdout"], "must hold train, valid or test; got 'holdout'"),

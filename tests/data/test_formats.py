@@ -56,7 +56,7 @@ def test_amazon_reviews_keep_ratings_times_and_the_leaf_of_the_first_path(tmp_pa
     u, i = PAIRS[5]
     assert cells(data, 5) == {"user": [f"A{u}"], "item": [f"000{i}"], "category": [f"Kind {i % 3}"]}
     assert data.label[5] == 1 + (u + i) % 5
-    assert data.time[5] == 1393545600 + 100 * u + i
+    assert data.time[5] == (1393545600 + 100 * u + i) * 1_000_000
     last = next(n for n, (_, i) in enumerate(PAIRS) if i == ITEMS - 1)
     assert cells(data, last)["category"] == []  # it has no metadata
     whole = prepared(tmp_path / "b", "amazon-auto path")
@@ -144,7 +144,7 @@ def test_avazu_drops_the_hour_or_parts_it(tmp_path):
     assert data.schema.n_columns == 21
     assert cells(data, 3)["device_ip"] == []  # seen once
     assert cells(data, 3)["C14"] == ["15703"]
-    assert data.time[3] == 1413849600 + 3 * 3600  # 21 October 2014, 3 o'clock
+    assert data.time[3] == (1413849600 + 3 * 3600) * 1_000_000  # 21 October 2014, 3 o'clock
     parts = prepared(tmp_path / "b", "avazu parts")
     assert parts.schema.n_columns == 23
     assert (cells(parts, 3)["weekday"], cells(parts, 3)["clock"]) == (["2"], ["3"])  # a Tuesday

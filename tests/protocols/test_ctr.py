@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from toys import interactions
 
-from fmlab.data import Dataset, Field, Schema, Table
+from fmlab.data import Dataset, Field, Rule, Schema, Table
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
 from fmlab.protocols import Task
@@ -63,13 +63,23 @@ def test_a_given_split_is_taken_unless_asked_otherwise() -> None:
 def test_labels_of_minus_one_are_read_as_zero_and_others_need_a_threshold() -> None:
     assert (task(clicks(low=-1)).dataset.label == task(clicks()).dataset.label).all()
     stars = clicks(label=np.arange(200).astype(np.float32) % 5 + 1)
-    with pytest.raises(DataError, match="got 1, 2, 3, 4, 5; set min_label"):
+    with pytest.raises(DataError, match=r"got 1, 2, 3, 4, 5; protocol\.min_label=<number>"):
         task(stars)
     assert task(stars, min_label=4).dataset.label.mean() == 0.4
-    with pytest.raises(DataError, match="has no labels"):
+    with pytest.raises(DataError, match=r"has no labels.*add protocol=full_ranking, or data\.label=COLUMN"):
         task(interactions([(0, 0), (1, 1), (2, 2)]))
+    with pytest.raises(DataError, match=r"add data\.label=COLUMN, or data\.user=COLUMN data\.item=COLUMN protocol="):
+        task(clicks(label=None))
     with pytest.raises(DataError, match="got 0, nan"):
         task(clicks(label=np.array([0, np.nan] * 100, np.float32)))
+
+
+def test_the_rule_of_the_data_set_makes_classes_where_the_protocol_names_none() -> None:
+    stars = clicks(label=np.arange(200).astype(np.float32) % 5 + 1, rule=Rule(min_label=4))
+    t = task(stars)
+    assert t.dataset.label.tolist() == (stars.label >= 4).tolist()
+    assert t.dataset.steps[-1].name == "label 1 where it was >= 4: 80 rows"
+    assert task(stars, min_label=5).dataset.label.mean() == 0.2
 
 
 def test_a_part_of_one_class_is_refused_with_its_counts() -> None:

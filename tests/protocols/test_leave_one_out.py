@@ -105,3 +105,12 @@ def test_mistakes_are_named() -> None:
         task(interactions(grid()), candidates=20)
     with pytest.raises(DataError, match="got 1 of 6 users with fewer among the 30 items"):
         task(interactions([*grid(), *((0, i) for i in range(30))]))
+
+
+def test_it_is_said_how_many_test_rows_the_order_of_rows_decides() -> None:
+    pairs = [(u, i) for u in range(4) for i in range(4)]
+    time = np.array([[1, 2, 3, 4], [1, 2, 4, 4], [4, 3, 2, 4], [1, 1, 1, 2]]).reshape(-1)
+    names = [s.name for s in task(interactions([*pairs, (4, 9)], time=np.append(time, 1)), candidates=1).dataset.steps]
+    assert names[-1] == "test rows that the order of rows decides, for another has the same time: 2 of 4 (50.0%)"
+    assert not any("order of rows" in s.name for s in task(interactions(grid(), time=np.arange(30))).dataset.steps)
+    assert "there are no times" in task(interactions(grid())).dataset.steps[-1].name

@@ -91,3 +91,42 @@ def test_a_planted_score_is_no_known_best_of_other_labels() -> None:
 def test_a_user_who_met_everything_has_no_negative() -> None:
     with pytest.raises(DataError, match="got 1 of 2 users"):
         task(interactions([(0, 0), (0, 1), (0, 2), (1, 0)]))
+
+
+def crowded() -> list[tuple[int, int]]:
+    """User 0 met 4 of 10 items (8 negatives, 6 unmet), user 1 met 3 (6 of 7), others 1 (2 of 9)."""
+    return [*((0, i) for i in range(4)), *((1, i) for i in range(3)), *((u, u % 10) for u in range(2, 40))]
+
+
+def test_no_negative_is_there_twice_where_there_are_enough_unmet_items() -> None:
+    t = task(interactions(crowded()))
+    n = len(crowded())
+    negatives = pairs_of(t.dataset, np.arange(n, 3 * n))
+    assert not set(negatives) & set(crowded())
+    for user in range(40):
+        mine = [i for u, i in negatives if u == user]
+        assert len(set(mine)) == min(len(mine), 6 if user == 0 else 99)
+    assert t.dataset.steps[-1].name == f"2 sampled negatives for each, {2 / (2 * n):.2%} of them there before"
+
+
+def test_equal_negatives_are_in_one_part() -> None:
+    for seed in range(20):
+        t = task(interactions(crowded()), seed=seed, validation=0.3, test=0.3)
+        parts = [set(pairs_of(t.dataset, rows)) for rows in (t.training.rows, t.validation.rows, t.test.rows)]
+        assert sum(map(len, parts)) == len(set.union(*parts))
+        assert len(t.training.rows) + len(t.validation.rows) + len(t.test.rows) == t.dataset.rows
+
+
+def test_negatives_are_drawn_from_all_unmet_items_alike() -> None:
+    """The first user has few unmet items, which are shuffled; the others are drawn by rejection."""
+    pairs = [*((0, i) for i in range(12)), *((u, u % 3) for u in range(1, 7))]
+    count = np.zeros((7, 20))
+    for seed in range(400):
+        data = task(interactions([*pairs, *((7, i) for i in range(12, 20))]), seed=seed, negatives=1).dataset
+        np.add.at(count, tuple(np.array([p for p in pairs_of(data, np.arange(26, 52)) if p[0] < 7]).T), 1)
+    assert (count[0, :12] == 0).all()
+    assert count[0, 12:].min() >= 400  # 12 negatives of 8 unmet items: each at least once
+    assert count[0].sum() == 12 * 400
+    assert count[1:].sum() == 6 * 400
+    rest = np.array([np.delete(row, u % 3) for u, row in enumerate(count[1:], 1)])
+    assert ((rest - 400 / 19) ** 2 / (400 / 19)).sum() == pytest.approx(6 * 18, abs=60)

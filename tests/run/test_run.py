@@ -98,6 +98,19 @@ def test_a_run_resumed_after_its_best_epoch_keeps_that_epoch(tmp_path: Path) -> 
     assert rest["test"] == whole["test"]
 
 
+def test_a_model_starts_from_a_trained_one(tmp_path: Path) -> None:
+    fmlab(tmp_path / "fm", "model=fm", "model.dim=4", "trainer.max_epochs=3")
+    trained = tmp_path / "fm" / "checkpoints" / "best.ckpt"
+    settings = ("model=ifm", "model.dim=4", "loss=bpr", "optimizer=sgd", "optimizer.lr=1e-9", "trainer.max_epochs=1")
+    fmlab(tmp_path / "ifm", *settings, f"warm_start=[{trained}]")
+    first, then = weights(trained), weights(tmp_path / "ifm" / "checkpoints" / "best.ckpt")
+    torch.testing.assert_close(then["model.table.weight"], first["model.table.weight"])
+    process = fmlab(tmp_path / "mf", "model=mf", f"warm_start=[{trained}]", wait=False)
+    output, _ = process.communicate(timeout=240)
+    assert process.returncode == 2
+    assert "warm_start needs a model that can start from trained ones, mf cannot" in output
+
+
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     process = fmlab(folder, "model=fm", "trainer.max_epochs=5000", "trainer.patience=null", wait=False)

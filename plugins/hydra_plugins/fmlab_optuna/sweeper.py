@@ -31,6 +31,9 @@ class Options:
     extend: Any = False
     retries: Any = 3
     heartbeat: Any = 2.0
+    share: Any = None
+    refit: Any = ()
+    auto: Any = None
     first: Any = ()
     fixed: Any = None
     space: Any = None

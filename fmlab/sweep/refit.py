@@ -1,0 +1,66 @@
+"""After the search: the best point again with several seeds, the best checkpoint, and how the models compare."""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmlab.files import storing
+from fmlab.sweep.coordinator import Coordinator
+from fmlab.sweep.definition import Sweep, read
+from fmlab.sweep.job import Job
+from fmlab.sweep.ledger import Ledger
+from fmlab.sweep.multirun import lasting_overrides
+from fmlab.sweep.proposal import known_point
+from fmlab.sweep.storage import open_storage
+from fmlab.sweep.summary import best_trials
+
+log = logging.getLogger("fmlab")
+
+
+def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
+    """Train the best point with the seeds of `refit`; leaves `best.ckpt` in the sweep's folder and returns its path.
+
+    The seeds are a grid of their own beside the study, so that an interrupted refit goes on as well.
+    """
+    best = best_trials(sweep, Ledger.open(open_storage(job.storage), sweep.study).trials())
+    if not best:
+        return None
+    again = _sweep(sweep, best[0])
+    folder = Path(job.folder) / f"refit-{best[0].number:04d}"
+    overrides = lasting_overrides(again, [f"{k}={v}" for k, v in sweep.command.items()], job.threads)
+    task = Job(**{**asdict(job), "raw": _raw(sweep, best[0]), "overrides": overrides, "folder": str(folder)})
+    log.info(f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.settings.refit))}")
+    Coordinator(again, task, workers=min(workers, len(sweep.settings.refit))).run()
+    done = best_trials(again, Ledger.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
+    source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
+    if source is None or not source.is_file():
+        return None
+    target = Path(job.folder) / "best.ckpt"
+    with storing(target.parent, needed=source.stat().st_size):
+        shutil.copyfile(source, target.with_suffix(".part"))
+        target.with_suffix(".part").replace(target)
+    log.info(f"best checkpoint: {target}")
+    return target
+
+
+def _raw(sweep: Sweep, best: FrozenTrial) -> dict[str, Any]:
+    point: Mapping[str, Any] = known_point(sweep, best.user_attrs["point"]).overrides
+    return {
+        "sampler": "grid",
+        "study": f"{sweep.study}/refit-{best.number}",
+        "metric": list(sweep.metrics),
+        "direction": list(sweep.directions),
+        "heartbeat": sweep.settings.heartbeat,
+        "retries": sweep.settings.retries,
+        "fixed": {**{k: v for k, v in sweep.given.items() if k not in sweep.command and k != "seed"}, **point},
+        "space": {"seed": {"choice": list(sweep.settings.refit)}},
+    }
+
+
+def _sweep(sweep: Sweep, best: FrozenTrial) -> Sweep:
+    return read(sweep.name, _raw(sweep, best), {k: v for k, v in sweep.command.items() if k != "seed"})

@@ -1,0 +1,22 @@
+"""The split that three protocols share: as the data come, or at random."""
+
+from typing import Literal
+
+from fmlab.data import Array, Dataset
+from fmlab.split import given_parts, random_parts, sizes
+
+Choice = Literal["auto", "random", "given"]
+
+
+def is_given(dataset: Dataset, split: Choice) -> bool:
+    """Whether the split that the data come with is to be taken; `auto` takes it if there is one."""
+    return split == "given" or (split == "auto" and dataset.split is not None)
+
+
+def parts(
+    dataset: Dataset, split: Choice, validation: int | float | None, test: int | float | None, seed: int
+) -> Array:
+    """The part of every row; sizes as in `fmlab.split.sizes`. Raises DataError where a part would be empty."""
+    if is_given(dataset, split):
+        return given_parts(dataset)
+    return random_parts(dataset.rows, *sizes(dataset.rows, validation, test), seed)

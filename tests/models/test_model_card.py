@@ -1,0 +1,258 @@
+"""Figures of a model: formulas are evaluated, operations counted, and the command line shows them on data."""
+
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fmlab_models._flops import flops
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fmlab import modelcard, registry
+from fmlab.data import Dataset, Field, Schema
+from fmlab.errors import FmlabError
+from fmlab.flops import counting
+from fmlab.formulas import applying, evaluate, symbols
+from fmlab.listing import main
+from fmlab.testing.building import tiny
+
+NAMES = [p.name for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
+
+# ------------------------------------------------------------------------------------------- formulas
+
+NUMBERS = {"n": 100, "F": 4, "dim": 3, "hidden": [5, 2], "layers": 2, "weighted": True, "dims": None, "kind": "md"}
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [
+        ("1 + n (1 + dim)", 401),
+        ("2 dim^2 F", 72),
+        ("(F - 1)(F + 1)", 15),
+        ("dim weighted", 3),
+        ("F (F - 1) / 2", 6),
+        ("max(1, F // dim)", 1),
+        ("-dim + 2 ^ 3", 5),
+        ("mlp(dim, hidden)", 3 * 5 + 5 + 5 * 2 + 2 + 2 + 1),
+        ("matrices(dim, hidden, 1)", 15 + 10 + 2),
+        ("sum(hidden) dim", 21),
+        ("dot(hidden, hidden)", 29),
+        ("a b where a = 2 dim and b = a + 1", 42),
+        ("sum(pooled(7, 2, hidden))", 4 + 2),
+    ],
+)
+def test_a_formula_is_arithmetic_with_factors_side_by_side(formula: str, value: int) -> None:
+    assert evaluate(formula, NUMBERS) == value
+
+
+@pytest.mark.parametrize(
+    "formula",
+    ["1 +", "size", "dim / 2", "__import__(dim)", "hidden + 1", "n.real", "1 if n else 2", "kind dim", "1 / 0"],
+)
+def test_a_formula_that_is_none_is_refused(formula: str) -> None:
+    with pytest.raises(FmlabError, match="formula"):
+        evaluate(formula, NUMBERS)
+
+
+def test_the_first_line_whose_options_hold_counts() -> None:
+    doc = "Parameters: 1; a remark\nParameters with kind=md, weighted=true: 2\nParameters with kind=md: 3 +\n  4\n"
+    doc += "Parameters with layers=7: 5\nParameters with dims: 6\nOther with dims=null: 7"
+    for options, text in (
+        ({}, "2"),
+        ({"weighted": False}, "3 + 4"),
+        ({"kind": "dnn"}, "1"),
+        ({"kind": 0, "dims": [1]}, "6"),
+    ):
+        assert applying(doc, "Parameters", NUMBERS | options) == text
+    assert applying(doc, "Other", NUMBERS) == "7"
+    assert applying(doc, "Other", NUMBERS | {"dims": [2]}) == ""
+
+
+# ----------------------------------------------------------------------------------------- operations
+
+
+@pytest.mark.parametrize("name", ["lr", "poly2", "fm", "ffm", "fwfm", "fvfm", "fmfm"])
+@pytest.mark.parametrize(("fields", "dim"), [(39, 16), (5, 3)])
+def test_stated_operations_are_those_of_fmfm_table_4(name: Any, fields: int, dim: int) -> None:
+    given = symbols(Schema(tuple(Field(f"f{i}", "context", 2) for i in range(fields)))) | {"dim": dim, "dims": None}
+    formula = applying(registry.schema("model", name).doc, "Operations", given)
+    assert evaluate(formula, given) == flops(name, (dim,) * fields)
+
+
+TABLE_3 = (
+    *(3, 8, 5, 7, 9, 8, 6, 5, 8, 3, 5, 3, 6, 8, 12, 2, 11, 5, 4, 14),
+    *(8, 2, 13, 14, 8, 13, 4, 14, 10, 6, 14, 12, 2, 9, 4, 6, 12, 7, 11),
+)
+
+
+def _written_out(model: str, dims: tuple[int, ...]) -> Tensor:
+    """The score of one row as FmFM's section 4.2 has it: every pair of fields for itself."""
+    n, k = len(dims), dims[0]
+    vectors = torch.randn(n, k)
+    if model == "fm":
+        return (vectors.sum(0).square() - vectors.square().sum(0)).sum()
+    score = (torch.randn(n) * torch.randn(n)).sum()
+    pairs = torch.randn(n * (n - 1) // 2)
+    if model == "poly2":
+        return torch.cat([(pairs * torch.randn(len(pairs))).sum()[None], score[None]])
+    if model == "cached":
+        products = [torch.randn(1, min(pair)) @ torch.randn(min(pair), 1) for pair in combinations(dims, 2)]
+        return torch.cat([torch.cat(products).sum()[None], score[None]])
+    left, right = torch.randn(len(pairs), 1, k), torch.randn(len(pairs), k, 1)
+    if model == "fmfm":
+        left = left @ torch.randn(len(pairs), k, k)
+    dots = (left @ right).flatten()
+    return torch.cat([((dots * pairs) if model == "fwfm" else dots).sum()[None], score[None]])
+
+
+@pytest.mark.parametrize(
+    ("model", "printed"), [("poly2", 1_560), ("fm", 1_920), ("fwfm", 25_272), ("ffm", 24_531), ("fmfm", 403_923)]
+)
+def test_counting_gives_the_estimates_of_fmfm_table_4(model: str, printed: int) -> None:
+    with counting() as count:
+        _written_out(model, (16,) * 39)
+    assert count.total == printed
+    assert not count.unknown - {"normal"}
+
+
+def test_counting_gives_the_cached_estimates_of_table_4() -> None:
+    with counting() as uniform:
+        _written_out("cached", (16,) * 39)
+    with counting() as narrow:
+        _written_out("cached", TABLE_3)
+    assert uniform.total == 24_531
+    assert narrow.total == 8_960 + 39  # the paper's linear part then takes one operation a field, not two
+
+
+@pytest.mark.parametrize(
+    ("compute", "products", "others"),
+    [
+        (lambda x, w: x @ w, 2 * 3 * 4 * 5, 0),
+        (lambda x, w: functional.linear(x, w.T, torch.ones(5)), 2 * 3 * 4 * 5, 15),
+        (lambda x, w: torch.einsum("ik,kj->ij", x, w), 2 * 3 * 4 * 5, 0),
+        (lambda x, w: (x * x + 1).relu(), 0, 36),
+        (lambda x, w: x.sum(-1) + x[:, 0], 0, 12 + 3),
+        (lambda x, w: x.t().contiguous().view(-1)[torch.tensor([1, 2])], 0, 0),
+        (lambda x, w: torch.cat([x, x]).index_select(0, torch.tensor([0, 1])), 0, 0),
+        (lambda x, w: x.softmax(-1), 0, 5 * 12),
+        (lambda x, w: torch.addcmul(x, x, x), 0, 24),
+        (lambda x, w: functional.embedding_bag(torch.tensor([[0, 1], [1, 2]]), x, mode="sum"), 0, 2 * 2 * 4),
+        (
+            lambda x, w: functional.embedding_bag(
+                torch.tensor([[0, 1]]), x, mode="sum", per_sample_weights=torch.ones(1, 2)
+            ),
+            0,
+            2 * 2 * 4,
+        ),
+        (lambda x, w: functional.conv1d(x, torch.ones(2, 3, 3), torch.ones(2)), 2 * 3 * 3 * 2 * 2, 4),
+        (lambda x, w: torch.cdist(x, w.T), 0, 3 * 3 * 5 * 4),
+    ],
+)
+def test_operations_are_counted_as_by_hand(compute: Any, products: int, others: int) -> None:
+    x, w = torch.randn(3, 4), torch.randn(4, 5)
+    with counting() as count:
+        compute(x, w)
+    assert (count.products, count.others, count.unknown) == (products, others, set())
+
+
+def test_an_operation_that_cannot_be_counted_is_named() -> None:
+    with counting() as count:
+        torch.linalg.inv(torch.eye(3))
+    assert count.unknown
+
+
+def _card(name: str, dataset: Dataset, **options: Any) -> modelcard.Card:
+    chosen = {"name": name, **options}
+    return modelcard.card(chosen, registry.build("model", chosen, dataset.schema, gives=nn.Module), dataset)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_operation_of_every_model_is_counted(name: str) -> None:
+    card = _card(name, tiny("context"))
+    assert card.unknown == ()
+    assert card.by_formula is not None
+    assert card.by_formula.value == card.parameters
+    assert (card.products + card.others > 0) == (name not in ("constant", "popularity"))
+
+
+@pytest.mark.parametrize("dim", [4, 9])
+def test_a_factorization_machine_counts_as_its_sums_do(dim: int) -> None:
+    data = tiny("context")
+    columns = data.schema.n_columns
+    card, lorentz = _card("fm", data, dim=dim), _card("lr", data)
+    assert lorentz.others == columns + 1
+    pairs = 3 * dim * columns + columns  # by Table 4, w read beside v
+    assert pairs <= card.others <= pairs + 4 * dim + 10 + columns
+    assert card.item_width == dim
+    assert card.per_item == 2 * dim + 2
+
+
+def test_a_batch_shares_what_does_not_depend_on_the_row() -> None:
+    data = tiny("context")
+    assert _card("lr", data).in_batch == _card("lr", data).others
+    matrices = _card("fmfm", data, dim=9)
+    slots = 3  # of genre, each with its own part of the matrix of that field
+    assert matrices.products == 2 * (9 * len(data.schema.fields)) ** 2 + 2 * slots * 9**2
+    assert matrices.products < matrices.in_batch < 0.7 * (matrices.products + matrices.others)
+
+
+def test_embeddings_are_what_follows_the_vocabulary() -> None:
+    data = tiny("context")
+    n, fields = data.schema.n_features, len(data.schema.fields)
+    assert _card("deepfm", data, dim=4).embedding == n * 5
+    assert _card("poly2", data, buckets=90).embedding == n
+    assert _card("fmfm", data, dims=(3, 1, 4, 2, 5)[:fields]).embedding == sum(
+        f.size * d for f, d in zip(data.schema.fields, (3, 1, 4, 2, 5), strict=False)
+    )
+    assert _card("lightgcn", data, dim=4).embedding == 4 * (data.schema.n_users + data.schema.n_items + 2)
+
+
+# --------------------------------------------------------------------------------------- command line
+
+
+def test_a_model_is_shown_on_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    environment = {"FMLAB_DATA_DIR": str(tmp_path), "FMLAB_CACHE": str(tmp_path / "cache")}
+    words = ["show", "model", "deepfm", "data=synthetic", "data.users=60", "data.items=40", "model.dim=6"]
+    assert main([*words, "--json"], environment) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["name"] == "deepfm"
+    found = shown["on"]
+    assert found["model"]["dim"] == 6
+    assert found["data"]["users"] == 60
+    assert found["scoring"] == "separable"
+    assert found["embedding"] == 7 * found["features"]
+    assert found["parameters"] == found["by_formula"]["value"] > found["embedding"]
+
+
+def test_figures_are_printed_for_a_reader() -> None:
+    data = tiny("context")
+    plain = {"data": {"name": "tiny"}, "protocol": {"name": "ctr"}}
+    card = _card("fm", data, dim=4)
+    text = "\n".join(modelcard.lines(plain, data, card))
+    n = data.schema.n_features
+    assert "on data=tiny protocol=ctr" in text
+    assert f"{1 + 5 * n:,}, of which {5 * n:,} follow the vocabulary" in text
+    assert f"{1 + 5 * n:,} by the formula 1 + n (1 + dim)" in text
+    assert f"{card.others:,} in everything else" in text
+    assert f"{3 * 4 * (len(data.schema.fields) + 1):,} by the formula 3 dim (F + 1)" in text
+    assert "two-sided" in text
+    assert "an item's vector has 4 numbers; one item more takes 10 FLOPs" in text
+    rows = tiny("rows")
+    assert "no items to rank" in "\n".join(modelcard.lines(plain, rows, _card("fm", rows)))
+
+
+def test_only_a_model_is_shown_on_data() -> None:
+    with pytest.raises(FmlabError, match="show takes a kind and a name"):
+        main(["show", "loss", "bce", "data=synthetic"])
+
+
+def test_the_symbols_of_a_schema_are_its_counts() -> None:
+    fields = (Field("user", "user", 14), Field("tags", "context", 9, slots=2), Field("item", "item", 18))
+    schema = Schema((*fields, Field("genre", "item", 6, slots=4)), 13, 17)
+    found = symbols(schema)
+    assert found["P"] == len(list(combinations(schema.fields, 2)))
+    assert [found[k] for k in "nFCSMUI"] == [47, 4, 8, 2, 15, 14, 18]
+    assert "U" not in symbols(tiny("rows").schema)

@@ -1,0 +1,130 @@
+"""What models state about themselves is true: parameters, operations, papers, tests; and docs/models.md is theirs."""
+
+import ast
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fmlab_models.baselines import Constant
+from torch import nn
+
+from fmlab import registry
+from fmlab.data import Field, Schema
+from fmlab.formulas import applying, evaluate, stated, symbols
+from fmlab.modeltable import markdown, scored
+from fmlab.testing.building import tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+OURS = [p for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
+NAMES = [p.name for p in OURS]
+WIDE = Schema(
+    (
+        Field("user", "user", 14),
+        Field("age", "user", 2, numeric=True),
+        Field("day", "context", 8),
+        Field("tags", "context", 9, slots=2),
+        Field("item", "item", 18),
+        Field("genre", "item", 6, slots=4),
+        Field("brand", "item", 5),
+    ),
+    13,
+    17,
+)
+SMALL = {"dim": 6, "hidden": (7, 5, 4), "layers": 2, "heads": 2, "attention_dim": 8, "attention": 5, "field_dim": 3}
+SMALL |= {"filters": (2, 3), "height": 3, "maps": (4, 3), "slots": 6, "mlp_dim": 5, "buckets": 50, "reduction": 2}
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    **{name: [{"linear": "plain"}] for name in ("fwfm", "fvfm", "fmfm")},
+    "gmlfm": [{"transform": "md"}, {"weighted": False}, {"layers": 0}],
+    "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}],
+    "autoint": [{"hidden": ()}],
+    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction": 40}],
+    "opnn": [{"kernel": "matrix"}],
+    "fgcnn": [{"pooling": 3, "new": 2, "filters": (3,)}],
+    "mlp": [{"hidden": (3,)}],
+    **{
+        name: [
+            {"aspects": "feature"},
+            {"aspects": "field"},
+            {"factorised": False},
+            {"aspects": "field", "factorised": False},
+        ]
+        for name in ("ifm", "inn")
+    },
+}
+
+
+def cases() -> list[tuple[str, str, dict[str, Any]]]:
+    """Two schemas and settings for each model, and one for each option that a formula depends on."""
+    found = []
+    for name in NAMES:
+        known = {o.name for o in registry.schema("model", name).options}
+        small = {k: v for k, v in SMALL.items() if k in known}
+        found += [(name, "tiny", {}), (name, "wide", small)]
+        found += [(name, "wide", small | more) for more in OPTIONS.get(name, [])]
+    sizes = (3, 1, 4, 2, 5, 3, 3)
+    return [*found, ("fmfm", "wide", {"dims": sizes}), ("fmfm", "wide", {"dims": sizes, "linear": "plain"})]
+
+
+@pytest.mark.parametrize(("name", "which", "options"), cases())
+def test_a_stated_number_of_parameters_is_that_of_the_built_model(
+    name: str, which: str, options: dict[str, Any]
+) -> None:
+    schema = WIDE if which == "wide" else tiny("context").schema
+    model = registry.build("model", {"name": name, **options}, schema, gives=nn.Module)
+    given = symbols(schema) | registry.check("model", {"name": name, **options})
+    formula = applying(registry.schema("model", name).doc, "Parameters", given)
+    assert evaluate(formula, given) == sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("plugin", OURS, ids=NAMES)
+def test_a_model_says_what_it_is(plugin: registry.Plugin) -> None:
+    signature = plugin.signature
+    assert 20 < len(signature.summary) <= 120
+    if plugin.name != "constant":
+        assert re.search(r"\b(19|20)\d\d\b", signature.paper), "the paper has a year"
+        assert signature.paper.endswith(".")
+    assert signature.paper
+    assert [c for c, _ in stated(signature.doc, "Parameters")].count("") == 1
+    for word in ("Cost", "Test", "Family"):
+        assert len(stated(signature.doc, word)) == 1, word
+    assert stated(signature.doc, "Cost")[0][1].startswith("O(")
+
+
+@pytest.mark.parametrize("plugin", OURS, ids=NAMES)
+def test_the_test_of_record_exists(plugin: registry.Plugin) -> None:
+    file, _, function = stated(plugin.signature.doc, "Test")[0][1].partition("::")
+    tree = ast.parse((ROOT / file).read_text("utf-8"))
+    tests = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert function in tests
+    cases = (ROOT / "tests/models/deep_equations.py").read_text("utf-8") if "deep_oracles" in file else ""
+    names = plugin.target.partition(":")[2]
+    assert re.search(rf"\b({names}|{plugin.name})\b", ast.unparse(tree) + cases), "the test file names the model"
+
+
+def test_the_page_of_models_is_what_the_docstrings_say() -> None:
+    page = (ROOT / "docs/models.md").read_text("utf-8")
+    assert page == markdown(), "stale: python -m fmlab plugins --markdown > docs/models.md"
+
+
+def test_the_constant_scores_every_row_0() -> None:
+    model = Constant(WIDE)
+    ids = torch.arange(22).view(2, 11)
+    assert torch.equal(model(ids), torch.zeros(2))
+    assert torch.equal(model(ids, torch.randn(2, 11)), torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("fm", "two-sided"),
+        ("deepfm", "separable"),
+        ("ifm", "rows"),
+        ("ease", "two-sided, reads interactions"),
+        ("hyperml", "two-sided"),
+        ("poly2", "separable"),
+    ],
+)
+def test_how_a_model_is_scored_is_seen_from_what_it_offers(name: str, expected: str) -> None:
+    assert scored(name) == expected

@@ -1,0 +1,178 @@
+"""`fmlab report` end to end: tests against oracles, printed figures, every format, a page that fetches nothing."""
+
+import csv
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from run_folders import make_run
+from scipy import stats
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.report import main
+
+
+def said(capsys, *arguments):
+    assert main([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Three rows: the first far better than the second, which is as good as the third."""
+    rng = np.random.default_rng(0)
+    base = rng.uniform(size=300)
+    units = {"best": base + 0.5, "fm": base, "lr": base + rng.normal(0, 0.3, 300)}
+    for n, (model, values) in enumerate(units.items()):
+        make_run(tmp_path / model, {"model.name": model}, test=0.9 - 0.1 * n, units=values)
+    return tmp_path, units
+
+
+def test_each_row_is_tested_against_the_best_and_the_baseline(three, capsys):
+    folder, units = three
+    lines = list(csv.DictReader(io.StringIO(said(capsys, folder, "--csv", "--baseline", "fm"))))
+    rows = {line["model"]: line for line in lines if line["metric"] == "mrr"}
+    assert rows["best"]["best_p_t"] == ""
+    raw = [stats.ttest_rel(units[m], units["best"]).pvalue for m in ("fm", "lr")]
+    order = np.argsort(raw)
+    holm = {("fm", "lr")[order[0]]: min(1, 2 * raw[order[0]])}
+    holm[("fm", "lr")[order[1]]] = max(holm[("fm", "lr")[order[0]]], raw[order[1]])
+    for model in ("fm", "lr"):
+        assert float(rows[model]["best_difference"]) == pytest.approx((units[model] - units["best"]).mean())
+        assert float(rows[model]["best_p_t"]) == pytest.approx(holm[model], rel=1e-6, abs=1e-300)
+        assert float(rows[model]["best_p_bootstrap"]) < 0.01
+    assert rows["lr"]["baseline"] == "fm"
+    assert float(rows["lr"]["baseline_p_t"]) > 0.05
+    assert float(rows["lr"]["baseline_p_bootstrap"]) > 0.05
+    assert float(rows["best"]["baseline_p_t"]) < 1e-6
+    text = said(capsys, folder)
+    assert re.search(r"fm .* -0\.5000\* ", text)
+
+
+def test_rows_of_other_test_cases_are_not_tested_and_that_is_said(three, capsys):
+    folder, _ = three
+    make_run(folder / "short", {"model.name": "mf"}, test=0.1, units=[0.1, 0.2])
+    make_run(folder / "none", {"model.name": "cml"}, test=0.2)
+    text = " ".join(said(capsys, folder).split())
+    assert "not tested: mf: paired tests need the same test rows" in text
+    assert "cannot be read" in text
+    assert "-0.5000*" in text
+
+
+def test_a_baseline_must_be_there(three, capsys):
+    with pytest.raises(FmlabError, match="did you mean 'best'"):
+        main([str(three[0]), "--baseline", "bst"])
+
+
+def test_a_file_is_no_folder_of_runs(tmp_path):
+    path = tmp_path / "figures.csv"
+    path.write_text("a,b\n")
+    with pytest.raises(StorageError, match="which is a file"):
+        main([str(path)])
+    with pytest.raises(StorageError, match="does not exist"):
+        main([str(tmp_path / "nowhere")])
+    with pytest.raises(FmlabError, match="no run was found"):
+        main([str(tmp_path)])
+
+
+def test_unreadable_and_unfinished_runs_stand_at_the_end(tmp_path, capsys):
+    make_run(tmp_path / "good")
+    (make_run(tmp_path / "torn") / "metrics.json").write_text('{"status": "comp')
+    make_run(tmp_path / "bad", status="failed", error="out of [memory]")
+    for n in range(3):
+        make_run(tmp_path / f"p{n}", status="pruned")
+    lines = said(capsys, tmp_path).rstrip().splitlines()
+    assert "fm" in "\n".join(lines[:-3])
+    assert lines[-3] == "3 pruned"
+    assert lines[-2] == f"failed: {tmp_path / 'bad'}  out of [memory]"
+    assert lines[-1].startswith(f"unreadable: {tmp_path / 'torn' / 'metrics.json'}: ")
+
+
+def test_printed_figures_stand_beside_our_best_row_of_the_model(tmp_path, capsys):
+    place = {"data.name": "movielens-1m", "protocol.name": "full_ranking"}
+    make_run(tmp_path / "a", {**place, "model.dim": 10}, test=0.07)
+    make_run(tmp_path / "b", {**place, "model.dim": 64}, test=0.08)  # the paper's figure is of size 10
+    text = said(capsys, tmp_path, "--markdown")
+    (line,) = [row for row in text.splitlines() if row.startswith("| lorentzfm 2 | FM |")]
+    assert line.split("|")[3:5] == [" 0.0638 ", " 0.0700 "]
+    assert line.rstrip().endswith("| fm  model.dim=10 |")
+    assert "| lorentzfm 2 | LorentzFM | 0.0" in text
+    lines = list(csv.DictReader(io.StringIO(said(capsys, tmp_path, "--csv"))))
+    assert ("FM", "0.0638") in {(row["model"], row["mean"]) for row in lines if row["source"] == "lorentzfm 2"}
+
+
+def test_figures_of_another_number_of_candidates_are_not_shown(tmp_path, capsys):
+    place = {"data.name": "movielens-1m", "protocol.name": "leave_one_out", "protocol.monitor": "sampled_ndcg@10"}
+    make_run(tmp_path / "a", {**place, "protocol.candidates": 99})
+    text = said(capsys, tmp_path, "--markdown")
+    assert "| gml-fm 4 |" in text
+    assert "| hyperml 2 |" not in text
+
+
+def test_latex_escapes_what_it_must(tmp_path, capsys):
+    make_run(tmp_path / "a", {"model.dim": 8}, test=0.1, seed=1)
+    make_run(tmp_path / "b", {"model.dim": 8, "seed": 2}, test=0.3, seed=2)
+    make_run(tmp_path / "c", {"model.name": "my_fm&co"}, test=0.01)
+    text = said(capsys, tmp_path, "--latex")
+    assert r"my\_fm\&co" in text
+    assert r"0.2000 $\pm$ 0.1414" in text
+    body = text.partition(r"\midrule")[2]
+    assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {
+        text.count(" & ", 0, text.find(r" \\"))
+    }
+
+
+class Page(HTMLParser):
+    """Counts elements, notes what would be fetched, refuses tags that do not close."""
+
+    def __init__(self):
+        super().__init__()
+        self.count, self.fetched, self.open = {}, [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.count[tag] = self.count.get(tag, 0) + 1
+        self.fetched += [v for k, v in attrs if k in ("src", "href") and not v.startswith("#")]
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_tables_and_plots_and_fetches_nothing(tmp_path, capsys):
+    for n in range(12):
+        options = {"model.name": ("fm", "<b>")[n % 2], "model.dim": (4, 8, 16)[n % 3], "optimizer.lr": 10.0 ** -(n % 4)}
+        make_run(
+            tmp_path / "runs" / str(n), {**options, "seed": n}, test=0.01 * n, units=np.arange(9) + n * 0.1, when=n
+        )
+    (make_run(tmp_path / "runs" / "torn") / "metrics.json").write_text("{")
+    target = tmp_path / "page.html"
+    said(capsys, tmp_path / "runs", "--html", target)
+    text = target.read_text("utf-8")
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    assert page.fetched == []
+    assert page.count["table"] == 1
+    assert page.count["svg"] == 7
+    assert "script" not in page.count
+    assert page.count.get("b") is None
+    for title in ("history", "Importance", "Parallel coordinates", "Learning curves", "parameters", "time", "sizes"):
+        assert re.search(f"aria-label=[^>]*{title}", text)
+    assert "unreadable" in text
+    assert "nan" not in text.lower().replace("finance", "")
+
+
+def test_the_page_of_a_single_run_has_no_plots_it_cannot_draw(tmp_path, capsys):
+    make_run(tmp_path / "runs" / "a", test={"mrr": None, "hr@10": 0.1})
+    said(capsys, tmp_path / "runs", "--html", tmp_path / "page.html")
+    page = Page()
+    page.feed((tmp_path / "page.html").read_text("utf-8"))
+    assert page.open == []
+    assert page.count["table"] == 1

@@ -1,0 +1,113 @@
+"""The space over all models: who takes part, where options are searched, where each model starts."""
+
+import pytest
+from omegaconf import OmegaConf
+
+from fmlab import composition, registry
+from fmlab.errors import FmlabError
+from fmlab.options import Option
+from fmlab.signatures import Signature
+from fmlab.sweep import auto
+from fmlab.sweep.definition import read
+
+RAW = {
+    "budget": 100,
+    "share": 0.1,
+    "fixed": {"data": "synthetic", "protocol": "full_ranking"},
+    "auto": {
+        "front": ["mf", "ffm"],
+        "start": {"batch_size": 1024},
+        "options": {"dim": {"int": [4, 64], "log": True}, "hidden": {"choice": [[7], [9]]}},
+    },
+    "space": {
+        "optimizer.lr": [
+            {"float": [0.03, 3.0], "log": True, "when": {"optimizer": "rsgd"}},
+            {"float": [0.0001, 0.03], "log": True, "when": {"optimizer": "adam"}},
+        ],
+        "batch_size": {"choice": [256, 1024]},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    config = composition.compose(
+        ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", f"cache={cache}"], {}
+    )
+    return OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+
+
+@pytest.fixture
+def some(monkeypatch):
+    kept = ("mf", "deepfm", "lorentzfm", "cml", "itemknn", "broken")
+    names = registry.names
+
+    def listed(kind):
+        return tuple(n for n in (*names(kind), "broken") if n in kept) if kind == "model" else names(kind)
+
+    monkeypatch.setattr(registry, "names", listed)
+
+
+@pytest.mark.usefixtures("some")
+def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(plain):
+    sweep = read("auto", auto.expand(RAW, plain))
+    starts = {p["model"]: p for p in sweep.first}
+    assert list(starts) == ["mf", *sorted(set(starts) - {"mf"})]
+    assert set(starts) == {"mf", "deepfm", "lorentzfm", "cml", "itemknn"}
+    assert starts["lorentzfm"] == {
+        "model": "lorentzfm",
+        "model.dim": 10,
+        "loss": "bce",
+        "optimizer.lr": 3.0,
+        "batch_size": 1024,
+    }
+    assert starts["deepfm"]["model.hidden"] == [400, 400]
+    assert starts["deepfm"]["optimizer"] == "adam"
+    branches = {}
+    for point in sweep.space.branches():
+        branches.setdefault(point.overrides["model"], []).append(point.overrides)
+    assert {b["loss"] for b in branches["cml"]} == {"hinge"}
+    (free,) = [p for p in sweep.space.parameters if p.key == "loss" and "mf" in p.when["model"]]
+    assert set(free.domain.values) == {"bce", "bpr"}
+    assert {b["optimizer"] for b in branches["lorentzfm"]} == {"rsgd"}
+    assert "model.dim" not in branches["itemknn"][0]
+    assert "model.hidden" not in branches["mf"][0]
+
+
+@pytest.mark.usefixtures("some")
+def test_a_model_says_itself_where_its_options_are_searched(plain, monkeypatch):
+    schema = registry.schema
+
+    def said(kind, name):
+        found = schema(kind, name)
+        if (kind, name) != ("model", "mf"):
+            return found
+        return Signature(found.options, found.doc, found.defaults, found.positional, {"dim": {"choice": [3, 5]}})
+
+    monkeypatch.setattr(registry, "schema", said)
+    sweep = read("auto", auto.expand(RAW, plain))
+    sizes = {p.overrides["model.dim"] for p in sweep.space.branches() if p.overrides["model"] == "mf"}
+    assert sizes <= {3, 5, schema("model", "mf").options[0].default}
+    wrong = Signature((Option("dim", int, 4),), space={"dimm": {"int": [1, 2]}})
+    monkeypatch.setattr(registry, "schema", lambda k, n: wrong if (k, n) == ("model", "mf") else schema(k, n))
+    with pytest.raises(FmlabError, match=r"'dimm'.*did you mean 'dim'"):
+        auto.expand(RAW, plain)
+
+
+def test_a_literal_space_is_read_from_source(tmp_path, monkeypatch):
+    from fmlab import signatures
+
+    (tmp_path / "spaced.py").write_text(
+        "class A:\n    space = {'n': {'int': [1, 3]}}\n    def __init__(self, schema, *, n: int = 2): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    signatures.forget()
+    assert signatures.of_source("spaced", "A").space == {"n": {"int": [1, 3]}}
+
+
+@pytest.mark.usefixtures("some")
+def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain):
+    sweep = read("auto", auto.expand(RAW, plain))
+    assert sum(sweep.most(n) for n in range(len(sweep.first))) == pytest.approx(50)
+    assert sweep.most(len(sweep.first)) == pytest.approx(10)
