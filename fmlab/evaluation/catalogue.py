@@ -52,7 +52,7 @@ class Catalogue(Protocol):
     """All items, ready to be scored for queries: `user[Q]` (int64) and their context, if the data have any."""
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
-        """Scores `[Q, items]` up to a strictly increasing function of each query; finite, and yours until the next call.
+        """Scores `[Q, items]` up to a strictly increasing function of each query; yours until the next call.
 
         Raises FmlabError if a score is not finite.
         """
