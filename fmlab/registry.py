@@ -19,9 +19,10 @@ from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_poin
 from typing import Any, Literal, get_args
 
 from fmlab import signatures
+from fmlab.annotations import Broken, Unreadable
 from fmlab.errors import FmlabError, choices
 from fmlab.redaction import looks_secret
-from fmlab.signatures import Broken, Signature, Unreadable
+from fmlab.signatures import Signature
 
 Kind = Literal["data", "protocol", "model", "loss", "optimizer", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -14,19 +14,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Optional, Union, get_type_hints
+from typing import Any, get_type_hints
 
-from fmlab.options import REQUIRED, Option, Range, supported
+from fmlab.annotations import Broken, Unreadable, read_annotation
+from fmlab.options import REQUIRED, Option, supported
 
 _MAX_HOPS = 5  # re-exports followed from package to module
-
-
-class Unreadable(Exception):
-    """The source does not say it plainly; import the plugin and ask it."""
-
-
-class Broken(Exception):
-    """The plugin cannot work, whoever imports it; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +219,7 @@ def _options(function: ast.FunctionDef) -> tuple[Option, ...]:
             raise Unreadable(f"the default of {argument.arg!r} is not a literal") from error
         if argument.annotation is None:
             raise Broken(f"option {argument.arg!r} must be annotated")
-        found.append(_option(argument.arg, _annotation(argument.annotation), value))
+        found.append(_option(argument.arg, read_annotation(argument.annotation), value))
     return tuple(found)
 
 
@@ -248,54 +241,6 @@ def _literal(node: ast.ClassDef, name: str) -> dict[str, Any]:
             except (ValueError, TypeError) as error:
                 raise Unreadable(f"`{name}` is not a literal dict") from error
     return {}
-
-
-_NAMES: Mapping[str, Any] = {
-    "int": int,
-    "float": float,
-    "bool": bool,
-    "str": str,
-    "tuple": tuple,
-    "Literal": Literal,
-    "Annotated": Annotated,
-    "Optional": Optional,
-    "Union": Union,
-    "Range": Range,
-}
-
-
-def _annotation(node: ast.expr) -> Any:
-    """Evaluate an annotation in a closed namespace; raises Unreadable for anything else."""
-    match node:
-        case ast.Constant(value=None):
-            return None
-        case ast.Constant(value=str(text)):
-            try:
-                return _annotation(ast.parse(text, mode="eval").body)
-            except SyntaxError as error:
-                raise Broken(f"the annotation {text!r} cannot be read: {error.msg}") from error
-        case ast.Constant(value=value) if value is ...:
-            return ...
-        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:
-            return _NAMES[name]
-        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Union[_annotation(left), _annotation(right)]  # noqa: UP007
-        case ast.Subscript(value=value, slice=inside):
-            base = _annotation(value)
-            arms = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-            try:
-                if base is Literal:
-                    return Literal[tuple(ast.literal_eval(a) for a in arms)]
-                return base[tuple(_annotation(a) for a in arms)] if len(arms) > 1 else base[_annotation(arms[0])]
-            except (TypeError, ValueError) as error:
-                raise Unreadable(ast.unparse(node)) from error
-        case ast.Call(func=ast.Name(id="Range") | ast.Attribute(attr="Range")):
-            try:
-                named = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-                return Range(*(ast.literal_eval(a) for a in node.args), **named)
-            except (TypeError, ValueError) as error:
-                raise Unreadable(ast.unparse(node)) from error
-    raise Unreadable(ast.unparse(node))
 
 
 def forget() -> None:
