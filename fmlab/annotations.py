@@ -51,9 +51,8 @@ def read_annotation(node: ast.expr) -> Any:
             try:
                 if base is Literal:
                     return Literal[tuple(ast.literal_eval(a) for a in arms)]
-                return (
-                    base[tuple(read_annotation(a) for a in arms)] if len(arms) > 1 else base[read_annotation(arms[0])]
-                )
+                inner = tuple(read_annotation(a) for a in arms)
+                return base[inner] if len(inner) > 1 else base[inner[0]]
             except (TypeError, ValueError) as error:
                 raise Unreadable(ast.unparse(node)) from error
         case ast.Call(func=ast.Name(id="Range") | ast.Attribute(attr="Range")):
