@@ -62,12 +62,10 @@ class Jobs:
         if self.folder is not None:
             from rich.console import Console
 
-            from fmlab.report import table
+            from fmlab.report import print_leaderboards
 
-            console = Console()
-            for board in table(self.folder):
-                console.print(board)
-            console.print(str(self.folder), markup=False, highlight=False, soft_wrap=True)
+            print_leaderboards(self.folder)
+            Console().print(str(self.folder), markup=False, highlight=False, soft_wrap=True)
 
 
 def _quiet() -> None:

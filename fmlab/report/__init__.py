@@ -5,6 +5,6 @@
 file.
 """
 
-from fmlab.report.command import main, table
+from fmlab.report.command import main, print_leaderboards
 
-__all__ = ["main", "table"]
+__all__ = ["main", "print_leaderboards"]

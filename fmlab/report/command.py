@@ -2,7 +2,7 @@
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,9 +21,19 @@ _WIDTH = 200  # where there is no terminal
 _SAID = 20  # runs that did not finish, each named
 
 
-def table(folder: Path) -> list[Table]:
-    """The leaderboards of a folder as rich tables."""
-    return [_table(s) for b in boards(find_runs(folder)[0]) for s in sheets.sheets(sheets.result(b))]
+def print_leaderboards(folder: Path, *, best: bool = False) -> None:
+    """The leaderboards of a folder; `best`: with the best row of each model, by the validation."""
+    for board in boards(find_runs(folder)[0]):
+        _print(sheets.sheets(sheets.result(best_of_each(board) if best else board)))
+
+
+def _print(shown: Iterable[sheets.Sheet]) -> None:
+    """Tables on the terminal, without the columns that it has no room for."""
+    console = Console()
+    width = console.width if console.is_terminal else _WIDTH
+    wide = Console(width=width)
+    for sheet in shown:
+        wide.print(_table(sheets.fitting(sheet, width)))
 
 
 def _table(sheet: sheets.Sheet) -> Table:
@@ -31,21 +41,12 @@ def _table(sheet: sheets.Sheet) -> Table:
     shown.caption = escape("\n".join(sheet.notes)) or None
     for place, name in enumerate(sheet.head):
         if place < sheet.words:
-            shown.add_column(escape(name), overflow="fold", min_width=12)
+            shown.add_column(escape(name), overflow="fold", min_width=sheets.LEAST_WIDE)
         else:
             shown.add_column(escape(name), justify="right", no_wrap=name != "our row", overflow="fold")
     for row in sheet.rows:
         shown.add_row(*map(escape, row))
     return shown
-
-
-def print_best(folder: Path) -> None:
-    """The leaderboards of a folder with the best row of each model, by the validation."""
-    console = Console()
-    wide = Console(width=None if console.is_terminal else _WIDTH)
-    for board in boards(find_runs(folder)[0]):
-        for sheet in sheets.sheets(sheets.result(best_of_each(board))):
-            wide.print(_table(sheet))
 
 
 def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
@@ -91,9 +92,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
         text = sheets.as_csv(results) if options.csv else (sheets.markdown if options.markdown else sheets.latex)(shown)
         print(text, end="")
     else:
-        wide = Console(width=None if console.is_terminal else _WIDTH)
-        for sheet in shown:
-            wide.print(_table(sheet))
+        _print(shown)
     for line in said:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fmlab.report.boards import KNOWN_BEST, Board, Figure, Row
@@ -23,6 +23,31 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     notes: tuple[str, ...] = field(default=())
+
+
+LEAST_WIDE = 12  # characters of a column of words, which may fold
+LEAST_NEEDED = ("rows/s", "p bootstrap", "p t-test", "seconds", "parameters", "seeds")
+
+
+def fitting(sheet: Sheet, width: int) -> Sheet:
+    """The sheet without the columns least needed that a terminal of `width` characters has no room for."""
+    dropped = []
+    for name in LEAST_NEEDED:
+        columns = zip(sheet.head, *sheet.rows, strict=True)
+        widths = [
+            max(map(len, c)) if at >= sheet.words else max(LEAST_WIDE, *map(len, c)) for at, c in enumerate(columns)
+        ]
+        if 1 + sum(3 + w for w in widths) <= width:
+            break
+        if name in sheet.head:
+            at = sheet.head.index(name)
+            rows = tuple((*r[:at], *r[at + 1 :]) for r in sheet.rows)
+            sheet = replace(sheet, head=(*sheet.head[:at], *sheet.head[at + 1 :]), rows=rows)
+            dropped.append(name)
+    if dropped:
+        note = f"not shown in {width} characters: {', '.join(dropped)}"
+        sheet = replace(sheet, notes=(*sheet.notes, note))
+    return sheet
 
 
 @dataclass(frozen=True)

@@ -68,11 +68,11 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         Coordinator(sweep, job, workers=workers).run()
     except SweepFailed as error:  # some points did not work; the best of the others is what was asked for
         log.warning(str(error))
-    from fmlab.report.command import print_best
+    from fmlab.report import print_leaderboards
     from fmlab.sweep.refit import refit
 
     refit(sweep, job, workers)
-    print_best(folder)
+    print_leaderboards(folder, best=True)
 
 
 def _early(raw: dict[str, Any], typed: Mapping[str, str]) -> list[str]:

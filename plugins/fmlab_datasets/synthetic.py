@@ -38,7 +38,7 @@ class Synthetic:
         *,
         users: Annotated[int, Range(2, 10_000_000)] = 2000,
         items: Annotated[int, Range(2, 100_000)] = 1000,
-        positives: Annotated[float, Range(1, None)] = 22.0,
+        positives: Annotated[float, Range(1, None)] = 12.0,
         id_share: Annotated[float, Range(0, 1)] = 0.02,
         rank: Annotated[int, Range(1, 1000)] = 3,
         sharpness: Annotated[float, Range(0, None)] = 3.0,

@@ -11,7 +11,7 @@ from run_folders import make_run
 from scipy import stats
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.report import main
+from fmlab.report import main, sheets
 
 
 def said(capsys, *arguments):
@@ -176,3 +176,13 @@ def test_the_page_of_a_single_run_has_no_plots_it_cannot_draw(tmp_path, capsys):
     page.feed((tmp_path / "page.html").read_text("utf-8"))
     assert page.open == []
     assert page.count["table"] == 1
+
+
+def test_a_narrow_terminal_gets_the_columns_that_matter_most() -> None:
+    sheet = sheets.Sheet("t", ("model", "mrr", "p t-test", "rows/s"), (("lorentzfm", "0.1234", ".0010", "1,000"),))
+    assert sheets.fitting(sheet, 200) is sheet
+    narrow = sheets.fitting(sheet, 36)
+    assert narrow.head == ("model", "mrr", "p t-test")
+    assert narrow.rows == (("lorentzfm", "0.1234", ".0010"),)
+    assert narrow.notes == ("not shown in 36 characters: rows/s",)
+    assert sheets.fitting(sheet, 10).head == ("model", "mrr")
