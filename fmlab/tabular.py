@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from fmlab.errors import DataError, choices
 from fmlab.reading import MAX_LINE, lines, opened
 
+LEAST_SHARE = 4 << 20  # bytes of a block that are worth a core of their own
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 16 << 20
 HEAD_BYTES = 1 << 20
@@ -153,9 +154,16 @@ def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int
         include_columns=list(columns), column_types=types, null_values=[""], strings_can_be_null=True
     )
     for block in _blocks(path, form, heard, size):
-        read = arrow.ReadOptions(column_names=form.names, block_size=len(block) + 1)
+        share = max(LEAST_SHARE, len(block) // pa.cpu_count() + 1)  # a part for each core
         try:
-            table = arrow.read_csv(pa.py_buffer(block), read, parse, convert)
+            read = arrow.ReadOptions(column_names=form.names, block_size=share)
+            try:
+                table = arrow.read_csv(pa.py_buffer(block), read, parse, convert)
+            except pa.ArrowInvalid as error:
+                if "straddling" not in str(error):
+                    raise
+                read.block_size = len(block) + 1  # a line is longer than a part
+                table = arrow.read_csv(pa.py_buffer(block), read, parse, convert)
         except pa.ArrowInvalid as error:
             if not bad:
                 raise DataError(_why(path, form, str(error))) from error
