@@ -59,4 +59,7 @@ def _refuse_one_class(data: Dataset, part: Array) -> None:
     ones = np.bincount(part, data.label, minlength=3).astype(np.int64)
     if ((ones == 0) | (ones == rows)).any():
         got = ", ".join(f"{name} {p:,} of {n:,}" for name, p, n in zip(PARTS, ones, rows, strict=True))
-        raise DataError(f"every part needs rows of both classes, got labels 1: {got}")
+        raise DataError(
+            f"every part needs rows of both classes, got labels 1: {got}; with few rows, larger shares for "
+            "protocol.validation and protocol.test or another protocol.seed may do"
+        )
