@@ -48,22 +48,40 @@ class Signature:
 
 def of_source(module: str, attribute: str) -> Signature:
     """Signature of `module:attribute` from source; raises Unreadable, or Broken."""
-    node = _definition(module, attribute, _MAX_HOPS)
+    module, node = _definition(module, attribute, _MAX_HOPS)
     if node.decorator_list:
         raise Unreadable("a decorator may change the signature")
     doc = ast.get_docstring(node) or ""
     if not isinstance(node, ast.ClassDef):
         return Signature(_options(node), doc, {}, _positional(node))
-    constructors = [n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"]
-    if not constructors and node.bases:
-        raise Unreadable("the constructor is inherited")
-    if any(c.decorator_list for c in constructors):
+    lineage = _lineage(module, node)
+    constructor = next(
+        (n for c in lineage for n in c.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
+    )
+    if constructor is None and (lineage[-1].bases or lineage[-1].keywords or any(c.decorator_list for c in lineage)):
+        raise Unreadable("the constructor is inherited from what its source does not show plainly")
+    if constructor is not None and constructor.decorator_list:
         raise Unreadable("a decorator may change the signature")
-    if not constructors:
-        return Signature((), doc, _literal(node, "defaults"), (), _literal(node, "space"))
-    given = _positional(constructors[0])
-    given = given[1:] if given else given
-    return Signature(_options(constructors[0]), doc, _literal(node, "defaults"), given, _literal(node, "space"))
+    defaults, space = (next(filter(None, (_literal(c, n) for c in lineage)), {}) for n in ("defaults", "space"))
+    if constructor is None:
+        return Signature((), doc, defaults, (), space)
+    given = _positional(constructor)
+    return Signature(_options(constructor), doc, defaults, given[1:] if given else given, space)
+
+
+def _lineage(module: str, node: ast.ClassDef) -> list[ast.ClassDef]:
+    """A class and those it inherits from one after the other, as far as source shows them."""
+    found = [node]
+    while len(found) <= _MAX_HOPS and len(node.bases) == 1 and isinstance(base := node.bases[0], ast.Name):
+        try:
+            module, parent = _definition(module, base.id, _MAX_HOPS)
+        except (Broken, Unreadable):  # a built-in name, or a package that only an import can find
+            break
+        if not isinstance(parent, ast.ClassDef):
+            break
+        node = parent
+        found.append(node)
+    return found
 
 
 def of_object(plugin: Callable[..., Any]) -> Signature:
@@ -176,10 +194,11 @@ def missing_import(module: str) -> str | None:
     return None
 
 
-def _definition(module: str, attribute: str, hops: int) -> ast.ClassDef | ast.FunctionDef:
+def _definition(module: str, attribute: str, hops: int) -> tuple[str, ast.ClassDef | ast.FunctionDef]:
+    """The module that defines what `module` calls `attribute`, and the definition; raises Unreadable, or Broken."""
     for node in _tree(module).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
-            return node
+            return module, node
         if isinstance(node, ast.ImportFrom) and hops:
             for alias in node.names:
                 if (alias.asname or alias.name) == attribute:

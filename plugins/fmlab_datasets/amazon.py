@@ -37,17 +37,27 @@ class Amazon:
     field is left out, unless `sequences` stand beside `<Category>_item2attributes.json`.
     """
 
+    defaults = {"protocol": "leave_one_out"}
     version = "1"
     licence = "none stated; the authors ask for citation"
     citation = "J. McAuley, C. Targett, Q. Shi, A. van den Hengel: Image-based Recommendations, SIGIR 2015"
 
-    def __init__(self, name: str, category: str, root: Path, *, form: str = "auto", metadata: str = "leaf") -> None:
-        """`category` as in the names of the files."""
-        self.name, self.metadata = name, metadata
-        at = f"amazon/{category}"
-        names = [f"reviews_{category}_5.json.gz", f"{category}_5.json.gz", f"{category}_5.json.zip"]
+    name: str
+    stem: str  # the category, as names of files have it
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        category: Literal["leaf", "path", "none"] = "leaf",
+    ) -> None:
+        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        self.metadata, name, stem = category, self.name, self.stem
+        at = f"amazon/{stem}"
+        names = [f"reviews_{stem}_5.json.gz", f"{stem}_5.json.gz", f"{stem}_5.json.zip"]
         reviews = [Raw(f"{folder}{n}", (f"{ADDRESS}{names[0]}",)) for n in names for folder in (f"{at}/", "")]
-        lists = [Raw(f"{at}/{n}.txt{gz}") for n in (category, category.split("_")[0]) for gz in ("", ".gz")]
+        lists = [Raw(f"{at}/{n}.txt{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
         split = [
             first_found(root, name, *(Raw(f"{at}/ratings_split/{p}.txt{gz}") for gz in ("", ".gz"))) for p in PARTS
         ]
@@ -55,13 +65,9 @@ class Amazon:
         files["splits"] = split
         there = [f for f, raws in files.items() if all(find(raw, root, name) for raw in raws)]
         self.form = form if form != "auto" else [*there, "reviews"][0]
-        meta = [
-            Raw(f"{folder}meta_{category}.json.gz", (f"{ADDRESS}meta_{category}.json.gz",)) for folder in (f"{at}/", "")
-        ]
-        extra = (
-            Raw(f"{at}/{category}_item2attributes.json") if self.form == "sequences" else first_found(root, name, *meta)
-        )
-        self.extra = extra if metadata != "none" and self.form != "splits" and find(extra, root, name) else None
+        meta = [Raw(f"{folder}meta_{stem}.json.gz", (f"{ADDRESS}meta_{stem}.json.gz",)) for folder in (f"{at}/", "")]
+        extra = Raw(f"{at}/{stem}_item2attributes.json") if self.form == "sequences" else first_found(root, name, *meta)
+        self.extra = extra if category != "none" and self.form != "splits" and find(extra, root, name) else None
         self.raw: Sequence[Raw] = (*files[self.form], *([self.extra] if self.extra else []))
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
@@ -116,17 +122,7 @@ class Office(Amazon):
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-office", "Office_Products", root, form=form, metadata=category)
+    name, stem = "amazon-office", "Office_Products"
 
 
 class Clothing(Amazon):
@@ -135,17 +131,7 @@ class Clothing(Amazon):
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-clothing", "Clothing_Shoes_and_Jewelry", root, form=form, metadata=category)
+    name, stem = "amazon-clothing", "Clothing_Shoes_and_Jewelry"
 
 
 class Toys(Amazon):
@@ -154,17 +140,7 @@ class Toys(Amazon):
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-toys-games", "Toys_and_Games", root, form=form, metadata=category)
+    name, stem = "amazon-toys-games", "Toys_and_Games"
 
 
 class Beauty(Amazon):
@@ -173,17 +149,7 @@ class Beauty(Amazon):
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-beauty", "Beauty", root, form=form, metadata=category)
+    name, stem = "amazon-beauty", "Beauty"
 
 
 class MusicalInstruments(Amazon):
@@ -192,17 +158,7 @@ class MusicalInstruments(Amazon):
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-musical-instruments", "Musical_Instruments", root, form=form, metadata=category)
+    name, stem = "amazon-musical-instruments", "Musical_Instruments"
 
 
 class Auto(Amazon):
@@ -211,52 +167,22 @@ class Auto(Amazon):
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-auto", "Automotive", root, form=form, metadata=category)
+    name, stem = "amazon-auto", "Automotive"
 
 
 class Sports(Amazon):
-    """Sports and Outdoors: 296,337 reviews of 18,357 products by 35,598 users.
+    """Sports and Outdoors: 296,337 reviews.
 
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-sports", "Sports_and_Outdoors", root, form=form, metadata=category)
+    name, stem = "amazon-sports", "Sports_and_Outdoors"
 
 
 class CellPhones(Amazon):
-    """Cell Phones and Accessories: 194,439 reviews of 10,429 products by 27,879 users.
+    """Cell Phones and Accessories: 194,439 reviews.
 
     Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
     """
 
-    defaults = {"protocol": "leave_one_out"}
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
-    ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
-        super().__init__("amazon-cell-phones", "Cell_Phones_and_Accessories", root, form=form, metadata=category)
+    name, stem = "amazon-cell-phones", "Cell_Phones_and_Accessories"

@@ -14,7 +14,7 @@ COLUMNS = {"authors": "authors", "original_publication_year": "year", "language_
 
 
 class Goodbooks:
-    """Goodbooks-10k: 5,976,479 ratings of 10,000 books by 53,424 users.
+    """Goodbooks-10k: about 6 million ratings of 10,000 books by 53,424 users.
 
     Source: Z. Zajac, Goodbooks-10k, github.com/zygmuntz/goodbooks-10k, 2017
 

@@ -14,7 +14,7 @@ SONG = ("genre_ids", "artist_name", "composer", "lyricist", "language")
 
 
 class KKBox:
-    """KKBox: 7,377,418 first listenings, heard again within a month or not, with 7 user and 6 song fields.
+    """KKBox: first listenings, heard again within a month or not, with 7 user and 6 song fields.
 
     Paper: Xu, Wu, LorentzFM, AAAI 2020; data of the WSDM Cup 2018
 

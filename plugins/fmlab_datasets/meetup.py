@@ -18,7 +18,8 @@ class Meetup:
     Paper: Pham et al., A General Graph-Based Model for Recommendation in Event-Based Social Networks, ICDE 2015
 
     One pair a line, user then event, between commas, tabs or blanks as they come; `header` says whether the first line
-    names the columns. There are no times: order is that of the lines.
+    names the columns. There are no times: order is that of the lines. No public file sets this form and the name of
+    the file: they are ours.
     """
 
     defaults = {"protocol": "leave_one_out"}

@@ -19,8 +19,8 @@ CITATION = "Y. Guo et al.: Enhancing Factorization Machines with Generalized Met
 class Mercari:
     """What both categories share: a CSV with the columns user, item and the five fields of an item, in order of time.
 
-    A second-hand item is sold once, so that nearly every item has one interaction. Users with fewer than `least` items
-    are left out.
+    The data are private: names of files and columns are ours. A second-hand item is sold once, so that nearly every
+    item has one interaction. Users with fewer than `least` items are left out.
     """
 
     version = "1"

@@ -46,8 +46,7 @@ class MovieLens1M:
     96.85%, which no core from 2 to 12 gives together (7: 573,522 ratings, but 2,990 movies). Why is not known.
 
     Zip codes are kept whole: 12.6K features after LorentzFM's rule. The paper counts 9.4K, which cannot hold them;
-    `zip="frequent"`, the codes that at least 5 users share, gives that number (three digits: 9.9K, two: 9.3K), and
-    a little less accuracy.
+    `zip="frequent"`, the codes that at least 5 users share, gives that number (three digits: 9.9K, two: 9.3K).
     `genres="string"` takes each combination of genres for one value (301 of them), and with
     `fields=[user,gender,occupation,item,genres]` gives the 10,070 features that GML-FM counts.
     If `ml-1m-extra/ratings.user_rank.txt.gz` stands under the root folder, it settles the order of ratings that

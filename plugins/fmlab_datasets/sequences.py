@@ -69,7 +69,7 @@ class Adjacency:
 
 
 class Gowalla:
-    """Gowalla check-ins as NGCF and LightGCN split them: 1,027,370 of 29,858 users at 40,981 places, 10-core.
+    """Gowalla check-ins as NGCF and LightGCN split them, 10-core.
 
     Paper: Wang et al., Neural Graph Collaborative Filtering, SIGIR 2019; check-ins of Cho, Myers, Leskovec, KDD 2011
 

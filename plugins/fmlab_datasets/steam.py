@@ -34,7 +34,7 @@ CITATION = (
 
 
 class Steam:
-    """Steam, UCSD crawl: the games of 88,310 Australian users with playing time, and 10 attributes of each game.
+    """Steam, UCSD crawl: the games of Australian users with playing time, and 10 attributes of each game.
 
     Paper: Kang, McAuley, Self-Attentive Sequential Recommendation, ICDM 2018; Pathak et al., SIGIR 2017
 

@@ -19,7 +19,9 @@ class DeepLight(DeepModel):
     """`w0 + sum <s_f, w_f> + sum_{f<g} r_fg <s_f, s_g> + MLP([s_1; ...; s_F])`, DeepFwFM, with structural pruning.
 
     Paper: Deng, Pan, Zhou, Kong, Flores, Lin, DeepLight: deep lightweight feature interactions for accelerating CTR
-      predictions in ad serving, WSDM 2021, equations 4 to 6 and algorithm 1.
+      predictions in ad serving, WSDM 2021.
+
+    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
 
     `s_f` is the sum of `x v` over the slots of field f. Slots of one field do not interact with each other. After
     `warmup` training steps, every tenth sets the smallest weights of the vectors, of the field matrix r and of each

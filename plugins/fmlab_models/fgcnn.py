@@ -18,7 +18,9 @@ class FGCNN(DeepModel):
     """`MLP([e; p])`, e the fields' sums and generated fields, p the inner products of all of them, as in IPNN.
 
     Paper: Liu, Tang, Chen, Yu, Guo, Zhang, Feature generation by convolutional neural network for click-through rate
-      prediction, WWW 2019, equations 2 to 9; filters, heights and generated fields are those of its Avazu model.
+      prediction, WWW 2019.
+
+    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
 
     The generator has vectors of its own. Each of its layers convolves along the fields (tanh, padded to keep their
     number), keeps the largest of every `pooling` neighbours, and recombines what is left into `new` times as many

@@ -15,7 +15,9 @@ class FiBiNET(DeepModel):
     """`w0 + sum w_i x_i + MLP([p; q])`: bilinear products of the fields' sums, and of these weighted by importance.
 
     Paper: Huang, Zhang, Zhang, FiBiNET: combining feature importance and bilinear feature interaction for click-through
-      rate prediction, RecSys 2019, equations 2 to 9.
+      rate prediction, RecSys 2019.
+
+    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
 
     `p_ij = (s_i W) * s_j` for fields i < j, where W is one for "all", one for "each" field i, or one for each
     "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden

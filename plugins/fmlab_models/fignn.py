@@ -17,7 +17,9 @@ class FiGNN(DeepModel):
     """`sum_i a_i y_i` over the fields: the state of each gives a score y and a weight a, after steps on a graph.
 
     Paper: Li, Cui, Wu, Zhang, Wang, Fi-GNN: modeling feature interactions via graph neural networks for CTR prediction,
-      CIKM 2019, section 3.
+      CIKM 2019.
+
+    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
 
     With `s` the fields' sums, the first state is `h^1 = ` AutoInt's self-attention of s. Between all two fields stands
     an edge `A_ij = softmax_j(LeakyReLU(<w, [s_i; s_j]>))`, j != i. A step gathers

@@ -24,7 +24,8 @@ class ColdStart(Task):
     """Warm and cold users for warm and cold items (W-W, W-C, C-W, C-C), with few interactions of the cold users.
 
     Paper: Guo et al., Enhancing Factorization Machines with Generalized Metric Learning, IEEE TKDE 2022, section 5.5;
-      groups as in Dong et al., MAMO: Memory-Augmented Meta-Optimization for Cold-start Recommendation, KDD 2020
+      groups after Dong et al., MAMO: Memory-Augmented Meta-Optimization for Cold-start Recommendation, KDD 2020. The
+      paper states no thresholds: the defaults of `cold_users` and `cold_items` are ours.
 
     Cold are the `cold_users` (a share) whose first interaction is latest, and items with fewer than `cold_items`
     interactions. Of a cold user the first `shots` interactions are trained on, the others are held out; of warm users a
