@@ -261,7 +261,7 @@ def install(environment: MutableMapping[str, str], *, hide: bool = False) -> Non
         return os.path.expanduser(value) if isinstance(value, str) else value
 
     def options(*, _root_: DictConfig) -> str:
-        from fmlab.listing import help_on
+        from fmlab.help import help_on
 
         plain = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
         assert isinstance(plain, dict)
