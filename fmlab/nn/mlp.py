@@ -81,4 +81,4 @@ class _Total(torch.autograd.Function):
 
 
 def _total(x: Tensor) -> Tensor:
-    return _Total.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    return _Total.apply(x)  # type: ignore[no-untyped-call]

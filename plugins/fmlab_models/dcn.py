@@ -54,8 +54,9 @@ class DCN(DeepModel):
 
     def _first_layer(self, sums: Tensor, fields: range) -> Tensor:
         weight = torch.cat([self.first.weight, self.crosses.weight])
-        bias = self.first.bias  # none before batch normalisation
-        bias = None if bias is None else functional.pad(bias, (0, len(self.crosses.weight)))
+        bias: Tensor | None = self.first.bias  # none before batch normalisation
+        if bias is not None:
+            bias = functional.pad(bias, (0, len(self.crosses.weight)))
         return by_side(sums, weight, bias, fields, self.dim)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
