@@ -83,7 +83,7 @@ def test_fm_is_its_double_sum(with_values: bool) -> None:
 @pytest.mark.parametrize("by_side", [False, True])
 @pytest.mark.parametrize("with_values", [False, True])
 def test_fm_drops_whole_factors_of_all_pairs_of_a_row(with_values: bool, by_side: bool) -> None:
-    """A score is one of the 2^3 that keep some factors, four times as large, and each is there as often as it should."""
+    """A score is one of the 2^3 that keep some factors, four times as large, each as often as it should be."""
     schema = Schema((Field("user", "user", 4), Field("city", "user", 3), Field("item", "item", 2)), 3, 1)
     model = _spread(FM(schema, dim=3, dropout=0.75)).train()
     ids, x = torch.tensor([[1, 5, 8]]), torch.tensor([[0.7, -1.2, 0.4]], dtype=torch.float64)
