@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from fmlab.batch import Batch
 from fmlab.errors import FmlabError
@@ -19,10 +20,10 @@ _ROWS = 4
 def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: str) -> None:
     """Raise FmlabError if scores have another shape than labels, or the loss is not a finite scalar with a gradient.
 
-    Gradients and random state are left as they were.
+    Gradients, random state and running statistics are left as they were.
     """
     batch = _head(next(iter(loader)))
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _kept_statistics(model):
         ids, values = batch.rows()
         with _blamed(f"model {name!r}, called with ids and values,"):
             scores = model(ids, values)
@@ -43,6 +44,18 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
     if not torch.isfinite(value):
         raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+
+
+@contextmanager
+def _kept_statistics(model: nn.Module) -> Iterator[None]:
+    """What batch normalisation learns inside is forgotten."""
+    buffers = [b for m in model.modules() if isinstance(m, _NormBase) for b in m.buffers()]
+    before = [b.clone() for b in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
 
 
 @contextmanager

@@ -165,5 +165,6 @@ _SPECIAL: dict[str, Callable[[Any, Any, Tensor], int]] = {
     "index_add_": lambda args, kwargs, out: args[3].numel(),
     "_cdist_forward": lambda args, kwargs, out: 3 * out.numel() * args[0].shape[-1],
     "max_pool2d_with_indices": lambda args, kwargs, out: out.numel() * prod(args[1]),
+    "native_batch_norm": lambda args, kwargs, out: 4 * out.numel(),  # by statistics that are known
     "native_layer_norm": lambda args, kwargs, out: 8 * out.numel(),
 }

@@ -170,8 +170,8 @@ def _matrices(*sizes: int | tuple[int, ...]) -> int:
     return sum(a * b for a, b in pairwise(flat))
 
 
-def _mlp(inputs: int, hidden: tuple[int, ...]) -> int:
-    return _matrices(inputs, hidden, 1) + sum(hidden) + 1
+def _mlp(inputs: int, hidden: tuple[int, ...], batch_norm: bool = False) -> int:
+    return _matrices(inputs, hidden, 1) + (1 + batch_norm) * sum(hidden) + 1
 
 
 def _pooled(size: int, pooling: int, layers: tuple[int, ...]) -> tuple[int, ...]:
@@ -195,6 +195,7 @@ FUNCTION_HELP: Mapping[str, str] = {
     "dot(a, b, ...)": "the sum over positions of the products of lists",
     "matrices(a, b, ...)": "the weights of matrices between neighbouring sizes, `a b + b c + ...`; a list counts as "
     "its numbers",
-    "mlp(inputs, hidden)": "the weights and biases of a perceptron with those hidden layers and one output",
+    "mlp(inputs, hidden, batch_norm)": "the weights and biases of a perceptron with those hidden layers and one "
+    "output; with batch normalisation a hidden layer has a scale and a shift for each number instead of its biases",
     "pooled(size, p, layers)": "for each layer the size left, ceil(size / p), ceil(that / p), ...",
 }

@@ -24,10 +24,11 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """Arguments of Lightning's Trainer, and three of ours: patience, threads, progress."""
+    """Arguments of Lightning's Trainer, and four of ours: patience, reduce_lr, threads, progress."""
 
     max_epochs: Positive
     patience: Annotated[int, Range(0, None)] | None  # epochs without improvement; 0 or null never stops early
+    reduce_lr: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None  # null never reduces it
     accelerator: Literal["auto", "cpu", "gpu", "mps", "tpu"]
     devices: Positive | Literal["auto"] | tuple[int, ...]
     strategy: str

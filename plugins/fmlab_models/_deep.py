@@ -25,6 +25,7 @@ class DeepModel(nn.Module):
         linear: bool,
         hidden: tuple[int, ...] | None = None,
         dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> None:
         """`hidden`: of the perceptron over the sums; None for no perceptron, whose first layer then has width 0."""
         super().__init__()
@@ -35,7 +36,7 @@ class DeepModel(nn.Module):
         self.tables = FieldTables(schema, (dim,) * self.n_fields, std=init_std, weights=linear)
         self.deep = hidden is not None
         if hidden is not None:
-            self.first, self.rest = split_mlp(self.n_fields * dim, hidden, dropout)
+            self.first, self.rest = split_mlp(self.n_fields * dim, hidden, dropout, batch_norm)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
@@ -91,7 +92,7 @@ def beside(user: Tensor, item: Tensor) -> Tensor:
     return torch.cat([t.expand(*shape, t.shape[-1]) for t in (user, item)], -1)
 
 
-def perceptron(inputs: int, hidden: tuple[int, ...], dropout: float) -> nn.Sequential:
+def perceptron(inputs: int, hidden: tuple[int, ...], dropout: float, batch_norm: bool) -> nn.Sequential:
     """`[*batch, inputs]` -> `[*batch, 1]`, for inputs that do not split by side."""
-    first, rest = split_mlp(inputs, hidden, dropout)
+    first, rest = split_mlp(inputs, hidden, dropout, batch_norm)
     return nn.Sequential(first, *rest)

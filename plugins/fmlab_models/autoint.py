@@ -41,7 +41,7 @@ class AutoInt(DeepModel):
     `A_h = softmax(X Q_h (X K_h)^T)` of its heads. `hidden` adds `MLP([s_1; ...; s_F])` (AutoInt+).
 
     Parameters with hidden: n dim + 4 attention_dim (dim + (layers - 1) attention_dim) + F attention_dim + 1
-      + mlp(F dim, hidden)
+      + mlp(F dim, hidden, batch_norm)
     Parameters: n dim + 4 attention_dim (dim + (layers - 1) attention_dim) + F attention_dim + 1
     Cost: O(C dim + layers F attention_dim (F + attention_dim) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
@@ -58,12 +58,15 @@ class AutoInt(DeepModel):
         attention_dim: Annotated[int, Range(1, None)] = 64,
         hidden: tuple[int, ...] = (),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """`attention_dim`: of all heads together. Raises FmlabError unless `heads` divides it."""
         if attention_dim % heads:
             raise FmlabError(f"attention_dim must be a multiple of heads, got {attention_dim} and {heads}")
-        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=hidden or None, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=False, hidden=hidden or None, dropout=dropout, batch_norm=batch_norm
+        )
         widths = (dim, *(attention_dim for _ in range(layers)))
         blocks = (Interacting(a, attention_dim, heads, dropout) for a in widths[:-1])
         self.attention = nn.Sequential(*blocks)

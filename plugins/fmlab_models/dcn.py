@@ -24,7 +24,7 @@ class DCN(DeepModel):
 
     which are sums over the sides, as is the first layer of the perceptron: one product gives them all.
 
-    Parameters: n dim + mlp(F dim, hidden) + (2 layers + 1) F dim
+    Parameters: n dim + mlp(F dim, hidden, batch_norm) + (2 layers + 1) F dim
     Cost: O(C dim + layers F dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -38,10 +38,13 @@ class DCN(DeepModel):
         layers: Annotated[int, Range(0, None)] = 3,
         hidden: tuple[int, ...] = (100, 100),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """`layers` of crosses. Vectors start at N(0, init_std), b at 0, all else as torch initialises layers."""
-        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout, batch_norm=batch_norm
+        )
         inputs = self.n_fields * dim
         self.crosses = nn.Linear(inputs, layers + 1, bias=False)  # the last is w
         self.shifts = nn.Parameter(torch.zeros(layers, inputs))
@@ -51,7 +54,8 @@ class DCN(DeepModel):
 
     def _first_layer(self, sums: Tensor, fields: range) -> Tensor:
         weight = torch.cat([self.first.weight, self.crosses.weight])
-        bias = functional.pad(self.first.bias, (0, len(self.crosses.weight)))
+        bias = self.first.bias  # none before batch normalisation
+        bias = None if bias is None else functional.pad(bias, (0, len(self.crosses.weight)))
         return by_side(sums, weight, bias, fields, self.dim)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
@@ -73,10 +77,10 @@ class DCNv2(DeepModel):
     With `rank`, `W_l = U_l V_l^T` of that rank, without the mixture of experts. "parallel": `<w, x_L> + MLP(x_0)`;
     "stacked": `MLP(x_L)`.
 
-    Parameters with rank, structure=stacked: n dim + mlp(F dim, hidden) + layers F dim (2 rank + 1)
-    Parameters with rank: n dim + mlp(F dim, hidden) + layers F dim (2 rank + 1) + F dim
-    Parameters with structure=stacked: n dim + mlp(F dim, hidden) + layers F dim (F dim + 1)
-    Parameters: n dim + mlp(F dim, hidden) + layers F dim (F dim + 1) + F dim
+    Parameters with rank, structure=stacked: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (2 rank + 1)
+    Parameters with rank: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (2 rank + 1) + F dim
+    Parameters with structure=stacked: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (F dim + 1)
+    Parameters: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (F dim + 1) + F dim
     Cost: O(C dim + layers F^2 dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -92,14 +96,19 @@ class DCNv2(DeepModel):
         structure: Literal["parallel", "stacked"] = "parallel",
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """`layers` of crosses. Vectors start at N(0, init_std), all else as torch initialises layers."""
         beside = hidden if structure == "parallel" else None
-        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=beside, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=False, hidden=beside, dropout=dropout, batch_norm=batch_norm
+        )
         inputs = self.n_fields * dim
         self.crosses = nn.ModuleList(_matrix(inputs, rank) for _ in range(layers))
-        self.top = nn.Linear(inputs, 1, bias=False) if beside is not None else perceptron(inputs, hidden, dropout)
+        self.top: nn.Module = nn.Linear(inputs, 1, bias=False)
+        if beside is None:
+            self.top = perceptron(inputs, hidden, dropout, batch_norm)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
         start = crossed = parts[0]

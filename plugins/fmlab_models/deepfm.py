@@ -26,7 +26,7 @@ class DeepFM(nn.Module):
 
     The first layer splits by side, `W [x_u; x_i] = W_u x_u + W_i x_i`: a query's part is computed once for all items.
 
-    Parameters: 1 + n (1 + dim) + mlp(C dim, hidden)
+    Parameters: 1 + n (1 + dim) + mlp(C dim, hidden, batch_norm)
     Cost: O(C dim + W)
     Test: tests/models/test_model_oracles.py::test_deepfm_adds_a_perceptron_on_scaled_vectors
     Family: deep
@@ -39,13 +39,14 @@ class DeepFM(nn.Module):
         dim: Annotated[int, Range(1, None)] = 10,
         hidden: tuple[int, ...] = (400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
-        self.first, self.rest = split_mlp(schema.n_columns * dim, hidden, dropout)
+        self.first, self.rest = split_mlp(schema.n_columns * dim, hidden, dropout, batch_norm)
         self.query_inputs = schema.query.stop * dim
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:

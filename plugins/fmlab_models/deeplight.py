@@ -28,7 +28,7 @@ class DeepLight(DeepModel):
     layer of the perceptron (but the last) to 0, which may grow again until the next pruning: a share
     `S (1 - 0.99^(t / 100))` at step t after the warm-up. A model that is switched to evaluation is pruned as well.
 
-    Parameters: 1 + n dim + F dim + P + mlp(F dim, hidden)
+    Parameters: 1 + n dim + F dim + P + mlp(F dim, hidden, batch_norm)
     Cost: O(C dim + P dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -43,6 +43,7 @@ class DeepLight(DeepModel):
         dim: Annotated[int, Range(1, None)] = 10,
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
         vector_sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
         field_sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
@@ -50,7 +51,9 @@ class DeepLight(DeepModel):
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """`sparsity`: S of the perceptron. r starts at N(0, 1), vectors at N(0, init_std)."""
-        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout, batch_norm=batch_norm
+        )
         self.bias = nn.Parameter(torch.zeros(()))
         self.linear = nn.Parameter(torch.randn(self.n_fields * dim))
         self.matrices = FieldMatrices("scalar", (dim,) * self.n_fields, [False] * self.n_fields)

@@ -27,7 +27,7 @@ class FGCNN(DeepModel):
     fields, `tanh(W flat + b)`.
 
     Parameters: 2 n dim + height matrices(1, filters) + sum(filters) + new dim^2 dot(filters, L, L) + new dim sum(L)
-      + mlp(T dim + T (T - 1) / 2, hidden) where L = pooled(F, pooling, filters) and T = F + new sum(L)
+      + mlp(T dim + T (T - 1) / 2, hidden, batch_norm) where L = pooled(F, pooling, filters) and T = F + new sum(L)
     Cost: O(C dim + F dim height matrices(1, filters) + new dim^2 dot(filters, L, L) + T^2 dim + W), L and T as above
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -44,6 +44,7 @@ class FGCNN(DeepModel):
         new: Annotated[int, Range(1, None)] = 3,
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), all else as torch initialises layers. Raises FmlabError on even heights."""
@@ -60,7 +61,7 @@ class FGCNN(DeepModel):
             left = -(-left // pooling)
             self.recombine.append(nn.Linear(maps * left * dim, new * left * dim))
             total += new * left
-        self.perceptron = perceptron(total * dim + total * (total - 1) // 2, hidden, dropout)
+        self.perceptron = perceptron(total * dim + total * (total - 1) // 2, hidden, dropout, batch_norm)
 
     def _encode(self, ids: Tensor, values: Tensor | None, fields: range) -> tuple[Tensor, ...]:
         return *super()._encode(ids, values, fields), self.generator_tables(ids, values, fields).sums

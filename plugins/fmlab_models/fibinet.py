@@ -23,9 +23,11 @@ class FiBiNET(DeepModel):
     "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden
     layer has a `reduction`-th of the fields.
 
-    Parameters with bilinear=all: 1 + n (1 + dim) + dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden)
-    Parameters with bilinear=each: 1 + n (1 + dim) + (F - 1) dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden)
-    Parameters: 1 + n (1 + dim) + P dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden)
+    Parameters with bilinear=all: 1 + n (1 + dim) + dim^2 + 2 F max(1, F // reduction)
+      + mlp(2 P dim, hidden, batch_norm)
+    Parameters with bilinear=each: 1 + n (1 + dim) + (F - 1) dim^2 + 2 F max(1, F // reduction)
+      + mlp(2 P dim, hidden, batch_norm)
+    Parameters: 1 + n (1 + dim) + P dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden, batch_norm)
     Cost: O(C dim + P dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -40,6 +42,7 @@ class FiBiNET(DeepModel):
         reduction: Annotated[int, Range(1, None)] = 3,
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), all else as torch initialises layers."""
@@ -51,7 +54,7 @@ class FiBiNET(DeepModel):
         narrow = max(1, self.n_fields // reduction)
         squeeze, excite = nn.Linear(self.n_fields, narrow, bias=False), nn.Linear(narrow, self.n_fields, bias=False)
         self.importance = nn.Sequential(squeeze, nn.ReLU(), excite, nn.ReLU())
-        self.perceptron = perceptron(2 * len(self.left) * dim, hidden, dropout)
+        self.perceptron = perceptron(2 * len(self.left) * dim, hidden, dropout, batch_norm)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
         fields = self._fields(parts[0])

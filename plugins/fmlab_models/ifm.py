@@ -170,7 +170,7 @@ class DeepIFM(nn.Module):
     It gives no sizes for this model, which it ran on click-through data: `dim`, `hidden` and the layers' dropout are
     DeepFM's.
 
-    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim) + mlp(C dim, hidden)
+    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim) + mlp(C dim, hidden, batch_norm)
     Cost: O(C^2 dim attention + W)
     Test: tests/models/test_ifm.py::test_deepifm_is_ifm_and_a_perceptron_on_the_same_vectors
     Family: interaction-aware
@@ -190,6 +190,7 @@ class DeepIFM(nn.Module):
         samples: Annotated[int, Range(1, None)] | None = None,
         field_decay: Annotated[float, Range(0, None)] = 0.0,
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """`dropout` is on the pairs and between the layers."""
@@ -209,7 +210,7 @@ class DeepIFM(nn.Module):
             samples=samples,
         )
         self.dropout = nn.Dropout(dropout)
-        first, rest = split_mlp(schema.n_columns * dim, hidden, dropout)
+        first, rest = split_mlp(schema.n_columns * dim, hidden, dropout, batch_norm)
         self.layers = nn.Sequential(first, *rest)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:

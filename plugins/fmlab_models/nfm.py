@@ -22,7 +22,7 @@ class NFM(nn.Module):
     of each and the product of their sums. Dropout stands before every layer, the first included (section 3.3).
     Defaults are those of LorentzFM's comparison (AAAI 2020, table 3): `dim` 10, two layers of 100.
 
-    Parameters: 1 + n (1 + dim) + mlp(dim, hidden)
+    Parameters: 1 + n (1 + dim) + mlp(dim, hidden, batch_norm)
     Cost: O(C dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -35,13 +35,14 @@ class NFM(nn.Module):
         dim: Annotated[int, Range(1, None)] = 10,
         hidden: tuple[int, ...] = (100, 100),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
-        self.deep = nn.Sequential(nn.Dropout(dropout), *perceptron(dim, hidden, dropout))
+        self.deep = nn.Sequential(nn.Dropout(dropout), *perceptron(dim, hidden, dropout, batch_norm))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

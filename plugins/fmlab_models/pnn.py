@@ -15,10 +15,20 @@ class PNN(DeepModel):
     """`MLP([s; p])`, s the fields' sums and p the products that a subclass makes of them."""
 
     def __init__(
-        self, schema: Schema, dim: int, products: int, *, hidden: tuple[int, ...], dropout: float, init_std: float
+        self,
+        schema: Schema,
+        dim: int,
+        products: int,
+        *,
+        hidden: tuple[int, ...],
+        dropout: float,
+        batch_norm: bool,
+        init_std: float,
     ) -> None:
         """`products`: how many."""
-        super().__init__(schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout, batch_norm=batch_norm
+        )
         self.products = nn.Linear(products, len(self.first.weight), bias=False)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
@@ -34,7 +44,7 @@ class IPNN(PNN):
     Paper: Qu, Cai, Ren, Zhang, Yu, Wen, Wang, Product-based neural networks for user response prediction, ICDM 2016,
       equations 3 to 9, whose weights of products are factorized; here they are free.
 
-    Parameters: n dim + mlp(F dim + P, hidden)
+    Parameters: n dim + mlp(F dim + P, hidden, batch_norm)
     Cost: O(C dim + P dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -47,11 +57,14 @@ class IPNN(PNN):
         dim: Annotated[int, Range(1, None)] = 10,
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), layers as torch initialises them."""
         n = len(schema.fields)
-        super().__init__(schema, dim, n * (n - 1) // 2, hidden=hidden, dropout=dropout, init_std=init_std)
+        super().__init__(
+            schema, dim, n * (n - 1) // 2, hidden=hidden, dropout=dropout, batch_norm=batch_norm, init_std=init_std
+        )
 
     def _products(self, fields: Tensor) -> Tensor:
         return inner_products(fields)
@@ -67,8 +80,8 @@ class OPNN(PNN):
     "sum": the outer products of all fields superposed, `p = f f^T` with `f = sum s_i`, its `dim^2` numbers. "matrix":
     each reduced by a kernel of its own, `p_ij = s_i W_ij s_j^T` for fields i < j.
 
-    Parameters with kernel=matrix: n dim + P dim^2 + mlp(F dim + P, hidden)
-    Parameters: n dim + mlp(F dim + dim^2, hidden)
+    Parameters with kernel=matrix: n dim + P dim^2 + mlp(F dim + P, hidden, batch_norm)
+    Parameters: n dim + mlp(F dim + dim^2, hidden, batch_norm)
     Cost: O(C dim + dim^2 + W), with kernel=matrix O(C dim + P dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -82,12 +95,15 @@ class OPNN(PNN):
         kernel: Literal["sum", "matrix"] = "sum",
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), kernels at N(0, 1 / dim), layers as torch initialises them."""
         left, right = triangle(len(schema.fields))
         products = dim * dim if kernel == "sum" else len(left)
-        super().__init__(schema, dim, products, hidden=hidden, dropout=dropout, init_std=init_std)
+        super().__init__(
+            schema, dim, products, hidden=hidden, dropout=dropout, batch_norm=batch_norm, init_std=init_std
+        )
         self.left, self.right = left.tolist(), right.tolist()
         self.kernels = nn.Parameter(torch.randn(len(left), dim, dim) / dim**0.5) if kernel == "matrix" else None
 

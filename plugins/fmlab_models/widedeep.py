@@ -17,7 +17,7 @@ class WideDeep(DeepModel):
     Crossed features are left out; the paper's perceptron has layers of 1024, 512 and 256. Here all of the model has one
     optimizer.
 
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden)
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm)
     Cost: O(C dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -30,10 +30,13 @@ class WideDeep(DeepModel):
         dim: Annotated[int, Range(1, None)] = 10,
         hidden: tuple[int, ...] = (400, 400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
-        super().__init__(schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout, batch_norm=batch_norm
+        )
 
     def _encode(self, ids: Tensor, values: Tensor | None, fields: range) -> tuple[Tensor, ...]:
         return super()._encode(ids, values, fields)[:2]

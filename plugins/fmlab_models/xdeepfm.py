@@ -21,7 +21,7 @@ class XDeepFM(DeepModel):
     `p_l` holds the sums of its coordinates. All maps go to the next layer and to the output; no activation is the
     paper's choice (section 4.4), and ReLU that of some later code.
 
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden) + F matrices(F, maps) + 2 sum(maps)
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm) + F matrices(F, maps) + 2 sum(maps)
     Cost: O(C dim + F dim matrices(F, maps) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -36,10 +36,13 @@ class XDeepFM(DeepModel):
         activation: Literal["identity", "relu"] = "identity",
         hidden: tuple[int, ...] = (400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
+        batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """`maps` of each layer. Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
-        super().__init__(schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout)
+        super().__init__(
+            schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout, batch_norm=batch_norm
+        )
         before = (self.n_fields, *maps)
         self.compress = nn.ModuleList(nn.Linear(a * self.n_fields, b) for a, b in zip(before, maps, strict=False))
         self.activation = nn.ReLU() if activation == "relu" else nn.Identity()

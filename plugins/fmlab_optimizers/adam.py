@@ -20,6 +20,9 @@ class Adam(Optimizer):
     gradients are laid out in one dense buffer a table, kept between steps, of which only the touched rows are
     written and cleared again. `lazy_adam` moves touched rows only.
 
+    `embedding_decay` is the weight decay of tables, the parameters whose gradients are row-sparse: click-through
+    models are regularised there (`embedding_regularizer` of FuxiCTR), and by dropout elsewhere.
+
     Paper: Kingma, Ba, Adam: a method for stochastic optimization, ICLR 2015.
     """
 
@@ -29,12 +32,14 @@ class Adam(Optimizer):
         *,
         lr: Annotated[float, Range(0, None, open_low=True)] = 1e-3,
         weight_decay: Annotated[float, Range(0, None)] = 0.0,
+        embedding_decay: Annotated[float, Range(0, None)] | None = None,
         beta1: Annotated[float, Range(0, 1, open_high=True)] = 0.9,
         beta2: Annotated[float, Range(0, 1, open_high=True)] = 0.999,
         eps: Annotated[float, Range(0, None)] = 1e-8,
     ) -> None:
-        """Options are the defaults of parameter groups."""
-        options = {"lr": lr, "weight_decay": weight_decay, "beta1": beta1, "beta2": beta2, "eps": eps}
+        """Options are the defaults of parameter groups; `embedding_decay` is `weight_decay` where it is null."""
+        decay = {"weight_decay": weight_decay, "embedding_decay": embedding_decay}
+        options = {"lr": lr, **decay, "beta1": beta1, "beta2": beta2, "eps": eps}
         # "fused" is read by torch: loaded step counts go to the device of their parameter.
         super().__init__(parameters, {**options, "fused": True})
         self._buffers: dict[nn.Parameter, Tensor] = {}  # all zeros between steps; no part of the state
@@ -50,10 +55,15 @@ class Adam(Optimizer):
         loss = evaluate(closure)
         found = touched(self.param_groups)
         for group in self.param_groups:
-            self._update(group, [t for t in found if t.group is group])
+            mine, decay = [t for t in found if t.group is group], group["weight_decay"]
+            if group["embedding_decay"] in (None, decay):
+                self._update(group, mine, decay)
+            else:
+                self._update(group, [t for t in mine if t.rows is None], decay)
+                self._update(group, [t for t in mine if t.rows is not None], group["embedding_decay"])
         return loss
 
-    def _update(self, group: dict[str, Any], found: list[Touched]) -> None:
+    def _update(self, group: dict[str, Any], found: list[Touched], decay: float) -> None:
         states = [self._state(t.parameter) for t in found]
         fused_adam(
             [t.parameter for t in found],
@@ -67,7 +77,7 @@ class Adam(Optimizer):
             beta1=group["beta1"],
             beta2=group["beta2"],
             lr=group["lr"],
-            weight_decay=group["weight_decay"],
+            weight_decay=decay,
             eps=group["eps"],
             maximize=False,
         )

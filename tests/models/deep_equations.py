@@ -9,6 +9,7 @@ from field_rows import SCHEMA
 from fmlab_models.afm import AFM
 from fmlab_models.autoint import AutoInt
 from fmlab_models.dcn import DCN, DCNv2
+from fmlab_models.deepfm import DeepFM
 from fmlab_models.deeplight import DeepLight
 from fmlab_models.fgcnn import FGCNN
 from fmlab_models.fibinet import FiBiNET
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 F, K = len(SCHEMA.fields), 4
 SMALL: dict[str, Any] = {"dim": K, "hidden": (5, 3)}
+NORMALISED: dict[str, Any] = {**SMALL, "batch_norm": True}
 
 
 def columns(table: Tensor, ids: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -40,11 +42,20 @@ def fields(model: Any, ids: Tensor, x: Tensor, tables: str = "tables") -> tuple[
     return linear, torch.stack(sums)
 
 
-def mlp(x: Tensor, *modules: nn.Module) -> Tensor:
-    layers = [m for module in modules for m in module.modules() if isinstance(m, nn.Linear)]
-    for n, layer in enumerate(layers):
-        x = (x if n == 0 else x.relu()) @ layer.weight.T + layer.bias
+def mlp(x: Tensor, *modules: nn.Module, inside: bool = False) -> Tensor:
+    """`inside`: x is what the first layer gave, before normalisation and ReLU."""
+    for layer in (m for module in modules for m in module.modules()):
+        if isinstance(layer, nn.BatchNorm1d):
+            x = (x - layer.running_mean) / (layer.running_var + layer.eps).sqrt() * layer.weight + layer.bias
+        elif isinstance(layer, nn.Linear):
+            x = (x.relu() if inside else x) @ layer.weight.T + (0 if layer.bias is None else layer.bias)
+            inside = True
     return x.squeeze(-1)
+
+
+def deepfm(m: DeepFM, ids: Tensor, x: Tensor) -> Tensor:
+    linear, vectors = columns(m.table.weight, ids, x)
+    return m.bias + linear + sum(a @ b for a, b in combinations(vectors, 2)) + mlp(torch.cat(vectors), m.first, m.rest)
 
 
 def nfm(m: NFM, ids: Tensor, x: Tensor) -> Tensor:
@@ -138,8 +149,8 @@ def pnn(m: Any, ids: Tensor, x: Tensor) -> Tensor:
         products = sum(torch.outer(s[i], s[j]) for i in range(F) for j in range(F)).flatten()
     else:
         products = torch.stack([s[i] @ m.kernels[n] @ s[j] for n, (i, j) in enumerate(pairs)])
-    below = m.first.weight @ s.flatten() + m.first.bias + m.products.weight @ products
-    return mlp(below.relu(), m.rest)
+    bias = 0 if m.first.bias is None else m.first.bias
+    return mlp(m.first.weight @ s.flatten() + bias + m.products.weight @ products, m.rest, inside=True)
 
 
 def fgcnn(m: FGCNN, ids: Tensor, x: Tensor) -> Tensor:
@@ -212,4 +223,17 @@ MODELS: dict[str, tuple[Any, Equation]] = {
     "fgcnn": (lambda: FGCNN(SCHEMA, filters=(2, 3), height=3, new=2, **SMALL), fgcnn),
     "fignn": (lambda: FiGNN(SCHEMA, dim=K, layers=2), fignn),
     "deeplight": (lambda: DeepLight(SCHEMA, **SMALL), deeplight),
+    "nfm, normalised": (lambda: NFM(SCHEMA, **NORMALISED), nfm),
+    "deepfm, normalised": (lambda: DeepFM(SCHEMA, **NORMALISED), deepfm),
+    "widedeep, normalised": (lambda: WideDeep(SCHEMA, **NORMALISED), widedeep),
+    "dcn, normalised": (lambda: DCN(SCHEMA, **NORMALISED), dcn),
+    "dcnv2, normalised": (lambda: DCNv2(SCHEMA, layers=2, **NORMALISED), dcnv2),
+    "dcnv2, stacked, normalised": (lambda: DCNv2(SCHEMA, structure="stacked", **NORMALISED), dcnv2),
+    "xdeepfm, normalised": (lambda: XDeepFM(SCHEMA, maps=(3, 2), **NORMALISED), xdeepfm),
+    "autoint+, normalised": (lambda: AutoInt(SCHEMA, layers=1, attention_dim=4, **NORMALISED), autoint),
+    "fibinet, normalised": (lambda: FiBiNET(SCHEMA, **NORMALISED), fibinet),
+    "ipnn, normalised": (lambda: IPNN(SCHEMA, **NORMALISED), pnn),
+    "opnn, normalised": (lambda: OPNN(SCHEMA, **NORMALISED), pnn),
+    "fgcnn, normalised": (lambda: FGCNN(SCHEMA, filters=(2,), height=3, new=2, **NORMALISED), fgcnn),
+    "deeplight, normalised": (lambda: DeepLight(SCHEMA, **NORMALISED), deeplight),
 }

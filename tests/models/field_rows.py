@@ -61,9 +61,13 @@ def two_sides(model: object, schema: Schema, ids: Tensor, values: Tensor | None)
 
 
 def randomize(model: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
-    """The model in float64 with every parameter drawn from N(0, 1)."""
+    """The model in float64 with every parameter drawn from N(0, 1), and running statistics that are no 0 and 1."""
     torch.manual_seed(seed)
     model.double()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm1d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
     return model

@@ -56,6 +56,15 @@ for _name in OURS:
     globals()[f"Test_{_name}"] = _contract(_name)
 
 
+class TestNormalised(ModelContract):
+    """Batch normalisation, whose statistics are those of all rows of a step, negatives among them."""
+
+    accuracy = 0.9
+
+    def make(self, schema: Schema) -> nn.Module:
+        return build("model", {"name": "dcn", **SMALL["dcn"], "batch_norm": True}, schema)
+
+
 def test_no_model_of_this_list_has_lost_its_entry_point() -> None:
     assert set(OURS) >= {"constant", *LEARNING}
 

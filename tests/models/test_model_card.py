@@ -37,6 +37,7 @@ NUMBERS = {"n": 100, "F": 4, "dim": 3, "hidden": [5, 2], "layers": 2, "weighted"
         ("max(1, F // dim)", 1),
         ("-dim + 2 ^ 3", 5),
         ("mlp(dim, hidden)", 3 * 5 + 5 + 5 * 2 + 2 + 2 + 1),
+        ("mlp(dim, hidden, weighted)", 3 * 5 + 2 * 5 + 5 * 2 + 2 * 2 + 2 + 1),
         ("matrices(dim, hidden, 1)", 15 + 10 + 2),
         ("sum(hidden) dim", 21),
         ("dot(hidden, hidden)", 29),

@@ -34,14 +34,16 @@ WIDE = Schema(
 )
 SMALL = {"dim": 6, "hidden": (7, 5, 4), "layers": 2, "heads": 2, "attention_dim": 8, "attention": 5, "field_dim": 3}
 SMALL |= {"filters": (2, 3), "height": 3, "maps": (4, 3), "slots": 6, "mlp_dim": 5, "buckets": 50, "reduction": 2}
+NORMALISED = {"batch_norm": True}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     **{name: [{"linear": "plain"}] for name in ("fwfm", "fvfm", "fmfm")},
     "gmlfm": [{"transform": "md"}, {"weighted": False}, {"layers": 0}],
-    "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}],
-    "autoint": [{"hidden": ()}],
-    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction": 40}],
-    "opnn": [{"kernel": "matrix"}],
-    "fgcnn": [{"pooling": 3, "new": 2, "filters": (3,)}],
+    **{name: [NORMALISED] for name in ("deepfm", "nfm", "dcn", "xdeepfm", "widedeep", "ipnn", "deeplight", "deepifm")},
+    "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}, NORMALISED],
+    "autoint": [{"hidden": ()}, NORMALISED],
+    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction": 40}, NORMALISED],
+    "opnn": [{"kernel": "matrix"}, NORMALISED],
+    "fgcnn": [{"pooling": 3, "new": 2, "filters": (3,)}, NORMALISED],
     "mlp": [{"hidden": (3,)}],
     **{
         name: [

@@ -26,6 +26,15 @@ def test_adam_on_sparse_gradients_is_dense_adam(weight_decay, dtype):
         assert (ours[0][20:] != parameters(dtype)[0][20:]).all()
 
 
+@pytest.mark.parametrize("decays", [(0.0, 0.3), (0.3, 0.0)])
+def test_tables_have_a_decay_of_their_own(decays):
+    ours, theirs = parameters(torch.float64), parameters(torch.float64)
+    train(Adam(ours, lr=0.02, weight_decay=decays[0], embedding_decay=decays[1]), *ours, 30, sparse=True)
+    groups = [{"params": [theirs[1]], "weight_decay": decays[0]}, {"params": [theirs[0]], "weight_decay": decays[1]}]
+    train(torch.optim.Adam(groups, lr=0.02), *theirs, 30, sparse=False)
+    close(ours, theirs, 1e-10)
+
+
 def test_rows_go_on_moving_after_their_last_lookup():
     ours, theirs = parameters(), parameters()
     optimizer, reference = Adam(ours, lr=0.1), torch.optim.Adam(theirs, lr=0.1)

@@ -15,6 +15,7 @@ import torch
 from fmlab.checkpoints import read_checkpoint
 from fmlab.run import load_model
 
+DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true")
 SMALL = ("data.users=200", "data.items=120", "data.positives=12", "batch_size=256", "trainer.accelerator=cpu")
 
 
@@ -40,10 +41,14 @@ def same(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
 
 
+def learning_rate(path: Path) -> float:
+    return read_checkpoint(path)["optimizer_states"][0]["param_groups"][0]["lr"]
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "whole"
-    fmlab(folder, "model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "trainer.max_epochs=4")
+    fmlab(folder, *DEEP, "trainer.max_epochs=4")
     return folder
 
 
@@ -70,21 +75,20 @@ def test_a_model_is_rebuilt_from_its_checkpoint_alone(whole: Path) -> None:
 
 
 def test_a_resumed_run_ends_with_the_weights_of_the_uninterrupted_one(whole: Path, tmp_path: Path) -> None:
-    settings = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5")
-    fmlab(tmp_path / "half", *settings, "trainer.max_epochs=2")
+    fmlab(tmp_path / "half", *DEEP, "trainer.max_epochs=2")
     half = tmp_path / "half" / "checkpoints" / "last.ckpt"
-    fmlab(tmp_path / "rest", *settings, "trainer.max_epochs=4", f"ckpt_path={half}")
+    fmlab(tmp_path / "rest", *DEEP, "trainer.max_epochs=4", f"ckpt_path={half}")
     last = (whole / "checkpoints" / "last.ckpt", tmp_path / "rest" / "checkpoints" / "last.ckpt")
     assert same(weights(last[0]), weights(last[1]))
     assert metrics(tmp_path / "rest")["test"] == metrics(whole)["test"]
-    process = fmlab(tmp_path / "other", *settings, "seed=1", f"ckpt_path={half}", wait=False)
+    process = fmlab(tmp_path / "other", *DEEP, "seed=1", f"ckpt_path={half}", wait=False)
     output, _ = process.communicate(timeout=240)
     assert process.returncode == 2
     assert "seed: 0 there, 1 here" in output
 
 
 def test_a_run_resumed_after_its_best_epoch_keeps_that_epoch(tmp_path: Path) -> None:
-    settings = ("model=fm", "model.dim=64", "optimizer.lr=0.1", "trainer.patience=null")
+    settings = ("model=fm", "model.dim=64", "optimizer.lr=0.1", "trainer.patience=null", "trainer.reduce_lr=0.5")
     for name, more in {
         "whole": ("trainer.max_epochs=8",),
         "half": ("trainer.max_epochs=6",),
@@ -96,6 +100,10 @@ def test_a_run_resumed_after_its_best_epoch_keeps_that_epoch(tmp_path: Path) -> 
     assert read_checkpoint(tmp_path / "half" / "checkpoints" / "last.ckpt")["epoch"] == 5
     assert rest["best_epoch"] == whole["best_epoch"] == half["best_epoch"]
     assert rest["test"] == whole["test"]
+    last = [tmp_path / name / "checkpoints" / "last.ckpt" for name in ("whole", "rest")]
+    assert same(weights(last[0]), weights(last[1]))
+    worse = 8 - 1 - whole["best_epoch"]  # none was better after the best, and all before it, seen below, were better
+    assert learning_rate(last[1]) == learning_rate(last[0]) == pytest.approx(0.1 * 0.5**worse)
 
 
 def test_a_model_starts_from_a_trained_one(tmp_path: Path) -> None:
@@ -131,9 +139,12 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     assert metrics(tmp_path / "resumed")["status"] == "complete"
 
 
-@pytest.mark.parametrize("model", ["fm", "lorentzfm"])
-def test_two_processes_give_the_metrics_of_one(model: str, tmp_path: Path) -> None:
-    settings = (f"model={model}", "trainer.max_epochs=3", "seed=3")
+NORMALISED = ("model=deepfm", "model.hidden=[16]", "model.dropout=0", "model.batch_norm=true")
+
+
+@pytest.mark.parametrize("model", [("model=fm",), ("model=lorentzfm",), NORMALISED], ids=lambda m: m[0])
+def test_two_processes_give_the_metrics_of_one(model: tuple[str, ...], tmp_path: Path) -> None:
+    settings = (*model, "trainer.max_epochs=3", "seed=3")
     fmlab(tmp_path / "one", *settings)
     fmlab(tmp_path / "two", *settings, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
