@@ -12,9 +12,10 @@ from fmlab.nn.incidence import gather, pool
 from fmlab.nn.initial import weights_and_vectors
 from fmlab.options import Range
 from fmlab_models._interactions import distinct_products
+from fmlab_models.fm import StartsFromFM
 
 
-class AFM(nn.Module):
+class AFM(StartsFromFM):
     """`w0 + sum w_i x_i + <p, sum_{i<j} a_ij x_i v_i * x_j v_j>`: an attention network weighs the pairs.
 
     Paper: Xiao, Ye, He, Zhang, Wu, Chua, Attentional factorization machines: learning the weight of feature

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
+from fmlab.errors import FmlabError
 from fmlab.nn.features import FeatureTable
 from fmlab.nn.initial import weights_and_vectors
 from fmlab.nn.pairs import factor_pairs, factor_products
@@ -66,3 +67,19 @@ class FM(nn.Module):
         weight, products, vector = factor_products(rows, at, values)
         kept = torch.rand_like(vector).ge_(self.dropout).div_(1 - self.dropout)
         return weight + (kept * products).sum(-1), vector, kept
+
+
+class StartsFromFM(nn.Module):
+    """A model with the bias and the table of an FM, whose trained ones it can take over."""
+
+    bias: nn.Parameter
+    table: FeatureTable
+
+    def warm_start(self, fm: FM) -> None:
+        """Take over bias, weights and vectors of a trained FM on the same schema; raises FmlabError if sizes differ."""
+        if self.table.weight.shape != fm.table.weight.shape:
+            got, wanted = tuple(fm.table.weight.shape), tuple(self.table.weight.shape)
+            raise FmlabError(f"a pre-trained fm must have a table of {wanted} features and numbers each, got {got}")
+        with torch.no_grad():
+            self.bias.copy_(fm.bias)
+            self.table.weight.copy_(fm.table.weight)

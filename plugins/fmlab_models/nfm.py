@@ -11,9 +11,10 @@ from fmlab.nn.initial import weights_and_vectors
 from fmlab.nn.pairs import factor_products
 from fmlab.options import Range
 from fmlab_models._deep import perceptron
+from fmlab_models.fm import StartsFromFM
 
 
-class NFM(nn.Module):
+class NFM(StartsFromFM):
     """`w0 + sum w_i x_i + MLP(sum_{i<j} x_i v_i * x_j v_j)`: the products of pairs, summed, enter a perceptron.
 
     Paper: He, Chua, Neural factorization machines for sparse predictive analytics, SIGIR 2017, equations 3 to 7.
