@@ -20,15 +20,26 @@ ROWS = 1 << 14
 class ScoredRows:
     """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
 
+    With `bounds` scores are clipped to them before any metric is taken.
+
     `Report.units` holds, in row order, `row` and the contribution of each row to every metric that is a mean.
     """
 
-    def __init__(self, dataset: Dataset, rows: Array, metrics: Sequence[str], *, size: int = ROWS) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        rows: Array,
+        metrics: Sequence[str],
+        *,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+        size: int = ROWS,
+    ) -> None:
         """Raises DataError if the data set has no labels."""
         if dataset.label is None:
             raise DataError(f"scored rows need labels; {dataset.name!r} has none")
         self.metrics = {name: score_metric(name) for name in metrics}
-        self.dataset, self.rows, self.size = dataset, np.asarray(rows, np.int64), size
+        self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
+        self.bounds, self.size = bounds, size
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -65,8 +76,9 @@ class ScoredRows:
         unit, first = np.unique(unit, return_index=True)
         order = np.argsort(self.rows[unit], kind="stable")
         values, units = {}, {"row": self.rows[unit][order]}
+        score, label = np.clip(columns["score"][first][order], *self.bounds), columns["label"][first][order]
         for name, metric in self.metrics.items():
-            values[name], each = metric.of_scores(columns["score"][first][order], columns["label"][first][order])
+            values[name], each = metric.of_scores(score, label)
             if each is not None:
                 units[name] = each
         return Report(values, units)

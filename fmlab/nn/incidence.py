@@ -150,7 +150,11 @@ class _Pool(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         rows, values = ctx.saved_tensors
-        of_values = None if rows is None else (rows[ctx.at.inverse] * grad.unsqueeze(-2)).sum(-1)
+        of_values = None
+        if rows is not None:
+            wide = rows.index_select(0, ctx.at.inverse.reshape(-1)).view(-1, ctx.at.inverse.shape[-1], rows.shape[-1])
+            products = torch.bmm(wide, grad.reshape(len(wide), -1, 1).to(wide.dtype))
+            of_values = products.view(ctx.at.inverse.shape)
         return sum_occurrences(grad, ctx.at, values), of_values, None
 
 

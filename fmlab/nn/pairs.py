@@ -30,6 +30,18 @@ def factor_pairs(rows: Tensor, at: Incidence, values: Tensor | None = None) -> t
     return weight.squeeze(-1) + 0.5 * (vector.square().sum(-1) - own), vector
 
 
+def factor_products(rows: Tensor, at: Incidence, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The same with the factors apart: `sum w x`, `sum_{i<j} v_i * v_j x_i x_j`, `[*batch, k]`, and `sum v x`."""
+    squares = rows[:, 1:].square()
+    if values is None:
+        total = pool(torch.cat([rows, squares], 1), at)
+    else:
+        x = values.to(rows.dtype)  # its square keeps the digits of the model
+        total = torch.cat([pool(rows, at, x), pool(squares, at, x.square())], -1)
+    weight, vector, own = torch.split(total, [1, squares.shape[1], squares.shape[1]], -1)
+    return weight.squeeze(-1), 0.5 * (vector.square() - own), vector
+
+
 def triangle_pairs(points: Tensor, at: Incidence, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Sum over ordered pairs of columns of LorentzFM's T, and what a pair with a column elsewhere needs.
 

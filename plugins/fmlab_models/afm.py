@@ -6,21 +6,24 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.crossing import pair_products, rows_last
+from fmlab.nn.crossing import triangle
 from fmlab.nn.features import FeatureTable
 from fmlab.nn.incidence import gather, pool
 from fmlab.nn.initial import weights_and_vectors
 from fmlab.options import Range
+from fmlab_models._interactions import distinct_products
+from fmlab_models.fm import StartsFromFM
 
 
-class AFM(nn.Module):
+class AFM(StartsFromFM):
     """`w0 + sum w_i x_i + <p, sum_{i<j} a_ij x_i v_i * x_j v_j>`: an attention network weighs the pairs.
 
     Paper: Xiao, Ye, He, Zhang, Wu, Chua, Attentional factorization machines: learning the weight of feature
       interactions via attention networks, IJCAI 2017, equations 4 to 7.
 
     `a_ij` is the softmax over the pairs of a row of `<h, ReLU(W (x_i v_i * x_j v_j) + b)>`. Dropout falls on the
-    pooled products, as in the authors' code. A row with one column has no pairs.
+    pooled products, as in the authors' code. A row with one column has no pairs. The attention network runs once for
+    each distinct pair of features of a batch.
 
     Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + dim
     Cost: O(C^2 dim attention_dim)
@@ -48,30 +51,22 @@ class AFM(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self._score(*self.encode_user(ids, values))
-
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
-        """`w0` and the weights of the query, its vectors."""
-        linear, vectors = self.encode_item(ids, values)
-        return self.bias + linear, vectors
-
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The weights of the item, its vectors `[*batch, columns, dim]`."""
         rows, at = self.table.rows(ids)
-        vectors = gather(rows[:, 1:], at)
-        if values is not None:
-            vectors = vectors * values.unsqueeze(-1)
-        return pool(rows[:, :1], at, values).squeeze(-1), vectors
+        linear = pool(rows[:, :1], at, values).squeeze(-1)
+        left, right = triangle(ids.shape[-1], ids.device)
+        products, pairs = distinct_products(rows[:, 1:], at, left, right)
+        hidden = products @ self.attention.weight.T
+        if values is None:
+            x = None
+            strength = gather(self._strength(hidden), pairs).squeeze(-1)
+        else:
+            x = (values.index_select(-1, left) * values.index_select(-1, right)).to(rows.dtype)
+            strength = self._strength(gather(hidden, pairs) * x.unsqueeze(-1)).squeeze(-1)
+        share = strength.softmax(-1).to(rows.dtype)
+        share = share if x is None else share * x
+        if self.training:
+            return self.bias + linear + self.dropout(pool(products, pairs, share)) @ self.p
+        return self.bias + linear + pool((products @ self.p).unsqueeze(-1), pairs, share).squeeze(-1)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
-        """All pairs of both sides."""
-        (a, p), (b, q) = user, item
-        linear = a + b
-        return self._score(linear, torch.cat([t.expand(*linear.shape, *t.shape[-2:]) for t in (p, q)], -2))
-
-    def _score(self, linear: Tensor, vectors: Tensor) -> Tensor:
-        products = pair_products(rows_last(vectors))  # [pairs, dim, n]
-        hidden = (self.attention.weight @ products + self.attention.bias.unsqueeze(-1)).relu()
-        share = (self.h @ hidden).softmax(0)
-        pooled = self.dropout((share.unsqueeze(1) * products).sum(0))
-        return linear + (self.p @ pooled).view(linear.shape)
+    def _strength(self, hidden: Tensor) -> Tensor:
+        return ((hidden + self.attention.bias).relu() @ self.h).unsqueeze(-1)

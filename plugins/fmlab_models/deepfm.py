@@ -13,9 +13,10 @@ from fmlab.nn.initial import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
 from fmlab.nn.pairs import factor_pairs
 from fmlab.options import Range
+from fmlab_models.fm import StartsFromFM
 
 
-class DeepFM(nn.Module):
+class DeepFM(StartsFromFM):
     """`FM(x) + MLP([v_1 x_1; ...; v_F x_F])` on shared vectors.
 
     Paper: Guo, Tang, Ye, Li, He, DeepFM: a factorization-machine based neural network for CTR prediction, IJCAI 2017,

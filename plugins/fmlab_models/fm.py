@@ -6,9 +6,10 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
+from fmlab.errors import FmlabError
 from fmlab.nn.features import FeatureTable
 from fmlab.nn.initial import weights_and_vectors
-from fmlab.nn.pairs import factor_pairs
+from fmlab.nn.pairs import factor_pairs, factor_products
 from fmlab.options import Range
 
 
@@ -16,6 +17,9 @@ class FM(nn.Module):
     """`w0 + sum w_i x_i + sum_{i<j} <v_i, v_j> x_i x_j`, in time linear in the columns.
 
     Paper: Rendle, Factorization machines, ICDM 2010, equation 1 and lemma 3.1.
+
+    Dropout, 0 in that paper, falls on the `dim` sums `sum_{i<j} v_i * v_j x_i x_j` of a row, as in the comparisons of
+    AFM and IFM. Where an item is scored by its side, the pairs within it drop factors of their own.
 
     Parameters: 1 + n (1 + dim)
     Operations: 3 dim (F + 1)
@@ -29,10 +33,12 @@ class FM(nn.Module):
         schema: Schema,
         *,
         dim: Annotated[int, Range(1, None)] = 10,
+        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std)."""
         super().__init__()
+        self.dropout = dropout
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
 
@@ -42,13 +48,38 @@ class FM(nn.Module):
 
     def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` with the weights and pairs within the query, and the sum of its vectors."""
-        bias, vector = self.item(ids, values)
-        return self.bias + bias, vector
+        bias, vector, kept = self._read(ids, values)
+        return self.bias + bias, vector if kept is None else kept * vector
 
     def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights and pairs within the item, and the sum of its vectors."""
-        return factor_pairs(*self.table.rows(ids), values)
+        return self._read(ids, values)[:2]
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
+
+    def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weights and pairs, sums of vectors, and by what each factor is multiplied if some are dropped."""
+        rows, at = self.table.rows(ids)
+        if not (self.training and self.dropout):
+            return *factor_pairs(rows, at, values), None
+        weight, products, vector = factor_products(rows, at, values)
+        kept = torch.rand_like(vector).ge_(self.dropout).div_(1 - self.dropout)
+        return weight + (kept * products).sum(-1), vector, kept
+
+
+class StartsFromFM(nn.Module):
+    """A model with the bias and the table of an FM, whose trained ones it can take over."""
+
+    bias: nn.Parameter
+    table: FeatureTable
+
+    def warm_start(self, fm: FM) -> None:
+        """Take over bias, weights and vectors of a trained FM on the same schema; raises FmlabError if sizes differ."""
+        if self.table.weight.shape != fm.table.weight.shape:
+            got, wanted = tuple(fm.table.weight.shape), tuple(self.table.weight.shape)
+            raise FmlabError(f"a pre-trained fm must have a table of {wanted} features and numbers each, got {got}")
+        with torch.no_grad():
+            self.bias.copy_(fm.bias)
+            self.table.weight.copy_(fm.table.weight)

@@ -13,10 +13,10 @@ from fmlab.nn.initial import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
 from fmlab.options import Range
 from fmlab_models._interactions import InteractionAware, spread, total
-from fmlab_models.fm import FM
+from fmlab_models.fm import StartsFromFM
 
 
-class IFM(nn.Module):
+class IFM(StartsFromFM):
     """A factorization machine that weighs every pair by its features (attention) and every factor by the two fields.
 
     `w0 + sum w_i x_i + sum_{i<j} T_ij <F_{f_i,f_j}, v_i * v_j> x_i x_j`
@@ -87,12 +87,8 @@ class IFM(nn.Module):
         pairs = self.pairs(rows[:, 1:], at, values)
         return self.bias + linear + total(pairs, self.dropout)
 
-    def warm_start(self, fm: FM) -> None:
-        """Take over bias, weights and vectors of a trained FM of the same `dim` on the same schema."""
-        _warm_start(self, fm)
 
-
-class INN(nn.Module):
+class INN(StartsFromFM):
     """A multilayer perceptron on the weighed pairs of IFM, one beside the other, and a linear part.
 
     `w0 + sum w_i x_i + MLP([T_ij F_{f_i,f_j} * v_i * v_j x_i x_j for all i < j])`
@@ -156,12 +152,8 @@ class INN(nn.Module):
         pairs = self.pairs(rows[:, 1:], at, values)
         return self.bias + linear + self.layers(spread(pairs, self.dropout).flatten(-2)).squeeze(-1)
 
-    def warm_start(self, fm: FM) -> None:
-        """Take over bias, weights and vectors of a trained FM of the same `dim` on the same schema."""
-        _warm_start(self, fm)
 
-
-class DeepIFM(nn.Module):
+class DeepIFM(StartsFromFM):
     """`IFM(x) + MLP([v_1 x_1; ...; v_F x_F])` on shared vectors: DeepFM with IFM as its wide part.
 
     Paper: Hong, Huang, Chen, Interaction-aware factorization machines for recommender systems, AAAI 2019,
@@ -222,20 +214,7 @@ class DeepIFM(nn.Module):
             vectors = vectors * values.unsqueeze(-1)
         return self.bias + linear + total(pairs, self.dropout) + self.layers(vectors.flatten(-2)).squeeze(-1)
 
-    def warm_start(self, fm: FM) -> None:
-        """Take over bias, weights and vectors of a trained FM of the same `dim` on the same schema."""
-        _warm_start(self, fm)
-
 
 def _require_pairs(schema: Schema, model: str) -> None:
     if schema.n_columns < 2:
         raise FmlabError(f"{model} weighs pairs of columns, got rows of {schema.n_columns}; models for one: lr")
-
-
-def _warm_start(model: IFM | INN | DeepIFM, fm: FM) -> None:
-    if model.table.weight.shape != fm.table.weight.shape:
-        got, wanted = tuple(fm.table.weight.shape), tuple(model.table.weight.shape)
-        raise FmlabError(f"a pre-trained fm must have a table of {wanted} features and numbers each, got {got}")
-    with torch.no_grad():
-        model.bias.copy_(fm.bias)
-        model.table.weight.copy_(fm.table.weight)

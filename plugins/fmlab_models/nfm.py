@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import pool
 from fmlab.nn.initial import weights_and_vectors
+from fmlab.nn.pairs import factor_products
 from fmlab.options import Range
 from fmlab_models._deep import perceptron
+from fmlab_models.fm import StartsFromFM
 
 
-class NFM(nn.Module):
+class NFM(StartsFromFM):
     """`w0 + sum w_i x_i + MLP(sum_{i<j} x_i v_i * x_j v_j)`: the products of pairs, summed, enter a perceptron.
 
     Paper: He, Chua, Neural factorization machines for sparse predictive analytics, SIGIR 2017, equations 3 to 7.
@@ -56,15 +57,7 @@ class NFM(nn.Module):
 
     def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The weights of the item, the products of its pairs, the sum of its vectors."""
-        rows, at = self.table.rows(ids)
-        squares = rows[:, 1:].square()
-        if values is None:
-            total = pool(torch.cat([rows, squares], 1), at)
-        else:
-            x = values.to(rows.dtype)  # its square keeps the digits of the model
-            total = torch.cat([pool(rows, at, x), pool(squares, at, x.square())], -1)
-        linear, vector, own = torch.split(total, [1, squares.shape[1], squares.shape[1]], -1)
-        return linear.squeeze(-1), 0.5 * (vector.square() - own), vector
+        return factor_products(*self.table.rows(ids), values)
 
     def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """The products of all pairs, through the perceptron."""

@@ -28,6 +28,8 @@ class Rating(Task):
     equal ones are put into one part. Ratings do not matter: every interaction is a positive.
     Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and -1.
     With negatives=0 the rows' own labels are predicted, for instance stars.
+    `clip` bounds scores by the least and the largest training label before they are judged, as the authors' code of
+    both papers does, and that of NFM and AFM, whose comparisons they take up.
     `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
     """
 
@@ -41,6 +43,7 @@ class Rating(Task):
         split: Literal["auto", "random", "given"] = "auto",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.2,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
+        clip: bool = True,
         seed: int = 0,
         metrics: tuple[str, ...] = ("rmse", "mae"),
         monitor: str = "rmse",
@@ -57,12 +60,14 @@ class Rating(Task):
         part = parts(data, split, validation, test, seed)
         if drawn and not is_given(data, split):
             part = _together(data, part)
-        names = with_monitor(metrics, monitor)
+        names, training = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
+        label = np.asarray(data.label)[training]
+        bounds = (float(label.min()), float(label.max())) if clip else (-np.inf, np.inf)
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(part == TRAIN)),
-            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names),
-            test=ScoredRows(data, np.flatnonzero(part == TEST), names),
+            training=Training(training),
+            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names, bounds=bounds),
+            test=ScoredRows(data, np.flatnonzero(part == TEST), names, bounds=bounds),
             monitor=monitor,
             maximize=score_metric(monitor).maximize,
         )

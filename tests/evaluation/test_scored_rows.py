@@ -35,6 +35,19 @@ def test_metrics_are_those_of_all_rows_at_once(kind: type[Whole], size: int, con
     assert "auc" not in report.units
 
 
+def test_scores_are_clipped_to_bounds_before_they_are_judged() -> None:
+    dataset = data(0)
+    model = Whole(dataset.schema)
+    rows = np.sort(ROWS)
+    scores = model(torch.from_numpy(dataset.row_ids(rows).ids)).double().numpy()
+    assert scores.min() < -1
+    assert scores.max() > 2
+    report = evaluate(ScoredRows(dataset, ROWS, ("rmse", "mae"), bounds=(-1, 2)), model, dataset)
+    errors = scores.clip(-1, 2) - dataset.label[rows]
+    assert report.values["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)))
+    assert report.units["mae"] == pytest.approx(np.abs(errors))
+
+
 def test_two_processes_that_share_the_blocks_report_the_same() -> None:
     dataset = data(0)
     model, evaluation, tables = Sides(dataset.schema), ScoredRows(dataset, ROWS, METRICS, size=8), Tables.of(dataset)

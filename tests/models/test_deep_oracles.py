@@ -39,7 +39,21 @@ def test_scores_and_gradients_are_those_of_the_equations(name: str) -> None:
         torch.testing.assert_close(a.to_dense(), b, rtol=1e-7, atol=1e-7)
 
 
-@pytest.mark.parametrize("name", MODELS)
+def test_afm_pools_in_training_what_it_sums_in_evaluation() -> None:
+    model, (ids, values) = randomize(AFM(SCHEMA, dim=K, attention_dim=5, dropout=0.0)), rows()
+    parameters = list(model.parameters())
+    for x in (values, None):
+        (scores, found), (expected, wanted) = (
+            (s := model.train(mode)(ids, x), torch.autograd.grad(s.sin().sum(), parameters)) for mode in (True, False)
+        )
+        torch.testing.assert_close(scores, expected, rtol=1e-9, atol=1e-9)
+        for a, b in zip(found, wanted, strict=True):
+            torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in MODELS if n != "afm"]
+)  # afm works by pairs of features, whatever the sides
 def test_the_sides_broadcast_to_the_whole(name: str) -> None:
     model, (ids, values) = randomize(MODELS[name][0]()).eval(), rows()
     q, i = SCHEMA.query, SCHEMA.item

@@ -9,8 +9,11 @@ import torch
 from field_rows import SCHEMA, randomize, rows, single
 from fmlab_models import _interactions
 from fmlab_models._interactions import InteractionAware, importance
+from fmlab_models.afm import AFM
+from fmlab_models.deepfm import DeepFM
 from fmlab_models.fm import FM
 from fmlab_models.ifm import IFM, INN, DeepIFM
+from fmlab_models.nfm import NFM
 from torch import Tensor
 
 from fmlab.data import Field, Schema
@@ -232,3 +235,13 @@ def test_rows_of_one_column_are_refused(model: Any) -> None:
 def test_a_warm_start_needs_vectors_of_one_size(model: Any) -> None:
     with pytest.raises(FmlabError, match="pre-trained fm"):
         model(SCHEMA, **SMALL).warm_start(FM(SCHEMA, dim=4))
+
+
+@pytest.mark.parametrize("model", [NFM, AFM, DeepFM, INN])
+def test_a_warm_start_takes_over_all_that_a_factorization_machine_has(model: Any) -> None:
+    fm, started = randomize(FM(SCHEMA, dim=3)), model(SCHEMA, dim=3).double()
+    started.warm_start(fm)
+    own = dict(started.named_parameters())
+    for name, parameter in fm.named_parameters():
+        assert torch.equal(own[name], parameter)
+        assert own[name] is not parameter

@@ -80,6 +80,36 @@ def test_fm_is_its_double_sum(with_values: bool) -> None:
     torch.testing.assert_close(scores, torch.stack(expected), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("by_side", [False, True])
+@pytest.mark.parametrize("with_values", [False, True])
+def test_fm_drops_whole_factors_of_all_pairs_of_a_row(with_values: bool, by_side: bool) -> None:
+    """A score is one of the 2^3 that keep some factors, four times as large, each as often as it should be."""
+    schema = Schema((Field("user", "user", 4), Field("city", "user", 3), Field("item", "item", 2)), 3, 1)
+    model = _spread(FM(schema, dim=3, dropout=0.75)).train()
+    ids, x = torch.tensor([[1, 5, 8]]), torch.tensor([[0.7, -1.2, 0.4]], dtype=torch.float64)
+    values = x if with_values else None
+    rows = model.table.weight.detach()[ids[0]] * (x[0] if with_values else torch.ones(3)).unsqueeze(-1)
+    factors = torch.stack([a * b for a, b in combinations(rows[:, 1:], 2)]).sum(0)
+    kept = torch.tensor([[n >> k & 1 for k in range(3)] for n in range(8)]).double()
+    wanted = model.bias.detach() + rows[:, 0].sum() + 4 * kept @ factors
+    chance = torch.where(kept > 0, 0.25, 0.75).prod(1)
+    many = 4000
+    ids, values = ids.expand(many, -1), None if values is None else values.expand(many, -1)
+    if by_side:
+        (a, p), (b, q) = (
+            side(ids[:, c], None if values is None else values[:, c])
+            for side, c in ((model.user, slice(2)), (model.item, slice(2, 3)))
+        )
+        scores = a + b + (p * q).sum(-1)
+    else:
+        scores = model(ids, values)
+    distance, which = (scores.detach().unsqueeze(1) - wanted).abs().min(1)
+    assert distance.max() < 1e-9
+    share = torch.bincount(which, minlength=8) / many
+    assert (share - chance).abs().max() < 0.03
+    assert torch.allclose(model.eval()(ids[:1], None if values is None else values[:1]), wanted[-1] - 3 * factors.sum())
+
+
 @pytest.mark.parametrize("with_values", [False, True])
 def test_lorentzfm_is_its_sum_over_ordered_pairs(with_values: bool) -> None:
     ids, x = _random_rows()

@@ -54,6 +54,20 @@ def test_a_constant_of_minus_one_third_has_the_error_of_the_labels() -> None:
     assert evaluate(t.test, model, t.dataset).values["rmse"] == pytest.approx(np.sqrt(np.mean((label + 1 / 3) ** 2)))
 
 
+@pytest.mark.parametrize("clip", [True, False])
+def test_scores_are_clipped_to_the_labels_of_training(clip: bool) -> None:
+    part = np.zeros(len(PAIRS), np.int8)
+    part[:8] = np.repeat([1, 2], 4)
+    stars = np.where(part == 0, np.arange(len(PAIRS)) % 3 + 2, 9).astype(np.float32)  # 2, 3, 4; elsewhere 9
+    t = task(interactions(PAIRS, label=stars, split=part), negatives=0, clip=clip)
+
+    def model(ids: torch.Tensor, values: None = None) -> torch.Tensor:
+        return torch.full(ids.shape[:-1], 7.0)
+
+    for part_of in (t.validation, t.test):
+        assert evaluate(part_of, model, t.dataset).values["mae"] == pytest.approx(9 - 4 if clip else 9 - 7)
+
+
 @pytest.mark.parametrize("low", [0, -1])
 def test_rows_that_hold_their_negatives_are_taken_as_they_come(low: int) -> None:
     label = np.where(np.arange(len(PAIRS)) % 3, low, 1).astype(np.float32)
