@@ -34,7 +34,8 @@ class Card:
     `embedding`: parameters whose number follows the vocabulary, None where that could not be told. `fitted`: numbers
     that are kept but not trained by gradients. `products` and `others`: operations of a batch of one row. `in_batch`:
     operations a row in a batch of up to 256, which shares what rows have in common. `item_width`: numbers kept for each
-    item, its bias left out. `per_item`: operations of one item more. `looked_up`: operations where intermediate vectors are looked up.
+    item, its bias left out. `per_item`: operations of one item more. `looked_up`: operations of a row with
+    intermediate vectors looked up.
     """
 
     parameters: int

@@ -55,7 +55,8 @@ class LookedUp(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        sums, within, stop = [], 0.0, 0
+        sums, stop = [], 0
+        within: Tensor | float = 0.0
         for f, (table, slots, offset) in enumerate(zip(self.tables, self.slots, self.offsets, strict=True)):
             start, stop = stop, stop + slots
             rows = table[ids[..., start:stop].long() - offset]
