@@ -59,11 +59,14 @@ class DeepFM(FM):
 
 
 class LorentzFM(nn.Module):
-    """Sum over all pairs of equation 9: `(1 - <u,v>_L - u0 - v0) / (u0 v0)`."""
+    """Sum over all pairs of equation 9: `(1 - <u,v>_L - u0 - v0) / (u0 v0)`.
+
+    With `ambient` the table holds `u0` too, in front, as libraries of manifolds keep their points.
+    """
 
     def __init__(self, features: int, dim: int, columns: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(features, dim)
+        self.embedding, self.ambient = nn.Embedding(features, dim), False
         nn.init.normal_(self.embedding.weight, std=0.01)
         self.first: Tensor
         self.second: Tensor
@@ -72,7 +75,10 @@ class LorentzFM(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         v = self.embedding(ids)
-        time_like = (1 + v.pow(2).sum(-1)).sqrt()
+        if self.ambient:
+            time_like, v = v[..., 0], v[..., 1:]
+        else:
+            time_like = (1 + v.pow(2).sum(-1)).sqrt()
         u0, v0 = time_like[:, self.first], time_like[:, self.second]
         inner = (v[:, self.first] * v[:, self.second]).sum(-1) - u0 * v0
         return ((1 - inner - u0 - v0) / (u0 * v0)).sum(1)
@@ -89,10 +95,11 @@ class Loop:
         batch_size: int,
         batches: int,
         loss: Callable[[Tensor, Tensor], Tensor] = F.binary_cross_entropy_with_logits,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        """`batches`: how many of an epoch are timed."""
+        """`batches`: how many of an epoch are timed. `optimizer`: Adam unless given."""
         self.model, self.batches, self.loss = model, batches, loss
-        self.optimizer = torch.optim.Adam(model.parameters())
+        self.optimizer = optimizer or torch.optim.Adam(model.parameters())
         self.loader = DataLoader(TensorDataset(ids.long(), label), batch_size, shuffle=True)
         self._train(1)
 
