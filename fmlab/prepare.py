@@ -61,10 +61,14 @@ def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Coder:
-    """One field: row `code` of `table` holds its features, counted from 0 = unknown, one for each slot."""
+    """One field: row `code` of `table` holds its features, counted from 0 = unknown, one for each slot.
+
+    `found` counts its features before rare ones were left out.
+    """
 
     table: Array
     keys: Array
+    found: int
 
 
 def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Coder:
@@ -72,7 +76,8 @@ def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Cod
     if name in plan.multi:
         return _split_cells(vocabulary, counts, plan)
     new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
-    return _Coder(new[:, None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
+    keys = vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False)
+    return _Coder(new[:, None], keys, len(vocabulary))
 
 
 def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
@@ -88,7 +93,7 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     counts = np.zeros(len(inner) + 1, np.int64)
     np.add.at(counts, table, times[:, None])
     new = kept(counts, plan.min_count)
-    return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object))
+    return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object), len(inner))
 
 
 class _SecondPass:
@@ -181,8 +186,8 @@ class _SecondPass:
 
     def _steps(self) -> tuple[Step, ...]:
         users, items = self.schema.n_users, self.schema.n_items
-        unknowns = len(self.schema.fields)
-        before = sum(len(v) for n, v in self.first.vocabularies.items() if n not in self.plan.multi) + unknowns
+        unknowns = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
+        before = sum(coder.found for coder in self.coders.values()) + unknowns
         steps = [Step("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
         rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]

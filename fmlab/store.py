@@ -27,7 +27,7 @@ from fmlab.packing import pack, unpack
 from fmlab.protocols import Source
 
 log = logging.getLogger(__name__)
-LAYOUT = 2  # changes whenever the same data set would be written otherwise
+LAYOUT = 3  # changes whenever the same data set would be written otherwise
 HINT = "set FMLAB_CACHE to a folder with more space or with write permission"
 _verified: set[tuple[str, int, int]] = set()  # folders whose checksums this process has seen to be right
 
