@@ -207,7 +207,11 @@ class WarmStarts(Protocol):
     """A model that can take its first parameters from trained models: `warm_start=[runs/.../best.ckpt, ...]`."""
 
     def warm_start(self, *trained: Any) -> None:
-        """Copy what is used of the trained models; raises FmlabError if they do not fit."""
+        """Copy what is used of the trained models; raises FmlabError if they do not fit.
+
+        Where this settles options, as sizes that are read from a trained model, an attribute `settled` holds them by
+        name: they go into the checkpoint, which is enough to rebuild the model.
+        """
         ...
 
 

@@ -161,7 +161,7 @@ def assemble(
     loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed)
     _prepare_model(model, plain, task)
     identity = {
-        "model": dict(plain["model"]),
+        "model": {**plain["model"], **getattr(model, "settled", {})},
         "schema": data.schema.to_dict(),
         "loss": dict(plain["loss"]),
         "optimizer": dict(plain["optimizer"]),

@@ -63,7 +63,7 @@ def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
-    """`fmlab report [folder] [--baseline MODEL] [--best] [--csv | --markdown | --latex | --html FILE]`.
+    """`fmlab report [folder] [--baseline MODEL] [--best] [--table FILE] [--csv | --markdown | --latex | --html FILE]`.
 
     Raises FmlabError. `environment`: as for every command; nothing here depends on it.
     """
@@ -78,6 +78,10 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     said = remarks(runs, unreadable)
     console = Console(stderr=bool(options.csv or options.markdown or options.latex))
     shown = [sheet for one in results for sheet in sheets.sheets(one)]
+    if options.table:
+        from fmlab.report.table import write_table
+
+        write_table(options.table, runs)
     if options.wandb:
         from fmlab.loggers import send_tables
 
@@ -109,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--best", action="store_true", help="only the best row of each model, by the validation")
     parser.add_argument(
         "--wandb", metavar="PROJECT", help="tables to Weights & Biases as well; offline without a login"
+    )
+    parser.add_argument(
+        "--table", metavar="FILE", type=Path, help="one table of all runs as well: runs.parquet or runs.sqlite"
     )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--csv", action="store_true", help="print comma-separated values, one line for each metric")

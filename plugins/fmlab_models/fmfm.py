@@ -1,5 +1,6 @@
 """Factorization machines with a matrix between every two fields: FwFM, FvFM and FmFM."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 import torch
@@ -45,7 +46,7 @@ class FieldMatrixFM(nn.Module):
     ) -> None:
         """`dims`: the size of each field's vectors. `linear`: `<v_i, w_F(i)>` (equation 12) or `w_i`."""
         super().__init__()
-        self.dims, self.all = dims, range(len(dims))
+        self.dims, self.all, self.rows = dims, range(len(dims)), [f.size for f in schema.fields]
         self.query, self.items = query_and_item(schema)
         self.bias = nn.Parameter(torch.zeros(()))
         self.tables = FieldTables(schema, dims, std=init_std, weights=linear == "plain")
@@ -219,7 +220,8 @@ class FmFM(FieldMatrixFM):
     Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
       equation 7 and section 4.
 
-    `dims` gives each field its own size (section 4.1); `field_dims` reads them from a trained model.
+    `dims` gives each field its own size (section 4.1). With `variance=0.95 warm_start=[best.ckpt]` they are the fewest
+    principal components of a trained model's vectors that keep that share of their variance; training starts anew.
 
     Parameters with dims, linear=plain: 1 + n + dot(sizes, dims)
       + (sum(dims)^2 - dot(dims, dims)) / 2 + dot(multi, dims, dims)
@@ -241,15 +243,35 @@ class FmFM(FieldMatrixFM):
         *,
         dim: Annotated[int, Range(1, None)] = 16,
         dims: tuple[int, ...] | None = None,
+        variance: Annotated[float, Range(0, 1, open_low=True)] | None = None,
         linear: Literal["field", "plain"] = "field",
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """Raises FmlabError unless `dims` has one size for each field, in the order of the schema."""
+        if dims is not None and variance is not None:
+            raise FmlabError("dims and variance both say the sizes of fields; give one of them")
         sizes = (dim,) * len(schema.fields) if dims is None else dims
         if len(sizes) != len(schema.fields) or min(sizes) < 1:
             names = ", ".join(f.name for f in schema.fields)
             raise FmlabError(f"dims must have a size >= 1 for each of the fields {names}; got {list(sizes)}")
         super().__init__(schema, "matrix", sizes, linear=linear, init_std=init_std)
+        self._variance, self._again = variance, partial(FmFM, schema, linear=linear, init_std=init_std)
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """As above; raises FmlabError while the sizes are not known."""
+        if self._variance is not None:
+            raise FmlabError("variance needs a trained model whose vectors it looks at: warm_start=[.../best.ckpt]")
+        return super().forward(ids, values)
+
+    def warm_start(self, trained: FieldMatrixFM) -> None:
+        """Take the sizes that keep the share `variance` of a trained model; nothing else of it is kept."""
+        if self._variance is None:
+            raise FmlabError("fmfm takes nothing but sizes from a trained model; say which: model.variance=0.95")
+        if not isinstance(trained, FieldMatrixFM) or trained.rows != self.rows:
+            raise FmlabError("the trained model must be of the same fields, as fmfm or fvfm or fwfm are")
+        sizes = field_dims(trained, self._variance)
+        self.__dict__.update(self._again(dims=sizes).__dict__)
+        self.settled = {"dims": list(sizes), "variance": None}
 
 
 def field_dims(model: FieldMatrixFM, variance: float = 0.95) -> tuple[int, ...]:

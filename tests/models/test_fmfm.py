@@ -157,6 +157,26 @@ def test_sizes_are_the_components_that_hold_the_variance() -> None:
         assert field_dims(model, variance) == (size, 1, 1)
 
 
+def test_sizes_are_taken_from_a_trained_model() -> None:
+    torch.manual_seed(0)
+    trained, model = FmFM(SCHEMA, dim=4), FmFM(SCHEMA, variance=0.7, linear="plain")
+    ids = rows()[0]
+    with pytest.raises(FmlabError, match=r"variance needs .* warm_start"):
+        model(ids)
+    with pytest.raises(FmlabError, match="say which"):
+        FmFM(SCHEMA).warm_start(trained)
+    model.warm_start(trained)
+    sizes = field_dims(trained, 0.7)
+    assert min(sizes) < 4
+    assert model.dims == sizes
+    assert model.settled == {"dims": list(sizes), "variance": None}
+    rebuilt = FmFM(SCHEMA, **{"linear": "plain", **model.settled})
+    rebuilt.load_state_dict(model.state_dict())
+    assert torch.equal(rebuilt(ids), model(ids))
+    with pytest.raises(FmlabError, match="same fields"):
+        FmFM(Schema((Field("a", "context", 50),)), variance=0.7).warm_start(trained)
+
+
 def _centred(n: int) -> Tensor:
     noise = torch.randn(n, 4, dtype=torch.float64)
     return noise - noise.mean(0)
