@@ -28,6 +28,9 @@ ROWS = {"cpu": 1 << 14, "cuda": 1 << 17}
 NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 26}
 """Numbers in the widest state of the rows scored at once, for the same models."""
 
+WORTH = 50
+"""As many items are scored in one product in the time of one whose vector is copied out for its query."""
+
 KEPT = 1 << 28  # numbers of item states that are kept; beyond, they are computed again for each block
 
 
@@ -108,9 +111,11 @@ class _Product:
             return torch.mm(query, self.items.T, out=self.scores)
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
-        query = self._query(user, context).unsqueeze(-1)
+        if len(self.items) <= WORTH * item.shape[1]:
+            return self.every(user, context).gather(1, item)
+        query, wide = self._query(user, context).unsqueeze(-1), self.items.index_select(0, item.reshape(-1))
         with torch.autocast(query.device.type, enabled=False):
-            return torch.bmm(self.items[item], query).squeeze(-1)
+            return torch.bmm(wide.view(*item.shape, -1), query).squeeze(-1)
 
     def _query(self, user: Tensor, context: Features | None) -> Tensor:
         bias, vector = self.side(user, context)  # the bias is the same for all items of a query

@@ -54,6 +54,17 @@ def test_ranks_are_those_of_a_double_loop_with_ties(kind: type[Whole], seed: int
     assert alone.values == {k: report.values[k] for k in SAMPLED}
 
 
+def test_few_items_are_scored_with_all_or_one_by_one_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = data(3, users=40, items=60, rows=700)
+    evaluation = ranking(dataset, SAMPLED)
+    reports = []
+    for worth in (0, 50):
+        monkeypatch.setattr(catalogue, "WORTH", worth)
+        reports.append(evaluate(evaluation, Sides(dataset.schema), dataset))
+    same(*reports)
+    same(reports[0], evaluate(evaluation, States(dataset.schema), dataset))
+
+
 def test_the_paths_of_a_score_agree() -> None:
     dataset = data(3, users=40, items=60, rows=700)
     reports = [evaluate(ranking(dataset), kind(dataset.schema), dataset) for kind in (Whole, Sides, States)]
