@@ -164,10 +164,10 @@ def _copy_deep_beside_crosses(model: Any, peer: Any, top: Tensor) -> None:
     peer.dnn_linear.weight.data.copy_(torch.cat([top, last.weight], 1))
 
 
-def deepctr_xdeepfm() -> Parity:
-    model = randomize(XDeepFM(SCHEMA, dim=K, maps=(3, 2), activation="relu", hidden=HIDDEN))
+def deepctr_xdeepfm(maps: tuple[int, ...], split: bool) -> Parity:
+    model = randomize(XDeepFM(SCHEMA, dim=K, maps=maps, split_half=split, activation="relu", hidden=HIDDEN))
     yield unbiased(model, model.rest)
-    peer = deepctr("xDeepFM", cin_layer_size=(3, 2), cin_split_half=False, dnn_hidden_units=HIDDEN)
+    peer = deepctr("xDeepFM", cin_layer_size=maps, cin_split_half=split, dnn_hidden_units=HIDDEN)
     for ours_, theirs in zip(model.compress, peer.cin.conv1ds, strict=True):
         theirs.weight.data.copy_(ours_.weight.unsqueeze(-1))
         theirs.bias.data.copy_(ours_.bias)
@@ -275,7 +275,7 @@ def torchfm_ffm() -> Parity:
 
 
 def torchfm_neumf() -> Parity:
-    """Of the fields that name user and item alone; both parts share their vectors there, and the last layer has a bias."""
+    """Of the fields that name user and item alone. Both parts share their vectors; the last layer has a bias there."""
     model: Any = randomize(NeuMF(SCHEMA, dim=K, mlp_dim=K, hidden=HIDDEN))
     model.mlp.tables.load_state_dict(model.gmf.tables.state_dict())
     yield model
@@ -300,7 +300,8 @@ DEEPCTR: dict[str, Callable[[], Parity]] = {
     "widedeep": deepctr_widedeep,
     "dcn": deepctr_dcn,
     "dcnv2": deepctr_dcnv2,
-    "xdeepfm": deepctr_xdeepfm,
+    "xdeepfm": lambda: deepctr_xdeepfm((3, 2), False),
+    "xdeepfm, split": lambda: deepctr_xdeepfm((4, 6, 2), True),
     "autoint": deepctr_autoint,
     "fibinet, all": lambda: deepctr_fibinet("all"),
     "fibinet, each": lambda: deepctr_fibinet("each"),
