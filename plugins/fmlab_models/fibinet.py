@@ -18,7 +18,7 @@ class FiBiNET(DeepModel):
       rate prediction, RecSys 2019.
 
     The equations are those of public implementations, with one of which scores are compared in
-    tests/models/test_deep_parity.py; `reduction` 3 and layers of 400 are theirs too.
+    tests/models/test_parity.py; `reduction` 3 and layers of 400 are theirs too.
 
     `p_ij = (s_i W) * s_j` for fields i < j, where W is one for "all", one for "each" field i, or one for each
     "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
+from fmlab.errors import FmlabError
 from fmlab.nn.crossing import rows_last
 from fmlab.options import Range
 from fmlab_models._deep import DeepModel
@@ -18,10 +19,14 @@ class XDeepFM(DeepModel):
       recommender systems, KDD 2018, equations 6 to 9.
 
     With `X^0` the fields' sums, map h of layer l is `X^l_h = sum_{i,j} W^l_hij X^{l-1}_i * X^0_j + b^l_h`, and
-    `p_l` holds the sums of its coordinates. All maps go to the next layer and to the output; no activation is the
-    paper's choice (section 4.4), and ReLU that of some later code.
+    `p_l` holds the sums of its coordinates. All maps go to the next layer and to the output; with `split_half` one half
+    goes on and the other to the output (the last layer's all to the output), as in the authors' code and, by its
+    parameter counts, in LorentzFM's comparison, with `maps=[100,100,100,100]` and mostly without the linear part. No
+    activation is the paper's choice (section 4.4), and ReLU that of some later code.
 
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm) + F matrices(F, maps) + 2 sum(maps)
+    Parameters with split_half: 1 + n (1 + dim) + mlp(F dim, hidden) + F (matrices(F, maps) - matrices(maps) / 2)
+      + (3 sum(maps) + matrices(maps, 1) - matrices(maps)) / 2
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden) + F matrices(F, maps) + 2 sum(maps)
     Cost: O(C dim + F dim matrices(F, maps) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -33,28 +38,37 @@ class XDeepFM(DeepModel):
         *,
         dim: Annotated[int, Range(1, None)] = 10,
         maps: tuple[int, ...] = (100, 100),
+        split_half: bool = False,
         activation: Literal["identity", "relu"] = "identity",
         hidden: tuple[int, ...] = (400, 400),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
         batch_norm: bool = False,
         init_std: Annotated[float, Range(0, None)] = 0.01,
     ) -> None:
-        """`maps` of each layer. Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
+        """`maps` of each layer. Weights start at 0, vectors at N(0, init_std), layers as torch initialises them.
+
+        Raises FmlabError where an odd number of maps would be split.
+        """
+        if split_half and any(m % 2 for m in maps[:-1]):
+            raise FmlabError(f"split_half needs an even number of maps below the last layer, got {list(maps)}")
         super().__init__(
             schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout, batch_norm=batch_norm
         )
-        before = (self.n_fields, *maps)
+        self.onward = [m // 2 if split_half else m for m in maps[:-1]] + [0] * bool(maps)  # maps for the next layer
+        self.pooled = [m // 2 if split_half else m for m in maps[:-1]] + [*maps[-1:]]  # the last ones, for the output
+        before = (self.n_fields, *self.onward)
         self.compress = nn.ModuleList(nn.Linear(a * self.n_fields, b) for a, b in zip(before, maps, strict=False))
         self.activation = nn.ReLU() if activation == "relu" else nn.Identity()
-        self.top = nn.Linear(sum(maps), 1, bias=False)
+        self.top = nn.Linear(sum(self.pooled), 1, bias=False)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
         start = rows_last(self._fields(parts[0])).flatten(1)  # [fields, dim * n]
         x, pooled = start, []
-        for layer in self.compress:
+        for layer, onward, kept in zip(self.compress, self.onward, self.pooled, strict=True):
             assert isinstance(layer, nn.Linear)
             products = (x.unsqueeze(1) * start).flatten(0, 1)
-            x = self.activation(torch.addmm(layer.bias.unsqueeze(1), layer.weight, products))
-            pooled.append(x.view(len(x), self.dim, -1).sum(1))
-        maps = (self.top.weight @ torch.cat(pooled)).view(linear.shape) if pooled else 0.0
-        return linear + maps + self.rest(first).squeeze(-1)
+            maps = self.activation(torch.addmm(layer.bias.unsqueeze(1), layer.weight, products))
+            pooled.append(maps[-kept:].view(kept, self.dim, -1).sum(1))
+            x = maps[:onward]
+        crossed = (self.top.weight @ torch.cat(pooled)).view(linear.shape) if pooled else 0.0
+        return linear + crossed + self.rest(first).squeeze(-1)
