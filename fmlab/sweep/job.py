@@ -85,7 +85,7 @@ def trial_folder(folder: Path, number: int) -> Path:
 
 
 def mark_folders(folder: Path, before: str | None, after: str) -> None:
-    """Give the runs below a trial's folder a status that no report counts; `before`: only those that have this one."""
+    """Give the runs below a trial's folder another status; `before`: only those that have this one."""
     for path in folder.rglob("metrics.json"):
         with suppress(OSError, ValueError, StorageError):  # the worker was killed while it wrote
             content = json.loads(path.read_text("utf-8"))

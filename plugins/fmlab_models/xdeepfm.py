@@ -24,9 +24,9 @@ class XDeepFM(DeepModel):
     parameter counts, in LorentzFM's comparison, with `maps=[100,100,100,100]` and mostly without the linear part. No
     activation is the paper's choice (section 4.4), and ReLU that of some later code.
 
-    Parameters with split_half: 1 + n (1 + dim) + mlp(F dim, hidden) + F (matrices(F, maps) - matrices(maps) / 2)
-      + (3 sum(maps) + matrices(maps, 1) - matrices(maps)) / 2
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden) + F matrices(F, maps) + 2 sum(maps)
+    Parameters with split_half: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm)
+      + F (matrices(F, maps) - matrices(maps) / 2) + (3 sum(maps) + matrices(maps, 1) - matrices(maps)) / 2
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm) + F matrices(F, maps) + 2 sum(maps)
     Cost: O(C dim + F dim matrices(F, maps) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
