@@ -61,14 +61,10 @@ def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Coder:
-    """One field: row `code` of `table` holds its features, counted from 0 = unknown, one for each slot.
-
-    `found` counts its features before rare ones were left out.
-    """
+    """One field: row `code` of `table` holds its features, counted from 0 = unknown, one for each slot."""
 
     table: Array
     keys: Array
-    found: int
 
 
 def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Coder:
@@ -76,8 +72,7 @@ def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Cod
     if name in plan.multi:
         return _split_cells(vocabulary, counts, plan)
     new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
-    keys = vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False)
-    return _Coder(new[:, None], keys, len(vocabulary))
+    return _Coder(new[:, None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
 
 
 def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
@@ -93,7 +88,7 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     counts = np.zeros(len(inner) + 1, np.int64)
     np.add.at(counts, table, times[:, None])
     new = kept(counts, plan.min_count)
-    return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object), len(inner))
+    return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object))
 
 
 class _SecondPass:
@@ -117,7 +112,7 @@ class _SecondPass:
     def _counts(self) -> dict[str, Array]:
         """How often each code is there; where the rows come split, in those of training."""
         counts = {n: v.counts for n, v in self.first.vocabularies.items()}
-        if "split" not in self.roles or self.plan.min_count == 1:
+        if "split" not in self.roles:
             return counts
         counts = {n: np.zeros_like(c) for n, c in counts.items()}
         for start in range(0, self.first.rows, ROWS):
@@ -186,13 +181,18 @@ class _SecondPass:
 
     def _steps(self) -> tuple[Step, ...]:
         users, items = self.schema.n_users, self.schema.n_items
-        unknowns = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
-        before = sum(coder.found for coder in self.coders.values()) + unknowns
+        before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
+        for name, vocabulary in self.first.vocabularies.items():
+            cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
+            parts = {part for cell in cells for part in cell.split(self.plan.within) if part}
+            before += len(parts) if name in self.plan.multi else len(vocabulary)
         steps = [Step("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
         rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
         if least > 1:
             rules.append(f"features seen fewer than {least} times{where} are unknown")
+        elif before > self.schema.n_features:
+            rules.append("features of no training row are unknown")
         counts = (self.first.rows, users, items)
         return (*steps, *(Step(rule, *counts, self.schema.n_features) for rule in rules))
 

@@ -258,8 +258,9 @@ def _recognise_text(path: Path, form: Form) -> Form:
         raise DataError(f"a separator is one character, got {separator!r}")
     try:
         found = next(csv.reader([first], delimiter=separator)) if form.quoted else first.split(separator)
-    except csv.Error as error:  # among them lines that end in a carriage return alone
-        raise DataError(f"the first line of {path} cannot be parted: {error}: {first[:80]!r}") from error
+    except csv.Error as error:
+        rule = f"the first line of {path} is no row of columns: {first[:80]!r}"
+        raise DataError(f"{rule}; do lines end in carriage returns alone?") from error
     if not form.header and form.names and len(found) != len(form.names):
         raise DataError(f"{path} has {len(found)} columns at sep={separator!r}, {len(form.names)} were named")
     names = form.names or (tuple(found) if form.header else tuple(str(n) for n in range(len(found))))

@@ -53,8 +53,9 @@ class Csv:
 
     A split of your own is a column `split` that holds train, valid or test, or three files: `path`, `valid`, `test`.
     With `test` alone, a seeded share `validation` of the rows in `path` becomes the validation part. `min_count`, the
-    scale of numeric fields and `bins` are taken from the training rows then, otherwise from all rows, before the
-    protocol splits them: a mild look ahead.
+    scale of numeric fields and `bins` are taken from the training rows then, and values that none of them has are
+    unknown (users and items are told apart all the same); otherwise all rows are looked at, before the protocol splits
+    them: a mild look ahead.
 
     `time` is in seconds, milliseconds, microseconds, nanoseconds (told apart by size) or ISO 8601, kept to the
     microsecond. Without a `label` all rows are positives: `protocol=full_ranking` ranks items, for the default, ctr,

@@ -25,6 +25,7 @@ _REASONS: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("lorentzfm", "sparsity"): {"movielens-1m": _RULE},
     ("lorentzfm", "features"): {"movielens-1m": "cannot hold whole zip codes: zip=frequent gives it"},
     ("fmfm", "fields"): {"avazu": "time=parts adds weekday and hour"},
+    ("ifm", "features"): {"movielens-tag": "movies of no training row are unknown here"},
     ("ifm", "sparsity level"): {"movielens-tag": "3 of 90,445 features are 0.003%"},
     ("ifm", "records with negatives"): {"frappe": "two sampled for each record: form=x1 and form=libfm hold them"},
 }

@@ -220,7 +220,7 @@ BAD_FILES = {
     "blank first line": (b"\nu,i,y\n", "its first line is"),
     "utf-16": ("u,i,y\n1,a,1\n".encode("utf-16"), "written in utf-16; give encoding=utf-16"),
     "latin-1": ("u,i,y\n1,a,1\n2,é,1\n".encode("latin-1"), "not utf-8: .*line 3.*is it encoding=latin-1"),
-    "lines of the old Macintosh": (b"u,i,y\r1,a,1\r", "first line of .* cannot be parted: new-line"),
+    "lines of the old Macintosh": (b"u,i,y\r1,a,1\r", "no row of columns: .*carriage returns alone"),
     "NUL": (b"u,i,y\n1,a,1\n2,b\0,1\n", "no NUL bytes, .*in line 3"),
     "web page": (b"<!DOCTYPE html>\n<html></html>\n", "is a web page, not a table"),
     "latin-1 header": ("u,i,yé\n1,a,1\n".encode("latin-1"), "is it encoding=latin-1"),

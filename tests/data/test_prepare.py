@@ -53,6 +53,9 @@ def test_encoding_and_decoding_give_the_table_back(tmp_path, monkeypatch, rows, 
     categories, tags = Counter(c for c, _, _ in rows), Counter(p for cell in cells for p in cell)
     assert decoded(data, 0) == [[c] if c and categories[c] >= min_count else [] for c, _, _ in rows]
     assert decoded(data, 1) == [[p for p in cell if tags[p] >= min_count] for cell in cells]
+    assert (
+        data.steps[0].features == sum(map(bool, categories)) + len(tags) + 4
+    )  # unknown ones; a number is there or not
     there = data.context.ids[:, -1] - data.schema.offsets[2]
     assert there.tolist() == [int(n != "") for _, _, n in rows]
     np.testing.assert_array_equal(data.context.values[:, -1], [np.float32(n or 1) for _, _, n in rows])
