@@ -21,7 +21,7 @@ from benchmarks.shapes import FRAPPE, TOY, Shape, labelled, whole_rows
 from benchmarks.training import ADAM, DIM, HIDDEN, MODELS, RSGD
 from fmlab.data import Dataset
 
-ABOUT = "rows/s on the frappe shape against installed peers, their batch normalization left out"
+ABOUT = "rows/s on the frappe shape against installed peers, or plain PyTorch where none has the model"
 INSTALL = {
     "torchfm": "pip install --no-deps torchfm==0.7.0",
     "deepctr_torch": "pip install --no-deps deepctr-torch==0.3.0 (then tqdm, scikit-learn, pandas, requests)",
@@ -37,19 +37,21 @@ OURS: dict[str, dict[str, Any]] = {
     "autoint": {"dim": DIM, "layers": 3, "heads": 2, "attention_dim": DIM},
     "xdeepfm": {**_DEEP, "maps": _MAPS},
     "opnn": {**_DEEP, "kernel": "matrix"},
+    **{name: {"dim": DIM} for name in plain.PAIRS},
+    "ifm": {"dim": DIM, "attention": DIM, "field_dim": DIM, "dropout": 0.0},
     **{name: _DEEP for name in ("nfm", "widedeep", "dcn", "dcnv2", "fibinet", "ipnn")},
 }
-SHALLOW = ("lr", "fm", "ffm")
+SHALLOW = ("lr", "fm", "ffm", "fwfm", "fvfm", "fmfm", "transfm", "gmlfm")
 BATCHES, SLOW = 24, {"xdeepfm": 3, "autoint": 8, "fibinet": 8, "opnn": 8, "afm": 8}
 
 
 def run(setting: Setting) -> Iterator[Results]:
     found = {name: importlib.util.find_spec(name) is not None for name in INSTALL}
-    makers = {"torchfm": _torchfm, "deepctr_torch": _deepctr, "geoopt": _geoopt}
+    makers = {"torchfm": _torchfm, "deepctr_torch": _deepctr, "geoopt": _geoopt, "plain loop": _plain}
     for name in setting.chosen(OURS):
         shape = TOY if setting.toy else replace(FRAPPE, rows=SLOW.get(name, BATCHES) * FRAPPE.batch_size)
         data = labelled(shape)
-        made = {peer: make(name, data, shape) for peer, make in makers.items() if found[peer]}
+        made = {peer: make(name, data, shape) for peer, make in makers.items() if found.get(peer, True)}
         peers = {peer: measure for peer, measure in made.items() if measure is not None}
         if not peers:
             continue
@@ -168,6 +170,16 @@ def _geoopt(name: str, data: Dataset, shape: Shape) -> Measure | None:
     optimizer = geoopt.optim.RiemannianSGD(model.parameters(), lr=0.1)
     batches = min(8, -(-shape.rows // shape.batch_size))
     return plain.Loop(model, ids, label, shape.batch_size, batches, optimizer=optimizer).rows_per_second
+
+
+def _plain(name: str, data: Dataset, shape: Shape) -> Measure | None:
+    """Models that none of these libraries has, as a textbook writes them: every pair of fields for itself."""
+    if name not in plain.PAIRS:
+        return None
+    torch.manual_seed(0)
+    model = plain.Pairs(data.schema.n_features, DIM, len(data.schema.fields), name)
+    ids, label = torch.from_numpy(whole_rows(data)), torch.from_numpy(data.label)
+    return plain.Loop(model, ids, label, shape.batch_size, -(-shape.rows // shape.batch_size)).rows_per_second
 
 
 def _from(module: str, name: str) -> Any:

@@ -84,6 +84,58 @@ class LorentzFM(nn.Module):
         return ((1 - inner - u0 - v0) / (u0 * v0)).sum(1)
 
 
+class Pairs(nn.Module):
+    """A linear part and what a function makes of every pair of fields, `[B, P]`, each pair for itself."""
+
+    def __init__(self, features: int, dim: int, columns: int, kind: str) -> None:
+        """`kind`: one of `PAIRS`."""
+        super().__init__()
+        self.linear, self.embedding = LR(features), nn.Embedding(features, dim)
+        nn.init.normal_(self.embedding.weight, std=0.01)
+        self.first, self.second = torch.triu_indices(columns, columns, 1)
+        self.kind, pairs = kind, columns * (columns - 1) // 2
+        shape = {
+            "fwfm": (pairs,),
+            "fvfm": (pairs, dim),
+            "fmfm": (pairs, dim, dim),
+            "gmlfm": (dim,),
+            "ifm": (pairs, dim),
+        }
+        self.weight = nn.Parameter(torch.randn(shape.get(kind, ())) / dim)
+        self.moved = nn.Embedding(features, dim) if kind == "transfm" else None
+        self.layer, self.query = nn.Linear(dim, dim), nn.Parameter(torch.randn(dim))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        v = self.embedding(ids)
+        p, q = v[:, self.first], v[:, self.second]
+        return self.linear(ids) + getattr(self, f"_{self.kind}")(ids, v, p, q).sum(1)
+
+    def _fwfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return (p * q).sum(-1) * self.weight
+
+    def _fvfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return (p * q * self.weight).sum(-1)
+
+    def _fmfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return ((p.unsqueeze(2) @ self.weight).squeeze(2) * q).sum(-1)
+
+    def _transfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        assert self.moved is not None
+        return (p + self.moved(ids)[:, self.first] - q).pow(2).sum(-1)
+
+    def _gmlfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        u = self.layer(v).tanh()
+        return (p * q) @ self.weight * (u[:, self.first] - u[:, self.second]).pow(2).sum(-1)
+
+    def _ifm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        both = p * q
+        share = (self.layer(both).relu() @ self.query).softmax(1)
+        return share * (both * self.weight).sum(-1)
+
+
+PAIRS = ("fwfm", "fvfm", "fmfm", "transfm", "gmlfm", "ifm")
+
+
 class Loop:
     """Trains with binary cross-entropy; keeps its model from one measurement to the next."""
 

@@ -10,7 +10,7 @@ from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
 from fmlab.options import Range
 from fmlab_models._deep import DeepModel
-from fmlab_models.fmfm import FieldMatrices
+from fmlab_models._matrices import FieldMatrices
 
 _EVERY = 10  # steps between two prunings
 

@@ -12,9 +12,10 @@ from fmlab.errors import FmlabError
 from fmlab.nn.features import IdTables
 from fmlab.nn.mlp import split_mlp
 from fmlab.options import Range
+from fmlab_models.pmf import PMF
 
 
-class GMF(nn.Module):
+class GMF(PMF):
     """Generalized matrix factorization, `<h, p_u * q_i>`; it reads ids only.
 
     Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 8 and 9.
@@ -35,28 +36,11 @@ class GMF(nn.Module):
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
-        super().__init__()
-        self.tables = IdTables(schema, partial(_vectors, dim=dim, std=init_std), model="gmf")
+        super().__init__(schema, dim=dim, init_std=init_std)
         self.output = nn.Parameter(torch.empty(dim).uniform_(-1, 1) / dim**0.5)
 
-    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`ids[*batch, columns]` -> scores `[*batch]`."""
-        p, q = self.tables(ids)
-        return (p * self.output * q).sum(-1)
-
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bias 0 and `h * p`."""
-        p = self.tables.of_user(ids)
-        return torch.zeros_like(p[..., 0]), p * self.output
-
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bias 0 and `q`."""
-        q = self.tables.of_item(ids)
-        return torch.zeros_like(q[..., 0]), q
-
-    def link(self, z: Tensor) -> Tensor:
-        """The identity."""
-        return z
+    def _weighed(self, p: Tensor) -> Tensor:
+        return p * self.output
 
 
 class MLP(nn.Module):

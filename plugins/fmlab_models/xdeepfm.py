@@ -1,15 +1,19 @@
 """The extreme deep factorization machine: compressed products of vectors beside a multilayer perceptron."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.crossing import rows_last
 from fmlab.options import Range
 from fmlab_models._deep import DeepModel
+
+_NUMBERS = 1 << 18  # of the products that are made at a time
 
 
 class XDeepFM(DeepModel):
@@ -66,9 +70,47 @@ class XDeepFM(DeepModel):
         x, pooled = start, []
         for layer, onward, kept in zip(self.compress, self.onward, self.pooled, strict=True):
             assert isinstance(layer, nn.Linear)
-            products = (x.unsqueeze(1) * start).flatten(0, 1)
-            maps = self.activation(torch.addmm(layer.bias.unsqueeze(1), layer.weight, products))
+            maps = self.activation(compress(x, start, layer.weight) + layer.bias.unsqueeze(1))
             pooled.append(maps[-kept:].view(kept, self.dim, -1).sum(1))
             x = maps[:onward]
         crossed = (self.top.weight @ torch.cat(pooled)).view(linear.shape) if pooled else 0.0
         return linear + crossed + self.rest(first).squeeze(-1)
+
+
+def compress(x: Tensor, start: Tensor, weight: Tensor) -> Tensor:
+    """`sum_ij w_hij x_i * s_j`: `x[m, n]`, `start[f, n]`, `weight[h, m f]` -> `[h, n]`."""
+    return _Compress.apply(x, start, weight)  # type: ignore[no-untyped-call]
+
+
+class _Compress(torch.autograd.Function):
+    """Products of a few columns at a time, which stay in the cache; the backward pass makes them again."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, start: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, start, weight)
+        out = x.new_empty(len(weight), x.shape[1])
+        for columns in _blocks(x, weight):
+            out[:, columns] = weight @ _products(x[:, columns], start[:, columns])
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, start, weight = ctx.saved_tensors
+        of_x, of_start, of_weight = (torch.zeros_like(t) for t in (x, start, weight))
+        for columns in _blocks(x, weight):
+            part, left, right = grad[:, columns], x[:, columns], start[:, columns]
+            of_weight.addmm_(part, _products(left, right).t())
+            pushes = (weight.t() @ part).view(len(left), len(right), -1)
+            of_x[:, columns] = (pushes * right).sum(1)
+            of_start[:, columns] = (pushes * left.unsqueeze(1)).sum(0)
+        return of_x, of_start, of_weight
+
+
+def _blocks(x: Tensor, weight: Tensor) -> Iterator[slice]:
+    width = max(64, _NUMBERS // max(1, weight.shape[1])) if x.device.type == "cpu" else x.shape[1]
+    return (slice(start, start + width) for start in range(0, x.shape[1], max(1, width)))
+
+
+def _products(x: Tensor, start: Tensor) -> Tensor:
+    return (x.unsqueeze(1) * start).flatten(0, 1)
