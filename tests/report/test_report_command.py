@@ -72,6 +72,13 @@ def test_a_baseline_must_be_there(three, capsys):
         main([str(three[0]), "--baseline", "bst"])
 
 
+def test_several_folders_make_one_report(tmp_path, capsys):
+    make_run(tmp_path / "a" / "1", {"model.name": "fm"})
+    make_run(tmp_path / "b" / "1", {"model.name": "lr"})
+    lines = list(csv.DictReader(io.StringIO(said(capsys, tmp_path / "a", tmp_path / "b", tmp_path / "a", "--csv"))))
+    assert sorted(line["model"] for line in lines if line["metric"] == "mrr") == ["fm", "lr"]
+
+
 def test_a_file_is_no_folder_of_runs(tmp_path):
     path = tmp_path / "figures.csv"
     path.write_text("a,b\n")
