@@ -28,6 +28,8 @@ class AFM(nn.Module):
     Family: interaction-aware
     """
 
+    space = {"attention_dim": {"int": [4, 64], "log": True}}
+
     def __init__(
         self,
         schema: Schema,

@@ -31,6 +31,8 @@ class FiBiNET(DeepModel):
     Family: deep
     """
 
+    space = {"bilinear": {"choice": ["all", "each", "interaction"]}}
+
     def __init__(
         self,
         schema: Schema,

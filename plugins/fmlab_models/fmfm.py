@@ -167,6 +167,7 @@ class FwFM(FieldMatrixFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -199,6 +200,7 @@ class FvFM(FieldMatrixFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -236,6 +238,7 @@ class FmFM(FieldMatrixFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,

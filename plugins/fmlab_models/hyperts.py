@@ -32,6 +32,7 @@ class HyperTS(HyperML):
     """
 
     defaults = {"loss": "hinge", "optimizer": "adam"}
+    space = {"curvature": {"float": [0.5, 8.0], "log": True}}
 
     def __init__(
         self,

@@ -46,6 +46,7 @@ class IFM(nn.Module):
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -114,6 +115,7 @@ class INN(nn.Module):
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -177,6 +179,7 @@ class DeepIFM(nn.Module):
     """
 
     defaults = {"loss": "bce", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,

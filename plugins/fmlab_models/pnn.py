@@ -74,6 +74,8 @@ class OPNN(PNN):
     Family: deep
     """
 
+    space = {"kernel": {"choice": ["sum", "matrix"]}}
+
     def __init__(
         self,
         schema: Schema,
