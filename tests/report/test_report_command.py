@@ -215,3 +215,5 @@ def test_a_narrow_terminal_gets_the_columns_that_matter_most() -> None:
     assert narrow.rows == (("lorentzfm", "0.1234", ".0010"),)
     assert narrow.notes == ("not shown in 36 characters: rows/s",)
     assert sheets.fitting(sheet, 10).head == ("model", "mrr")
+    long = sheets.Sheet("t", sheet.head, (("fm " * 40, *sheet.rows[0][1:]),))
+    assert sheets.fitting(long, 100) is long  # words fold
