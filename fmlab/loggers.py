@@ -112,7 +112,7 @@ def send_report(
         place = None if run.offline else (run.project, run.entity)
         run.finish()
         if place is not None:
-            log.info(f"wandb: {_save_dashboard(*place, metrics, options)}")
+            _save_dashboard(*place, metrics, options)
     except Exception as error:
         log.warning(f"wandb has no leaderboards: {error!s:.300}")
 
@@ -126,14 +126,15 @@ def _send_files(run: Any, name: str, kind: str, files: Sequence[Path]) -> None:
     run.log_artifact(artifact)
 
 
-def _save_dashboard(project: str, entity: str, metrics: Mapping[str, Sequence[str]], options: Sequence[str]) -> str:
+def _save_dashboard(project: str, entity: str, metrics: Mapping[str, Sequence[str]], options: Sequence[str]) -> None:
     from fmlab.dashboard import workspace
 
     try:
-        saved = workspace(project, entity, metrics, options).save()
+        log.info(f"wandb: {workspace(project, entity, metrics, options).save().url}")
     except ImportError:
-        return "a dashboard needs the package wandb-workspaces: pip install wandb-workspaces"
-    return str(saved.url)
+        log.info('wandb: a dashboard needs the package wandb-workspaces: pip install "fmlab[sweep]"')
+    except Exception as error:
+        log.warning(f"wandb has no dashboard: {error!s:.300}")
 
 
 def _distinct(head: Sequence[str]) -> list[str | int]:

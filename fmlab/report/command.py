@@ -64,14 +64,16 @@ def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
-    """`fmlab report [folder] [--baseline MODEL] [--best] [--table FILE] [--csv | --markdown | --latex | --html FILE]`.
+    """`fmlab report [folders] [--baseline MODEL] [--best] [--table FILE] [--csv | --markdown | --latex | --html FILE]`.
 
     Raises FmlabError. `environment`: as for every command; nothing here depends on it.
     """
     options = _parser().parse_args(arguments)
-    runs, unreadable = find_runs(options.folder)
+    read = [find_runs(folder) for folder in dict.fromkeys(options.folder)]
+    runs, unreadable = [r for good, _ in read for r in good], [u for _, bad in read for u in bad]
     if not runs and not unreadable:
-        raise FmlabError(f"no run was found below {options.folder}: a run leaves a metrics.json")
+        places = ", ".join(map(str, options.folder))
+        raise FmlabError(f"no run was found below {places}: a run leaves a metrics.json")
     found = [best_of_each(b) for b in boards(runs)] if options.best else boards(runs)
     if options.baseline:
         refuse_unknown(found, options.baseline)
@@ -111,7 +113,7 @@ def _send(options: argparse.Namespace, shown: Sequence[sheets.Sheet], found: Seq
     send_report(
         {sheet.title: (sheet.head, sheet.rows) for sheet in shown},
         options.wandb,
-        options.folder,
+        options.folder[0],
         files=[path for path in (options.html, options.table) if path],
         metrics={board.monitor: board.metrics for board in found},
         options=list(dict.fromkeys(searched)),
@@ -124,7 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Leaderboards of finished runs: a board for each data set and protocol, a row for each "
         "configuration, with means over seeds and paired tests against the best.",
     )
-    parser.add_argument("folder", nargs="?", default="runs", type=Path, help="a folder of runs (default: runs)")
+    parser.add_argument("folder", nargs="*", default=[Path("runs")], type=Path, help="folders of runs (default: runs)")
     parser.add_argument("--baseline", metavar="MODEL", help="test each row against the best row of this model as well")
     parser.add_argument("--best", action="store_true", help="only the best row of each model, by the validation")
     parser.add_argument(

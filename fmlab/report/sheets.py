@@ -26,6 +26,7 @@ class Sheet:
 
 
 LEAST_WIDE = 12  # characters of a column of words, which may fold
+_FOLDS = 48  # a longer text of words folds before a column of figures is left out
 INTERVAL = "95% interval"
 LEAST_NEEDED = ("rows/s", "p bootstrap", "p t-test", INTERVAL, "seconds", "parameters", "seeds")
 
@@ -36,7 +37,8 @@ def fitting(sheet: Sheet, width: int) -> Sheet:
     for name in LEAST_NEEDED:
         columns = zip(sheet.head, *sheet.rows, strict=True)
         widths = [
-            max(map(len, c)) if at >= sheet.words else max(LEAST_WIDE, *map(len, c)) for at, c in enumerate(columns)
+            max(map(len, c)) if at >= sheet.words else min(_FOLDS, max(LEAST_WIDE, *map(len, c)))
+            for at, c in enumerate(columns)
         ]
         if 1 + sum(3 + w for w in widths) <= width:
             break

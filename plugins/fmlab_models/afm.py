@@ -31,6 +31,8 @@ class AFM(StartsFromFM):
     Family: interaction-aware
     """
 
+    space = {"attention_dim": {"int": [4, 64], "log": True}}
+
     def __init__(
         self,
         schema: Schema,

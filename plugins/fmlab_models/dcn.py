@@ -30,6 +30,8 @@ class DCN(DeepModel):
     Family: deep
     """
 
+    space = {"layers": {"int": [1, 5]}}
+
     def __init__(
         self,
         schema: Schema,
@@ -86,6 +88,8 @@ class DCNv2(DeepModel):
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    space = {"layers": {"int": [1, 5]}, "structure": {"choice": ["parallel", "stacked"]}}
 
     def __init__(
         self,

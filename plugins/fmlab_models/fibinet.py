@@ -34,6 +34,7 @@ class FiBiNET(DeepModel):
     Family: deep
     """
 
+    space = {"bilinear": {"choice": ["all", "each", "interaction"]}}
     left: Tensor
     right: Tensor
 

@@ -34,6 +34,8 @@ class FiGNN(DeepModel):
     Family: deep
     """
 
+    space = {"layers": {"int": [1, 4]}, "heads": {"choice": [1, 2]}}
+
     def __init__(
         self,
         schema: Schema,

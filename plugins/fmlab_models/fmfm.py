@@ -122,6 +122,7 @@ class FwFM(FieldMatrixFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -155,6 +156,7 @@ class FvFM(FieldMatrixFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -195,6 +197,7 @@ class FmFM(FieldMatrixFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class HyperML(nn.Module):
     """
 
     defaults = {"loss": "hinge", "optimizer": "rsgd"}
+    space = {"curvature": {"float": [0.5, 8.0], "log": True}}
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class HyperTS(HyperML):
     """
 
     defaults = {"loss": "hinge", "optimizer": "adam"}
+    space = {"curvature": {"float": [0.5, 8.0], "log": True}}
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

@@ -67,6 +67,7 @@ class IFM(_InteractionAwareModel):
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class INN(_InteractionAwareModel):
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -180,6 +182,7 @@ class DeepIFM(_InteractionAwareModel):
     """
 
     defaults = {"loss": "bce", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,

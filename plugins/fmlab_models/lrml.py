@@ -32,6 +32,7 @@ class LRML(nn.Module):
     """
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}
+    space = {"slots": {"int": [5, 50], "log": True}}
 
     def __init__(
         self,

@@ -87,6 +87,7 @@ class OPNN(PNN):
     Family: deep
     """
 
+    space = {"kernel": {"choice": ["sum", "matrix"]}}
     left: Tensor
     right: Tensor
 

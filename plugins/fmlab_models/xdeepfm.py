@@ -36,6 +36,8 @@ class XDeepFM(DeepModel):
     Family: deep
     """
 
+    space = {"maps": {"choice": [[50, 50], [100, 100], [200, 200]]}}
+
     def __init__(
         self,
         schema: Schema,

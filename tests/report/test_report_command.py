@@ -72,6 +72,13 @@ def test_a_baseline_must_be_there(three, capsys):
         main([str(three[0]), "--baseline", "bst"])
 
 
+def test_several_folders_make_one_report(tmp_path, capsys):
+    make_run(tmp_path / "a" / "1", {"model.name": "fm"})
+    make_run(tmp_path / "b" / "1", {"model.name": "lr"})
+    lines = list(csv.DictReader(io.StringIO(said(capsys, tmp_path / "a", tmp_path / "b", tmp_path / "a", "--csv"))))
+    assert sorted(line["model"] for line in lines if line["metric"] == "mrr") == ["fm", "lr"]
+
+
 def test_a_file_is_no_folder_of_runs(tmp_path):
     path = tmp_path / "figures.csv"
     path.write_text("a,b\n")
@@ -208,3 +215,5 @@ def test_a_narrow_terminal_gets_the_columns_that_matter_most() -> None:
     assert narrow.rows == (("lorentzfm", "0.1234", ".0010"),)
     assert narrow.notes == ("not shown in 36 characters: rows/s",)
     assert sheets.fitting(sheet, 10).head == ("model", "mrr")
+    long = sheets.Sheet("t", sheet.head, (("fm " * 40, *sheet.rows[0][1:]),))
+    assert sheets.fitting(long, 100) is long  # words fold

@@ -11,6 +11,7 @@ from fmlab.run import open_task
 from fmlab.signatures import Signature
 from fmlab.sweep import auto
 from fmlab.sweep.definition import read
+from fmlab.sweep.space import parse
 
 RAW = {
     "budget": 100,
@@ -134,3 +135,13 @@ def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
     assert not [o for o in lasting_overrides(again, [], 1) if "limit_train_batches" in o]
     with pytest.raises(FmlabError, match=r"auto\.rows must be a whole number"):
         auto.expand({**RAW, "auto": {"rows": 0}}, plain)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("model") if registry.schema("model", n).space])
+def test_what_a_shipped_model_declares_are_options_of_it_around_their_defaults(name):
+    signature = registry.schema("model", name)
+    defaults = {o.name: o.default for o in signature.options}
+    for option, spec in signature.space.items():
+        start = list(defaults[option]) if isinstance(defaults[option], tuple) else defaults[option]
+        assert auto._inside(spec, start) == start
+        parse({f"model.{option}": spec}, {})

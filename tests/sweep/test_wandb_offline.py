@@ -98,7 +98,7 @@ def test_runs_that_follow_each_other_are_each_whole_and_hold_no_secret(tmp_path)
     refuse_secrets(tmp_path)
 
 
-def test_a_leaderboard_is_a_table(tmp_path, monkeypatch):
+def test_a_leaderboard_is_a_table(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(loggers, "_mode", lambda _: "offline")
     (tmp_path / "page.html").write_text("<html>")
     tables = {"toy, ctr: test": (("model", "p", "p"), (("fm", ".1", ".2"),))}
@@ -106,6 +106,7 @@ def test_a_leaderboard_is_a_table(tmp_path, monkeypatch):
     (path,) = files(tmp_path)
     keys = {name_of(i) for r in whole(path) for i in r.history.item}
     assert "toy, ctr: test" in keys or any(k.startswith("toy, ctr: test") for k in keys)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
     sent = [r.artifact for r in whole(path) if r.WhichOneof("record_type") == "artifact"]
     assert ["page.html"] in [[e.path for e in a.manifest.contents] for a in sent if a.type == "report"]
     tables = [p.read_text() for p in tmp_path.rglob("*.table.json")]
