@@ -168,8 +168,7 @@ class Csv:
     def _guess(self, column: Any) -> str:
         """Numbers with fractions are numeric; whole numbers may as well be names, and are categorical."""
         texts = column.dictionary.to_pylist()
-        _, bad = numbers(column, self.decimal)
-        if texts and not bad and any(self.decimal in t for t in texts):
+        if any(self.decimal in t for t in texts) and not numbers(column, self.decimal)[1]:
             return "numeric"
         many = sum(self.within in t for t in texts)
         return "multi" if many > OFTEN * len(texts) else "categorical"
