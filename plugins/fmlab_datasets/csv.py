@@ -243,11 +243,12 @@ class Csv:
         """Numbers with fractions are numeric; whole numbers may as well be names, and are categorical."""
         column = mapped(column, self._present(column.dictionary))
         texts = column.dictionary.to_pylist()
-        values, bad = numbers(column, self.decimal)
-        fractions = any(self.decimal in t for t in texts if t not in bad)
-        # Few texts among many numbers are told as mistakes by whoever reads the numbers.
-        if fractions and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count):
-            return "numeric"
+        if any(self.decimal in t for t in texts):
+            values, bad = numbers(column, self.decimal)
+            fractions = any(self.decimal in t for t in texts if t not in bad)
+            # Few texts among many numbers are told as mistakes by whoever reads the numbers.
+            if fractions and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count):
+                return "numeric"
         many = sum(self.within in t for t in texts)
         return "multi" if many > OFTEN * len(texts) else "categorical"
 
