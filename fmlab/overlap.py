@@ -1,5 +1,8 @@
 """What the parts of a split share, and what of the judged rows no training row has."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from fmlab.data import Array, Dataset
@@ -71,6 +74,22 @@ def unseen(dataset: Dataset, trained: Array, judged: Array) -> dict[str, int]:
             others[at : at + len(rows)] |= ~seen[dataset.context.ids[rows]].all(1)
             at += len(rows)
     return {**found, "other values": int(np.count_nonzero(others))}
+
+
+def unseen_of(dataset: Dataset, trained: Array, **parts: Any) -> dict[str, dict[str, int]]:
+    """`unseen` of each evaluation that says which `rows` it judges, with their number, by its name."""
+    rows = {name: np.asarray(getattr(part, "rows", ()), np.int64) for name, part in parts.items()}
+    return {n: {"rows": len(judged), **unseen(dataset, trained, judged)} for n, judged in rows.items() if len(judged)}
+
+
+def said(found: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """What `unseen_of` found, as lines; nothing of parts without."""
+    lines = []
+    for name, counts in found.items():
+        each = ", ".join(f"{what} {n:,}" for what, n in counts.items() if what != "rows")
+        if sum(counts.values()) > counts["rows"]:
+            lines.append(f"  rows of {name} with what no training row has: {each}, of {counts['rows']:,}")
+    return lines
 
 
 def _pieces(rows: Array) -> list[Array]:

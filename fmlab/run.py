@@ -27,7 +27,7 @@ from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
-from fmlab.overlap import unseen
+from fmlab.overlap import said, unseen_of
 from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
 from fmlab.redaction import redacted
 from fmlab.registry import build, load
@@ -82,10 +82,10 @@ def _run(
     task = open_task(plain)
     data = task.dataset
     record.update(statistics=statistics.measured(data), published=statistics.published(data))
-    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint)
-    for line in statistics.lines(data):
+    new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
+    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
+    for line in (*statistics.lines(data), *said(new)):
         log.info(line)
-    _report_unseen(task, record)
     trained = [load_model(Path(p)) for p in plain["warm_start"]]
     found = _options_from(plain["model"], trained)
     if found:
@@ -114,20 +114,6 @@ def _run(
     if is_first_process():
         np.savez_compressed(folder / "units.npz", allow_pickle=False, **test.units)
     return value
-
-
-def _report_unseen(task: Task, record: "_Record") -> None:
-    """Say how many judged rows hold something that nothing is learned of."""
-    found = {}
-    for name, part in (("validation", task.validation), ("test", task.test)):
-        rows = getattr(part, "rows", None)
-        if rows is not None and len(rows):
-            counts = unseen(task.dataset, task.training.rows, rows)
-            found[name] = {"rows": len(rows), **counts}
-            if any(counts.values()):
-                each = ", ".join(f"{what} {n:,}" for what, n in counts.items())
-                log.info(f"  rows of {name} with what no training row has: {each}, of {len(rows):,}")
-    record.update(unseen=found)
 
 
 def open_task(plain: Mapping[str, Any]) -> Task:

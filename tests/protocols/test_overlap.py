@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toys import interactions, raw
 
 from fmlab.errors import DataError
-from fmlab.overlap import refuse_shared, shared_rows, unseen
+from fmlab.overlap import refuse_shared, said, shared_rows, unseen, unseen_of
 from fmlab.registry import build
 
 PAIRS = [(u, i) for u, i in product(range(8), range(12)) if (3 * u + 5 * i) % 4]
@@ -65,6 +65,17 @@ def test_rows_with_what_no_training_row_has_are_counted(with_context) -> None:
             for r, h in zip(after, hours, strict=True)
         ]
         assert found["other values"] == sum(other)
+
+
+def test_what_is_unseen_is_said_of_each_part_that_names_its_rows() -> None:
+    data = interactions(PAIRS)
+    task = build("protocol", {"name": "full_ranking", "validation": 2, "test": 3}, data)
+    found = unseen_of(data, np.arange(3), test=task.test, other=object())
+    assert found == {"test": {"rows": 3, **unseen(data, np.arange(3), task.test.rows)}}
+    assert found["test"]["user"] > 0
+    (line,) = said(found)
+    assert line.startswith(f"  rows of test with what no training row has: user {found['test']['user']}, item ")
+    assert said({"test": {"rows": 3, "user": 0, "other values": 0}}) == []
 
 
 def test_every_protocol_takes_a_given_split_and_refuses_a_row_in_two_parts() -> None:
