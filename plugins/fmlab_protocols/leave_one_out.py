@@ -31,7 +31,10 @@ class LeaveOneOut(Task):
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
-    GML-FM's variant: candidates=99, negatives=2, redraw=false (it selects on no validation part; this does).
+    GML-FM's variant: candidates=99, negatives=2, redraw=false. It has no validation part: it trains on the last but
+    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test is
+    held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected without
+    it, and trainer.check_val_every_n_epoch to the same.
     """
 
     defaults = {"loss": "bpr"}
@@ -45,6 +48,7 @@ class LeaveOneOut(Task):
         candidates: Annotated[int, Range(1, None)] = 100,
         negatives: Annotated[int, Range(1, None)] = 1,
         redraw: bool = True,
+        train_on_validation: bool = False,
         seed: int = 0,
         metrics: tuple[str, ...] = ("sampled_hr@10", "sampled_ndcg@10", "hr@10", "ndcg@10"),
         monitor: str = "sampled_ndcg@10",
@@ -52,7 +56,7 @@ class LeaveOneOut(Task):
         """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
         data = positives(dataset, least_positive(dataset, min_label), core)
         part = leave_one_out_parts(data)
-        data = _with_step(data, part)
+        data = _with_step(data, part, train_on_validation)
         user, item = sides(data)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
@@ -70,7 +74,7 @@ class LeaveOneOut(Task):
 
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(part == TRAIN), negatives, redraw),
+            training=Training(np.flatnonzero(part != TEST if train_on_validation else part == TRAIN), negatives, redraw),
             validation=judged(VALIDATION, selecting),
             test=judged(TEST, names),
             monitor=monitor,
@@ -78,7 +82,7 @@ class LeaveOneOut(Task):
         )
 
 
-def _with_step(data: Dataset, part: Array) -> Dataset:
+def _with_step(data: Dataset, part: Array, trained: bool) -> Dataset:
     """The data set with steps that say who is not tested, and what not times but the order of rows decided."""
     rows, schema = np.flatnonzero(part == TEST), data.schema
     names = []
@@ -89,6 +93,8 @@ def _with_step(data: Dataset, part: Array) -> Dataset:
     elif ties := _ties(data, rows):
         share = f"{ties:,} of {len(rows):,} ({ties / len(rows):.1%})"
         names.append(f"test rows that the order of rows decides, for another has the same time: {share}")
+    if trained:
+        names.append("the validation is trained on too: its figures say nothing about the test")
     counts = (data.rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(data, steps=(*data.steps, *(Step(name, *counts) for name in names)))
 
