@@ -74,7 +74,9 @@ class LeaveOneOut(Task):
 
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(part != TEST if train_on_validation else part == TRAIN), negatives, redraw),
+            training=Training(
+                np.flatnonzero(part != TEST if train_on_validation else part == TRAIN), negatives, redraw
+            ),
             validation=judged(VALIDATION, selecting),
             test=judged(TEST, names),
             monitor=monitor,
