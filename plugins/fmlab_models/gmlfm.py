@@ -35,7 +35,9 @@ class GMLFM(nn.Module):
     `item`, of width `dim (dim + 2)`. The other two distances have no such form: such a model is not two-sided.
 
     As in the authors' code, dropout also stands before the first layer, and biases and weights start at 0; all
-    else starts at N(0, init_std). The paper tunes `dim` between 4 and 512.
+    else starts at N(0, init_std), where a pair, a product of six such numbers, has next to no gradient: training stands
+    still for epochs. With `start=identity` the matrices start as identities and h at 0.1, so that pairs begin as
+    `0.1 <v_i, v_j> |v_i - v_j|^2`. The paper tunes `dim` between 4 and 512.
 
     Parameters with transform=md: 1 + n (1 + dim) + dim weighted + dim^2
     Parameters: 1 + n (1 + dim) + dim weighted + layers (dim^2 + dim)
@@ -57,6 +59,7 @@ class GMLFM(nn.Module):
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
         distance: Literal["euclidean", "manhattan", "chebyshev", "cosine"] = "euclidean",
         weighted: bool = True,
+        start: Literal["normal", "identity"] = "normal",
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """`layers` and `dropout` are dnn's."""
@@ -72,6 +75,12 @@ class GMLFM(nn.Module):
             self.transform = nn.Sequential(*(layer for block in blocks for layer in block))
         for name, parameter in self.transform.named_parameters():
             nn.init.normal_(parameter, std=0.0 if name.endswith("bias") else init_std)
+        if start == "identity":
+            with torch.no_grad():
+                for parameter in (p for p in self.transform.parameters() if p.dim() == 2):
+                    parameter.copy_(torch.eye(dim))
+                if self.h is not None:
+                    self.h.fill_(0.1)
         factors = dim if weighted else 1
         self.linear_time = factors * (dim + 2) < 2 * schema.n_columns * (factors + dim)
         if distance in _PRODUCTS and type(self) is GMLFM:

@@ -50,7 +50,10 @@ class LeaveOneOut(Task):
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
-    GML-FM's variant: candidates=99, negatives=2, redraw=false (it selects on no validation part; this does).
+    GML-FM's variant: candidates=99, negatives=2, redraw=false. It has no validation part: it trains on the last but
+    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test is
+    held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected without
+    it, and trainer.check_val_every_n_epoch to the same.
     """
 
     defaults = {"loss": "bpr"}
@@ -68,6 +71,7 @@ class LeaveOneOut(Task):
         leaks: Literal["refuse", "drop"] = "refuse",
         negatives: Annotated[int, Range(1, None)] = 1,
         redraw: bool = True,
+        train_on_validation: bool = False,
         seed: int = 0,
         metrics: tuple[str, ...] = ("sampled_hr@10", "sampled_ndcg@10", "hr@10", "ndcg@10"),
         monitor: str = "sampled_ndcg@10",
@@ -93,12 +97,13 @@ class LeaveOneOut(Task):
         held, rows = np.flatnonzero(part == VALIDATION), listed.rows if listed else np.flatnonzero(part == TEST)
         draw = partial(_drawn, data, observed, candidates, seed)
         fixed = torch.from_numpy(listed.items) if listed else draw(rows, names)
-        data = _with_steps(data, part, by_time=not listed and not given)
+        data = _with_steps(data, part, by_time=not listed and not given, trained=train_on_validation)
+        trained = part != TEST if train_on_validation else part == TRAIN
         if candidate_file:
             data = _frozen(data, listed or Listed(rows, draw(rows).numpy()), candidate_file, observed, bool(listed))
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(part == TRAIN), negatives, redraw),
+            training=Training(np.flatnonzero(trained), negatives, redraw),
             validation=Ranking(data, held, observed, selecting, candidates=draw(held, selecting)),
             test=Ranking(data, rows, observed, names, candidates=fixed),
             monitor=monitor,
@@ -161,7 +166,7 @@ def _frozen(data: Dataset, listed: Listed, path: str, observed: Observed, there:
     return replace(data, steps=(*data.steps, step), fingerprint=f"{data.fingerprint}+candidates:{checksum(file)}")
 
 
-def _with_steps(data: Dataset, part: Array, *, by_time: bool) -> Dataset:
+def _with_steps(data: Dataset, part: Array, *, by_time: bool, trained: bool) -> Dataset:
     """The data set with steps that say who is not tested, and what not times but the order of rows decided."""
     rows, schema = np.flatnonzero(part == TEST), data.schema
     names = []
@@ -175,6 +180,8 @@ def _with_steps(data: Dataset, part: Array, *, by_time: bool) -> Dataset:
     elif ties := _ties(data, rows):
         share = f"{ties:,} of {len(rows):,} ({ties / len(rows):.1%})"
         names.append(f"test rows that the order of rows decides, for another has the same time: {share}")
+    if trained:
+        names.append("the validation is trained on too: its figures say nothing about the test")
     counts = (data.rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(data, steps=(*data.steps, *(Step(name, *counts) for name in names)))
 

@@ -126,6 +126,21 @@ def test_no_layers_are_the_identity() -> None:
     torch.testing.assert_close(none(ids, values), identity(ids, values), rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("transform", ["md", "3 layers"])
+def test_it_can_start_from_the_identity(transform: str) -> None:
+    torch.manual_seed(0)
+    model = GMLFM(SCHEMA, dim=3, start="identity", init_std=1e-3, **TRANSFORMS[transform]).eval().double()
+    ids, values = rows()
+
+    def pair(i: int, j: int, c: int, d: int) -> Tensor:
+        v, w = model.table.weight[i, 1:], model.table.weight[j, 1:]
+        return 0.1 * (v @ w) * (v - w).square().sum()  # the hyperbolic tangent of so small a number is the number
+
+    scores, expected = model(ids, values), double_sum(ids, values, lambda i, c: model.bias, pair)
+    torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-17)
+    assert scores.abs().max() > 1e-13
+
+
 def test_dropout_is_drawn_for_every_place_and_off_in_evaluation() -> None:
     model = randomize(GMLFM(SCHEMA, dim=3, dropout=0.5))
     ids, values = rows(n=1)

@@ -89,6 +89,16 @@ def test_the_variant_of_gml_fm_is_reached_by_options() -> None:
     assert (t.training.negatives, t.training.redraw, t.test.candidates.shape[1]) == (2, False, 15)
 
 
+def test_all_but_the_test_is_trained_on_if_asked_for_and_this_is_said() -> None:
+    apart, together = (task(interactions(grid()), train_on_validation=on) for on in (False, True))
+    assert together.training.rows.tolist() == sorted([*apart.training.rows, *apart.validation.rows])
+    assert together.test.rows.tolist() == apart.test.rows.tolist()
+    assert together.validation.rows.tolist() == apart.validation.rows.tolist()
+    assert not set(together.training.rows) & set(together.test.rows)
+    said = [any("trained on too" in step.name for step in t.dataset.steps) for t in (apart, together)]
+    assert said == [False, True]
+
+
 def test_ratings_do_not_matter_but_binary_negatives_do() -> None:
     pairs = grid()
     stars = interactions(pairs, label=np.arange(len(pairs)).astype(np.float32) % 5 + 1)
