@@ -19,6 +19,7 @@ from fmlab import registry
 from fmlab.dryrun import try_one_batch
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.loaders import TrainingLoader
+from fmlab.modeltable import DISTRIBUTION
 from fmlab.protocols import Observes, Task
 from fmlab.run import build_model, open_task
 
@@ -41,7 +42,7 @@ def expand(raw: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
     task = open_task(plain)
     fits = _suitable(task, plain)
     front = [m for m in auto.get("front") or () if m in fits]
-    models = [*front, *(m for m in fits if m not in front)]
+    models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
     own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
     space = {**own, **(raw.get("space") or {})}
@@ -59,6 +60,11 @@ def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float 
     if raw.get("part") is not None or most is None or most >= rows:
         return raw.get("part")
     return round(most / rows, 4)
+
+
+def _is_own(model: str) -> bool:
+    """Whether a model comes with fmlab; others were installed on purpose, and are tried before these."""
+    return registry.package(registry.find("model", model)) == DISTRIBUTION
 
 
 def _suitable(task: Task, plain: Mapping[str, Any]) -> dict[str, tuple[str, str, bool]]:

@@ -79,6 +79,14 @@ def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(pl
 
 
 @pytest.mark.usefixtures("some")
+def test_models_of_other_packages_are_tried_before_the_rest(plain, monkeypatch):
+    package = registry.package
+    monkeypatch.setattr(registry, "package", lambda e: "acme" if e.name == "itemknn" else package(e))
+    order = [p["model"] for p in read("auto", auto.expand(RAW, plain)).first]
+    assert order == ["mf", "itemknn", "cml", "deepfm", "lorentzfm"]
+
+
+@pytest.mark.usefixtures("some")
 def test_a_model_says_itself_where_its_options_are_searched(plain, monkeypatch):
     schema = registry.schema
 
