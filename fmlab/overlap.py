@@ -52,7 +52,7 @@ def refuse_shared(dataset: Dataset, min_label: float | None, leaks: str) -> None
 
 
 def unseen(dataset: Dataset, trained: Array, judged: Array) -> dict[str, int]:
-    """How many judged rows have a user, an item, or another value that no training row has."""
+    """How many judged rows have a user, an item, or another value (of attributes, of context) no training row has."""
     schema = dataset.schema
     seen, found = np.zeros(schema.n_features, bool), {}
     others = np.zeros(len(judged), bool)
@@ -64,8 +64,8 @@ def unseen(dataset: Dataset, trained: Array, judged: Array) -> dict[str, int]:
         seen[table.ids[known]] = True
         found[name] = int(np.count_nonzero(~known[index[judged]]))
         fields = np.array([schema.fields[f].name for f in schema.column_field])[schema.columns(name)]  # type: ignore[arg-type]
-        strange = ~seen[table.ids[:, fields != name]].all(1)
-        others |= (strange & known)[index[judged]]
+        strange: Array = ~seen[table.ids[:, fields != name]].all(1)
+        others |= strange[index[judged]]
     if dataset.context is not None:
         for rows in _pieces(trained):
             seen[dataset.context.ids[rows]] = True

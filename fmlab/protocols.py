@@ -266,7 +266,7 @@ class RankMetric(Protocol):
 
 @runtime_checkable
 class ScoreMetric(Protocol):
-    """A figure over scored rows."""
+    """A figure over scored rows. One that takes differences of scores and labels has `on_label_scale = True`."""
 
     name: str
     maximize: bool

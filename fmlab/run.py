@@ -93,6 +93,7 @@ def _run(
         log.info(f"{plain['model']['name']}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
         plain, trained = {**plain, "model": {**plain["model"], **found}}, []
     parts = assemble(plain, task, folder, used, callbacks, trained)
+    del trained  # it may be large
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")

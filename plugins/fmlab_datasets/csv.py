@@ -174,7 +174,7 @@ class Csv:
                 rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
             for name, times in zip(names, counts(rows, *names), strict=True):
                 edges = quantiles(name, times, self.bins, self.decimal)
-                log.info("%s is put into the intervals between %s", name, ", ".join(f"{e:g}" for e in edges))
+                log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges.tolist())))
                 stream = derived(stream, name, {name: binned(name, edges, self.decimal)})
         if self.clock:
             stream = derived(stream, plan.time, {name: CLOCK[name] for name in self.clock})

@@ -35,7 +35,7 @@ def log_squared(name: str, decimal: str = ".") -> Transform:
 
 def binned(name: str, edges: Array, decimal: str = ".") -> Transform:
     """The interval `[low, high)` between two of the ascending `edges` that a number lies in; the ends are open."""
-    ends = ["", *(f"{edge:g}" for edge in edges), ""]
+    ends = ["", *(repr(float(edge)).removesuffix(".0") for edge in edges), ""]  # all digits: labels are keys
     labels = np.array([f"[{low}, {high})" for low, high in pairwise(ends)], object)
 
     def transform(texts: Any) -> Any:
@@ -46,15 +46,20 @@ def binned(name: str, edges: Array, decimal: str = ".") -> Transform:
 
 
 def quantiles(name: str, times: Mapping[str, int], bins: int, decimal: str = ".") -> Array:
-    """Edges of at most `bins` intervals that hold equally many of the numbers, each text counted so many times."""
+    """Edges of at most `bins` intervals that hold equally many of the numbers, each text counted so many times.
+
+    Raises DataError if there is no number.
+    """
     texts = pa.array(list(times), pa.string())
     values, count = _finite(name, texts, decimal), np.array(list(times.values()), np.int64)
+    if not count.sum():
+        raise DataError(f"intervals of column {name!r} need numbers in the training rows, there are none")
     order = np.argsort(values, kind="stable")
     before = np.cumsum(count[order]) - count[order]
     wanted = np.arange(1, bins) * count.sum() / bins
     places = np.searchsorted(before, wanted, side="left")
     edges: Array = np.unique(values[order][np.minimum(places, len(order) - 1)])
-    return edges[edges > values.min()] if len(edges) else edges
+    return edges[edges > values.min()]
 
 
 def hours(texts: Any) -> list[str]:

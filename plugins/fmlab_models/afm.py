@@ -55,6 +55,8 @@ class AFM(StartsFromFM):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         rows, at = self.table.rows(ids)
         linear = pool(rows[:, :1], at, values).squeeze(-1)
+        if ids.shape[-1] < 2:
+            return self.bias + linear
         left, right = triangle(ids.shape[-1], ids.device)
         products, pairs = distinct_products(rows[:, 1:], at, left, right)
         hidden = products @ self.attention.weight.T

@@ -16,7 +16,7 @@ from fmlab.sampling import Observed, draw_distinct
 from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, require, sides
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
-from fmlab_protocols.rating import with_negatives
+from fmlab_protocols.rating import label_bounds, with_negatives
 
 SCENARIOS = ("w-w", "w-c", "c-w", "c-c")
 
@@ -34,12 +34,13 @@ class ColdStart(Task):
     which are shares of the warm users' interactions.
 
     `judged=rating` scores rows: each interaction is +1, with `negatives` unmet items as -1 in the same part (RMSE); a
-    negative's scenario is that of its own item. `judged=ranking` ranks each held-out item among `candidates` unmet ones
-    and among all. Every figure is given over all cases, as `<metric>.c-w` for a scenario, and as `<metric>.n5-9` for
-    users with 5 to 9 training interactions (`bins` are the lower ends). Sweep `shots` for the curve of the paper's
-    figure 4. `split=given` takes the split that the data come with: cold are then users with at most `shots` training
-    interactions, and times are not needed; interactions in two parts are refused, `leaks=drop` keeps the earliest.
-    Else the split is by user: warm users' test interactions may be earlier than training ones.
+    negative's scenario is that of its own item; `clip` is that of `rating`. `judged=ranking` ranks each held-out item
+    among `candidates` unmet ones and among all. Every figure is given over all cases, as `<metric>.c-w` for a
+    scenario, and as `<metric>.n5-9` for users with 5 to 9 training interactions (`bins` are the lower ends). Sweep
+    `shots` for the curve of the paper's figure 4. `split=given` takes the split that the data come with: cold are
+    then users with at most `shots` training interactions, times are not needed, and `cold_users`, `validation` and
+    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. Else the split is by
+    user: warm users' test interactions may be earlier than training ones.
     """
 
     defaults = {"loss": "squared"}
@@ -60,6 +61,7 @@ class ColdStart(Task):
         negatives: Annotated[int, Range(1, None)] = 2,
         candidates: Annotated[int, Range(1, None)] = 99,
         bins: tuple[int, ...] = (0, 1, 5, 10, 20),
+        clip: bool = True,
         seed: int = 0,
         metrics: tuple[str, ...] = (),
         monitor: str = "",
@@ -87,10 +89,11 @@ class ColdStart(Task):
         groups = _groups(data, cold_user, cold_item, trained, bins)
         assert data.split is not None
         rows = {where: np.flatnonzero(data.split == where) for where in (TRAIN, VALIDATION, TEST)}
+        bounds = label_bounds(data, rows[TRAIN]) if clip and not ranked else None
 
         def judge(where: int) -> Grouped:
             if not ranked:
-                return Grouped(ScoredRows(data, rows[where], names), groups)
+                return Grouped(ScoredRows(data, rows[where], names, bounds=bounds), groups)
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
             observed.check(users, candidates, hint="; lower protocol.candidates")
             drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), candidates, seed=seed)

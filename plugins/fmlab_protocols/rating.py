@@ -29,8 +29,8 @@ class Rating(Task):
     equal ones are put into one part. Ratings do not matter: every interaction is a positive.
     Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and -1.
     With negatives=0 the rows' own labels are predicted, for instance stars.
-    `clip` bounds scores by the least and the largest training label before they are judged, as the authors' code of
-    both papers does, and that of NFM and AFM, whose comparisons they take up.
+    `clip` bounds scores by the least and the largest training label before their errors are taken, as the authors'
+    code of both papers does, and that of NFM and AFM, whose comparisons they take up.
     `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
     Interactions in two parts of such a split are refused where negatives are drawn; `leaks=drop` keeps the earliest.
     """
@@ -66,8 +66,7 @@ class Rating(Task):
         if drawn and not is_given(data, split):
             part = _together(data, part)
         names, training = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
-        label = np.asarray(data.label)[training]
-        bounds = (float(label.min()), float(label.max())) if clip else (-np.inf, np.inf)
+        bounds = label_bounds(data, training) if clip else None
         super().__init__(
             dataset=data,
             training=Training(training),
@@ -76,6 +75,12 @@ class Rating(Task):
             monitor=monitor,
             maximize=score_metric(monitor).maximize,
         )
+
+
+def label_bounds(data: Dataset, training: Array) -> tuple[float, float]:
+    """The least and the largest label of the training rows."""
+    label = np.asarray(data.label)[training]
+    return float(label.min()), float(label.max())
 
 
 def _own_labels(data: Dataset) -> Dataset:
