@@ -318,6 +318,9 @@ def test_numbers_are_put_into_intervals_of_equally_many_training_rows(tmp_path):
     assert set(field(whole, "x")) == {"[, 6)", "[6, )", None}
     same = opened(tmp_path, "user,item,y,x\n1,a,1,7\n2,a,0,7\n", **NUMBERS, binned=("x",), bins=3)
     assert field(same, "x") == ["[, )", "[, )"]
+    seconds = "".join(f"{n},a,1,{1_700_000_000 + n}\n" for n in range(20))
+    close = opened(tmp_path, f"user,item,y,x\n{seconds}", **NUMBERS, binned=("x",), bins=10)
+    assert len(set(field(close, "x"))) == 10
 
 
 @pytest.mark.parametrize("times", [("1414800000", "1414886399"), ("1414800000000", "1414886399000")])

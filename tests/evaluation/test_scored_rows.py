@@ -35,7 +35,7 @@ def test_metrics_are_those_of_all_rows_at_once(kind: type[Whole], size: int, con
     assert "auc" not in report.units
 
 
-def test_scores_are_clipped_to_bounds_before_they_are_judged() -> None:
+def test_scores_are_clipped_to_bounds_before_errors_are_taken_and_order_is_not() -> None:
     dataset = data(0)
     model = Whole(dataset.schema)
     rows = np.sort(ROWS)
@@ -46,6 +46,10 @@ def test_scores_are_clipped_to_bounds_before_they_are_judged() -> None:
     errors = scores.clip(-1, 2) - dataset.label[rows]
     assert report.values["rmse"] == pytest.approx(np.sqrt(np.mean(errors**2)))
     assert report.units["mae"] == pytest.approx(np.abs(errors))
+    clicks = replace(dataset, label=(np.arange(dataset.rows) % 3 == 0).astype(np.float32))
+    report = evaluate(ScoredRows(clicks, ROWS, ("auc", "logloss"), bounds=(-1, 2)), model, clicks)
+    assert report.values["auc"] == pytest.approx(roc_auc_score(clicks.label[rows], scores))
+    assert report.values["logloss"] == pytest.approx(np.logaddexp(0, -scores * (2 * clicks.label[rows] - 1)).mean())
 
 
 def test_two_processes_that_share_the_blocks_report_the_same() -> None:

@@ -221,3 +221,12 @@ def test_deeplight_is_pruned_when_it_is_evaluated() -> None:
     assert share_of_zeros(model.first.weight) == 0
     model.eval()
     assert share_of_zeros(model.first.weight) == pytest.approx(0.9, abs=1e-3)
+
+
+def test_afm_on_rows_of_one_column_is_linear() -> None:
+    model = AFM(single(1), dim=3)
+    randomize(model)
+    ids = torch.tensor([[1], [2]])
+    expected = model.bias + model.table.weight[ids.squeeze(1), 0]
+    for value in (model(ids), model.eval()(ids), model(ids, torch.ones(2, 1))):
+        torch.testing.assert_close(value, expected)
