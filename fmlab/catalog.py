@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
 from fmlab import registry, statistics
@@ -178,7 +179,7 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
         for title, text in dataset.published.items():
             paper, _, statistic = title.partition(": ")
             value, _, why = text.partition(" (")
-            grid.add_row(paper, statistic, value, _ours(statistic, steps, figures), why.removesuffix(")"))
+            grid.add_row(paper, statistic, value, _ours(statistic, steps, figures), escape(why.removesuffix(")")))
         show.print(grid)
 
 

@@ -8,7 +8,7 @@ from fmlab.split import given_parts, random_parts, sizes
 Choice = Literal["auto", "random", "given"]
 
 
-def is_given(dataset: Dataset, split: Choice) -> bool:
+def is_given(dataset: Dataset, split: str) -> bool:
     """Whether the split that the data come with is to be taken; `auto` takes it if there is one."""
     return split == "given" or (split == "auto" and dataset.split is not None)
 

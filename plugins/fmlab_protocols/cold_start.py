@@ -16,6 +16,7 @@ from fmlab.sampling import Observed, draw_distinct
 from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, require, sides
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
+from fmlab_protocols._parts import is_given
 from fmlab_protocols.rating import label_bounds, with_negatives
 
 SCENARIOS = ("w-w", "w-c", "c-w", "c-c")
@@ -68,8 +69,7 @@ class ColdStart(Task):
     ) -> None:
         """Empty `metrics` and `monitor` are those of the paper. Raises DataError without times or a given split."""
         least = least_positive(dataset, min_label)
-        given = split == "given" or (split == "auto" and dataset.split is not None)
-        if given:
+        if given := is_given(dataset, split):
             refuse_shared(dataset, least, leaks)
         data = positives(dataset, least, 0)
         user, item = sides(data)

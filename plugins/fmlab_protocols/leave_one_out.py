@@ -22,6 +22,7 @@ from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_part
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._labels import least_positive
+from fmlab_protocols._parts import is_given
 
 log = logging.getLogger(__name__)
 
@@ -78,8 +79,7 @@ class LeaveOneOut(Task):
     ) -> None:
         """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
         least = least_positive(dataset, min_label)
-        given = split == "given" or (split == "auto" and dataset.split is not None)
-        if given:
+        if given := is_given(dataset, split):
             refuse_shared(dataset, least, leaks)
         data = positives(dataset, least, core)
         user, item = sides(data)

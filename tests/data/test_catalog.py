@@ -52,6 +52,7 @@ def test_prepare_prints_fields_and_published_statistics_beside_ours(run, tmp_pat
     assert re.search(r"lorentzfm\s+sparsity\s+96.85%\s+0.00% -> 0.00%", text)
     assert re.search(r"hyperml\s+density\s+4.52%\s+100.00% -> 100.00%", text)
     assert re.search(r"genres\s+item\s+2\s+6\s+multi-valued", text)
+    assert "fields=[user,gender," in text
     shown = run("show", "movielens-1m")[1]
     assert "prepared" in shown
     assert re.search(r"samples\s+573K\s+36 -> 30", shown)
