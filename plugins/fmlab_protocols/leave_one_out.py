@@ -32,9 +32,9 @@ class LeaveOneOut(Task):
     leaks the future: other users' training interactions may be later than a user's test item.
 
     GML-FM's variant: candidates=99, negatives=2, redraw=false. It has no validation part: it trains on the last but
-    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test is
-    held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected without
-    it, and trainer.check_val_every_n_epoch to the same.
+    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test
+    is held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected
+    without it, and trainer.check_val_every_n_epoch to the same.
     """
 
     defaults = {"loss": "bpr"}
