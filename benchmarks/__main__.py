@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks import harness
 from benchmarks.harness import Line, Note, Setting, show
 
-NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "peers")
+NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "sweep", "peers")
 
 
 def main(arguments: list[str]) -> int:
@@ -22,6 +22,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("benchmarks", description="Ratios measured in one run; sides take turns.")
     parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all)")
     parser.add_argument("--seconds", type=float, default=20, help="time for each comparison, 3 rounds at least")
+    parser.add_argument("--models", default="", help="only these models of training and peers, as in fm,deepfm")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
     parser.add_argument(
         "--processor-time",
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        setting = Setting(options.seconds, options.toy, folder)
+        setting = Setting(options.seconds, options.toy, folder, tuple(filter(None, options.models.split(","))))
         for name in options.name or NAMES:
             module = importlib.import_module(f"benchmarks.{name}")
             console.print(f"\n[bold]{name}[/]: {module.ABOUT} ({clock})", highlight=False)

@@ -8,7 +8,7 @@ import gc
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -44,12 +44,18 @@ def child(command: Sequence[str]) -> tuple[float, str]:
 class Setting:
     """How long to measure each comparison, and whether at toy size (structure only, the figures mean nothing).
 
-    `folder` is a place for generated files; it outlives the run if the caller wants them kept.
+    `folder` is a place for generated files; it outlives the run if the caller wants them kept. `models`: the only
+    ones to measure, where a benchmark measures several; all if empty.
     """
 
     seconds: float
     toy: bool
     folder: Path
+    models: tuple[str, ...] = ()
+
+    def chosen(self, names: Iterable[str]) -> list[str]:
+        """Those of `names` that are asked for."""
+        return [n for n in names if not self.models or n in self.models]
 
     def size(self, full: int, toy: int) -> int:
         """The full number, or the toy one."""

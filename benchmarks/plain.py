@@ -59,11 +59,14 @@ class DeepFM(FM):
 
 
 class LorentzFM(nn.Module):
-    """Sum over all pairs of equation 9: `(1 - <u,v>_L - u0 - v0) / (u0 v0)`."""
+    """Sum over all pairs of equation 9: `(1 - <u,v>_L - u0 - v0) / (u0 v0)`.
+
+    With `ambient` the table holds `u0` too, in front, as libraries of manifolds keep their points.
+    """
 
     def __init__(self, features: int, dim: int, columns: int) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(features, dim)
+        self.embedding, self.ambient = nn.Embedding(features, dim), False
         nn.init.normal_(self.embedding.weight, std=0.01)
         self.first: Tensor
         self.second: Tensor
@@ -72,10 +75,65 @@ class LorentzFM(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         v = self.embedding(ids)
-        time_like = (1 + v.pow(2).sum(-1)).sqrt()
+        if self.ambient:
+            time_like, v = v[..., 0], v[..., 1:]
+        else:
+            time_like = (1 + v.pow(2).sum(-1)).sqrt()
         u0, v0 = time_like[:, self.first], time_like[:, self.second]
         inner = (v[:, self.first] * v[:, self.second]).sum(-1) - u0 * v0
         return ((1 - inner - u0 - v0) / (u0 * v0)).sum(1)
+
+
+class Pairs(nn.Module):
+    """A linear part and what a function makes of every pair of fields, `[B, P]`, each pair for itself."""
+
+    def __init__(self, features: int, dim: int, columns: int, kind: str) -> None:
+        """`kind`: one of `PAIRS`."""
+        super().__init__()
+        self.linear, self.embedding = LR(features), nn.Embedding(features, dim)
+        nn.init.normal_(self.embedding.weight, std=0.01)
+        self.first, self.second = torch.triu_indices(columns, columns, 1)
+        self.kind, pairs = kind, columns * (columns - 1) // 2
+        shape = {
+            "fwfm": (pairs,),
+            "fvfm": (pairs, dim),
+            "fmfm": (pairs, dim, dim),
+            "gmlfm": (dim,),
+            "ifm": (pairs, dim),
+        }
+        self.weight = nn.Parameter(torch.randn(shape.get(kind, ())) / dim)
+        self.moved = nn.Embedding(features, dim) if kind == "transfm" else None
+        self.layer, self.query = nn.Linear(dim, dim), nn.Parameter(torch.randn(dim))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        v = self.embedding(ids)
+        p, q = v[:, self.first], v[:, self.second]
+        return self.linear(ids) + getattr(self, f"_{self.kind}")(ids, v, p, q).sum(1)
+
+    def _fwfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return (p * q).sum(-1) * self.weight
+
+    def _fvfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return (p * q * self.weight).sum(-1)
+
+    def _fmfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        return ((p.unsqueeze(2) @ self.weight).squeeze(2) * q).sum(-1)
+
+    def _transfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        assert self.moved is not None
+        return (p + self.moved(ids)[:, self.first] - q).pow(2).sum(-1)
+
+    def _gmlfm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        u = self.layer(v).tanh()
+        return (p * q) @ self.weight * (u[:, self.first] - u[:, self.second]).pow(2).sum(-1)
+
+    def _ifm(self, ids: Tensor, v: Tensor, p: Tensor, q: Tensor) -> Tensor:
+        both = p * q
+        share = (self.layer(both).relu() @ self.query).softmax(1)
+        return share * (both * self.weight).sum(-1)
+
+
+PAIRS = ("fwfm", "fvfm", "fmfm", "transfm", "gmlfm", "ifm")
 
 
 class Loop:
@@ -89,10 +147,11 @@ class Loop:
         batch_size: int,
         batches: int,
         loss: Callable[[Tensor, Tensor], Tensor] = F.binary_cross_entropy_with_logits,
+        optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        """`batches`: how many of an epoch are timed."""
+        """`batches`: how many of an epoch are timed. `optimizer`: Adam unless given."""
         self.model, self.batches, self.loss = model, batches, loss
-        self.optimizer = torch.optim.Adam(model.parameters())
+        self.optimizer = optimizer or torch.optim.Adam(model.parameters())
         self.loader = DataLoader(TensorDataset(ids.long(), label), batch_size, shuffle=True)
         self._train(1)
 

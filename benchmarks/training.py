@@ -29,7 +29,7 @@ def run(setting: Setting) -> Iterator[Results]:
     for shape in (TOY,) if setting.toy else (FRAPPE, WIDE):
         data = labelled(shape)
         ids, label = torch.from_numpy(whole_rows(data)), torch.from_numpy(data.label)
-        for name in MODELS:
+        for name in setting.chosen(MODELS):
             optimizer = RSGD if name == "lorentzfm" else ADAM
             fit = Fit(MODELS[name], {"name": "bce"}, optimizer, data, shape.batch_size)
             # The plain loop is slow on the wide shape: a few batches tell its speed.

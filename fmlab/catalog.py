@@ -24,6 +24,7 @@ from fmlab.store import lookup, open_dataset, verify
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 WIDTH = 120  # where there is no terminal
+_PARTS = ("train samples", "validation samples", "test samples")  # 80/10/10, as `ctr` splits
 
 
 @dataclass(frozen=True)
@@ -172,11 +173,12 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
             show.print(f"no positives by the rule of the set: {error}")
     _show_steps(show, steps)
     if dataset.published:
-        show.print("Published (beside the steps above; ours count one unknown feature for each field):")
-        grid = Grid("paper", "statistic", "published", "ours", box=box.SIMPLE_HEAD)
-        for title, value in dataset.published.items():
+        show.print("Published (features without the unknown one of each field):")
+        grid = Grid("paper", "statistic", "published", "ours", "why they differ", box=box.SIMPLE_HEAD)
+        for title, text in dataset.published.items():
             paper, _, statistic = title.partition(": ")
-            grid.add_row(paper, statistic, value, _ours(statistic, steps, figures))
+            value, _, why = text.partition(" (")
+            grid.add_row(paper, statistic, value, _ours(statistic, steps, figures), why.removesuffix(")"))
         show.print(grid)
 
 
@@ -192,11 +194,18 @@ def _ours(statistic: str, steps: Sequence[Step], figures: Sequence[Mapping[str, 
     name = statistics.NAMES.get(statistic, statistic)
     if name == "fields":
         return f"{figures[0][name]} columns"
+    if name == "sparsity level":  # IFM's: the share of all features that a row has
+        return f"{figures[0]['fields'] / max(figures[0]['features'], 1):.2%}"
     if name in ("sparsity", "density"):
         return " -> ".join(f"{f[name]:.2%}" for f in figures if name in f)
+    if name == "features":
+        return " -> ".join(f"{int(f[name]):,}" for f in figures)
     if "records with negatives" in figures[0] and name in ("samples", "records with negatives"):
         return f"{int(figures[0][name]):,}"
-    if name not in (attributes := {"samples": "rows", "users": "users", "items": "items", "features": "features"}):
+    if name in _PARTS:
+        held = int(steps[-1].rows * 0.1 + 0.5)
+        return f"{held if name != _PARTS[0] else steps[-1].rows - 2 * held:,}"
+    if name not in (attributes := {"samples": "rows", "users": "users", "items": "items"}):
         return ""
     ends = steps if len(steps) == 1 else (steps[0], steps[-1])
     return " -> ".join(f"{getattr(s, attributes[name]):,}" for s in ends)

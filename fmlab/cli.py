@@ -139,12 +139,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_folder(path: "ConfigSearchPath", folder: str) -> None:
+    from pathlib import Path
+
     from hydra.core.config_search_path import SearchPathQuery
+
+    from fmlab.composition import places
 
     if not os.path.isdir(folder):
         raise FmlabError(f"--config-dir must be a folder, got {folder!r}")
     anchor = SearchPathQuery(provider="schema")
-    path.prepend(provider="command-line", path=f"file://{os.path.abspath(folder)}", anchor=anchor)
+    for place in places(Path(folder).absolute()):
+        path.prepend(provider="command-line", path=place, anchor=anchor)
 
 
 def _show(hydra: "Hydra", parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:

@@ -175,8 +175,15 @@ class SearchPath(SearchPathPlugin):
             place = signatures.locate(entry.value)
             if place is not None:  # a folder, found without importing its package
                 folder = place.parent if place.suffix else place
-                search_path.append(registry.package(entry), f"file://{folder}")
+                for scheme in places(folder):
+                    search_path.append(registry.package(entry), scheme)
         search_path.append("fmlab", "fmlab://plugins")
+
+
+def places(folder: Path) -> list[str]:
+    """A folder of configs as entries of the search path; the files in its `sweep` are sweeps, as those of `sweeps/`."""
+    own = folder / "sweep"
+    return [*([f"fmlab-sweeps://{own}"] if own.is_dir() else []), f"file://{folder}"]
 
 
 def beside(name: str) -> Path:
@@ -261,7 +268,7 @@ def install(environment: MutableMapping[str, str], *, hide: bool = False) -> Non
         return os.path.expanduser(value) if isinstance(value, str) else value
 
     def options(*, _root_: DictConfig) -> str:
-        from fmlab.listing import help_on
+        from fmlab.help import help_on
 
         plain = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
         assert isinstance(plain, dict)

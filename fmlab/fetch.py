@@ -1,13 +1,15 @@
 """Where raw files come from: the user's folder first, then the published addresses, each in turn."""
 
+import gzip
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from fmlab.errors import DataError, StorageError
-from fmlab.files import Digest, locked, size, storing
+from fmlab.files import BLOCK, Digest, locked, size, storing
 from fmlab.protocols import Raw
 
 log = logging.getLogger(__name__)
@@ -126,12 +128,24 @@ class _Download:
             raise ValueError(f"the address gave {reason} instead of {self.name}")
 
     def _doubts(self, place: Path, head: bytes) -> Iterator[str]:
-        text = head.lstrip().lower()
+        text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
         if not head:
             yield "nothing"
-        elif text.startswith((b"<!doctype html", b"<html")):
+        elif text.startswith(b"<") and any(mark in text for mark in (b"<!doctype html", b"<html", b"<head")):
             yield "a web page"
         elif self.name.endswith(".zip") and not zipfile.is_zipfile(place):
             yield "no zip archive"
         elif self.name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
             yield "no gzip file"
+        elif self.name.endswith(".gz") and not _is_whole(place):
+            yield "a part"  # a server that names no length may stop anywhere
+
+
+def _is_whole(place: Path) -> bool:
+    try:
+        with gzip.open(place) as file:
+            while file.read(BLOCK):
+                pass
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return False
+    return True

@@ -145,14 +145,12 @@ def digest(path: Path, md5: bool = False) -> Digest:
         each = [(p.relative_to(path).as_posix(), digest(p)) for p in files]
         listing = json.dumps([(name, d.sha256) for name, d in each]).encode()
         return Digest(sum(d.size for _, d in each), hashlib.sha256(listing).hexdigest(), "")
-    sha256, other, count = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            sha256.update(block)
-            if md5:
-                other.update(block)
-            count += len(block)
-    return Digest(count, sha256.hexdigest(), other.hexdigest() if md5 else "")
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        count = file.tell()
+        file.seek(0)
+        other = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() if md5 else ""
+    return Digest(count, sha256, other)
 
 
 def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:

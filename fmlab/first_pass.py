@@ -1,6 +1,6 @@
 """First pass of the streaming encoder: text to provisional codes on disk, numbers, labels, times and parts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,6 @@ PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
 FROM = (1e10, 1e13, 1e16)  # the absolute numbers from which the next unit is read
 SHOWN = 5
-PENDING = 32 << 20  # codes that wait in memory
 
 
 @dataclass(frozen=True)
@@ -73,17 +72,29 @@ class FirstPass:
         kinds = {"label": np.float32, "time": np.int64, "split": np.int8}
         self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
         self.unit: int | None = None  # of times, its place in UNITS
-        self._pending: list[Any] = []
-        self._pending_rows = 0
         self._sums = np.zeros((3, len(self.numeric)))  # count, sum, sum of squares
 
-    def add(self, batch: Any) -> None:
-        """Take one batch; its codes wait for others, because merging many dictionaries at once is cheaper."""
+    def add(self, batches: Sequence[Any]) -> None:
+        """Take some batches; many at a time, because merging many dictionaries at once is cheaper."""
+        for batch in batches:
+            self._add_numbers(batch)
+        blocks = [np.empty((len(self.coded), len(b)), np.int32) for b in batches]
+
+        def encode(at: int) -> None:
+            name = self.coded[at]
+            for block, codes in zip(blocks, self.vocabularies[name].encode([b[name] for b in batches]), strict=True):
+                block[at] = codes
+
+        with ThreadPoolExecutor(pa.cpu_count()) as pool:
+            list(pool.map(encode, range(len(self.coded))))
+        for block in blocks:
+            self.codes.append(block.T)
+
+    def _add_numbers(self, batch: Any) -> None:
+        """All of a batch that is not coded."""
         for name in (self.plan.user, self.plan.item):
             if name:
                 self._refuse(np.asarray(batch[name].is_null()), name, "must name an entity in every row")
-        self._pending.append(batch)
-        self._pending_rows += len(batch)
         read = np.empty((len(batch), len(self.numeric)), np.float32)
         for at, name in enumerate(self.numeric):
             read[:, at] = self._numbers(batch, name)
@@ -102,27 +113,6 @@ class FirstPass:
         if "time" in self.roles:
             self.roles["time"].append(self._times(batch))
         self.rows += len(batch)
-        if self._pending_rows * len(self.coded) > PENDING:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write the codes of what was taken so far."""
-        if not self._pending:
-            return
-        blocks = [np.empty((len(b), len(self.coded)), np.int32) for b in self._pending]
-
-        def encode(at: int) -> None:
-            name = self.coded[at]
-            for block, codes in zip(
-                blocks, self.vocabularies[name].encode([b[name] for b in self._pending]), strict=True
-            ):
-                block[:, at] = codes
-
-        with ThreadPoolExecutor(pa.cpu_count()) as pool:
-            list(pool.map(encode, range(len(self.coded))))
-        for block in blocks:
-            self.codes.append(block)
-        self._pending, self._pending_rows = [], 0
 
     def moments(self) -> tuple[Array, Array]:
         """What is subtracted from each numeric field, and what it is then divided by."""

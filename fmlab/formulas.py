@@ -11,7 +11,7 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 from fmlab.data import Schema
@@ -182,6 +182,10 @@ def _pooled(size: int, pooling: int, layers: tuple[int, ...]) -> tuple[int, ...]
     return tuple(left)
 
 
+def _smaller(sizes: tuple[int, ...]) -> int:
+    return sum(min(pair) for pair in combinations(sizes, 2))
+
+
 FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "sum": sum,
     "min": min,
@@ -190,6 +194,7 @@ FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "matrices": _matrices,
     "mlp": _mlp,
     "pooled": _pooled,
+    "smaller": _smaller,
 }
 FUNCTION_HELP: Mapping[str, str] = {
     "dot(a, b, ...)": "the sum over positions of the products of lists",
@@ -198,4 +203,5 @@ FUNCTION_HELP: Mapping[str, str] = {
     "mlp(inputs, hidden, batch_norm)": "the weights and biases of a perceptron with those hidden layers and one "
     "output; with batch normalisation a hidden layer has a scale and a shift for each number instead of its biases",
     "pooled(size, p, layers)": "for each layer the size left, ceil(size / p), ceil(that / p), ...",
+    "smaller(sizes)": "the sum over all pairs of the smaller size of the two",
 }

@@ -39,7 +39,7 @@ class Jobs:
         try:
             from fmlab.run import run
 
-            _quiet()
+            quiet()
             return run(config, folder)
         except Exception as error:
             _keep(error)
@@ -68,7 +68,7 @@ class Jobs:
             Console().print(str(self.folder), markup=False, highlight=False, soft_wrap=True)
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Lightning announces devices, tips and restored files, and warns of what is meant here."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

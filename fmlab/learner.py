@@ -106,7 +106,7 @@ class Learner(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the mean loss and the speed of the epoch."""
-        mean = self._total / max(1, len(self.loader))
+        mean = self._total / max(1, self.trainer.num_training_batches)
         if self.trainer.world_size > 1:
             mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
         if not torch.isfinite(mean):
@@ -117,7 +117,8 @@ class Learner(pl.LightningModule):
         """Stop the training clock: rows per second leaves validation out."""
         if self.trainer.state.fn == "fit" and self._began:
             seconds = time.perf_counter() - self._began
-            self.rows_per_second = len(self.loader.training.rows) / seconds
+            share = self.trainer.num_training_batches / len(self.loader)  # limit_train_batches leaves some out
+            self.rows_per_second = share * len(self.loader.training.rows) / seconds
 
     def _diverged(self) -> FmlabError:
         return FmlabError(

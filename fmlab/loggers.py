@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
@@ -47,7 +48,7 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
             reinit="finish_previous",
         )
         log.info(f"wandb: {mode}, {run.url or run.dir}")
-        return _Forgiving(experiment=run)
+        return _Forgiving(experiment=run, artifacts=folder if options["artifacts"] else None)
     except Exception as error:
         log.warning(f"wandb is left out of this run: {error!s:.300}")
         return None
@@ -72,10 +73,24 @@ def _settings() -> Any:
     return wandb.Settings(save_code=False, disable_git=True, x_disable_meta=True, silent=True, console="off")
 
 
-def send_tables(
-    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]], project: str, folder: Path, mode: str = "auto"
+Table = tuple[Sequence[str], Sequence[Sequence[str]]]
+
+
+def send_report(
+    tables: Mapping[str, Table],
+    project: str,
+    folder: Path,
+    *,
+    files: Sequence[Path] = (),
+    metrics: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    options: Sequence[str] = (),
+    mode: str = "auto",
 ) -> None:
-    """Leaderboards as tables of one W&B run of the group `reports`; a failure is one warning."""
+    """Leaderboards as tables of one W&B run of the group `reports`; a failure is one warning.
+
+    `files`, such as the page with the plots, go along as an artifact. Online, the workspace of `fmlab.dashboard` with
+    these `metrics` and `options` is made as well where its package is installed.
+    """
     try:
         import wandb
 
@@ -91,10 +106,35 @@ def send_tables(
         )
         for title, (head, rows) in tables.items():
             run.log({title: wandb.Table(columns=_distinct(head), data=[list(r) for r in rows])})
+        if files:
+            _send_files(run, "report", "report", files)
         log.info(f"wandb: {run.url or run.dir}")
+        place = None if run.offline else (run.project, run.entity)
         run.finish()
+        if place is not None:
+            _save_dashboard(*place, metrics, options)
     except Exception as error:
         log.warning(f"wandb has no leaderboards: {error!s:.300}")
+
+
+def _send_files(run: Any, name: str, kind: str, files: Sequence[Path]) -> None:
+    import wandb
+
+    artifact = wandb.Artifact(name, kind)
+    for path in files:
+        artifact.add_file(str(path))
+    run.log_artifact(artifact)
+
+
+def _save_dashboard(project: str, entity: str, metrics: Mapping[str, Sequence[str]], options: Sequence[str]) -> None:
+    from fmlab.dashboard import workspace
+
+    try:
+        log.info(f"wandb: {workspace(project, entity, metrics, options).save().url}")
+    except ImportError:
+        log.info('wandb: a dashboard needs the package wandb-workspaces: pip install "fmlab[sweep]"')
+    except Exception as error:
+        log.warning(f"wandb has no dashboard: {error!s:.300}")
 
 
 def _distinct(head: Sequence[str]) -> list[str | int]:
@@ -106,6 +146,11 @@ class _Forgiving(WandbLogger):
     """One warning instead of an exception when Weights & Biases fails; training goes on."""
 
     failed = False
+
+    def __init__(self, *, experiment: Any, artifacts: Path | None) -> None:
+        """`artifacts`: the run folder whose best checkpoint, config and curves go along at the end; None keeps them."""
+        super().__init__(experiment=experiment)
+        self.artifacts = artifacts
 
     def _try(self, call: Any, *arguments: Any, **named: Any) -> None:
         if self.failed:
@@ -131,6 +176,10 @@ class _Forgiving(WandbLogger):
 
         def finish() -> None:
             self.experiment.summary.update(dict(summary))
+            if self.artifacts is not None and not failed:
+                names = ("checkpoints/best.ckpt", "config.yaml", "metrics.csv")
+                files = [path for name in names if (path := self.artifacts / name).is_file()]
+                _send_files(self.experiment, f"{self.experiment.name}-{self.experiment.id}", "model", files)
             self.experiment.finish(exit_code=int(failed))
 
         self._try(finish)

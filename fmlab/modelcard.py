@@ -34,7 +34,8 @@ class Card:
     `embedding`: parameters whose number follows the vocabulary, None where that could not be told. `fitted`: numbers
     that are kept but not trained by gradients. `products` and `others`: operations of a batch of one row. `in_batch`:
     operations a row in a batch of up to 256, which shares what rows have in common. `item_width`: numbers kept for each
-    item, its bias left out. `per_item`: operations of one item more.
+    item, its bias left out. `per_item`: operations of one item more. `looked_up`: operations of a row with
+    intermediate vectors looked up.
     """
 
     parameters: int
@@ -50,6 +51,7 @@ class Card:
     observes: bool
     item_width: int | None
     per_item: int | None
+    looked_up: Formula | None
 
 
 def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str, Any], Dataset, Card]:
@@ -95,6 +97,7 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card
         observes=isinstance(model, Observes),
         item_width=width,
         per_item=per_item,
+        looked_up=_formula(doc, "Operations looked up", given),
     )
 
 
@@ -192,6 +195,9 @@ def lines(plain: Mapping[str, Any], dataset: Dataset, found: Card) -> list[str]:
         rows.append(("", f"not counted, since unknown: {', '.join(found.unknown)}"))
     if found.operations:
         rows.append(("", f"{found.operations.value:,} by the formula {found.operations.text}"))
+    if found.looked_up:
+        text = f"{found.looked_up.value:,} with intermediate vectors looked up, by {found.looked_up.text}"
+        rows.append(("", text))
     rows.append(("scored as", _SCORED[found.scoring] if schema.has_items else "rows: these data have no items to rank"))
     if found.item_width is not None:
         what = "vector" if found.scoring == "two-sided" else "part"

@@ -20,8 +20,8 @@ from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
 from fmlab.vocabulary import Growing, Vocabulary, kept
 
-ROWS = 1 << 18  # of codes in memory at a time
-
+ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
+TEXT = 128 << 20  # bytes of batches that are encoded at a time
 
 Settle = Callable[[Plan, Mapping[str, Array]], Plan]
 
@@ -37,16 +37,28 @@ def encode(
     """
     first = FirstPass(plan, workspace)
     with meter:
-        for batch in _ahead(stream):
-            first.add(batch)
-            meter.add(len(batch))
-        first.flush()
+        for batches in _ahead(_groups(stream, meter)):
+            first.add(batches)
     codes, read = first.codes.close(), first.values.close()
     if settle:
         columns = {n: codes[:, at] for at, n in enumerate(first.coded)}
         columns |= {n: read[:, at].view(np.int32) for at, n in enumerate(first.numeric)}
         plan = settle(plan, columns)
     return _SecondPass(name, plan, first, (codes, read), workspace).dataset()
+
+
+def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
+    """Batches in lists of about `TEXT` bytes."""
+    group, size = [], 0
+    for batch in stream:
+        meter.add(len(batch))
+        group.append(batch)
+        size += batch.nbytes
+        if size > TEXT:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
 
 
 def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
@@ -61,7 +73,7 @@ def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
 
 @dataclass(frozen=True)
 class _Coder:
-    """One field: row `code` of `table` holds its features, counted from 0 = unknown, one for each slot."""
+    """One field: `table[slots, codes]` holds the features of each code, counted from 0 = unknown."""
 
     table: Array
     keys: Array
@@ -72,7 +84,7 @@ def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Cod
     if name in plan.multi:
         return _split_cells(vocabulary, counts, plan)
     new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
-    return _Coder(new[:, None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
+    return _Coder(new[None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
 
 
 def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
@@ -88,7 +100,9 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     counts = np.zeros(len(inner) + 1, np.int64)
     np.add.at(counts, table, times[:, None])
     new = kept(counts, plan.min_count)
-    return _Coder(new[table], np.array([key for key, code in inner.items() if new[code]], object))
+    return _Coder(
+        np.ascontiguousarray(new[table.T]), np.array([key for key, code in inner.items() if new[code]], object)
+    )
 
 
 class _SecondPass:
@@ -108,11 +122,12 @@ class _SecondPass:
             n_users=self._entities(plan.user),
             n_items=self._entities(plan.item),
         )
+        self.features = {n: c.table + np.int32(self.schema.offsets[self.places[n]]) for n, c in self.coders.items()}
 
     def _counts(self) -> dict[str, Array]:
         """How often each code is there; where the rows come split, in those of training."""
         counts = {n: v.counts for n, v in self.first.vocabularies.items()}
-        if "split" not in self.roles or self.plan.min_count == 1:
+        if "split" not in self.roles:
             return counts
         counts = {n: np.zeros_like(c) for n, c in counts.items()}
         for start in range(0, self.first.rows, ROWS):
@@ -130,7 +145,7 @@ class _SecondPass:
         if name in self.plan.numeric:
             return Field(shown, side, 2, numeric=True)
         coder = self.coders[name]
-        return Field(shown, side, len(coder.keys) + 1, coder.table.shape[1])
+        return Field(shown, side, len(coder.keys) + 1, len(coder.table))
 
     def dataset(self) -> Dataset:
         """Write the columns and tables."""
@@ -143,13 +158,11 @@ class _SecondPass:
         values = Growing(self.workspace / "values.npy", np.float32, context)
         sides: tuple[tuple[str, Side], ...] = ((plan.user, "user"), (plan.item, "item"))
         entities = {name: _Entities(self, side) for name, side in sides if name}
-        for start in range(0, self.first.rows, ROWS):
-            codes, read = (np.asarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
+        for codes, read, block in _ahead(self._blocks(context)):
             for name in named:
                 index[name].append(codes[:, self.first.coded.index(name)] - 1)
                 entities[name].see(codes, read)
-            if context:
-                block = self.number("context", codes, read)
+            if block:
                 ids.append(block.ids)
                 if block.values is not None:
                     values.append(block.values)
@@ -172,6 +185,12 @@ class _SecondPass:
             keys=keys,
         )
 
+    def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
+        """Codes and numbers of some rows, and their context."""
+        for start in range(0, self.first.rows, ROWS):
+            codes, read = (np.asarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
+            yield codes, read, self.number("context", codes, read) if context else None
+
     def _columns(self, side: Side) -> int:
         return len(range(*self.schema.columns(side).indices(self.schema.n_columns)))
 
@@ -181,13 +200,18 @@ class _SecondPass:
 
     def _steps(self) -> tuple[Step, ...]:
         users, items = self.schema.n_users, self.schema.n_items
-        unknowns = len(self.schema.fields)
-        before = sum(len(v) for n, v in self.first.vocabularies.items() if n not in self.plan.multi) + unknowns
+        before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
+        for name, vocabulary in self.first.vocabularies.items():
+            cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
+            parts = {part for cell in cells for part in cell.split(self.plan.within) if part}
+            before += len(parts) if name in self.plan.multi else len(vocabulary)
         steps = [Step("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
         rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
         if least > 1:
             rules.append(f"features seen fewer than {least} times{where} are unknown")
+        elif before > self.schema.n_features:
+            rules.append("features of no training row are unknown")
         counts = (self.first.rows, users, items)
         return (*steps, *(Step(rule, *counts, self.schema.n_features) for rule in rules))
 
@@ -201,18 +225,17 @@ class _SecondPass:
         values = np.ones(ids.shape, np.float32) if numeric else None
         at = 0
         for name in self.plan.of_side(side):
-            place, slots = self.places[name], self.schema.fields[self.places[name]].slots
-            offset = self.schema.offsets[place]
             if values is not None and name in self.plan.numeric:
                 column = self.first.numeric.index(name)
                 there = ~np.isnan(read[:, column])
-                ids[:, at] = offset + there
+                ids[:, at] = self.schema.offsets[self.places[name]] + there
                 values[there, at] = (read[there, column] - self.center[column]) / self.scale[column]
+                at += 1
             else:
-                table, own = self.coders[name].table + np.int32(offset), codes[:, self.first.coded.index(name)]
-                for slot in range(slots):  # one-dimensional takes are several times faster than rows of a table
-                    ids[:, at + slot] = np.ascontiguousarray(table[:, slot]).take(own)
-            at += slots
+                own = codes[:, self.first.coded.index(name)]
+                for features in self.features[name]:  # takes from one axis are several times faster than from rows
+                    ids[:, at] = features.take(own)
+                    at += 1
         return Table(ids, values)
 
 

@@ -211,6 +211,18 @@ class WarmStarts(Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsOptions(Protocol):
+    """A model class with options that may be read from trained models: sizes, for instance.
+
+    Asked before the model is built, with what `warm_start` names, so that the options found stand in checkpoints.
+    """
+
+    def options_from(self, options: Mapping[str, Any], *trained: Any) -> Mapping[str, Any]:
+        """A class method: options to set beside `options`, none if the trained models are there for `warm_start`."""
+        ...
+
+
 # ------------------------------------------------------------------------------- loss, optimizer, metric
 
 
@@ -254,7 +266,7 @@ class RankMetric(Protocol):
 
 @runtime_checkable
 class ScoreMetric(Protocol):
-    """A figure over scored rows."""
+    """A figure over scored rows. One that takes differences of scores and labels has `on_label_scale = True`."""
 
     name: str
     maximize: bool

@@ -27,9 +27,10 @@ from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
-from fmlab.protocols import ChecksLabels, Observes, Report, Source, Task, WarmStarts
+from fmlab.overlap import said, unseen_of
+from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
 from fmlab.redaction import redacted
-from fmlab.registry import build
+from fmlab.registry import build, load
 from fmlab.store import open_dataset
 from fmlab.trainer import make_trainer, refuse_unfit
 
@@ -81,10 +82,18 @@ def _run(
     task = open_task(plain)
     data = task.dataset
     record.update(statistics=statistics.measured(data), published=statistics.published(data))
-    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint)
-    for line in statistics.lines(data):
+    new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
+    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
+    for line in (*statistics.lines(data), *said(new)):
         log.info(line)
-    parts = assemble(plain, task, folder, used, callbacks)
+    trained = [load_model(Path(p)) for p in plain["warm_start"]]
+    found = _options_from(plain["model"], trained)
+    if found:
+        record.update(model_options=found)
+        log.info(f"{plain['model']['name']}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
+        plain, trained = {**plain, "model": {**plain["model"], **found}}, []
+    parts = assemble(plain, task, folder, used, callbacks, trained)
+    del trained  # it may be large
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
@@ -149,9 +158,14 @@ def load_model(path: Path) -> nn.Module:
 
 
 def assemble(
-    plain: Mapping[str, Any], task: Task, folder: Path, used: list[Any], callbacks: Sequence[Callback] = ()
+    plain: Mapping[str, Any],
+    task: Task,
+    folder: Path,
+    used: list[Any],
+    callbacks: Sequence[Callback] = (),
+    trained: Sequence[nn.Module] = (),
 ) -> Parts:
-    """Build and dry-run everything, so that a mistake shows before the first epoch."""
+    """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
     data, seed = task.dataset, int(plain["seed"])
     model = build_model(plain["model"], data.schema, seed)
     loss = build("loss", plain["loss"], gives=Callable)
@@ -159,7 +173,7 @@ def assemble(
         loss.check(np.asarray(data.label[task.training.rows]))
     optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
     loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed)
-    _prepare_model(model, plain, task)
+    _prepare_model(model, plain, task, trained)
     identity = {
         "model": dict(plain["model"]),
         "schema": data.schema.to_dict(),
@@ -177,7 +191,15 @@ def assemble(
     return Parts(task, model, learner, trainer, keeper)
 
 
-def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task) -> None:
+def _options_from(options: Mapping[str, Any], trained: Sequence[nn.Module]) -> dict[str, Any]:
+    """Options of the model that its class reads from trained models."""
+    plugin = load("model", options["name"])
+    if not trained or not isinstance(plugin, ReadsOptions):
+        return {}
+    return dict(plugin.options_from(options, *trained))
+
+
+def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[nn.Module]) -> None:
     """What a model takes before training: the training positives, and the parameters of trained models."""
     data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
     if isinstance(model, Observes):
@@ -187,10 +209,9 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task) -> No
             rows = rows[np.asarray(data.label[rows]) > 0]
         user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
         model.observe(user, item)
-    if plain["warm_start"]:
+    if trained:
         if not isinstance(model, WarmStarts):
             raise FmlabError(f"warm_start needs a model that can start from trained ones, {name} cannot")
-        trained = [load_model(Path(p)) for p in plain["warm_start"]]
         try:
             model.warm_start(*trained)
         except (TypeError, AttributeError) as error:

@@ -13,16 +13,20 @@ from fmlab.batch import Batch, Features
 from fmlab.nn.incidence import dot
 from fmlab.protocols import Separable, TwoSided
 
+_REPEATS = 4  # so often every item stands in a batch of labelled rows before its sides are computed apart
+
 
 def score(model: Any, batch: Batch) -> Tensor:
     """Scores of the shape of `batch.label`.
 
     A side's work is done once for each distinct item of the batch, however often it was sampled; gradients add
-    up to the same sums.
+    up to the same sums. Labelled rows with nearly as many items as rows share nothing that would pay for the two sides.
     """
     if batch.item is None or batch.tables.items is None:
         ids, values = batch.query()
         return model(ids, values)
+    if not batch.has_candidates and len(batch.tables.items.ids) * _REPEATS > batch.size:
+        return model(*batch.rows())
     if isinstance(model, Separable):
         user, item = model.encode_user(*batch.query()), item_states(model.encode_item, batch)
         if batch.has_candidates:

@@ -53,6 +53,7 @@ class Wandb:
     project: str
     group: str | None
     mode: Literal["auto", "online", "offline"]
+    artifacts: bool  # whether the best checkpoint, the config and the curves go along
 
 
 LOGGERS: Mapping[str, type[Any]] = {"none": Nothing, "csv": Nothing, "wandb": Wandb}

@@ -176,12 +176,11 @@ def sizes(rows: int, validation: int | float | None, test: int | float | None) -
     return got[0], got[1]
 
 
-def require(train: int, validation: int, test: int) -> None:
+def require(train: int, validation: int, test: int, *, hint: str = "change the sizes of the split") -> None:
     """Raise DataError unless every part has rows."""
     if min(train, validation, test) < 1:
         raise DataError(
-            f"every part needs at least one row, got train {train:,}, validation {validation:,}, test {test:,}; "
-            "change the sizes of the split"
+            f"every part needs at least one row, got train {train:,}, validation {validation:,}, test {test:,}; {hint}"
         )
 
 
@@ -201,17 +200,30 @@ def leave_one_out_parts(dataset: Dataset) -> Array:
     Without times the order of rows is taken for the order of time. Users with fewer than 3 interactions are trained
     on only. Raises DataError if no user has 3.
     """
+    test = _last(dataset, np.arange(dataset.rows), 3)
+    if not len(test):
+        users = dataset.schema.n_users
+        raise DataError(f"leave-one-out needs users with 3 or more interactions, got none of {users:,}")
+    return tested_parts(dataset, test)
+
+
+def tested_parts(dataset: Dataset, test: Array) -> Array:
+    """The given rows are the test, and of their users the last of 2 or more other interactions is the validation."""
     user, _ = sides(dataset)
-    keys = (user,) if dataset.time is None else (np.asarray(dataset.time), user)
-    order = np.lexsort(keys)  # stable
-    count = np.bincount(user, minlength=dataset.schema.n_users)
-    last = np.cumsum(count)[count >= 3] - 1
-    if not len(last):
-        raise DataError(f"leave-one-out needs users with 3 or more interactions, got none of {len(count):,}")
     part = np.zeros(dataset.rows, np.int8)
-    part[order[last]] = TEST
-    part[order[last - 1]] = VALIDATION
+    part[test] = TEST
+    tested = np.bincount(user[test], minlength=dataset.schema.n_users) > 0
+    part[_last(dataset, np.flatnonzero((part == TRAIN) & tested[user]), 2)] = VALIDATION
+    require(*np.bincount(part, minlength=3).tolist())
     return part
+
+
+def _last(dataset: Dataset, rows: Array, least: int) -> Array:
+    """Of the given rows, the last of each user that has `least` or more."""
+    user = sides(dataset)[0][rows]
+    order = np.lexsort((user,) if dataset.time is None else (np.asarray(dataset.time)[rows], user))  # stable
+    count = np.bincount(user, minlength=dataset.schema.n_users)
+    return rows[order[np.cumsum(count)[count >= least] - 1]]
 
 
 def given_parts(dataset: Dataset) -> Array:
@@ -222,15 +234,5 @@ def given_parts(dataset: Dataset) -> Array:
     if part.size and (part.min() < TRAIN or part.max() > TEST):
         raise DataError(f"parts are 0 train, 1 validation, 2 test; got {part.min()} to {part.max()}")
     count = np.bincount(part, minlength=3)
-    require(int(count[TRAIN]), int(count[VALIDATION]), int(count[TEST]))
+    require(*count.tolist(), hint="this is the split the data come with; protocol.split=random makes another")
     return part
-
-
-def refuse_leaks(dataset: Dataset, part: Array) -> None:
-    """Raise DataError if a pair (user, item) is in more than one part."""
-    user, item = sides(dataset)
-    # Sorted by pair, then part: a pair in two parts stands next to itself.
-    key = np.sort((user.astype(np.int64) * dataset.schema.n_items + item) * len(PARTS) + part)
-    shared = int(((key[1:] // len(PARTS) == key[:-1] // len(PARTS)) & (key[1:] != key[:-1])).sum())
-    if shared:
-        raise DataError(f"the parts must not share interactions, got {shared:,} pairs (user, item) in more than one")

@@ -123,6 +123,7 @@ def _figures(dataset: Dataset, papers: Sequence[str]) -> str:
     parts = []
     for paper in papers:
         prefix = f"{paper}: "
-        own = [f"{v} {k.removeprefix(prefix)}" for k, v in dataset.published.items() if k.startswith(prefix)]
+        figures = {k.removeprefix(prefix): v for k, v in dataset.published.items() if k.startswith(prefix)}
+        own = [f"{v.partition(' (')[0]} {k}" for k, v in figures.items()]
         parts.append(f"{paper} {', '.join(own)}")
     return "; ".join(parts)

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from fmlab.packing import pack, unpack
 from fmlab.protocols import Source
 
 log = logging.getLogger(__name__)
-LAYOUT = 2  # changes whenever the same data set would be written otherwise
+LAYOUT = 3  # changes whenever the same data set would be written otherwise
 HINT = "set FMLAB_CACHE to a folder with more space or with write permission"
 _verified: set[tuple[str, int, int]] = set()  # folders whose checksums this process has seen to be right
 
@@ -181,7 +182,10 @@ def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[
         del dataset, arrays, new
         shutil.rmtree(workspace)
         paths = sorted(draft.iterdir())
-        entries = {p.name: digest(p) for p in paths}
+        with ThreadPoolExecutor() as pool:  # the disk writes one file while others are hashed
+            synced, digests = pool.map(sync, paths), pool.map(digest, paths)
+            entries = dict(zip([p.name for p in paths], digests, strict=True))
+            list(synced)
         manifest = {
             **plain,
             "licence": source.licence,
@@ -192,7 +196,7 @@ def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[
         manifest["checksum"] = hashlib.sha256(_canonical(manifest).encode()).hexdigest()
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (draft / "manifest.json").write_text(f"{text}\n", encoding="utf-8", newline="\n")
-        for path in [*paths, draft / "manifest.json", draft]:
+        for path in (draft / "manifest.json", draft):
             sync(path)
 
 

@@ -154,6 +154,8 @@ def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int
         include_columns=list(columns), column_types=types, null_values=[""], strings_can_be_null=True
     )
     for block in _blocks(path, form, heard, size):
+        if b"\0" in block:
+            raise DataError(_binary(path, form))
         share = max(LEAST_SHARE, len(block) // pa.cpu_count() + 1)  # a part for each core
         try:
             read = arrow.ReadOptions(column_names=form.names, block_size=share)
@@ -249,10 +251,16 @@ def _recognise_text(path: Path, form: Form) -> Form:
     first = first.split("\n")[0].rstrip("\r").removeprefix("\ufeff")
     if not first:
         raise DataError(f"{path} is empty, or its first line is")
+    if first.lstrip().lower().startswith(("<!doctype html", "<html")):
+        raise DataError(f"{path} is a web page, not a table: a page that asks to log in, perhaps")
     separator = form.separator or max(SEPARATORS, key=first.count)
     if len(separator) != 1:
         raise DataError(f"a separator is one character, got {separator!r}")
-    found = next(csv.reader([first], delimiter=separator)) if form.quoted else first.split(separator)
+    try:
+        found = next(csv.reader([first], delimiter=separator)) if form.quoted else first.split(separator)
+    except csv.Error as error:
+        rule = f"the first line of {path} is no row of columns: {first[:80]!r}"
+        raise DataError(f"{rule}; do lines end in carriage returns alone?") from error
     if not form.header and form.names and len(found) != len(form.names):
         raise DataError(f"{path} has {len(found)} columns at sep={separator!r}, {len(form.names)} were named")
     names = form.names or (tuple(found) if form.header else tuple(str(n) for n in range(len(found))))
@@ -261,20 +269,32 @@ def _recognise_text(path: Path, form: Form) -> Form:
 
 def _bad_rows(path: Path, form: Form, bad: Sequence[Any]) -> str:
     """What the first bad rows look like, and on which lines they are: the parser itself does not know."""
-    texts = [row.text for row in bad[:SHOWN]]
+    texts = [row.text.split("\n")[0] for row in bad[:SHOWN]]  # an open quote swallows lines
     found = {}
     for number, line in enumerate(lines(path, form.member, form.encoding), 1):
         if line in texts and line not in found:
             found[line] = number
         if len(found) == len(set(texts)):
             break
-    shown = [f"line {found.get(r.text, '?')}: {r.actual_columns} columns: {r.text[:100]}" for r in bad[:SHOWN]]
+    rows = zip(texts, bad, strict=False)
+    shown = [f"line {found.get(text, '?')}: {row.actual_columns} columns: {text[:100]}" for text, row in rows]
+    if any("\n" in row.text for row in bad):
+        shown.append("is a quote open? quoted=false reads quotes as any other character")
     rule = f"every row needs the {len(form.names)} columns of the header"
     return f"{rule}, {path} has {len(bad)} or more that do not: {'; '.join(shown)}"
 
 
 def _why(path: Path, form: Form, error: str) -> str:
     if "UTF8" in error:
-        for _ in lines(path, form.member, "utf-8"):
-            pass
+        try:
+            for _ in lines(path, form.member, "utf-8"):
+                pass
+        except DataError as wrong:
+            return f"{wrong}; is it encoding=latin-1?"
     return f"{path} is malformed: {error}"
+
+
+def _binary(path: Path, form: Form) -> str:
+    numbered = enumerate(lines(path, form.member, form.encoding), 1)
+    number = next((n for n, line in numbered if "\0" in line), "?")
+    return f"text holds no NUL bytes, {path} has one in line {number}: is the file damaged, or is it not a text?"

@@ -37,7 +37,8 @@ class Ranking:
 
     Ranked are the items that the case's user has not met in train, validation or test, and the item itself.
     `candidates[cases, n]`: sampled unobserved items; metrics named `sampled_...` are over these and the item. The
-    others are over all items. Only what the metrics ask for is computed.
+    others are over all items. Only what the metrics ask for is computed. The item itself among its candidates, as in
+    some published lists, does not count.
 
     `Report.units` holds, for each case in row order, `row`, `user` and the value of every metric: cases of one user
     are not independent, so that tests should first average over `user`.
@@ -66,8 +67,10 @@ class Ranking:
         self.rows, self.user = np.asarray(rows)[order].astype(np.int64), user[order].astype(np.int64)
         self.item = torch.from_numpy(np.asarray(dataset.item)[self.rows].astype(np.int64))
         self.candidates: Tensor | None = None
+        self.doubled = False
         if self.sampled and candidates is not None:
             self.candidates = candidates[torch.from_numpy(order)].to(torch.int32)
+            self.doubled = bool((self.candidates == self.item.unsqueeze(1)).any())
         self.dataset, self.observed = dataset, observed
         width = observed.n_items
         if self.candidates is not None and not self.everything:
@@ -97,13 +100,13 @@ class Ranking:
             scores = state.every(user, context)
             own = scores[which, item].unsqueeze(1)
             if candidates is not None:
-                columns[SAMPLED + "rank"] = _rank(scores[which.unsqueeze(1), candidates], own)
+                columns[SAMPLED + "rank"] = _rank(self._others(scores[which.unsqueeze(1), candidates], cases), own)
             scores.view(-1).index_fill_(0, self._met(user), -torch.inf)
             columns["rank"] = _rank(scores if len(user) == len(which) else scores.index_select(0, which), own)
         else:
             assert candidates is not None
             scores = state.some(user[which], context, torch.cat([item.unsqueeze(1), candidates], 1))
-            columns[SAMPLED + "rank"] = _rank(scores[:, 1:], scores[:, :1])
+            columns[SAMPLED + "rank"] = _rank(self._others(scores[:, 1:], cases), scores[:, :1])
         unit = torch.arange(cases.start, cases.stop)
         return Outcome(unit, {name: rank.to("cpu", torch.float64) for name, rank in columns.items()})
 
@@ -128,6 +131,13 @@ class Ranking:
             context = as_features(self.dataset.context.take(self.rows[cases])).to(device)
             return user, torch.arange(len(user), device=device), context
         return *torch.unique_consecutive(user, return_inverse=True), None
+
+    def _others(self, scores: Tensor, cases: slice) -> Tensor:
+        """The candidates' scores, lowest where the candidate is the item itself."""
+        if self.doubled and self.candidates is not None:
+            same = self.candidates[cases] == self.item[cases].unsqueeze(1)
+            scores.masked_fill_(same.to(scores.device), -torch.inf)
+        return scores
 
     def _met(self, user: Tensor) -> Tensor:
         """Places in the scores `[Q, items]` of what each query's user has met; the case's own item is among them."""

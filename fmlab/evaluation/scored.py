@@ -20,7 +20,7 @@ ROWS = 1 << 14
 class ScoredRows:
     """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
 
-    With `bounds` scores are clipped to them before any metric is taken.
+    With `bounds` scores are clipped to them for metrics that take their differences from labels.
 
     `Report.units` holds, in row order, `row` and the contribution of each row to every metric that is a mean.
     """
@@ -31,7 +31,7 @@ class ScoredRows:
         rows: Array,
         metrics: Sequence[str],
         *,
-        bounds: tuple[float, float] = (-np.inf, np.inf),
+        bounds: tuple[float, float] | None = None,
         size: int = ROWS,
     ) -> None:
         """Raises DataError if the data set has no labels."""
@@ -76,9 +76,10 @@ class ScoredRows:
         unit, first = np.unique(unit, return_index=True)
         order = np.argsort(self.rows[unit], kind="stable")
         values, units = {}, {"row": self.rows[unit][order]}
-        score, label = np.clip(columns["score"][first][order], *self.bounds), columns["label"][first][order]
+        score, label = columns["score"][first][order], columns["label"][first][order]
+        clipped = score if self.bounds is None else np.clip(score, *self.bounds)
         for name, metric in self.metrics.items():
-            values[name], each = metric.of_scores(score, label)
+            values[name], each = metric.of_scores(clipped if getattr(metric, "on_label_scale", False) else score, label)
             if each is not None:
                 units[name] = each
         return Report(values, units)

@@ -69,10 +69,17 @@ class FieldTables(nn.Module):
 
     def vectors(self, field: int) -> Tensor:
         """The vectors of all features of a field, `[size, width]`."""
+        return self._rows(field)[:, self.first :]
+
+    def weights(self, field: int) -> Tensor:
+        """The first-order weights of all features of a field, `[size]`."""
+        return self._rows(field)[:, 0]
+
+    def _rows(self, field: int) -> Tensor:
         run, table = next((r, t) for r, t in zip(self.runs, self.tables, strict=True) if field in r)
         assert isinstance(table, FeatureTable)
         start = sum(self.sizes[f] for f in range(run.start, field))
-        return table.weight[start : start + self.sizes[field], self.first :]
+        return table.weight[start : start + self.sizes[field]]
 
     def _sum(self, vectors: Tensor, read: range, parts: list[Tensor], slots: list[tuple[int, Tensor]]) -> None:
         """Append the sums of `vectors[*batch, c, width]`; neighbours of one slot each are taken as they stand."""

@@ -34,7 +34,8 @@ class BatchNorm(nn.BatchNorm1d):
     Paper: Ioffe, Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
       shift, ICML 2015, algorithms 1 and 2.
 
-    The rows are those of all processes together, so that several train as one does. A step of a single row, which has
+    The rows are those of all processes together, so that several train as one does, and sums over them are float32 or
+    wider. A step of a single row, which has
     no variance, is normalised as in evaluation, by the running mean and variance.
     """
 
@@ -53,6 +54,7 @@ class BatchNorm(nn.BatchNorm1d):
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.momentum is not None
+        kind, rows = rows.dtype, rows.to(torch.promote_types(rows.dtype, torch.float32))  # half precision overflows
         n = _total(rows.new_full((), len(rows)))
         mean = _total(rows.sum(0)) / n
         variance = _total((rows - mean).square().sum(0)) / n
@@ -60,7 +62,7 @@ class BatchNorm(nn.BatchNorm1d):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
             unbiased = variance * n / (n - 1).clamp(min=1)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
-        return (rows - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias
+        return ((rows - mean) * (variance + self.eps).rsqrt() * self.weight + self.bias).to(kind)
 
 
 class _Total(torch.autograd.Function):
@@ -81,4 +83,4 @@ class _Total(torch.autograd.Function):
 
 
 def _total(x: Tensor) -> Tensor:
-    return _Total.apply(x)  # type: ignore[no-any-return, no-untyped-call]
+    return _Total.apply(x)  # type: ignore[no-untyped-call]

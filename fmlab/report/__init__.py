@@ -2,7 +2,7 @@
 
 `runs` reads them · `boards` groups them: data fingerprint and protocol make a board, all options but the seed a row
 · `comparisons` tests whether rows differ · `published` what papers print · `sheets` tables of text · `page` one HTML
-file.
+file · `table` all runs as Parquet or SQLite.
 """
 
 from fmlab.report.command import main, print_leaderboards

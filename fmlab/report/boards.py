@@ -41,6 +41,17 @@ class Row:
         found = [float(r.content[name]) for r in self.runs if r.content.get(name) is not None]
         return fmean(found) if found else None
 
+    def beside(self, name: str) -> Figure | None:
+        """A figure that papers print beside test metrics: `parameters`, `seconds_per_epoch`, `validation auc`."""
+        part, _, metric = name.partition(" ")
+        if part == "validation" and metric:
+            found = [number(v) for r in self.runs if (v := r.content["validation"].get(metric)) is not None]
+        elif name == "seconds_per_epoch":
+            found = [r.content["seconds_fit"] / r.content["epochs"] for r in self.runs if r.content.get("epochs")]
+        else:
+            found = [float(r.content[name]) for r in self.runs if name == "parameters" and name in r.content]
+        return (fmean(found), stdev(found) if len(found) > 1 else None) if found else self.metrics.get(name)
+
     @property
     def value(self) -> float:
         """Mean over its runs of the metric that selects models, of the validation."""

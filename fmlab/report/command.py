@@ -13,11 +13,12 @@ from rich.table import Table
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.report import sheets
-from fmlab.report.boards import best_of_each, boards
+from fmlab.report.boards import Board, best_of_each, boards
 from fmlab.report.comparisons import refuse_unknown
 from fmlab.report.runs import Run, Unreadable, find_runs
 
 _WIDTH = 200  # where there is no terminal
+_PANELS = 6  # options of a board that a dashboard shows
 _SAID = 20  # runs that did not finish, each named
 
 
@@ -63,14 +64,16 @@ def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:
-    """`fmlab report [folder] [--baseline MODEL] [--best] [--csv | --markdown | --latex | --html FILE]`.
+    """`fmlab report [folders] [--baseline MODEL] [--best] [--table FILE] [--csv | --markdown | --latex | --html FILE]`.
 
     Raises FmlabError. `environment`: as for every command; nothing here depends on it.
     """
     options = _parser().parse_args(arguments)
-    runs, unreadable = find_runs(options.folder)
+    read = [find_runs(folder) for folder in dict.fromkeys(options.folder)]
+    runs, unreadable = [r for good, _ in read for r in good], [u for _, bad in read for u in bad]
     if not runs and not unreadable:
-        raise FmlabError(f"no run was found below {options.folder}: a run leaves a metrics.json")
+        places = ", ".join(map(str, options.folder))
+        raise FmlabError(f"no run was found below {places}: a run leaves a metrics.json")
     found = [best_of_each(b) for b in boards(runs)] if options.best else boards(runs)
     if options.baseline:
         refuse_unknown(found, options.baseline)
@@ -78,14 +81,17 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     said = remarks(runs, unreadable)
     console = Console(stderr=bool(options.csv or options.markdown or options.latex))
     shown = [sheet for one in results for sheet in sheets.sheets(one)]
-    if options.wandb:
-        from fmlab.loggers import send_tables
+    if options.table:
+        from fmlab.report.table import write_table
 
-        send_tables({s.title: (s.head, s.rows) for s in shown}, options.wandb, options.folder)
+        write_table(options.table, runs)
     if options.html:
         from fmlab.report.page import page
 
         write_text(options.html, page(results, runs, said))
+    if options.wandb:
+        _send(options, shown, found)
+    if options.html:
         console.print(str(options.html), markup=False, highlight=False, soft_wrap=True)
         return 0
     if options.csv or options.markdown or options.latex:
@@ -98,17 +104,38 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     return 0
 
 
+def _send(options: argparse.Namespace, shown: Sequence[sheets.Sheet], found: Sequence[Board]) -> None:
+    """Tables, files that were written, and the dashboard of these boards to Weights & Biases."""
+    from fmlab.loggers import send_report
+    from fmlab.report.plots import importance
+
+    searched = [name for b in found for name, _ in importance(b, [r for row in b.own for r in row.runs])[:_PANELS]]
+    send_report(
+        {sheet.title: (sheet.head, sheet.rows) for sheet in shown},
+        options.wandb,
+        options.folder[0],
+        files=[path for path in (options.html, options.table) if path],
+        metrics={board.monitor: board.metrics for board in found},
+        options=list(dict.fromkeys(searched)),
+    )
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fmlab report",
         description="Leaderboards of finished runs: a board for each data set and protocol, a row for each "
         "configuration, with means over seeds and paired tests against the best.",
     )
-    parser.add_argument("folder", nargs="?", default="runs", type=Path, help="a folder of runs (default: runs)")
+    parser.add_argument("folder", nargs="*", default=[Path("runs")], type=Path, help="folders of runs (default: runs)")
     parser.add_argument("--baseline", metavar="MODEL", help="test each row against the best row of this model as well")
     parser.add_argument("--best", action="store_true", help="only the best row of each model, by the validation")
     parser.add_argument(
-        "--wandb", metavar="PROJECT", help="tables to Weights & Biases as well; offline without a login"
+        "--wandb",
+        metavar="PROJECT",
+        help="tables to Weights & Biases as well, with the files of --html and --table; offline without a login",
+    )
+    parser.add_argument(
+        "--table", metavar="FILE", type=Path, help="one table of all runs as well: runs.parquet or runs.sqlite"
     )
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--csv", action="store_true", help="print comma-separated values, one line for each metric")

@@ -46,7 +46,7 @@ def printed(board: Board) -> list[Printed]:
     found = []
     for (paper, table, name, model, settings), values in groups.items():
         note = values.pop("note")
-        if any(metric in board.metrics for metric in values):
+        if any(row.beside(metric) is not None for metric in values for row in board.own):
             ours = next((r for r in board.own if r.model == model and _holds(settings, r.runs[0].config)), None)
             found.append(Printed(f"{paper} {table}", name, values, ours, note))
     return found

@@ -93,7 +93,7 @@ def _read(path: Path) -> Run:
     if not isinstance(content, dict) or not isinstance(content.get("status"), str):
         raise ValueError("holds no status of a run")
     if content["status"] != "complete":
-        return Run(path.parent, content, {})
+        return Run(path.parent, content, _config(path) or {})
     missing = [k for k in _NEEDED if k not in content]
     if missing:
         raise ValueError(f"is said to be complete but holds no {', no '.join(missing)}")
@@ -103,16 +103,24 @@ def _read(path: Path) -> Run:
             raise ValueError(f"{part} holds no {content['monitor']}")
         for value in figures.values():
             number(value)
-    place = path.with_name("config.yaml")
-    try:
-        plain = yaml.load(place.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except FileNotFoundError:
-        raise ValueError("has no config.yaml beside it") from None
-    config = flat(plain) if isinstance(plain, dict) else {}
+    config = _config(path)
+    if config is None:
+        raise ValueError("has no config.yaml beside it")
     absent = [g for g in ("data", "protocol", "model", "loss", "optimizer") if f"{g}.name" not in config]
     if absent:
         raise ValueError(f"its config.yaml has no {', no '.join(absent)}")
     return Run(path.parent, content, config)
+
+
+def _config(path: Path) -> dict[str, Any] | None:
+    """The config.yaml beside a metrics.json, None if there is none."""
+    try:
+        plain = yaml.load(
+            path.with_name("config.yaml").read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        )
+    except FileNotFoundError:
+        return None
+    return flat(plain) if isinstance(plain, dict) else {}
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,7 +26,9 @@ class Sheet:
 
 
 LEAST_WIDE = 12  # characters of a column of words, which may fold
-LEAST_NEEDED = ("rows/s", "p bootstrap", "p t-test", "seconds", "parameters", "seeds")
+_FOLDS = 48  # a longer text of words folds before a column of figures is left out
+INTERVAL = "95% interval"
+LEAST_NEEDED = ("rows/s", "p bootstrap", "p t-test", INTERVAL, "seconds", "parameters", "seeds")
 
 
 def fitting(sheet: Sheet, width: int) -> Sheet:
@@ -35,7 +37,8 @@ def fitting(sheet: Sheet, width: int) -> Sheet:
     for name in LEAST_NEEDED:
         columns = zip(sheet.head, *sheet.rows, strict=True)
         widths = [
-            max(map(len, c)) if at >= sheet.words else max(LEAST_WIDE, *map(len, c)) for at, c in enumerate(columns)
+            max(map(len, c)) if at >= sheet.words else min(_FOLDS, max(LEAST_WIDE, *map(len, c)))
+            for at, c in enumerate(columns)
         ]
         if 1 + sum(3 + w for w in widths) <= width:
             break
@@ -70,12 +73,12 @@ def result(board: Board, model: str | None = None) -> Result:
 
 
 def sheets(found: Result) -> list[Sheet]:
-    """The leaderboard, and the printed figures beside ours if there are any."""
+    """The leaderboard, and each table of a paper with the printed figures beside ours."""
     board, metrics = found.board, found.board.metrics
     head = ["model", *metrics]
     for compared in found.tests:
         if compared.found:
-            head += [f"{compared.metric} vs {_short(found, compared)}", "p t-test", "p bootstrap"]
+            head += [f"{compared.metric} vs {_short(found, compared)}", INTERVAL, "p t-test", "p bootstrap"]
     costs = ("parameters", "seconds", "rows/s")
     seeds = any(len(row.seeds) > 1 for row in board.own)
     head += [*(["seeds"] if seeds else []), *costs]
@@ -88,7 +91,7 @@ def sheets(found: Result) -> list[Sheet]:
                 cells += _test(compared.found.get(places.get(id(row), -1)))
         rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
     shown = [Sheet(f"{board.title}: test", tuple(head), tuple(rows), 1, tuple(_notes(found)))]
-    return shown + ([_printed(found)] if found.printed else [])
+    return shown + [_printed(found, source) for source in dict.fromkeys(p.source for p in found.printed)]
 
 
 def _short(found: Result, compared: Compared) -> str:
@@ -104,7 +107,7 @@ def _notes(found: Result) -> list[str]:
         extra = "" if metric == found.board.monitor else f"; {found.board.monitor} has no value for each case"
         notes.append(
             f"p: paired tests of {metric} on the same test users (or rows), Holm-corrected over the board{extra}; "
-            f"* below {SIGNIFICANT} in both"
+            f"* below {SIGNIFICANT} in both; interval: bootstrap of the difference, each row for itself"
         )
     if found.board.older:
         notes.append(f"{found.board.older} older runs of a seed that ran again with the same options are left out")
@@ -113,25 +116,29 @@ def _notes(found: Result) -> list[str]:
     return [*notes, f"not tested: {len(why) - 3} more"] if len(why) > 3 else notes
 
 
-def _printed(found: Result) -> Sheet:
-    names = [m for m in (*found.board.metrics, "parameters") if any(m in p.values for p in found.printed)]
+def _printed(found: Result, source: str) -> Sheet:
+    """One table of a paper: a column for each printed figure and one for ours beside it, test metrics first."""
+    printed = [p for p in found.printed if p.source == source]
+    known = dict.fromkeys((*found.board.metrics, *(m for p in printed for m in p.values)))
+    names = [m for m in known if any(m in p.values for p in printed)]
     rows = []
-    for one in found.printed:
+    for one in printed:
         cells = [one.values.get(name, "") for name in names]
-        ours = [_ours(one.ours, name) for name in names]
+        ours = [_ours(one, name) for name in names]
         pairs = [cell for both in zip(cells, ours, strict=True) for cell in both]
         rows.append((one.source, one.model, *pairs, "" if one.ours is None else one.ours.title))
     head = ("published", "model", *(h for name in names for h in (name, "ours")), "our row")
-    notes = tuple(dict.fromkeys(f"{p.source} {p.model}: {p.note}" for p in found.printed if p.note))
-    return Sheet(f"{found.board.title}: printed in papers, beside our best", head, tuple(rows), 2, notes)
+    notes = tuple(dict.fromkeys(f"{p.source} {p.model}: {p.note}" for p in printed if p.note))
+    return Sheet(f"{found.board.title}: printed in {source}, beside our best", head, tuple(rows), 2, notes)
 
 
-def _ours(row: Row | None, name: str) -> str:
-    if row is None:
+def _ours(one: Printed, name: str) -> str:
+    value = None if one.ours is None or name not in one.values else one.ours.beside(name)
+    if value is None:
         return ""
-    if name == "parameters":
-        return whole(row.cost("parameters"))
-    return figure(row.metrics.get(name))
+    if name == "seconds_per_epoch":
+        return f"{value[0]:.1f}"
+    return whole(value[0]) if name == "parameters" else figure(value)
 
 
 def figure(value: Figure | None) -> str:
@@ -158,9 +165,10 @@ def _costs(row: Row) -> tuple[str, str, str]:
 
 def _test(test: Comparison | None) -> list[str]:
     if test is None:
-        return ["", "", ""]
+        return ["", "", "", ""]
     mark = "*" if max(test.p_t, test.p_bootstrap) < SIGNIFICANT else ""
-    return [f"{test.difference:+.4f}{mark}", _p(test.p_t), _p(test.p_bootstrap)]
+    interval = f"{test.low:+.4f} to {test.high:+.4f}"
+    return [f"{test.difference:+.4f}{mark}", interval, _p(test.p_t), _p(test.p_bootstrap)]
 
 
 def _p(value: float) -> str:
@@ -219,8 +227,9 @@ def _escaped(text: str) -> str:
 _COLUMNS = (
     *("data", "fingerprint", "protocol", "board", "model", "settings", "loss", "optimizer"),
     *("metric", "mean", "deviation", "seeds", "parameters", "seconds", "rows_per_second"),
-    *("best_difference", "best_p_t", "best_p_bootstrap"),
-    *("baseline", "baseline_difference", "baseline_p_t", "baseline_p_bootstrap", "source"),
+    *("best_difference", "best_low", "best_high", "best_p_t", "best_p_bootstrap"),
+    *("baseline", "baseline_difference", "baseline_low", "baseline_high", "baseline_p_t", "baseline_p_bootstrap"),
+    "source",
 )
 
 
@@ -266,8 +275,7 @@ def _test_cells(one: Result, place: int | None, metric: str) -> dict[str, Any]:
         if test is not None and compared.metric == metric and compared.reference is not None:
             kind = "best" if compared.reference is one.board.own[0] else "baseline"
             cells |= {"baseline": compared.reference.title} if kind == "baseline" else {}
-            cells |= {f"{kind}_difference": test.difference, f"{kind}_p_t": test.p_t}
-            cells |= {f"{kind}_p_bootstrap": test.p_bootstrap}
+            cells |= {f"{kind}_{name}": value for name, value in test._asdict().items()}
     return cells
 
 

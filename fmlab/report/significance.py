@@ -32,14 +32,6 @@ class Comparison(NamedTuple):
     p_bootstrap: float
 
 
-class Interval(NamedTuple):
-    """A mean difference a - b and the bounds of its confidence interval."""
-
-    difference: float
-    low: float
-    high: float
-
-
 def paired_units(a: Mapping[str, Array], b: Mapping[str, Array], metric: str) -> tuple[Array, Array]:
     """A metric of two reports' units on the same cases: averaged over users where cases have one, else row by row.
 
@@ -77,22 +69,14 @@ def paired_t_test(a: Array, b: Array) -> TTest:
     return TTest(mean, t, _beta((n - 1) / 2, 0.5, (n - 1) / (n - 1 + t * t)), n - 1)
 
 
-def bootstrap_interval(a: Array, b: Array, *, level: float = 0.95, resamples: int = 5000, seed: int = 0) -> Interval:
-    """Percentile interval of the mean difference over units drawn with replacement, in pairs (Efron, 1979)."""
-    _check_level(level)
-    difference = _paired(a, b)
-    means = _resampled(difference[:, None], resamples, seed)[:, 0]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(difference.mean()), float(low), float(high))
-
-
 def compare(
     reference: Array, others: Sequence[Array], *, level: float = 0.95, resamples: int = 5000, seed: int = 0
 ) -> list[Comparison]:
     """Each of `others` minus `reference` on the same units; both kinds of p-value corrected for their number (Holm).
 
-    The bootstrap draws the same units for all. Its p-value is twice the share of resampled means beyond 0, no less
-    than 2 / (resamples + 1). Of more than 16,384 units, blocks of neighbouring ones in a random order are drawn.
+    The bootstrap (Efron, 1979) draws units with replacement, the same for all; intervals are of percentiles, each for
+    itself. Its p-value is twice the share of resampled means beyond 0, no less than 2 / (resamples + 1). Of more than
+    16,384 units, blocks of neighbouring ones in a random order are drawn.
     """
     _check_level(level)
     if not others:

@@ -4,12 +4,14 @@ import logging
 import math
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.sweep.definition import Sweep
 from fmlab.sweep.identity import settle_identity
+from fmlab.sweep.job import mark_folders, trial_folder
 from fmlab.sweep.ledger import Ask, Ledger, ask_of
 from fmlab.sweep.liveness import Watch
 from fmlab.sweep.schedule import missing, targets, unfinished
@@ -22,9 +24,9 @@ _AHEAD = 50  # points that the study's creator keeps waiting
 class Agenda:
     """The queue of one sweep in its study."""
 
-    def __init__(self, sweep: Sweep, ledger: Ledger, *, creator: bool, workers: int) -> None:
-        """`creator`: the study is new; only one of several coordinators has that."""
-        self.sweep, self.ledger, self.creator = sweep, ledger, creator
+    def __init__(self, sweep: Sweep, ledger: Ledger, folder: Path, *, creator: bool, workers: int) -> None:
+        """`folder`: of the sweep. `creator`: the study is new; only one of several coordinators has that."""
+        self.sweep, self.ledger, self.folder, self.creator = sweep, ledger, folder, creator
         self._wanted = None if sweep.total is None else list(targets(sweep))
         # One looks far ahead; those who join ask for more only when little is left, so that two rarely do at once.
         self._window = _AHEAD if creator and self._wanted is not None else 2 * workers
@@ -60,6 +62,7 @@ class Agenda:
         """Give up the trials of lost workers."""
         for trial in self._watch.lost(t for t in trials if t.state == TrialState.RUNNING):
             if self.ledger.give_up(trial, "lost", "its worker died or fell silent"):
+                mark_folders(trial_folder(self.folder, trial.number), "running", "lost")
                 log.warning(f"trial {trial.number}: its worker is lost, the point goes to another")
 
     def release(self, pids: Iterable[int], host: str) -> None:

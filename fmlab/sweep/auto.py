@@ -1,8 +1,9 @@
 """The search over all models: which suit the data and the protocol, and where their options are searched.
 
 `auto` in a sweep file holds: `options`, where an option of that name is searched in every model that has it; `start`,
-values that the first trial of each model takes besides the paper's; `front`, the models that are tried first. A model
-says it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words
+values that the first trial of each model takes besides the paper's; `front`, the models that are tried first; `rows`,
+how many training rows an epoch goes through at most, so that on large data too a trial is soon compared. A model says
+it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words
 of a sweep's `space`. So a model takes part by being installed.
 """
 
@@ -18,11 +19,12 @@ from fmlab import registry
 from fmlab.dryrun import try_one_batch
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.loaders import TrainingLoader
+from fmlab.modeltable import DISTRIBUTION
 from fmlab.protocols import Observes, Task
 from fmlab.run import build_model, open_task
 
 log = logging.getLogger("fmlab")
-_KEYS = ("options", "start", "front")
+_KEYS = ("options", "start", "front", "rows")
 _PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
 _RANKING = ("bce", "bpr")
 _DENSE = ("adam", "adagrad")
@@ -40,14 +42,29 @@ def expand(raw: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
     task = open_task(plain)
     fits = _suitable(task, plain)
     front = [m for m in auto.get("front") or () if m in fits]
-    models = [*front, *(m for m in fits if m not in front)]
+    models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
     own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
     space = {**own, **(raw.get("space") or {})}
     start = auto.get("start") or {}
     first = [{**_start(m, searched[m], fits[m], space), **start} for m in models]
     kept = {k: v for k, v in raw.items() if k != "auto"}
-    return {**kept, "space": space, "first": [*(raw.get("first") or ()), *first]}
+    return {**kept, "space": space, "first": [*(raw.get("first") or ()), *first], "part": _part(raw, auto, task)}
+
+
+def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float | None:
+    """The part of the training rows that an epoch goes through: what is said, else so many rows."""
+    most, rows = auto.get("rows"), len(task.training.rows)
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        raise FmlabError(f"auto.rows must be a whole number of rows, got {most!r}")
+    if raw.get("part") is not None or most is None or most >= rows:
+        return raw.get("part")
+    return round(most / rows, 4)
+
+
+def _is_own(model: str) -> bool:
+    """Whether a model comes with fmlab; others were installed on purpose, and are tried before these."""
+    return registry.package(registry.find("model", model)) == DISTRIBUTION
 
 
 def _suitable(task: Task, plain: Mapping[str, Any]) -> dict[str, tuple[str, str, bool]]:

@@ -22,6 +22,7 @@ OPTIONS = (
     "extend",
     "retries",
     "heartbeat",
+    "part",
     "share",
     "refit",
 )

@@ -38,7 +38,7 @@ class Coordinator:
         proposal.make_pruner(sweep)
         self.sweep, self.job, self.workers = sweep, job, workers
         self.ledger, creator = Ledger.create(open_storage(job.storage), sweep.study, sweep.directions)
-        self.agenda = Agenda(sweep, self.ledger, creator=creator, workers=workers)
+        self.agenda = Agenda(sweep, self.ledger, Path(job.folder), creator=creator, workers=workers)
         self.team, self.board = Team(job), Board(sweep, job.storage)
         self._began: float | None = None
         self._barren = 0

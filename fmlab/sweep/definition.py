@@ -41,6 +41,7 @@ class Settings:
     extend: bool = False  # go on with a study of another search space
     retries: Annotated[int, Range(0, None)] = 3  # of a trial whose worker was lost
     heartbeat: Annotated[float, Range(0.05, None)] = 2.0  # seconds; a worker silent for 3.5 times as long is lost
+    part: Annotated[float, Range(0, 1, open_low=True)] | None = None  # of the training rows, seen by a trial's epoch
     share: Annotated[float, Range(0, 1, open_low=True)] | None = None  # of the budget, that a trial may train at most
     refit: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # seeds that the best point is trained with at the end
 
@@ -103,12 +104,14 @@ class Sweep:
         """What a study must share with its sweep, as plain JSON."""
         lasting = {k: v for k, v in self.given.items() if not k.startswith(NEUTRAL)}
         space = {k: v for k, v in self.raw_space.items() if k not in self.given}
+        part = {} if self.settings.part is None else {"part": self.settings.part}
         return {
             "space": space,
             "fixed": lasting,
             "metric": list(self.metrics),
             "direction": list(self.directions),
             "seeds": list(self.settings.seeds),
+            **part,
         }
 
 

@@ -1,12 +1,15 @@
 """What a worker is told, and what a trial tells while it runs."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, StorageError
+from fmlab.files import write_json
 
 COSTS = ("parameters", "seconds_fit", "rows_per_second")  # figures of a run besides its metrics
 
@@ -74,6 +77,20 @@ class Progress:
     def time_is_up(self) -> bool:
         """Whether the sweep's budget is spent."""
         return self.deadline is not None and time.monotonic() > self.deadline
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where a trial of a sweep in `folder` runs."""
+    return folder / "trials" / f"{number:04d}"
+
+
+def mark_folders(folder: Path, before: str | None, after: str) -> None:
+    """Give the runs below a trial's folder another status; `before`: only those that have this one."""
+    for path in folder.rglob("metrics.json"):
+        with suppress(OSError, ValueError, StorageError):  # the worker was killed while it wrote
+            content = json.loads(path.read_text("utf-8"))
+            if before in (None, content.get("status")):
+                write_json(path, {**content, "status": after})
 
 
 class Objective(Protocol):

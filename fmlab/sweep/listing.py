@@ -144,7 +144,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING) ->
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("sweep", "sampler", "trials", "here"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("trials", "here") else "left")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     root = Path(composition.compose((), environment).root)
     for line in lines(composition.beside("sweeps"), root):
         if not options.words or any(w in line.name for w in options.words):

@@ -135,6 +135,8 @@ def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[
     """Overrides of every trial, the user's last."""
     fixed = [override(k, v) for k, v in sweep.given.items() if k not in sweep.command]
     own = [] if "trainer.threads" in sweep.given else [f"trainer.threads={threads}"]
+    if sweep.settings.part is not None and sweep.settings.part < 1:  # each epoch another part, as orders differ
+        own.append(f"trainer.limit_train_batches={sweep.settings.part}")
     if sweep.given.get("logger") == "wandb" and "logger.group" not in sweep.given:
         own.append(override("logger.group", sweep.study))
     return [*fixed, *own, *typed]

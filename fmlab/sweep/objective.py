@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fmlab import composition
 from fmlab.errors import FmlabError, StorageError
+from fmlab.jobs import quiet
 from fmlab.learner import Learner
 from fmlab.run import run
 from fmlab.sweep.job import COSTS, Job, Progress
@@ -59,6 +60,7 @@ class Training:
 
     def __init__(self, job: Job, environment: MutableMapping[str, str]) -> None:
         """`environment`: what `${env:...}` in configs reads."""
+        quiet()
         torch.set_num_threads(job.threads)
         composition.install(environment)
         path = composition.search_path()

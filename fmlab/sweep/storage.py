@@ -3,6 +3,7 @@
 import fcntl
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -103,7 +104,9 @@ def _proxy(address: str) -> BaseStorage:
     if not host or not port.isdigit():
         raise FmlabError(f"a gRPC storage must be grpc://host:port, got grpc://{address}")
     try:
-        return GrpcStorageProxy(host=host, port=int(port))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Optuna calls it experimental
+            return GrpcStorageProxy(host=host, port=int(port))
     except ImportError:
         raise FmlabError("a gRPC storage needs packages: pip install grpcio protobuf") from None
 

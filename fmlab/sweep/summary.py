@@ -117,7 +117,8 @@ def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
 
 
 def _point(trial: FrozenTrial) -> list[str]:
-    return [f"{name}={value}" for name, value in trial.user_attrs.get("point", {}).items()]
+    """Overrides, without what tells apart several domains of one key."""
+    return [f"{name.partition('@')[0]}={value}" for name, value in trial.user_attrs.get("point", {}).items()]
 
 
 def _cells(trial: FrozenTrial) -> str:

@@ -19,10 +19,10 @@ from typing import Any, TextIO
 from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.files import write_json, write_text
+from fmlab.files import write_text
 from fmlab.sweep import proposal
 from fmlab.sweep.definition import read
-from fmlab.sweep.job import Job, Lost, Objective, Progress, Pruned
+from fmlab.sweep.job import Job, Lost, Objective, Progress, Pruned, mark_folders, trial_folder
 from fmlab.sweep.ledger import Claim, Ledger
 from fmlab.sweep.liveness import Heart, myself
 from fmlab.sweep.space import Point, override
@@ -67,7 +67,7 @@ class Worker:
     def _trial(self, claim: Claim) -> None:
         heart = Heart(lambda count: self.ledger.beat(claim, count), self.sweep.settings.heartbeat)
         heart.start()
-        began, folder = time.monotonic(), Path(self.job.folder) / "trials" / f"{claim.number:04d}"
+        began, folder = time.monotonic(), trial_folder(Path(self.job.folder), claim.number)
         progress = self._progress(claim, heart)
         state, values, notes, full = TrialState.FAIL, None, dict[str, Any](), None
         point = Point({}, {})
@@ -98,7 +98,7 @@ class Worker:
         result = {"folder": str(folder), "seconds": round(time.monotonic() - began, 3)}
         accepted = self.ledger.finish(claim, state, values, notes | {"result": result})
         if not accepted:
-            _refuse(folder)
+            mark_folders(folder, None, "refused")
         facts = {"state": state.name if accepted else "REFUSED", "values": values, "overrides": self._shown(point)}
         self.tell("finished", number=claim.number, slot=claim.ask.slot, **facts, **notes, **result)
         if full is not None:
@@ -176,13 +176,6 @@ class Worker:
         """The command that repeats the run, and the traceback."""
         command = shlex.join(["python", "-m", "fmlab", *self.job.overrides, *self._overrides(point)])
         write_text(folder / "error.txt", f"{command}\n\n{traceback.format_exc()}")
-
-
-def _refuse(folder: Path) -> None:
-    """Mark the run folders of a refused result, so that no report counts it."""
-    for path in folder.rglob("metrics.json"):
-        content = json.loads(path.read_text("utf-8"))
-        write_json(path, {**content, "status": "refused"})
 
 
 def main(environment: MutableMapping[str, str]) -> int:

@@ -69,7 +69,7 @@ class Avazu:
             fields=dict.fromkeys((*names, *CATEGORIES), "context"),
             min_count=self.min_count,
         )
-        return prepared("avazu", stream, plan, workspace, meter=meter)
+        return prepared("avazu", stream, plan, workspace, meter=meter, whole=40_428_967)
 
 
 def _moment(text: str) -> datetime:

@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
+from typing import Annotated, Literal
 
 from fmlab.data import Dataset
-from fmlab.errors import DataError
 from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
 from fmlab.tabular import Form
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
+from fmlab_datasets.transforms import log_squared
 
 PAGE = "https://www.kaggle.com/c/criteo-display-ad-challenge (or https://ailab.criteo.com/ressources/)"
 NUMBERS = tuple(f"I{n}" for n in range(1, 14))
@@ -63,7 +59,7 @@ class Criteo:
         stream = table(path, {n: n for n in NAMES}, form, meter)
         if self.numbers == "log2":
             for name in NUMBERS:
-                stream = derived(stream, name, {name: _log2})
+                stream = derived(stream, name, {name: log_squared(name)})
         stream = hashed(stream, CATEGORIES, self.buckets)
         plan = Plan(
             label="label",
@@ -71,16 +67,4 @@ class Criteo:
             numeric=NUMBERS if self.numbers == "numeric" else (),
             min_count=self.min_count,
         )
-        return prepared("criteo", stream, plan, workspace, meter=meter)
-
-
-def _log2(texts: Any) -> Any:
-    """floor(log(x)^2) of numbers above 2; others get a mark, or the logarithm of 3 would be taken for the number 1."""
-    try:
-        numbers = texts.cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise DataError(f"columns I1 to I13 must hold numbers: {error}") from error
-    logs = np.floor(np.log(np.maximum(numbers, 2.0)) ** 2).astype(np.int64)
-    return pc.if_else(
-        pa.array(numbers > 2), pa.array(logs).cast(pa.string()), pc.binary_join_element_wise("=", texts, "")
-    )
+        return prepared("criteo", stream, plan, workspace, meter=meter, whole=45_840_617)

@@ -8,9 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
+
 from fmlab.data import Dataset, Rule, Side
 from fmlab.errors import DataError, choices
-from fmlab.first_pass import Plan
+from fmlab.first_pass import PART_NAMES, Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.prepare import encode
@@ -18,11 +20,15 @@ from fmlab.protocols import Raw
 from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
 from fmlab.vocabulary import numbers
 from fmlab_datasets.sides import settled
-from fmlab_datasets.streams import hashed
+from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
+from fmlab_datasets.transforms import binned, hours, log_squared, quantiles, weekdays
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")
 OFTEN = 0.05  # the share of distinct values with a `|` from which a column is taken for multi-valued
+MOSTLY = 0.9  # the share of rows with numbers from which a text among them is a mistake
+PART = "part "  # a column of that name is in no file: names lose their blanks
+CLOCK = {"hour": hours, "weekday": weekdays}
 
 
 class Csv:
@@ -37,13 +43,19 @@ class Csv:
     what is moved is said. A context field that an item determines, or each of whose values comes with one item, would
     give the answer away to whoever ranks items, and is refused unless `leaks=allow`.
 
-    Columns without a role are used unless `categorical`, `numeric` or `multi` is given, which then lists
-    all to be used; their kinds are guessed from the first rows and printed. Values are text as written ("007" is
-    not "7"), an empty cell is missing and becomes the field's unknown feature. Features keep the order of their
-    first appearance; with `buckets`, values of categorical fields are hashed into so many for each (users and items
-    are not). `min_label` and `core` say what counts as a positive where a protocol needs positives.
-    `min_count` and the scale of numeric fields are taken from the training rows if `split` names a column, otherwise
-    from all rows, before the protocol splits them: a mild look ahead.
+    Columns without a role are used unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these
+    then list all to be used. Kinds are guessed from the first rows otherwise, and printed. `log2` and `binned` make
+    categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
+    rows. `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not
+    "7"); an empty cell of a field, or one of the texts in `missing`, becomes the field's unknown feature. Features keep
+    the order of their first appearance; with `buckets`, values of categorical fields are hashed into so many for each
+    (users and items are not). `min_label` and `core` say what counts as a positive where a protocol needs positives.
+
+    A split of your own is a column `split` that holds train, valid or test, or three files: `path`, `valid`, `test`.
+    With `test` alone, a seeded share `validation` of the rows in `path` becomes the validation part. `min_count`, the
+    scale of numeric fields and `bins` are taken from the training rows then, and values that none of them has are
+    unknown (users and items are told apart all the same); otherwise all rows are looked at, before the protocol splits
+    them: a mild look ahead.
 
     `time` is in seconds, milliseconds, microseconds, nanoseconds (told apart by size) or ISO 8601, kept to the
     microsecond. Without a `label` all rows are positives: `protocol=full_ranking` ranks items, for the default, ctr,
@@ -51,7 +63,7 @@ class Csv:
     """
 
     defaults = {"protocol": "ctr"}
-    version = "2"
+    version = "3"
     licence = "yours"
     citation = "none"
 
@@ -60,6 +72,10 @@ class Csv:
         root: Path,
         *,
         path: str,
+        valid: str = "",
+        test: str = "",
+        validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1,
+        seed: int = 0,
         sep: str = "",
         header: bool = True,
         encoding: str = "utf-8",
@@ -74,6 +90,11 @@ class Csv:
         numeric: tuple[str, ...] = (),
         multi: tuple[str, ...] = (),
         within: str = "|",
+        log2: tuple[str, ...] = (),
+        binned: tuple[str, ...] = (),
+        bins: Annotated[int, Range(2, None)] = 10,
+        clock: tuple[Literal["hour", "weekday"], ...] = (),
+        missing: tuple[str, ...] = (),
         user_fields: tuple[str, ...] = (),
         item_fields: tuple[str, ...] = (),
         context_fields: tuple[str, ...] = (),
@@ -86,33 +107,84 @@ class Csv:
         core: Annotated[int, Range(0, None)] = 0,
     ) -> None:
         """Empty `sep` is found in the first line. Raises DataError for a missing file or contradictory roles."""
-        self.file = _locate(path, root)
-        self.raw: Sequence[Raw] = (Raw(str(self.file)),)
+        if test and split:
+            raise DataError(f"a split is a column or files, got both split={split} and test={test}")
+        if valid and not test:
+            raise DataError("a given split needs a test part: give test=<file> too")
+        self.files = [_locate(p, root) for p in (path, valid, test) if p or p is path]
+        if len(set(self.files)) < len(self.files):
+            raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
+        self.raw: Sequence[Raw] = tuple(Raw(str(file)) for file in self.files)
+        self.validation, self.seed = validation, seed
         self.form = Form(sep.replace("\\t", "\t"), (), header, encoding, "", quoted)
         self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
         self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
         self.leaks = leaks
-        self.kinds = {"categorical": tuple(categorical), "numeric": tuple(numeric), "multi": tuple(multi)}
+        kinds = {"categorical": categorical, "numeric": numeric, "multi": multi, "log2": log2, "binned": binned}
+        self.kinds = {kind: tuple(columns) for kind, columns in kinds.items()}
+        self.bins, self.clock, self.missing = bins, tuple(dict.fromkeys(clock)), tuple(missing)
         self.ignore, self.within, self.decimal, self.standardize = tuple(ignore), within, decimal, standardize
         self.min_count, self.buckets, self.rule = min_count, buckets, Rule(min_label, core)
         self._check()
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Read the table once, as a stream."""
-        file = files[str(self.file)]
-        form = recognise(file, self.form)
-        plan = self._plan(file, form)
-        plain = file.suffix not in (".gz", ".zip", ".parquet")
-        meter = Meter(f"preparing {file.name}", file.stat().st_size if plain else None)
-        stream = batches(file, form, plan.columns, meter.heard)
-        names = [c for c in plan.fields if c not in plan.numeric and c not in plan.multi]
-        stream = hashed(stream, names, self.buckets)
+        """Read the tables once, as a stream; once more before that for the intervals of `binned`."""
+        paths = [files[raw.path] for raw in self.raw]
+        forms = [recognise(path, self.form) for path in paths]
+        plan = self._plan(paths[0], forms[0])
+        plain = all(path.suffix not in (".gz", ".zip", ".parquet") for path in paths)
+        meter = Meter(f"preparing {paths[0].name}", sum(p.stat().st_size for p in paths) if plain else None)
+        tables = list(zip(paths, forms, strict=True))
+        columns = [c for c in plan.columns if c not in (PART, *self.clock)]
+        stream = self._transformed(self._rows(tables, columns, meter), plan, tables)
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
-        return replace(encode("csv", stream, plan, workspace, meter, settle), rule=self.rule)
+        made = encode("csv", stream, plan, workspace, meter, settle)
+        if same := [f.name for f in made.schema.fields if f.size == 2 and not f.numeric]:
+            log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
+        return replace(made, rule=self.rule)
+
+    def _rows(self, tables: Sequence[tuple[Path, Form]], columns: Sequence[str], meter: Meter | None = None) -> Stream:
+        """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
+        cells = [c for c in columns if c not in self.roles.values()]
+        for (path, form), part in zip(tables, self._parts(), strict=True):
+            stream = batches(path, form, columns, meter.heard) if meter else batches(path, form, columns)
+            if part == "drawn":
+                stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
+            elif part:
+                stream = constant(stream, PART, part)
+            for field in cells if self.missing else ():
+                stream = derived(stream, field, {field: self._present})
+            yield from stream
+
+    def _parts(self) -> Sequence[str]:
+        return {1: ("",), 2: ("drawn", "test"), 3: ("train", "valid", "test")}[len(self.files)]
+
+    def _present(self, texts: Any) -> list[str | None]:
+        return [None if t in self.missing else t for t in texts.to_pylist()]
+
+    def _transformed(self, stream: Stream, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> Stream:
+        """With categories in place of numbers, and with buckets in place of other categories."""
+        for name in self.kinds["log2"]:
+            stream = derived(stream, name, {name: log_squared(name, self.decimal)})
+        if names := self.kinds["binned"]:
+            split = [plan.split] if plan.split and plan.split != PART else []
+            rows = self._rows(tables, [*names, *split])
+            if plan.split:
+                rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
+            for name, times in zip(names, counts(rows, *names), strict=True):
+                edges = quantiles(name, times, self.bins, self.decimal)
+                log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges.tolist())))
+                stream = derived(stream, name, {name: binned(name, edges, self.decimal)})
+        if self.clock:
+            stream = derived(stream, plan.time, {name: CLOCK[name] for name in self.clock})
+        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *names, *self.clock}
+        return hashed(stream, [c for c in plan.fields if c not in made], self.buckets)
 
     def _check(self) -> None:
         roles = [c for c in self.roles.values() if c]
+        if self.clock and not self.roles["time"]:
+            raise DataError(f"clock={list(self.clock)} needs a column of times: give time=<column>")
         listed = [c for kind in self.kinds.values() for c in kind]
         given = Counter([*roles, *set(listed) - {self.roles["user"], self.roles["item"]}, *self.ignore])
         for what, names in (("role or kind", given), ("kind", Counter(listed)), ("side", Counter(self._sided()))):
@@ -136,16 +208,18 @@ class Csv:
                 raise DataError(f"{file} has no column {column!r} ({found}); {choices(column, form.names)}")
         chosen = {*listed, *self._sided()} if listed else set(form.names)
         fields = [c for c in form.names if c in chosen and c not in roles and c not in self.ignore]
+        if twice := [c for c in self.clock if c in form.names]:
+            raise DataError(f"clock={twice} would be a second column of that name in {file}")
         if wrong := [c for c in fields if c in TAKEN]:
             raise DataError(f"a field named {wrong[0]!r} must be the {wrong[0]} itself: give {wrong[0]}=<column>")
-        if not fields and not (self.roles["user"] and self.roles["item"]):
+        if not fields and not self.clock and not (self.roles["user"] and self.roles["item"]):
             raise DataError(f"{file} has no columns left to be features; its columns are {', '.join(form.names)}")
         kinds = self._kinds(file, form, fields)
-        sides: dict[str, Side] = dict.fromkeys(fields, "context")
+        sides: dict[str, Side] = dict.fromkeys((*fields, *self.clock), "context")
         sides |= dict.fromkeys(self.sides["user"], "user")
         sides |= dict.fromkeys(self.sides["item"], "item")
         return Plan(
-            **self.roles,
+            **{**self.roles, "split": PART if len(self.files) > 1 else self.roles["split"]},
             fields=sides,
             numeric=tuple(c for c in fields if kinds[c] == "numeric"),
             multi=tuple(c for c in fields if kinds[c] == "multi"),
@@ -167,10 +241,14 @@ class Csv:
 
     def _guess(self, column: Any) -> str:
         """Numbers with fractions are numeric; whole numbers may as well be names, and are categorical."""
+        column = mapped(column, self._present(column.dictionary))
         texts = column.dictionary.to_pylist()
-        _, bad = numbers(column, self.decimal)
-        if texts and not bad and any(self.decimal in t for t in texts):
-            return "numeric"
+        if any(self.decimal in t for t in texts):
+            values, bad = numbers(column, self.decimal)
+            fractions = any(self.decimal in t for t in texts if t not in bad)
+            # Few texts among many numbers are told as mistakes by whoever reads the numbers.
+            if fractions and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count):
+                return "numeric"
         many = sum(self.within in t for t in texts)
         return "multi" if many > OFTEN * len(texts) else "categorical"
 

@@ -52,4 +52,4 @@ class Goodbooks:
         if books:
             known = attributes(table(books[0], {"book_id": "i", **COLUMNS}), "i")
             stream = joined(stream, "i", {f: known[f] for f in self.fields})
-        return prepared("goodbooks", stream, plan, workspace)
+        return prepared("goodbooks", stream, plan, workspace, whole=5_976_479)

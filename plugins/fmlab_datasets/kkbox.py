@@ -49,4 +49,4 @@ class KKBox:
             fields={**dict.fromkeys(MEMBER, "user"), **dict.fromkeys(SONG, "item")},
         )
         stream = joined(joined(stream, "u", people), "i", music)
-        return prepared("kkbox", stream, plan, workspace, rule=Rule(min_label=1, core=20))
+        return prepared("kkbox", stream, plan, workspace, rule=Rule(min_label=1, core=20), whole=7_377_418)

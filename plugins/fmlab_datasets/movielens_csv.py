@@ -47,7 +47,7 @@ class MovieLens20M:
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `ratings.csv`, twice if users are left out, and `movies.csv`."""
-        return _rated("movielens-20m", files["ml-20m.zip"], workspace, self.least, self.genres)
+        return _rated("movielens-20m", files["ml-20m.zip"], workspace, self.least, self.genres, 20_000_263)
 
 
 class MovieLensLatest:
@@ -88,17 +88,17 @@ class MovieLensLatest:
             return _rated("movielens-latest", archive, workspace, self.least, self.genres)
         plan = Plan(user="u", item="tag", time="when", fields={"movie": "context"})
         stream = table(archive, TAGS, Form(member="tags.csv"))
-        return prepared("movielens-latest", stream, plan, workspace, papers=("movielens-tag",))
+        return prepared("movielens-latest", stream, plan, workspace, papers=("movielens-tag",), whole=668_953)
 
 
-def _rated(name: str, archive: Path, workspace: Path, least: int, genres: bool) -> Dataset:
+def _rated(name: str, archive: Path, workspace: Path, least: int, genres: bool, whole: int = 0) -> Dataset:
     def ratings() -> Stream:
         return table(archive, RATINGS, Form(member="ratings.csv"))
 
     stream, before = frequent(ratings(), ratings(), least)
     if not genres:
-        return prepared(name, stream, PLAN, workspace, before=before)
+        return prepared(name, stream, PLAN, workspace, before=before, whole=whole)
     movies = attributes(table(archive, {"movieId": "i", "genres": "genres"}, Form(member="movies.csv")), "i")
     listed = {i: None if g == NO_GENRES else g for i, g in movies["genres"].items()}
     plan = replace(PLAN, fields={"genres": "item"}, multi=("genres",))
-    return prepared(name, joined(stream, "i", {"genres": listed}), plan, workspace, before=before)
+    return prepared(name, joined(stream, "i", {"genres": listed}), plan, workspace, before=before, whole=whole)

@@ -113,6 +113,15 @@ def constant(stream: Stream, name: str, value: str) -> Stream:
         yield batch.append_column(name, column)
 
 
+def drawn(stream: Stream, name: str, shares: Mapping[str, float], other: str, seed: int) -> Stream:
+    """With a column of values drawn with the given chances, the `other` one for the rest; blocks do not matter."""
+    draw, values = np.random.default_rng(seed), pa.array([*shares, other])
+    ends = np.cumsum(list(shares.values()))
+    for batch in stream:
+        places = np.searchsorted(ends, draw.random(len(batch)), side="right").astype(np.int32)
+        yield batch.append_column(name, pa.DictionaryArray.from_arrays(pa.array(places), values))
+
+
 def counts(stream: Stream, *columns: str) -> list[Counter[str]]:
     """How often each value of each column is there: one pass of its own over the file."""
     found: list[Counter[str]] = [Counter() for _ in columns]
@@ -157,10 +166,12 @@ def prepared(
     before: Sequence[Step] = (),
     meter: Meter | None = None,
     slots: int = 0,
+    whole: int = 0,
 ) -> Dataset:
     """The data set of a stream, with what papers print of it under its name and the names in `papers`.
 
     `before` are steps that the stream has already gone through. With `slots`, lists keep that many first values.
+    `whole` is the number of rows of the published files, where they may be here in part.
     """
     if slots:
         cut = {n: _first(plan.within, slots) for n in plan.multi}
@@ -169,7 +180,9 @@ def prepared(
     made = encode(name, stream, plan, workspace, meter or Meter(f"preparing {name}", None))
     if not made.rows:
         raise DataError(f"{name} has no rows left after {before[-1].name if before else 'reading'}")
-    return replace(made, rule=rule or Rule(), steps=(*before, *made.steps), published=published(name, *papers))
+    steps = (*before, *made.steps)
+    printed = published(name, *papers, rows=steps[0].rows, whole=whole)
+    return replace(made, rule=rule or Rule(), steps=steps, published=printed)
 
 
 def _first(within: str, slots: int) -> Callable[[Any], Any]:

@@ -59,6 +59,7 @@ class RMSE:
 
     name = "rmse"
     maximize = False
+    on_label_scale = True
 
     def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` -> root of the mean, and the squared error of each row."""
@@ -74,6 +75,7 @@ class MAE:
 
     name = "mae"
     maximize = False
+    on_label_scale = True
 
     def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` -> mean, and the absolute error of each row."""

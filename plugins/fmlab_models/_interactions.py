@@ -38,6 +38,7 @@ class InteractionAware(nn.Module):
     first: Tensor
     second: Tensor
     kind: Tensor
+    two_fields: Tensor
 
     def __init__(
         self,
@@ -61,7 +62,8 @@ class InteractionAware(nn.Module):
         self.fields = sorted(set(of_columns))
         kind = torch.tensor([self.fields.index(pair) for pair in of_columns], dtype=torch.int64)
         first, second = torch.tensor(columns, dtype=torch.int64).view(-1, 2).unbind(1)
-        for name, buffer in (("first", first), ("second", second), ("kind", kind)):
+        buffers = {"first": first, "second": second, "kind": kind, "two_fields": torch.tensor(self.fields)}
+        for name, buffer in buffers.items():
             self.register_buffer(name, buffer, persistent=False)
         self.samples = None if samples is None or samples >= len(columns) else samples
         if aspects != "field":
@@ -82,8 +84,8 @@ class InteractionAware(nn.Module):
             factors = [_Decayed.apply(f, self.field_decay) for f in factors]  # type: ignore[no-untyped-call]
         if len(factors) == 1:
             return factors[0]
-        f, g = torch.tensor(self.fields, device=factors[0].device).unbind(1)
-        return (factors[0][f] * factors[0][g]) @ factors[1]
+        left, right = (factors[0].index_select(0, f) for f in self.two_fields.unbind(1))
+        return (left * right) @ factors[1]
 
     def importance(self) -> Tensor:
         """`|F_{f,g}|` of every two fields, in the order of `fields` (table 3)."""

@@ -31,6 +31,8 @@ class AFM(StartsFromFM):
     Family: interaction-aware
     """
 
+    space = {"attention_dim": {"int": [4, 64], "log": True}}
+
     def __init__(
         self,
         schema: Schema,
@@ -53,6 +55,8 @@ class AFM(StartsFromFM):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         rows, at = self.table.rows(ids)
         linear = pool(rows[:, :1], at, values).squeeze(-1)
+        if ids.shape[-1] < 2:
+            return self.bias + linear
         left, right = triangle(ids.shape[-1], ids.device)
         products, pairs = distinct_products(rows[:, 1:], at, left, right)
         hidden = products @ self.attention.weight.T

@@ -48,6 +48,8 @@ class AutoInt(DeepModel):
     Family: deep
     """
 
+    space = {"layers": {"int": [1, 4]}, "heads": {"choice": [1, 2, 4]}}
+
     def __init__(
         self,
         schema: Schema,

@@ -41,15 +41,15 @@ class CML(nn.Module):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = self.tables(ids)
-        return self.combine((_clip(user),), (_clip(item),))
+        return self.combine((clip(user),), (clip(item),))
 
     def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`[*batch, dim]`."""
-        return _clip(self.tables.of_user(ids))
+        return clip(self.tables.of_user(ids))
 
     def item_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`[*batch, dim]`."""
-        return _clip(self.tables.of_item(ids))
+        return clip(self.tables.of_item(ids))
 
     def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The user's point."""
@@ -78,5 +78,6 @@ class CML(nn.Module):
         return z
 
 
-def _clip(points: Tensor) -> Tensor:
+def clip(points: Tensor) -> Tensor:
+    """`[*, dim]`, those longer than 1 shortened to 1."""
     return points / torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp_min(1.0)

@@ -30,6 +30,8 @@ class DCN(DeepModel):
     Family: deep
     """
 
+    space = {"layers": {"int": [1, 5]}}
+
     def __init__(
         self,
         schema: Schema,
@@ -54,8 +56,9 @@ class DCN(DeepModel):
 
     def _first_layer(self, sums: Tensor, fields: range) -> Tensor:
         weight = torch.cat([self.first.weight, self.crosses.weight])
-        bias = self.first.bias  # none before batch normalisation
-        bias = None if bias is None else functional.pad(bias, (0, len(self.crosses.weight)))
+        bias: Tensor | None = self.first.bias  # none before batch normalisation
+        if bias is not None:
+            bias = functional.pad(bias, (0, len(self.crosses.weight)))
         return by_side(sums, weight, bias, fields, self.dim)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
@@ -85,6 +88,8 @@ class DCNv2(DeepModel):
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    space = {"layers": {"int": [1, 5]}, "structure": {"choice": ["parallel", "stacked"]}}
 
     def __init__(
         self,

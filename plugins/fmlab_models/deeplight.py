@@ -10,7 +10,7 @@ from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
 from fmlab.options import Range
 from fmlab_models._deep import DeepModel
-from fmlab_models.fmfm import FieldMatrices
+from fmlab_models._matrices import FieldMatrices
 
 _EVERY = 10  # steps between two prunings
 
@@ -21,7 +21,8 @@ class DeepLight(DeepModel):
     Paper: Deng, Pan, Zhou, Kong, Flores, Lin, DeepLight: deep lightweight feature interactions for accelerating CTR
       predictions in ad serving, WSDM 2021.
 
-    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
+    What is pruned, and when, is as in the authors' code: a threshold for all vectors together, one for r, one for each
+    layer. There `warmup` counts epochs, and r starts at N(0, 1 / F).
 
     `s_f` is the sum of `x v` over the slots of field f. Slots of one field do not interact with each other. After
     `warmup` training steps, every tenth sets the smallest weights of the vectors, of the field matrix r and of each
@@ -58,7 +59,9 @@ class DeepLight(DeepModel):
         self.linear = nn.Parameter(torch.randn(self.n_fields * dim))
         self.matrices = FieldMatrices("scalar", (dim,) * self.n_fields, [False] * self.n_fields)
         self.warmup, self.sparsity = warmup, {"vectors": vector_sparsity, "fields": field_sparsity, "layers": sparsity}
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.done = 0  # training steps; a number of the host, which need not wait for a device to look at it
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))  # the same, for checkpoints
+        self.register_load_state_dict_post_hook(_recall)  # type: ignore[no-untyped-call]
 
     def train(self, mode: bool = True) -> "DeepLight":
         """Switching to evaluation prunes."""
@@ -84,15 +87,16 @@ class DeepLight(DeepModel):
     def _count(self) -> None:
         """One training step more, before anything is read."""
         if self.training and any(self.sparsity.values()):
-            if int(self.steps) % _EVERY == 0:
+            if self.done % _EVERY == 0:
                 self._prune()
-            self.steps += 1
+            self.done += 1
+            self.steps.fill_(self.done)
 
     @torch.no_grad()
     def _prune(self) -> None:
-        done = max(0, int(self.steps) - self.warmup)
+        after = max(0, self.done - self.warmup)
         for part, weight in self._prunable():
-            drop = int(self.sparsity[part] * (1 - 0.99 ** (done / 100)) * weight.numel())
+            drop = int(self.sparsity[part] * (1 - 0.99 ** (after / 100)) * weight.numel())
             if drop:
                 size = weight.abs()
                 weight.masked_fill_(size <= size.flatten().kthvalue(drop).values, 0.0)
@@ -105,3 +109,7 @@ class DeepLight(DeepModel):
         layers = [self.first, *(m for m in self.rest if isinstance(m, nn.Linear))]
         for layer in layers[:-1]:
             yield "layers", layer.weight
+
+
+def _recall(model: DeepLight, keys: object) -> None:
+    model.done = int(model.steps)

@@ -27,6 +27,7 @@ class EASE(nn.Module):
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}
+    space = {"l2": {"float": [10.0, 10000.0], "log": True}}
     history: Tensor
     weight: Tensor
 

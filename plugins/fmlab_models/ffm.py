@@ -116,10 +116,7 @@ class _Meet(torch.autograd.Function):
     def forward(ctx: Any, vectors: Tensor, partner: Tensor) -> Tensor:
         partners = vectors.index_select(-2, partner)
         ctx.save_for_backward(partners)
-        rows = vectors.shape[:-2].numel()
-        with torch.autocast(vectors.device.type, enabled=False):
-            products = torch.bmm(vectors.reshape(rows, 1, -1), partners.view(rows, -1, 1))
-        return 0.5 * products.view(vectors.shape[:-2])
+        return 0.5 * (vectors * partners).flatten(-2).sum(-1)
 
     @staticmethod
     @once_differentiable

@@ -20,7 +20,7 @@ class FGCNN(DeepModel):
     Paper: Liu, Tang, Chen, Yu, Guo, Zhang, Feature generation by convolutional neural network for click-through rate
       prediction, WWW 2019.
 
-    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
+    The generator and its sizes follow public implementations; the paper's own text was not compared.
 
     The generator has vectors of its own. Each of its layers convolves along the fields (tanh, padded to keep their
     number), keeps the largest of every `pooling` neighbours, and recombines what is left into `new` times as many

@@ -19,7 +19,9 @@ class FiGNN(DeepModel):
     Paper: Li, Cui, Wu, Zhang, Wang, Fi-GNN: modeling feature interactions via graph neural networks for CTR prediction,
       CIKM 2019.
 
-    Equations and defaults were written without the paper's text at hand: compare before quoting them as the paper's.
+    The weights of edges are normalised over the neighbours that a node gathers from, as in a public implementation; the
+    indices as they are quoted from the paper would normalise over those that it sends to. The authors' released code
+    adds up the neighbours without weights.
 
     With `s` the fields' sums, the first state is `h^1 = ` AutoInt's self-attention of s. Between all two fields stands
     an edge `A_ij = softmax_j(LeakyReLU(<w, [s_i; s_j]>))`, j != i. A step gathers
@@ -31,6 +33,8 @@ class FiGNN(DeepModel):
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    space = {"layers": {"int": [1, 4]}, "heads": {"choice": [1, 2]}}
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """Factorization machines with a matrix between every two fields: FwFM, FvFM and FmFM."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,8 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldSums, FieldTables, query_and_item
 from fmlab.options import Range
-
-Kind = Literal["identity", "scalar", "vector", "matrix"]
+from fmlab_models._lookup import LookedUp
+from fmlab_models._matrices import FieldMatrices, Kind
 
 
 class FieldMatrixFM(nn.Module):
@@ -29,7 +30,8 @@ class FieldMatrixFM(nn.Module):
     field interact too, through the symmetric part of a matrix `M_{f,f}`, which single-valued fields do not have.
 
     The two sides meet in vectors as wide as the narrower one: `v_i M` is taken toward the smaller sizes (section
-    4.3). When all items are ranked these vectors are made once for each, the cache of section 4.2.
+    4.3). When all items are ranked these vectors are made once for each, the cache of section 4.2; for rows of any
+    kind `cached` gives a copy that looks up all of them.
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
@@ -69,6 +71,17 @@ class FieldMatrixFM(nn.Module):
         """The identity."""
         return z
 
+    def cached(self) -> LookedUp:
+        """The same scores from looked-up vectors `v_i M`, for inference."""
+        return LookedUp(self)
+
+    def linear_part(self, field: int) -> Tensor:
+        """What each feature of a field adds to the linear part, `[size]`."""
+        if self.linear is None:
+            return self.tables.weights(field)
+        start = sum(self.dims[:field])
+        return self.tables.vectors(field) @ self.linear[start : start + self.dims[field]]
+
     def _side(
         self, ids: Tensor, values: Tensor | None, own: range, other: range, transformed: bool
     ) -> tuple[Tensor, Tensor]:
@@ -90,64 +103,6 @@ class FieldMatrixFM(nn.Module):
         return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
 
 
-class FieldMatrices(nn.Module):
-    """M of every two fields: `weight[1, n]`, or `[K, n]` for diagonals, in the order of rows of the upper half.
-
-    Methods take what `forward` gives, so that it is made once for a batch.
-    """
-
-    place: Tensor
-    share: Tensor
-
-    def __init__(self, kind: Kind, dims: tuple[int, ...], several: list[bool]) -> None:
-        """`several`: which fields have more than one slot, and so a matrix of their own."""
-        super().__init__()
-        self.kind, self.dim = kind, dims[0]
-        self.widths = dims if kind == "matrix" else (1,) * len(dims)
-        field = torch.arange(len(dims)).repeat_interleave(torch.tensor(self.widths))
-        left, right = field.unsqueeze(1), field.unsqueeze(0)
-        own = (left == right) & torch.tensor(several)[left]
-        place = ((left < right) | own).flatten().nonzero().squeeze(1)
-        self.register_buffer("place", place, persistent=False)
-        self.register_buffer("share", 1 - 0.5 * own.flatten()[place].float(), persistent=False)
-        if kind == "identity":
-            self.register_buffer("weight", torch.ones(1, len(place)), persistent=False)
-        else:
-            self.weight = nn.Parameter(torch.randn(self.dim if kind == "vector" else 1, len(place)))
-
-    def forward(self) -> Tensor:
-        """All M beside their transposes, `[1, D, D]`, or their diagonals, `[1 or K, F, F]`."""
-        width = sum(self.widths)
-        flat = self.weight.new_zeros(len(self.weight), width * width)
-        upper = flat.index_copy(1, self.place, self.weight * self.share).view(-1, width, width)
-        return upper + upper.transpose(1, 2)
-
-    def form(self, sums: Tensor, dense: Tensor, fields: range) -> Tensor:
-        """`sum over f, g in fields of <s_g M_{g,f}, s_f>`: `[*, sizes]` -> `[*]`."""
-        laid = self._lay(sums, fields)
-        products = (self._product(laid, dense, fields, fields) * laid).sum(-1).sum(0)
-        return products.sum(-1) if self.kind in ("identity", "scalar") else products
-
-    def through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
-        """`sum over f in source of s_f M_{f,g}` for each g in target: `[*, sizes of source]` -> `[*, of target]`."""
-        product = self._product(self._lay(sums, source), dense, source, target)
-        if self.kind == "matrix":
-            return product[0]
-        return (product.movedim(0, -1) if self.kind == "vector" else product[0].transpose(-1, -2)).flatten(-2)
-
-    def _lay(self, sums: Tensor, fields: range) -> Tensor:
-        """What is multiplied from the right: `[1, *, D]`, or with the fields last `[1, *, K, F]`, `[K, *, F]`."""
-        if self.kind == "matrix":
-            return sums.unsqueeze(0)
-        by_field = sums.view(*sums.shape[:-1], len(fields), self.dim)
-        fields_last = by_field.movedim(-1, 0) if self.kind == "vector" else by_field.transpose(-1, -2).unsqueeze(0)
-        return fields_last.contiguous()
-
-    def _product(self, laid: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
-        rows, columns = (slice(sum(self.widths[: r.start]), sum(self.widths[: r.stop])) for r in (source, target))
-        return torch.einsum("k...f,kfg->k...g", laid, dense[:, rows, columns])
-
-
 class FwFM(FieldMatrixFM):
     """A factorization machine with a weight for every two fields.
 
@@ -160,12 +115,14 @@ class FwFM(FieldMatrixFM):
     Parameters: 1 + n dim + F dim + P + S
     Parameters with linear=plain: 1 + n (1 + dim) + P + S
     Operations: 2 F + P (2 dim + 2)
+    Operations looked up: 2 F + P (2 dim + 1)
     Cost: O(C dim + F^2 dim)
     Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -192,12 +149,14 @@ class FvFM(FieldMatrixFM):
     Parameters: 1 + n dim + F dim + (P + S) dim
     Parameters with linear=plain: 1 + n (1 + dim) + (P + S) dim
     Operations: 2 F + P (3 dim + 1)
+    Operations looked up: 2 F + P (2 dim + 1)
     Cost: O(C dim + F^2 dim)
     Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -219,7 +178,9 @@ class FmFM(FieldMatrixFM):
     Paper: Sun, Pan, Zhang, Flores, FM²: field-matrixed factorization machines for recommender systems, WWW 2021,
       equation 7 and section 4.
 
-    `dims` gives each field its own size (section 4.1); `field_dims` reads them from a trained model.
+    `dims` gives each field its own size (section 4.1). The paper's way to them takes two trainings: `variance=0.95
+    warm_start=[runs/.../best.ckpt]` reads them from a trained fwfm, fvfm or fmfm, as the fewest principal components
+    of each field's vectors that keep that share of their variance, and trains anew.
 
     Parameters with dims, linear=plain: 1 + n + dot(sizes, dims)
       + (sum(dims)^2 - dot(dims, dims)) / 2 + dot(multi, dims, dims)
@@ -228,12 +189,15 @@ class FmFM(FieldMatrixFM):
     Parameters with linear=plain: 1 + n (1 + dim) + (P + S) dim^2
     Parameters: 1 + n dim + F dim + (P + S) dim^2
     Operations with dims=null: 2 F + P (2 dim^2 + 2 dim + 1)
+    Operations looked up with dims=null: 2 F + P (2 dim + 1)
+    Operations looked up: 2 F + 2 smaller(dims) + P
     Cost: O(C dim + F^2 dim^2)
     Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+    space = {"linear": {"choice": ["field", "plain"]}}
 
     def __init__(
         self,
@@ -241,15 +205,31 @@ class FmFM(FieldMatrixFM):
         *,
         dim: Annotated[int, Range(1, None)] = 16,
         dims: tuple[int, ...] | None = None,
+        variance: Annotated[float, Range(0, 1, open_low=True)] | None = None,
         linear: Literal["field", "plain"] = "field",
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """Raises FmlabError unless `dims` has one size for each field, in the order of the schema."""
+        if variance is not None and dims is None:
+            raise FmlabError(
+                f"variance={variance} needs a trained model that sizes are read from, got none; give "
+                "warm_start=[runs/.../best.ckpt] of an fmfm, or the sizes themselves, dims=[...]"
+            )
         sizes = (dim,) * len(schema.fields) if dims is None else dims
         if len(sizes) != len(schema.fields) or min(sizes) < 1:
             names = ", ".join(f.name for f in schema.fields)
             raise FmlabError(f"dims must have a size >= 1 for each of the fields {names}; got {list(sizes)}")
         super().__init__(schema, "matrix", sizes, linear=linear, init_std=init_std)
+
+    @classmethod
+    def options_from(cls, options: Mapping[str, Any], *trained: Any) -> dict[str, Any]:
+        """`dims` of one trained model by `variance`; raises FmlabError if it has no vectors by field."""
+        if options.get("variance") is None or options.get("dims") is not None:
+            return {}
+        if len(trained) != 1 or not isinstance(trained[0], FieldMatrixFM):
+            got = ", ".join(type(m).__name__ for m in trained)
+            raise FmlabError(f"sizes by variance are read from one trained fwfm, fvfm or fmfm, got {got}")
+        return {"dims": list(field_dims(trained[0], options["variance"]))}
 
 
 def field_dims(model: FieldMatrixFM, variance: float = 0.95) -> tuple[int, ...]:

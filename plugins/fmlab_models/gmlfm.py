@@ -47,6 +47,7 @@ class GMLFM(nn.Module):
     """
 
     defaults = {"loss": "squared", "optimizer": "adam"}
+    space = {"transform": {"choice": ["dnn", "md"]}, "layers": {"int": [1, 3]}}
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class HyperML(nn.Module):
     """
 
     defaults = {"loss": "hinge", "optimizer": "rsgd"}
+    space = {"curvature": {"float": [0.5, 8.0], "log": True}}
 
     def __init__(
         self,
@@ -44,7 +45,7 @@ class HyperML(nn.Module):
         """Raises FmlabError on data without users and items."""
         super().__init__()
         self.manifold = Poincare(curvature)
-        self.tables = IdTables(schema, partial(_points, dim=dim, manifold=self.manifold), model="hyperml")
+        self.tables = IdTables(schema, partial(self._start, dim=dim), model=type(self).__name__.lower())
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
@@ -92,6 +93,5 @@ class HyperML(nn.Module):
         square = x.square().sum(-1, keepdim=True)
         return x, square, 1 / (1 - self.manifold.curvature * square)
 
-
-def _points(rows: int, dim: int, manifold: Poincare) -> Tensor:
-    return ManifoldParameter(manifold.project(near_origin(rows, dim)), manifold)
+    def _start(self, rows: int, dim: int) -> Tensor:
+        return ManifoldParameter(self.manifold.project(near_origin(rows, dim)), self.manifold)

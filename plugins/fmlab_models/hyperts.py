@@ -1,16 +1,9 @@
 """HyperML with its points kept in the tangent space of the origin."""
 
-from functools import partial
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
-from fmlab.data import Schema
-from fmlab.manifolds import Poincare
-from fmlab.nn.features import IdTables
 from fmlab.nn.initial import near_origin
-from fmlab.options import Range
 from fmlab_models.hyperml import HyperML
 
 
@@ -22,8 +15,8 @@ class HyperTS(HyperML):
     Paper: Vinh Tran, Tay, Zhang, Cong, Li, HyperML: a boosting metric learning approach in hyperbolic space for
       recommender systems, WSDM 2020, section 3.4 and equations 7 to 9.
 
-    The tangent space at the origin is Euclidean, so any
-    ordinary optimizer is exact: gradients pass through the exponential map. It starts from `log_0` of HyperML's points.
+    The tangent space at the origin is Euclidean, so any ordinary optimizer is exact: gradients pass through the
+    exponential map. It starts from `log_0` of HyperML's points.
 
     Parameters: (U + I) dim
     Cost: O(dim)
@@ -32,18 +25,7 @@ class HyperTS(HyperML):
     """
 
     defaults = {"loss": "hinge", "optimizer": "adam"}
-
-    def __init__(
-        self,
-        schema: Schema,
-        *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        curvature: Annotated[float, Range(0, None, open_low=True)] = 1.0,
-    ) -> None:
-        """Raises FmlabError on data without users and items."""
-        super(HyperML, self).__init__()
-        self.manifold = Poincare(curvature)
-        self.tables = IdTables(schema, partial(_tangents, dim=dim, manifold=self.manifold), model="hyperts")
+    space = {"curvature": {"float": [0.5, 8.0], "log": True}}
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
@@ -61,7 +43,6 @@ class HyperTS(HyperML):
     def _point(self, z: Tensor) -> Tensor:
         return self.manifold.exp(torch.zeros_like(z), z)
 
-
-def _tangents(rows: int, dim: int, manifold: Poincare) -> Tensor:
-    points = manifold.project(near_origin(rows, dim))
-    return manifold.log(torch.zeros_like(points), points)
+    def _start(self, rows: int, dim: int) -> Tensor:
+        points = self.manifold.project(near_origin(rows, dim))
+        return self.manifold.log(torch.zeros_like(points), points)

@@ -31,6 +31,7 @@ class IALS(nn.Module):
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}
+    space = {"unobserved": {"float": [0.003, 1.0], "log": True}, "exponent": {"float": [0.0, 1.0]}}
     users: Tensor
     items: Tensor
 

@@ -1,6 +1,6 @@
 """Interaction-aware models: IFM, INN and DeepIFM."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,15 +8,36 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import gather, pool
+from fmlab.nn.incidence import Incidence, gather, pool
 from fmlab.nn.initial import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
 from fmlab.options import Range
-from fmlab_models._interactions import InteractionAware, spread, total
+from fmlab_models._interactions import InteractionAware, Pairs, spread, total
 from fmlab_models.fm import StartsFromFM
 
 
-class IFM(StartsFromFM):
+class _InteractionAwareModel(StartsFromFM):
+    """What the three share: the linear part, the vectors, the weighed pairs with their dropout."""
+
+    def __init__(self, schema: Schema, *, dim: int, init_std: float, dropout: float, **mechanism: Any) -> None:
+        """`mechanism`: options of `InteractionAware`. Raises FmlabError on rows of one column, which have no pairs."""
+        super().__init__()
+        if schema.n_columns < 2:
+            name = type(self).__name__.lower()
+            raise FmlabError(f"{name} weighs pairs of columns, got rows of {schema.n_columns}; models for one: lr")
+        self.bias = nn.Parameter(torch.zeros(()))
+        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.pairs = InteractionAware(schema, dim, **mechanism)
+        self.dropout = nn.Dropout(dropout)
+
+    def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Pairs, Tensor, Incidence]:
+        """The linear part, the weighed pairs, the vectors of distinct features and which of them stands where."""
+        rows, at = self.table.rows(ids)
+        linear, vectors = pool(rows[:, :1], at, values).squeeze(-1), rows[:, 1:]
+        return self.bias + linear, self.pairs(vectors, at, values), vectors, at
+
+
+class IFM(_InteractionAwareModel):
     """A factorization machine that weighs every pair by its features (attention) and every factor by the two fields.
 
     `w0 + sum w_i x_i + sum_{i<j} T_ij <F_{f_i,f_j}, v_i * v_j> x_i x_j`
@@ -46,6 +67,7 @@ class IFM(StartsFromFM):
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -63,13 +85,11 @@ class IFM(StartsFromFM):
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """Raises FmlabError on rows of one column, which have no pairs."""
-        super().__init__()
-        _require_pairs(schema, "ifm")
-        self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
-        self.pairs = InteractionAware(
+        super().__init__(
             schema,
-            dim,
+            dim=dim,
+            init_std=init_std,
+            dropout=dropout,
             attention=attention,
             field_dim=field_dim,
             factorised=factorised,
@@ -78,17 +98,14 @@ class IFM(StartsFromFM):
             field_decay=field_decay,
             samples=samples,
         )
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        rows, at = self.table.rows(ids)
-        linear = pool(rows[:, :1], at, values).squeeze(-1)
-        pairs = self.pairs(rows[:, 1:], at, values)
-        return self.bias + linear + total(pairs, self.dropout)
+        linear, pairs, _, _ = self._read(ids, values)
+        return linear + total(pairs, self.dropout)
 
 
-class INN(StartsFromFM):
+class INN(_InteractionAwareModel):
     """A multilayer perceptron on the weighed pairs of IFM, one beside the other, and a linear part.
 
     `w0 + sum w_i x_i + MLP([T_ij F_{f_i,f_j} * v_i * v_j x_i x_j for all i < j])`
@@ -110,6 +127,7 @@ class INN(StartsFromFM):
     """
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -127,13 +145,11 @@ class INN(StartsFromFM):
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """Dropout is on the pairs; raises FmlabError on rows of one column, which have none."""
-        super().__init__()
-        _require_pairs(schema, "inn")
-        self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
-        self.pairs = InteractionAware(
+        super().__init__(
             schema,
-            dim,
+            dim=dim,
+            init_std=init_std,
+            dropout=dropout,
             attention=attention,
             field_dim=field_dim,
             factorised=factorised,
@@ -141,19 +157,16 @@ class INN(StartsFromFM):
             temperature=temperature,
             field_decay=field_decay,
         )
-        self.dropout = nn.Dropout(dropout)
         first, rest = split_mlp(len(self.pairs.first) * dim, hidden, 0.0)
         self.layers = nn.Sequential(first, *rest)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        rows, at = self.table.rows(ids)
-        linear = pool(rows[:, :1], at, values).squeeze(-1)
-        pairs = self.pairs(rows[:, 1:], at, values)
-        return self.bias + linear + self.layers(spread(pairs, self.dropout).flatten(-2)).squeeze(-1)
+        linear, pairs, _, _ = self._read(ids, values)
+        return linear + self.layers(spread(pairs, self.dropout).flatten(-2)).squeeze(-1)
 
 
-class DeepIFM(StartsFromFM):
+class DeepIFM(_InteractionAwareModel):
     """`IFM(x) + MLP([v_1 x_1; ...; v_F x_F])` on shared vectors: DeepFM with IFM as its wide part.
 
     Paper: Hong, Huang, Chen, Interaction-aware factorization machines for recommender systems, AAAI 2019,
@@ -169,6 +182,7 @@ class DeepIFM(StartsFromFM):
     """
 
     defaults = {"loss": "bce", "optimizer": "adagrad"}
+    space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
 
     def __init__(
         self,
@@ -186,13 +200,11 @@ class DeepIFM(StartsFromFM):
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """`dropout` is on the pairs and between the layers."""
-        super().__init__()
-        _require_pairs(schema, "deepifm")
-        self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
-        self.pairs = InteractionAware(
+        super().__init__(
             schema,
-            dim,
+            dim=dim,
+            init_std=init_std,
+            dropout=dropout,
             attention=attention,
             field_dim=field_dim,
             factorised=True,
@@ -201,20 +213,13 @@ class DeepIFM(StartsFromFM):
             field_decay=field_decay,
             samples=samples,
         )
-        self.dropout = nn.Dropout(dropout)
         first, rest = split_mlp(schema.n_columns * dim, hidden, dropout, batch_norm)
         self.layers = nn.Sequential(first, *rest)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        rows, at = self.table.rows(ids)
-        linear, pairs = pool(rows[:, :1], at, values).squeeze(-1), self.pairs(rows[:, 1:], at, values)
-        vectors = gather(rows[:, 1:], at)
+        linear, pairs, distinct, at = self._read(ids, values)
+        vectors = gather(distinct, at)
         if values is not None:
             vectors = vectors * values.unsqueeze(-1)
-        return self.bias + linear + total(pairs, self.dropout) + self.layers(vectors.flatten(-2)).squeeze(-1)
-
-
-def _require_pairs(schema: Schema, model: str) -> None:
-    if schema.n_columns < 2:
-        raise FmlabError(f"{model} weighs pairs of columns, got rows of {schema.n_columns}; models for one: lr")
+        return linear + total(pairs, self.dropout) + self.layers(vectors.flatten(-2)).squeeze(-1)

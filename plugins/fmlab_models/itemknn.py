@@ -28,6 +28,7 @@ class ItemKNN(nn.Module):
     """
 
     defaults = {"loss": "bce", "optimizer": "sgd"}
+    space = {"neighbours": {"int": [10, 1000], "log": True}, "shrink": {"float": [0.0, 200.0]}}
     history: Tensor
     nearest: Tensor
     similarity: Tensor

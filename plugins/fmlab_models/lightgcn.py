@@ -28,6 +28,7 @@ class LightGCN(GraphModel):
     """
 
     defaults = {"loss": "bpr", "optimizer": "adam"}
+    space = {"layers": {"int": [1, 4]}}
 
     def __init__(
         self,

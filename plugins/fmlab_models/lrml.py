@@ -10,6 +10,7 @@ from fmlab.data import Schema
 from fmlab.nn.features import IdTables
 from fmlab.nn.initial import near_origin
 from fmlab.options import Range
+from fmlab_models.cml import clip
 
 
 class LRML(nn.Module):
@@ -31,6 +32,7 @@ class LRML(nn.Module):
     """
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}
+    space = {"slots": {"int": [5, 50], "log": True}}
 
     def __init__(
         self,
@@ -49,22 +51,18 @@ class LRML(nn.Module):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = self.tables(ids)
-        return self.combine((_clip(user),), (_clip(item),))
+        return self.combine((clip(user),), (clip(item),))
 
     def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The user's point."""
-        return (_clip(self.tables.of_user(ids)),)
+        return (clip(self.tables.of_user(ids)),)
 
     def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The item's point."""
-        return (_clip(self.tables.of_item(ids)),)
+        return (clip(self.tables.of_item(ids)),)
 
     def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """`-|p + r - q|^2`."""
         p, q = user[0], item[0]
         relation = torch.softmax((p * q) @ self.keys.T, -1) @ self.memory
         return -(p + relation - q).square().sum(-1)
-
-
-def _clip(points: Tensor) -> Tensor:
-    return points / torch.linalg.vector_norm(points, dim=-1, keepdim=True).clamp_min(1.0)

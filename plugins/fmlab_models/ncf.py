@@ -12,9 +12,10 @@ from fmlab.errors import FmlabError
 from fmlab.nn.features import IdTables
 from fmlab.nn.mlp import split_mlp
 from fmlab.options import Range
+from fmlab_models.pmf import PMF
 
 
-class GMF(nn.Module):
+class GMF(PMF):
     """Generalized matrix factorization, `<h, p_u * q_i>`; it reads ids only.
 
     Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 8 and 9.
@@ -35,28 +36,11 @@ class GMF(nn.Module):
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
-        super().__init__()
-        self.tables = IdTables(schema, partial(_vectors, dim=dim, std=init_std), model="gmf")
+        super().__init__(schema, dim=dim, init_std=init_std)
         self.output = nn.Parameter(torch.empty(dim).uniform_(-1, 1) / dim**0.5)
 
-    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`ids[*batch, columns]` -> scores `[*batch]`."""
-        p, q = self.tables(ids)
-        return (p * self.output * q).sum(-1)
-
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bias 0 and `h * p`."""
-        p = self.tables.of_user(ids)
-        return torch.zeros_like(p[..., 0]), p * self.output
-
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bias 0 and `q`."""
-        q = self.tables.of_item(ids)
-        return torch.zeros_like(q[..., 0]), q
-
-    def link(self, z: Tensor) -> Tensor:
-        """The identity."""
-        return z
+    def _weighed(self, p: Tensor) -> Tensor:
+        return p * self.output
 
 
 class MLP(nn.Module):
@@ -125,6 +109,8 @@ class NeuMF(nn.Module):
 
     Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 12 and 13.
 
+    `warm_start=[gmf.ckpt, mlp.ckpt]` starts it from the two, trained before.
+
     Parameters: (U + I) (dim + mlp_dim) + dim + mlp(2 mlp_dim, hidden) - 1
     Cost: O(dim + W)
     Test: tests/models/test_ncf.py::test_neumf_is_the_output_layer_on_both_side_by_side
@@ -141,10 +127,12 @@ class NeuMF(nn.Module):
         mlp_dim: Annotated[int, Range(1, None)] = 32,
         hidden: tuple[int, ...] = (32, 16, 8),
         dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
+        alpha: Annotated[float, Range(0, 1)] = 0.5,
         init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
     ) -> None:
-        """`dim`: the size of GMF's vectors; raises FmlabError as GMF and MLP do."""
+        """`dim`: the size of GMF's vectors. `alpha`: GMF's share of a warm start. Raises FmlabError as the two do."""
         super().__init__()
+        self.alpha = alpha
         self.gmf = GMF(schema, dim=dim, init_std=init_std)
         self.mlp = MLP(schema, dim=mlp_dim, hidden=hidden, dropout=dropout, init_std=init_std)
 
@@ -164,7 +152,7 @@ class NeuMF(nn.Module):
         """The sum of both scores."""
         return (user[0] * item[0]).sum(-1) + self.mlp.combine(user[1:], item[1:])
 
-    def warm_start(self, gmf: GMF, mlp: MLP, *, alpha: float = 0.5) -> None:
+    def warm_start(self, gmf: GMF, mlp: MLP) -> None:
         """Take over two trained models: `h = [alpha h_GMF; (1 - alpha) h_MLP]` (section 3.4.1).
 
         Raises FmlabError if their sizes differ from this model's.
@@ -175,8 +163,8 @@ class NeuMF(nn.Module):
             except RuntimeError as error:
                 raise FmlabError(f"neumf starts from a gmf and an mlp of its own sizes, got others: {error}") from error
         with torch.no_grad():
-            self.gmf.output.mul_(alpha)
-            self.mlp.output.mul_(1 - alpha)
+            self.gmf.output.mul_(self.alpha)
+            self.mlp.output.mul_(1 - self.alpha)
 
 
 def _vectors(rows: int, dim: int, std: float) -> Tensor:

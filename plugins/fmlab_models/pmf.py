@@ -17,9 +17,8 @@ class PMF(nn.Module):
 
     Paper: Salakhutdinov, Mnih, Probabilistic matrix factorization, NIPS 2007, equations 1 and 4.
 
-    The Gaussian priors on
-    the vectors are the optimizer's `weight_decay`. Labels are fitted as they are: the logistic function that the paper
-    puts around the product, with ratings scaled to [0, 1], is what the loss `bce` does.
+    The Gaussian priors on the vectors are the optimizer's `weight_decay`. Labels are fitted as they are: the logistic
+    function that the paper puts around the product, with ratings scaled to [0, 1], is what the loss `bce` does.
 
     Parameters: (U + I) dim
     Cost: O(dim)
@@ -38,16 +37,17 @@ class PMF(nn.Module):
     ) -> None:
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()
-        self.tables = IdTables(schema, lambda rows: init_std * torch.randn(rows, dim), model="pmf")
+        name = type(self).__name__.lower()
+        self.tables = IdTables(schema, lambda rows: init_std * torch.randn(rows, dim), model=name)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         p, q = self.tables(ids)
-        return (p * q).sum(-1)
+        return (self._weighed(p) * q).sum(-1)
 
     def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's vector."""
-        p = self.tables.of_user(ids)
+        p = self._weighed(self.tables.of_user(ids))
         return torch.zeros_like(p[..., 0]), p
 
     def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -58,3 +58,6 @@ class PMF(nn.Module):
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
+
+    def _weighed(self, p: Tensor) -> Tensor:
+        return p

@@ -87,6 +87,10 @@ class OPNN(PNN):
     Family: deep
     """
 
+    space = {"kernel": {"choice": ["sum", "matrix"]}}
+    left: Tensor
+    right: Tensor
+
     def __init__(
         self,
         schema: Schema,
@@ -104,7 +108,8 @@ class OPNN(PNN):
         super().__init__(
             schema, dim, products, hidden=hidden, dropout=dropout, batch_norm=batch_norm, init_std=init_std
         )
-        self.left, self.right = left.tolist(), right.tolist()
+        self.register_buffer("left", left, persistent=False)
+        self.register_buffer("right", right, persistent=False)
         self.kernels = nn.Parameter(torch.randn(len(left), dim, dim) / dim**0.5) if kernel == "matrix" else None
 
     def _products(self, fields: Tensor) -> Tensor:

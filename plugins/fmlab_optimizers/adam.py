@@ -48,6 +48,8 @@ class Adam(Optimizer):
         """For copies and pickles, which carry the state only."""
         super().__setstate__(state)
         self.__dict__.setdefault("_buffers", {})
+        for group in self.param_groups:
+            group.setdefault("embedding_decay", None)  # in checkpoints from before there was one
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

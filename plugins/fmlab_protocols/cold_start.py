@@ -10,12 +10,13 @@ from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.options import Range
+from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import TEST, TRAIN, VALIDATION, positives, require, sides
+from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, require, sides
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
-from fmlab_protocols.rating import with_negatives
+from fmlab_protocols.rating import label_bounds, with_negatives
 
 SCENARIOS = ("w-w", "w-c", "c-w", "c-c")
 
@@ -33,10 +34,13 @@ class ColdStart(Task):
     which are shares of the warm users' interactions.
 
     `judged=rating` scores rows: each interaction is +1, with `negatives` unmet items as -1 in the same part (RMSE); a
-    negative's scenario is that of its own item. `judged=ranking` ranks each held-out item among `candidates` unmet ones
-    and among all. Every figure is given over all cases, as `<metric>.c-w` for a scenario, and as `<metric>.n5-9` for
-    users with 5 to 9 training interactions (`bins` are the lower ends). Sweep `shots` for the curve of the paper's
-    figure 4. The split is by user: warm users' test interactions may be earlier than training ones.
+    negative's scenario is that of its own item; `clip` is that of `rating`. `judged=ranking` ranks each held-out item
+    among `candidates` unmet ones and among all. Every figure is given over all cases, as `<metric>.c-w` for a
+    scenario, and as `<metric>.n5-9` for users with 5 to 9 training interactions (`bins` are the lower ends). Sweep
+    `shots` for the curve of the paper's figure 4. `split=given` takes the split that the data come with: cold are
+    then users with at most `shots` training interactions, times are not needed, and `cold_users`, `validation` and
+    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. Else the split is by
+    user: warm users' test interactions may be earlier than training ones.
     """
 
     defaults = {"loss": "squared"}
@@ -50,22 +54,30 @@ class ColdStart(Task):
         cold_users: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.2,
         cold_items: Annotated[int, Range(1, None)] = 10,
         shots: Annotated[int, Range(0, None)] = 5,
+        split: Literal["auto", "user", "given"] = "auto",
+        leaks: Literal["refuse", "drop"] = "refuse",
         validation: Annotated[float, Range(0.0, 0.5, open_low=True)] = 0.1,
         test: Annotated[float, Range(0.0, 0.5, open_low=True, open_high=True)] = 0.2,
         negatives: Annotated[int, Range(1, None)] = 2,
         candidates: Annotated[int, Range(1, None)] = 99,
         bins: tuple[int, ...] = (0, 1, 5, 10, 20),
+        clip: bool = True,
         seed: int = 0,
         metrics: tuple[str, ...] = (),
         monitor: str = "",
     ) -> None:
-        """Empty `metrics` and `monitor` are those of the paper. Raises DataError without times."""
-        data = positives(dataset, least_positive(dataset, min_label), 0)
+        """Empty `metrics` and `monitor` are those of the paper. Raises DataError without times or a given split."""
+        least = least_positive(dataset, min_label)
+        given = split == "given" or (split == "auto" and dataset.split is not None)
+        if given:
+            refuse_shared(dataset, least, leaks)
+        data = positives(dataset, least, 0)
         user, item = sides(data)
-        cold_user = _late(data, cold_users)
-        cold_item = np.bincount(item, minlength=data.schema.n_items) < cold_items
-        part = _parts(data, cold_user, shots, validation, test, seed)
+        cold_user = np.empty(0, bool) if given else _late(data, cold_users)
+        part = given_parts(data) if given else _parts(data, cold_user, shots, validation, test, seed)
         trained = np.bincount(user[part == TRAIN], minlength=data.schema.n_users)
+        cold_user = trained <= shots if given else cold_user
+        cold_item = np.bincount(item, minlength=data.schema.n_items) < cold_items
         data = _counted(replace(data, split=part), cold_user, cold_item)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
         ranked = judged == "ranking"
@@ -77,10 +89,11 @@ class ColdStart(Task):
         groups = _groups(data, cold_user, cold_item, trained, bins)
         assert data.split is not None
         rows = {where: np.flatnonzero(data.split == where) for where in (TRAIN, VALIDATION, TEST)}
+        bounds = label_bounds(data, rows[TRAIN]) if clip and not ranked else None
 
         def judge(where: int) -> Grouped:
             if not ranked:
-                return Grouped(ScoredRows(data, rows[where], names), groups)
+                return Grouped(ScoredRows(data, rows[where], names, bounds=bounds), groups)
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
             observed.check(users, candidates, hint="; lower protocol.candidates")
             drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), candidates, seed=seed)

@@ -7,11 +7,12 @@ import numpy as np
 from fmlab.data import Dataset
 from fmlab.evaluation import Ranking, rank_metric, with_monitor
 from fmlab.options import Range
+from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
-from fmlab.split import TEST, TRAIN, VALIDATION, positives, refuse_leaks, sides
+from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides
 from fmlab_protocols._labels import least_positive
-from fmlab_protocols._parts import parts
+from fmlab_protocols._parts import is_given, parts
 
 
 class FullRanking(Task):
@@ -22,7 +23,7 @@ class FullRanking(Task):
     Kept are rows with label >= `min_label`, then a `core`-core; null takes the data set's own rule, and label 1 where
     labels are 0/1 or -1/1. `validation` and `test` are rows (whole numbers) or shares (fractions); null is the paper's
     10,000 rows, at most a tenth of all. `split=auto` takes the split that the data come with, if they do; sizes then do
-    not count.
+    not count. Interactions in two parts of such a split are refused; `leaks=drop` keeps the earliest.
 
     Training pairs each positive with `negatives` items without a training interaction of its user, drawn anew every
     epoch; rejecting validation and test items there would leak them. Ranked are all items without an interaction of
@@ -38,6 +39,7 @@ class FullRanking(Task):
         min_label: float | None = None,
         core: Annotated[int, Range(0, None)] | None = None,
         split: Literal["auto", "random", "given"] = "auto",
+        leaks: Literal["refuse", "drop"] = "refuse",
         validation: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
         test: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
         negatives: Annotated[int, Range(1, None)] = 10,
@@ -48,9 +50,10 @@ class FullRanking(Task):
         """Raises DataError when a part is empty or a user has met every item."""
         rule = dataset.rule
         least = least_positive(dataset, rule.min_label if min_label is None else min_label)
+        if is_given(dataset, split):
+            refuse_shared(dataset, least, leaks)
         data = positives(dataset, least, rule.core if core is None else core)
         part = parts(data, split, validation, test, seed)
-        refuse_leaks(data, part)
         user, item = sides(data)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)

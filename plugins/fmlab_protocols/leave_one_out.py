@@ -1,19 +1,29 @@
 """Each user's last interaction is ranked among sampled items, and among all."""
 
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fmlab.data import Array, Dataset, Step
+from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, rank_metric, with_monitor
+from fmlab.evaluation.metrics import SAMPLED
 from fmlab.options import Range
+from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import TEST, TRAIN, VALIDATION, leave_one_out_parts, positives, sides
+from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, positives, sides, tested_parts
+from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
+from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._labels import least_positive
+
+log = logging.getLogger(__name__)
 
 
 class LeaveOneOut(Task):
@@ -27,13 +37,22 @@ class LeaveOneOut(Task):
     all items and can order models differently (Krichene & Rendle, KDD 2020), so `hr@10` and `ndcg@10` stand beside
     them, over all items. Validation computes those over all items only if one of them is monitored.
 
+    `candidate_file` freezes test items and candidates in a file of the form that NCF publishes, `(user,item)`, the
+    candidates, tabs between. If the file is there, it says which interaction of a user is the test and what it is
+    ranked among, instead of time and `seed`; if not, it is written, with names as in the raw data, for other models
+    and programs. `candidate_ids=compact` is for published files that number users and items by their first appearance
+    in the rows. Validation candidates are drawn by `seed` all the same.
+
+    `split=auto` takes the split that the data come with, if they do, with one test interaction a user at most and any
+    validation rows; `time` does not. Interactions in two of its parts are refused; `leaks=drop` keeps the earliest.
+
     All interactions count (label 1 where labels are 0/1 or -1/1) unless `min_label` or `core` say otherwise. Users
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
     GML-FM's variant: candidates=99, negatives=2, redraw=false. It has no validation part: it trains on the last but
-    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test
-    is held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected
+    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test is
+    held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected
     without it, and trainer.check_val_every_n_epoch to the same.
     """
 
@@ -46,6 +65,10 @@ class LeaveOneOut(Task):
         min_label: float | None = None,
         core: Annotated[int, Range(0, None)] = 0,
         candidates: Annotated[int, Range(1, None)] = 100,
+        candidate_file: str = "",
+        candidate_ids: Literal["raw", "compact"] = "raw",
+        split: Literal["auto", "time", "given"] = "auto",
+        leaks: Literal["refuse", "drop"] = "refuse",
         negatives: Annotated[int, Range(1, None)] = 1,
         redraw: bool = True,
         train_on_validation: bool = False,
@@ -54,43 +77,105 @@ class LeaveOneOut(Task):
         monitor: str = "sampled_ndcg@10",
     ) -> None:
         """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
-        data = positives(dataset, least_positive(dataset, min_label), core)
-        part = leave_one_out_parts(data)
-        data = _with_step(data, part, train_on_validation)
+        least = least_positive(dataset, min_label)
+        given = split == "given" or (split == "auto" and dataset.split is not None)
+        if given:
+            refuse_shared(dataset, least, leaks)
+        data = positives(dataset, least, core)
         user, item = sides(data)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
-        observed.check(user[part == TEST], candidates, hint="; lower protocol.candidates")
         names = with_monitor(metrics, monitor)
         selecting = tuple(n for n in names if n.startswith("sampled_") or not monitor.startswith("sampled_"))
-
-        def judged(where: int, metrics: tuple[str, ...]) -> Ranking:
-            rows = np.flatnonzero(part == where)
-            drawn: Tensor | None = None
-            if any(n.startswith("sampled_") for n in metrics):
-                users = torch.from_numpy(user[rows].astype(np.int64))
-                drawn = draw_distinct(observed, users, torch.from_numpy(rows), candidates, seed=seed)
-            return Ranking(data, rows, observed, metrics, candidates=drawn)
-
+        listed = _listed(candidate_file, data, dataset, candidate_ids == "compact")
+        if listed and (width := listed.items.shape[1]) != candidates:
+            raise DataError(f"protocol.candidates={width} is what {candidate_file} lists, got {candidates}")
+        if given:
+            part = _given(data, listed)
+        else:
+            part = tested_parts(data, listed.rows) if listed else leave_one_out_parts(data)
+        held, rows = np.flatnonzero(part == VALIDATION), listed.rows if listed else np.flatnonzero(part == TEST)
+        draw = partial(_drawn, data, observed, candidates, seed)
+        fixed = torch.from_numpy(listed.items) if listed else draw(rows, names)
+        data = _with_steps(data, part, by_time=not listed and not given, trained=train_on_validation)
+        trained = part != TEST if train_on_validation else part == TRAIN
+        if candidate_file:
+            data = _frozen(data, listed or Listed(rows, draw(rows).numpy()), candidate_file, observed, bool(listed))
         super().__init__(
             dataset=data,
-            training=Training(
-                np.flatnonzero(part != TEST if train_on_validation else part == TRAIN), negatives, redraw
-            ),
-            validation=judged(VALIDATION, selecting),
-            test=judged(TEST, names),
+            training=Training(np.flatnonzero(trained), negatives, redraw),
+            validation=Ranking(data, held, observed, selecting, candidates=draw(held, selecting)),
+            test=Ranking(data, rows, observed, names, candidates=fixed),
             monitor=monitor,
             maximize=rank_metric(monitor.removeprefix("sampled_")).maximize,
         )
 
 
-def _with_step(data: Dataset, part: Array, trained: bool) -> Dataset:
+def _drawn(
+    data: Dataset, observed: Observed, n: int, seed: int, rows: Array, metrics: Sequence[str] = (SAMPLED,)
+) -> Any:
+    """`n` candidates for each row, if a metric asks for them; raises DataError if a user has too few."""
+    if not any(name.startswith(SAMPLED) for name in metrics):
+        return None
+    users = torch.from_numpy(np.asarray(data.user)[rows].astype(np.int64))
+    observed.check(users, n, hint="; lower protocol.candidates")
+    return draw_distinct(observed, users, torch.from_numpy(rows), n, seed=seed)
+
+
+def _listed(path: str, data: Dataset, raw: Dataset, compact: bool) -> Listed | None:
+    """What a file, if it is there, lists of the data set that was left of `raw`."""
+    file = Path(path).expanduser()
+    if path and file.is_file():
+        return read(file, data, renamed(data, raw, names_of(raw, compact)))
+    if compact:
+        raise DataError(f"candidate_ids=compact needs a file of candidates, there is none at {file.absolute()}")
+    return None
+
+
+def _given(data: Dataset, listed: Listed | None) -> Array:
+    """The split that the data come with; raises DataError if it is no leave-one-out split, or not that of the file."""
+    part = given_parts(data)
+    tests = np.bincount(np.asarray(data.user)[part == TEST])
+    if (several := np.count_nonzero(tests > 1)) and not listed:
+        rule = "a given leave-one-out split has one test interaction a user"
+        hint = "protocol=full_ranking judges any split, protocol.split=time splits by time"
+        raise DataError(f"{rule}, {several:,} users of {data.name!r} have more; {hint}")
+    if listed and not np.array_equal(np.sort(listed.rows), np.flatnonzero(part == TEST)):
+        rule = "the file of candidates must list the test interactions of the given split"
+        got = f"{len(listed.rows):,} are listed, {tests.sum():,} in the split"
+        raise DataError(f"{rule}, {got}, and they differ; protocol.split=time takes those of the file")
+    return part
+
+
+def _frozen(data: Dataset, listed: Listed, path: str, observed: Observed, there: bool) -> Dataset:
+    """The data set with a step that names the file, written unless it is there, and its content in the fingerprint."""
+    file, (rows, items) = Path(path).expanduser(), listed
+    if not there:
+        write(file, data, listed)
+        log.warning("%s was not there: the candidates were drawn and written to it", file)
+    user = torch.from_numpy(np.asarray(data.user)[rows].astype(np.int64))
+    same = int((items == np.asarray(data.item)[rows][:, None]).sum())
+    met = -same + int(observed.contains(user.unsqueeze(1), torch.from_numpy(items)).sum())
+    name = f"{len(rows):,} test items among {items.shape[1]} candidates each, as in {file.name}"
+    if same:
+        name += f"; {same:,} candidates are the test item itself and do not count"
+    if met:
+        name += f"; {met:,} candidates ({met / items.size:.2%}) are items that their user has met"
+    schema = data.schema
+    step = Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
+    return replace(data, steps=(*data.steps, step), fingerprint=f"{data.fingerprint}+candidates:{checksum(file)}")
+
+
+def _with_steps(data: Dataset, part: Array, *, by_time: bool, trained: bool) -> Dataset:
     """The data set with steps that say who is not tested, and what not times but the order of rows decided."""
     rows, schema = np.flatnonzero(part == TEST), data.schema
     names = []
     if len(rows) < schema.n_users:
-        names.append(f"{schema.n_users - len(rows):,} users with fewer than 3 interactions are trained on, not tested")
-    if data.time is None:
+        why = "with fewer than 3 interactions " if by_time else ""
+        names.append(f"{schema.n_users - len(rows):,} users {why}are trained on, not tested")
+    if not by_time:
+        pass
+    elif data.time is None:
         names.append("there are no times: the order of rows decides which interaction is the last")
     elif ties := _ties(data, rows):
         share = f"{ties:,} of {len(rows):,} ({ties / len(rows):.1%})"

@@ -10,6 +10,7 @@ from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
 from fmlab.options import Range
+from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_negatives
 from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides
@@ -28,9 +29,10 @@ class Rating(Task):
     equal ones are put into one part. Ratings do not matter: every interaction is a positive.
     Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and -1.
     With negatives=0 the rows' own labels are predicted, for instance stars.
-    `clip` bounds scores by the least and the largest training label before they are judged, as the authors' code of
-    both papers does, and that of NFM and AFM, whose comparisons they take up.
+    `clip` bounds scores by the least and the largest training label before their errors are taken, as the authors'
+    code of both papers does, and that of NFM and AFM, whose comparisons they take up.
     `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
+    Interactions in two parts of such a split are refused where negatives are drawn; `leaks=drop` keeps the earliest.
     """
 
     defaults = {"loss": "squared"}
@@ -41,6 +43,7 @@ class Rating(Task):
         *,
         negatives: Annotated[int, Range(0, None)] = 2,
         split: Literal["auto", "random", "given"] = "auto",
+        leaks: Literal["refuse", "drop"] = "refuse",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.2,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         clip: bool = True,
@@ -51,6 +54,8 @@ class Rating(Task):
         """Raises DataError when a part is empty, labels are missing or not finite, or a user has met every item."""
         drawn = negatives and not is_binary(dataset.label)
         if drawn:
+            if is_given(dataset, split):
+                refuse_shared(dataset, None, leaks)
             data = with_negatives(positives(dataset, None, 0), negatives, seed)
         elif negatives:
             data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
@@ -61,8 +66,7 @@ class Rating(Task):
         if drawn and not is_given(data, split):
             part = _together(data, part)
         names, training = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
-        label = np.asarray(data.label)[training]
-        bounds = (float(label.min()), float(label.max())) if clip else (-np.inf, np.inf)
+        bounds = label_bounds(data, training) if clip else None
         super().__init__(
             dataset=data,
             training=Training(training),
@@ -71,6 +75,12 @@ class Rating(Task):
             monitor=monitor,
             maximize=score_metric(monitor).maximize,
         )
+
+
+def label_bounds(data: Dataset, training: Array) -> tuple[float, float]:
+    """The least and the largest label of the training rows."""
+    label = np.asarray(data.label)[training]
+    return float(label.min()), float(label.max())
 
 
 def _own_labels(data: Dataset) -> Dataset:

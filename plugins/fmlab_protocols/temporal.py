@@ -11,7 +11,7 @@ from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, wit
 from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
-from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, positives, require, sides, sizes
+from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, sizes
 from fmlab_protocols._labels import classed, is_binary, least_positive
 
 
@@ -24,6 +24,9 @@ class Temporal(Task):
     Nothing that is trained on is later than what is judged: leave-one-out and random splits leak the future, since
     other users' training interactions are later than a test item. `validation` and `test` are shares (fractions) or
     rows (whole numbers), about: a moment is never parted, so that rows of one time stay together.
+
+    `split=given` takes the split that the data come with instead, which must be one by time: a row that is later than
+    one of the next part is refused.
 
     `judged=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
     all that the user has not met; `judged=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
@@ -40,6 +43,7 @@ class Temporal(Task):
         judged: Literal["auto", "ranking", "ctr"] = "auto",
         min_label: float | None = None,
         core: Annotated[int, Range(0, None)] | None = None,
+        split: Literal["time", "given"] = "time",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         unseen: Literal["drop", "keep"] = "drop",
@@ -56,7 +60,7 @@ class Temporal(Task):
         else:
             least = least_positive(dataset, dataset.rule.min_label if min_label is None else min_label)
             data = positives(dataset, least, dataset.rule.core if core is None else core)
-        part = temporal_parts(np.asarray(data.time), validation, test)
+        part = _given(data) if split == "given" else temporal_parts(np.asarray(data.time), validation, test)
         rows = {where: np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST)}
         monitor = monitor or ("logloss" if scored else "mrr")
         names = with_monitor(metrics or (("auc", "logloss") if scored else ("mrr", "hr@10", "ndcg")), monitor)
@@ -87,6 +91,17 @@ def temporal_parts(time: Array, validation: int | float, test: int | float) -> A
     first_validation = ordered[len(time) - n_test - n_validation]
     part = np.where(time >= first_test, TEST, np.where(time >= first_validation, VALIDATION, TRAIN)).astype(np.int8)
     require(*np.bincount(part, minlength=3).tolist())
+    return part
+
+
+def _given(data: Dataset) -> Array:
+    """The split that the data come with; raises DataError if a row is later than one of the next part."""
+    part, time = given_parts(data), np.asarray(data.time)
+    for before, after in ((TRAIN, VALIDATION), (VALIDATION, TEST)):
+        first = time[part == after].min()
+        if late := np.count_nonzero(time[part == before] > first):
+            rule = f"in a split by time no row of {PARTS[before]} is later than one of {PARTS[after]}"
+            raise DataError(f"{rule}, {late:,} rows of {data.name!r} are; protocol.split=time makes another")
     return part
 
 

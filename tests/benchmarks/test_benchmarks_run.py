@@ -24,7 +24,7 @@ def test_every_benchmark_prints_a_table_or_says_why_not(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "figures.json"
-    assert main([name, "--toy", "--json", str(file)]) == 0
+    assert main([name, "--toy", "--models", "lr,lorentzfm,fmfm", "--json", str(file)]) == 0
     results = json.loads(file.read_text())["results"][name]
     assert results
     for line in results:

@@ -429,7 +429,8 @@ def test_a_signal_ends_the_program_with_its_code(
     environment: dict[str, str], number: signal.Signals, code: int
 ) -> None:
     script = f"""
-import sys, time, types
+import signal, sys, time, types
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup, and then left alone
 module = types.ModuleType("fmlab.run")
 def run(config, folder):
     try:

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from formats import amazon_reviews
+from formats import amazon_reviews, avazu
 from test_frappe import write_x1
 from test_movielens import write_1m
 
@@ -68,9 +68,26 @@ def test_the_card_gives_a_reason_where_a_printed_figure_cannot_be_ours(run, tmp_
     amazon_reviews(tmp_path / "root")
     code, text = run("prepare", "amazon-auto")
     assert code == 0
-    assert re.search(r"hyperml\s+interactions\s+26K \(the plain 5-core and 2 x users", " ".join(text.split()))
+    assert re.search(r"hyperml interactions 26K \d+ the plain 5-core and 2 x users", " ".join(text.split()))
     assert re.search(r"gml-fm\s+users\s+2928\s+12 ", text)
     assert "category" in text
+
+
+def test_a_part_of_a_published_set_says_so_and_is_split_as_the_paper_splits(run, tmp_path):
+    avazu(tmp_path / "root", rows=60)
+    text = " ".join(run("prepare", "avazu")[1].split())
+    assert "lorentzfm samples 40.4M 60 -> 60 of the whole set of 40,428,967 rows; here are 60" in text
+    assert "fmfm train samples 32343173 48 of the whole set" in text
+    assert "fmfm validation samples 4042897 6 of the whole set" in text
+    assert "lorentzfm fields 21 21 columns" in text
+
+
+def test_features_of_the_card_leave_the_unknown_ones_out(run, tmp_path):
+    write_x1(tmp_path / "root")
+    text = " ".join(run("prepare", "frappe")[1].split())
+    features = int(re.search(r"all ([\d,]+) 10 10 fields", text)[1].replace(",", ""))
+    assert f"ifm features 5382 {features - 10} " in text
+    assert f"ifm sparsity level 0.19% {10 / (features - 10):.2%}" in text
 
 
 def test_options_are_those_of_a_run(run):

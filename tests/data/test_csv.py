@@ -219,7 +219,10 @@ BAD_FILES = {
     "no rows after its header": (b"u,i,y\n", "has no rows after its header"),
     "blank first line": (b"\nu,i,y\n", "its first line is"),
     "utf-16": ("u,i,y\n1,a,1\n".encode("utf-16"), "written in utf-16; give encoding=utf-16"),
-    "latin-1": ("u,i,y\n1,a,1\n2,é,1\n".encode("latin-1"), "not utf-8: .*line 3"),
+    "latin-1": ("u,i,y\n1,a,1\n2,é,1\n".encode("latin-1"), "not utf-8: .*line 3.*is it encoding=latin-1"),
+    "lines of the old Macintosh": (b"u,i,y\r1,a,1\r", "no row of columns: .*carriage returns alone"),
+    "NUL": (b"u,i,y\n1,a,1\n2,b\0,1\n", "no NUL bytes, .*in line 3"),
+    "web page": (b"<!DOCTYPE html>\n<html></html>\n", "is a web page, not a table"),
     "latin-1 header": ("u,i,yé\n1,a,1\n".encode("latin-1"), "is it encoding=latin-1"),
     "separator": (b"u:i:y\n1:a:1\n", r"no column 'u' \(1 column found at sep="),
     "extra field in the first row": (
@@ -228,6 +231,8 @@ BAD_FILES = {
     ),
     "short rows": (b"u,i,y\n1,a,1\n2,b\n3,c,1\n4\n", "2 or more .*line 3: 2 columns: 2,b; line 5: 1 columns: 4"),
     "open quote": (b'u,i,y\n1,"a,1\n2,b,1\n3,c",1\n', "line break inside a value: is a quote open"),
+    "quote open to the end": (b'u,i,y\n1,a,1\n2,"b,1\n3,c,1\n', 'line 3: 2 columns: 2,"b,1; is a quote open'),
+    "text among numbers": (b"u,i,y,n\n" + b"1,a,1,0.5\n" * 20 + b"1,b,1,high\n", "'n' must hold finite .*'high'"),
     "repeated names": (b"u,i,y,i\n1,a,1,2\n", "repeats 'i'"),
     "missing label": (b"u,i,y\n1,a,1\n2,b,\n", "'y' must have a label in every row; 1 do not, .*data rows 2"),
     "text label": (b"u,i,y\n1,a,good\n", "'y' must hold finite numbers, 1 values are none: 'good'"),
@@ -278,6 +283,10 @@ BAD_OPTIONS = {
     "nothing left": ({"label": "stars", "ignore": ("user", "item", "age", "genre", "when")}, "no columns left"),
     "separator": ({"sep": "::"}, "one character, got '::'"),
     "encoding": ({"encoding": "utf8000"}, "unknown encoding"),
+    "valid alone": ({"valid": "my.csv"}, "give test=<file> too"),
+    "split twice": ({"split": "age", "test": "b.csv"}, "a column or files, got both split=age and test="),
+    "one file as two parts": ({"test": "my.csv"}, "parts of a split are different files"),
+    "clock without time": ({"clock": ("hour",)}, "needs a column of times"),
 }
 
 
@@ -286,6 +295,78 @@ def test_bad_options_are_explained(tmp_path, case):
     options, text = BAD_OPTIONS[case]
     with pytest.raises(DataError, match=text):
         opened(tmp_path, TEXT, **options)
+
+
+NUMBERS = {"user": "user", "item": "item", "label": "y"}
+
+
+def test_numbers_become_squared_logarithms(tmp_path):
+    rows = "".join(f"{n},a,1,{x}\n" for n, x in enumerate(["3", "10", "2", "-1", "", "0.5", "2.5"]))
+    data = opened(tmp_path, f"user,item,y,x\n{rows}", **NUMBERS, log2=("x",))
+    assert field(data, "x") == ["1", "5", "=2", "=-1", None, "=0.5", "0"]  # ln(3)^2 = 1.2, ln(10)^2 = 5.3
+
+
+def test_numbers_are_put_into_intervals_of_equally_many_training_rows(tmp_path):
+    values = [1, 2, 3, 4, 5, 6, 7, 8, 90, 100, ""]
+    parts = ["train"] * 8 + ["valid", "test", "train"]
+    rows = "".join(f"{n},a,1,{x},{p}\n" for n, (x, p) in enumerate(zip(values, parts, strict=True)))
+    text = f"user,item,y,x,part\n{rows}"
+    data = opened(tmp_path, text, **NUMBERS, split="part", binned=("x",), bins=4)
+    quarters = ["[, 3)"] * 2 + ["[3, 5)"] * 2 + ["[5, 7)"] * 2 + ["[7, )"] * 4
+    assert field(data, "x") == [*quarters, None]
+    whole = opened(tmp_path, text, **NUMBERS, ignore=("part",), binned=("x",), bins=2)
+    assert set(field(whole, "x")) == {"[, 6)", "[6, )", None}
+    same = opened(tmp_path, "user,item,y,x\n1,a,1,7\n2,a,0,7\n", **NUMBERS, binned=("x",), bins=3)
+    assert field(same, "x") == ["[, )", "[, )"]
+
+
+@pytest.mark.parametrize("times", [("1414800000", "1414886399"), ("1414800000000", "1414886399000")])
+def test_hours_and_weekdays_are_those_of_the_time(tmp_path, times):
+    rows = "".join(f"{n},a,1,{t}\n" for n, t in enumerate(times))
+    data = opened(tmp_path, f"user,item,y,t\n{rows}", **NUMBERS, time="t", clock=("hour", "weekday"))
+    assert (field(data, "hour"), field(data, "weekday")) == (["0", "23"], ["6", "6"])  # Saturday, 1 November 2014
+    text = "user,item,y,t\n1,a,1,2014-11-01T17:30:00\n2,a,1,2014-11-02\n"
+    written = opened(tmp_path, text, **NUMBERS, time="t", clock=("hour", "weekday"))
+    assert (field(written, "hour"), field(written, "weekday")) == (["17", "0"], ["6", "7"])
+
+
+def test_texts_that_stand_for_nothing_are_missing_where_asked(tmp_path):
+    text = "user,item,y,x,c\nNA,a,1,1.5,NA\n2,a,1,NA,q\n3,a,0,nan,r\n" + "4,b,0,2.5,q\n" * 20
+    data = opened(tmp_path, text, **NUMBERS, missing=("NA", "nan"))
+    assert field(data, "user")[:2] == ["NA", "2"]
+    assert field(data, "c")[:3] == [None, "q", "r"]
+    assert [x is None for x in field(data, "x")[:4]] == [False, True, True, False]
+
+
+def test_three_files_are_the_parts_of_a_split(tmp_path):
+    for name, rows in (("valid.csv", "a,1,2,y\n"), ("test.csv", "b,0,3,z\n")):
+        (tmp_path / name).write_text(f"item,y,user,x\n{rows}")  # in another order
+    data = opened(
+        tmp_path, "user,item,y,x\n1,a,1,y\n2,b,0,\n", **NUMBERS, valid="valid.csv", test="test.csv", min_count=2
+    )
+    assert data.split.tolist() == [0, 0, 1, 2]
+    assert (field(data, "user"), field(data, "item")) == (["1", "2", "2", "3"], ["a", "b", "a", "b"])
+    assert field(data, "x") == [None] * 4  # seen once in training
+    assert data.label.tolist() == [1, 0, 1, 0]
+
+
+def test_of_two_files_a_share_of_the_first_is_the_validation(tmp_path):
+    (tmp_path / "test.csv").write_text("user,item,y\n1,zz,1\n")
+    text = "user,item,y\n" + "".join(f"{n},a,1\n" for n in range(1000))
+    data = opened(tmp_path, text, **NUMBERS, test="test.csv", validation=0.25)
+    assert data.split[-1] == 2
+    assert 200 < (data.split == 1).sum() < 300
+    assert (data.split == 2).sum() == 1
+    again = opened(tmp_path, text, **NUMBERS, test="test.csv", validation=0.25, seed=1)
+    assert (again.split != data.split).any()
+    (tmp_path / "test.csv").write_text("user,thing,y\n1,zz,1\n")
+    with pytest.raises(DataError, match=r"test.csv has no column 'item'"):
+        read(tmp_path, "my.csv", **NUMBERS, test="test.csv")
+
+
+def test_a_column_of_one_value_is_said(tmp_path, caplog):
+    opened(tmp_path, "user,item,y,k\n1,a,1,same\n2,b,0,same\n", **NUMBERS)
+    assert "k: one value in all rows" in caplog.text
 
 
 def test_a_folder_is_no_table(tmp_path):

@@ -80,7 +80,12 @@ def test_scales_and_rare_values_are_those_of_training_rows_where_the_file_comes_
     np.testing.assert_allclose(field(data, "x")[:4], (np.array([2, 4, 6, 900]) - 4) / np.std([2, 4, 6]), rtol=1e-6)
     assert field(data, "g") == ["a", "a", None, None, None, None]
     assert data.steps[-1].name == "features seen fewer than 2 times in training rows are unknown"
-    assert field(read(tmp_path, "my.csv", split="part", **options), "g") == ["a", "a", "b", "b", "c", "c"]
+    once = read(tmp_path, "my.csv", split="part", **options)
+    assert field(once, "g") == ["a", "a", "b", "b", None, None]
+    assert [(s.name, s.features) for s in once.steps] == [
+        ("rows read", 6),  # a, b, c and unknown, a number and missing
+        ("features of no training row are unknown", 5),
+    ]
     every = read(tmp_path, "my.csv", min_count=2, ignore=("part",), **options)
     assert field(every, "g") == ["a", "a", "b", "b", "c", "c"]
     whole = [2, 4, 6, 900, 800, 700]

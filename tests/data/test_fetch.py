@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 import http.server
 import threading
@@ -12,9 +13,17 @@ from fmlab.files import digest
 from fmlab.protocols import Raw
 
 DATA = b"user,item\n1,2\n" * 100
+PACKED = gzip.compress(DATA, mtime=0)
 SHA = hashlib.sha256(DATA).hexdigest()
 
 
+BODIES = {
+    "/page": b"<!DOCTYPE html><html>log in</html>",
+    "/late": b"\xef\xbb\xbf<!-- -->\n<HTML>",
+    "/flaky": PACKED,
+    "/other": DATA + b"x",
+    "/empty": b"",
+}
 fetch_waits = threading.Event()
 
 
@@ -23,9 +32,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.seen.append(self.path)
-        body = {"/page": b"<!DOCTYPE html><html>log in</html>", "/other": DATA + b"x", "/empty": b""}.get(
-            self.path, DATA
-        )
+        if self.path in ("/closes", "/flaky") and (self.path != "/flaky" or self.seen.count("/flaky") < 3):
+            self.send_response(200)  # says no length, and stops half-way
+            self.end_headers()
+            self.wfile.write(PACKED[: len(PACKED) // 2])
+            return
+        body = BODIES.get(self.path, DATA)
         if self.path == "/slow":
             fetch_waits.wait(5)
         self.send_response(404 if self.path == "/404" else 200)
@@ -69,6 +81,9 @@ def test_mirrors_are_tried_in_order(tmp_path, server):
     [
         ("404", "a.csv", "404"),
         ("page", "a.csv", "a web page instead of a.csv"),
+        ("late", "a.csv", "a web page instead of a.csv"),
+        ("closes", "a.csv.gz", "a part instead of a.csv.gz"),
+        ("closes", "a.zip", "no zip archive instead of a.zip"),
         ("half", "a.csv", "./half"),
         ("empty", "a.csv", "nothing instead of a.csv"),
         ("good", "a.zip", "no zip archive instead of a.zip"),
@@ -100,6 +115,12 @@ def test_it_tries_again(tmp_path, server, monkeypatch):
     with pytest.raises(StorageError, match="404"):
         ensure(Raw("a.csv", (f"{server}/404",)), tmp_path, retries=2)
     assert Handler.seen == ["/404"] * 3
+
+
+def test_what_breaks_off_twice_is_fetched_a_third_time(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    assert ensure(Raw("a.csv.gz", (f"{server}/flaky",)), tmp_path).read_bytes() == PACKED
+    assert Handler.seen == ["/flaky"] * 3
 
 
 def test_a_full_disk_while_fetching_is_no_fault_of_the_network(tmp_path, server):

@@ -37,10 +37,10 @@ def decoded(data, place):
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(rows=TABLES, min_count=st.integers(1, 3), block=st.sampled_from([8, 40, 1 << 20]), pending=st.integers(0, 60))
-def test_encoding_and_decoding_give_the_table_back(tmp_path, monkeypatch, rows, min_count, block, pending):
-    """However the file is cut into blocks, and whenever codes are flushed; rare values are the only loss."""
-    monkeypatch.setattr(first_pass, "PENDING", pending)
+@given(rows=TABLES, min_count=st.integers(1, 3), block=st.sampled_from([8, 40, 1 << 20]), text=st.integers(0, 500))
+def test_encoding_and_decoding_give_the_table_back(tmp_path, monkeypatch, rows, min_count, block, text):
+    """However the file is cut into blocks, and however many are encoded at a time; rare values are the only loss."""
+    monkeypatch.setattr(prepare, "TEXT", text)
     monkeypatch.setattr(prepare, "ROWS", 7)
     if all(r == ("", "", "") for r in rows):
         rows = [("a", "a", "1"), *rows]
@@ -53,6 +53,9 @@ def test_encoding_and_decoding_give_the_table_back(tmp_path, monkeypatch, rows, 
     categories, tags = Counter(c for c, _, _ in rows), Counter(p for cell in cells for p in cell)
     assert decoded(data, 0) == [[c] if c and categories[c] >= min_count else [] for c, _, _ in rows]
     assert decoded(data, 1) == [[p for p in cell if tags[p] >= min_count] for cell in cells]
+    assert (
+        data.steps[0].features == sum(map(bool, categories)) + len(tags) + 4
+    )  # unknown ones; a number is there or not
     there = data.context.ids[:, -1] - data.schema.offsets[2]
     assert there.tolist() == [int(n != "") for _, _, n in rows]
     np.testing.assert_array_equal(data.context.values[:, -1], [np.float32(n or 1) for _, _, n in rows])
@@ -110,19 +113,19 @@ def test_a_growing_file_is_an_ordinary_npy_file(tmp_path, columns):
     np.testing.assert_array_equal(np.load(tmp_path / "a.npy", allow_pickle=False), expected)
 
 
-def test_memory_does_not_grow_with_rows(tmp_path):
+def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
     """What waits is bounded, and what is written is gone."""
-    plan = Plan(fields={"c": "context"})
-    first = first_pass.FirstPass(plan, tmp_path)
     batch = pa.RecordBatch.from_arrays([dictionary(*("ab" * 500))], ["c"])
-    waiting = []
-    for _ in range(200):
-        first.add(batch)
-        waiting.append(first._pending_rows)
-    assert first.rows == 200_000
-    first_pass_limit = first_pass.PENDING
-    assert max(waiting) <= first_pass_limit
-    first.flush()
-    assert (first._pending_rows, len(first._pending)) == (0, 0)
-    assert first.codes.rows == 200_000
-    assert len(first.vocabularies["c"]) == 2
+    monkeypatch.setattr(prepare, "TEXT", 10 * batch.nbytes - 1)
+    sizes, add = [], first_pass.FirstPass.add
+
+    def counted(first, batches):
+        sizes.append(len(batches))
+        add(first, batches)
+
+    monkeypatch.setattr(first_pass.FirstPass, "add", counted)
+    data = encode("t", [batch] * 205, Plan(fields={"c": "context"}), tmp_path, Meter("test", None))
+    assert sizes == [10] * 20 + [5]
+    assert data.rows == 205_000
+    assert data.schema.n_features == 3
+    assert data.context.ids[-2:, 0].tolist() == [1, 2]

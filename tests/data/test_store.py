@@ -92,6 +92,14 @@ def test_every_edit_gives_another_key_and_the_old_data_stay(tmp_path):
     assert len(set(keys)) == len(keys)
 
 
+def test_another_version_of_a_library_changes_no_key(tmp_path, monkeypatch):
+    (tmp_path / "raw.txt").write_text("a")
+    before = key(Read(tmp_path), {}, tmp_path, tmp_path / "cache")
+    for library in ("numpy", "pyarrow", "torch", "fmlab"):
+        monkeypatch.setattr(f"{library}.__version__", "999.0")
+    assert key(Read(tmp_path), {}, tmp_path, tmp_path / "cache") == before
+
+
 def test_naming_a_default_or_touching_a_file_changes_no_key(tmp_path):
     raw, cache = tmp_path / "raw.txt", tmp_path / "cache"
     raw.write_text("a")

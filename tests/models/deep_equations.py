@@ -97,14 +97,14 @@ def dcnv2(m: DCNv2, ids: Tensor, x: Tensor) -> Tensor:
 def xdeepfm(m: XDeepFM, ids: Tensor, x: Tensor) -> Tensor:
     linear, s = fields(m, ids, x)
     before, pooled = s, []
-    for layer in m.compress:
+    for layer, onward, kept in zip(m.compress, m.onward, m.pooled, strict=True):
         w = layer.weight.view(-1, len(before), F)
         maps = []
         for h in range(len(w)):
             pairs = [w[h, i, j] * before[i] * s[j] for i in range(len(before)) for j in range(F)]
             maps.append(m.activation(sum(pairs) + layer.bias[h]))
-        before = torch.stack(maps)
-        pooled += [p.sum() for p in maps]
+        before = torch.stack(maps)[:onward]
+        pooled += [p.sum() for p in maps[-kept:]]
     return m.bias + linear + m.top.weight[0] @ torch.stack(pooled) + mlp(s.flatten(), m.first, m.rest)
 
 
@@ -212,6 +212,7 @@ MODELS: dict[str, tuple[Any, Equation]] = {
     "dcnv2, stacked": (lambda: DCNv2(SCHEMA, layers=2, structure="stacked", **SMALL), dcnv2),
     "xdeepfm": (lambda: XDeepFM(SCHEMA, maps=(3, 2), **SMALL), xdeepfm),
     "xdeepfm with relu": (lambda: XDeepFM(SCHEMA, maps=(3, 2), activation="relu", **SMALL), xdeepfm),
+    "xdeepfm, split": (lambda: XDeepFM(SCHEMA, maps=(4, 2, 3), split_half=True, **SMALL), xdeepfm),
     "autoint": (lambda: AutoInt(SCHEMA, dim=K, layers=2, attention_dim=6), autoint),
     "autoint+": (lambda: AutoInt(SCHEMA, layers=1, heads=1, attention_dim=3, **SMALL), autoint),
     "fibinet, all": (lambda: FiBiNET(SCHEMA, bilinear="all", **SMALL), fibinet),

@@ -124,6 +124,14 @@ def test_dcn_without_crosses_is_a_perceptron_beside_a_linear_layer() -> None:
     torch.testing.assert_close(model(ids, values), expected, rtol=0, atol=1e-9)
 
 
+def test_dcn_with_a_silent_perceptron_is_its_crosses() -> None:
+    model, (ids, values) = randomize(DCN(SCHEMA, layers=1, **SMALL)).eval(), rows()
+    silence(model.rest[-1])
+    x, (w, top) = model.tables(ids, values, range(F)).sums, model.crosses.weight
+    expected = (x * (x @ w).unsqueeze(1) + model.shifts[0] + x) @ top
+    torch.testing.assert_close(model(ids, values), expected, rtol=0, atol=1e-9)
+
+
 def test_a_matrix_of_rank_one_in_every_coordinate_is_the_cross_of_dcn() -> None:
     old, (ids, values) = randomize(DCN(SCHEMA, layers=1, **SMALL)).eval(), rows()
     new = DCNv2(SCHEMA, layers=1, **SMALL).double().eval()
@@ -209,7 +217,7 @@ def test_deeplight_prunes_the_smallest_weights_gradually() -> None:
 
 def test_deeplight_is_pruned_when_it_is_evaluated() -> None:
     model = DeepLight(SCHEMA, sparsity=0.9, warmup=0, hidden=(40,))
-    model.steps.fill_(100_000)
+    model.load_state_dict(model.state_dict() | {"steps": torch.tensor(100_000)})  # as a resumed run does
     assert share_of_zeros(model.first.weight) == 0
     model.eval()
     assert share_of_zeros(model.first.weight) == pytest.approx(0.9, abs=1e-3)

@@ -11,8 +11,12 @@ from fmlab_models.fm import FM
 from fmlab_models.fmfm import FieldMatrixFM, FmFM, FvFM, FwFM, field_dims
 from torch import Tensor
 
+from fmlab import registry
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
+from fmlab.flops import counting
+from fmlab.formulas import applying, evaluate, symbols
+from fmlab.protocols import ReadsOptions
 
 FIELDS = len(SCHEMA.fields)
 NARROW_ITEM, NARROW_QUERY = (3, 3, 2, 4, 1, 2), (1, 2, 1, 1, 4, 3)
@@ -229,3 +233,51 @@ def test_operations_are_what_counting_finds(model: Any, cached: bool) -> None:
     Counted.done = 0
     _predict(model, dims, cached)
     assert flops(model, dims, cached=cached) == Counted.done
+
+
+@pytest.mark.parametrize("model", ["fwfm", "fvfm", "fmfm"])
+def test_stated_operations_with_vectors_looked_up_are_those_of_table_4(model: Any) -> None:
+    doc = registry.schema("model", model).doc
+    given = symbols(single(39)) | {"dim": 16, "dims": None}
+    assert evaluate(applying(doc, "Operations looked up", given), given) == 24_531
+    if model == "fmfm":
+        given["dims"] = TABLE_3
+        assert evaluate(applying(doc, "Operations looked up", given), given) == 8_960 + 39
+
+
+# --------------------------------------------------------------------------------- looked up, two trainings
+
+
+@pytest.mark.parametrize("with_values", [True, False])
+@pytest.mark.parametrize("linear", ["field", "plain"])
+@pytest.mark.parametrize("name", MODELS)
+def test_looked_up_vectors_give_the_same_scores(name: str, linear: str, with_values: bool) -> None:
+    model, (ids, values) = randomize(MODELS[name](linear)), rows()
+    x = values if with_values else None
+    cached = model.cached()
+    torch.testing.assert_close(cached(ids, x), model(ids, x), rtol=0, atol=1e-9)
+    folded = cached(ids.view(2, 3, -1), None if x is None else x.view(2, 3, -1))
+    torch.testing.assert_close(folded, model(ids, x).view(2, 3), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("dims", "stated"), [((16,) * 39, 24_531), (TABLE_3, 8_960 + 39)])
+def test_looking_up_takes_the_operations_of_table_4(dims: tuple[int, ...], stated: int) -> None:
+    """All pairs are one sum here: they spare one addition each, and the linear part takes one a field."""
+    model = FmFM(single(39), dims=dims).cached()
+    with counting() as count:
+        model(torch.tensor(single(39).offsets))
+    assert not count.unknown
+    assert count.total == stated - 39 * 38 // 2 - 39 + 3  # three sums and the bias come together
+
+
+def test_sizes_are_read_from_a_trained_model() -> None:
+    trained = randomize(FmFM(single(4), dim=3))
+    options = FmFM.options_from({"name": "fmfm", "variance": 0.8}, trained)
+    assert options == {"dims": list(field_dims(trained, 0.8))}
+    assert FmFM.options_from({"name": "fmfm", "variance": 0.8, "dims": [1, 1, 1, 1]}, trained) == {}
+    assert FmFM.options_from({"name": "fmfm"}, trained) == {}
+    assert isinstance(FmFM, ReadsOptions)
+    with pytest.raises(FmlabError, match="read from one trained fwfm, fvfm or fmfm, got FM"):
+        FmFM.options_from({"name": "fmfm", "variance": 0.8}, FM(single(4)))
+    with pytest.raises(FmlabError, match=r"variance=0.8 needs a trained model .* warm_start"):
+        FmFM(single(4), variance=0.8)

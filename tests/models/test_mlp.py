@@ -51,3 +51,12 @@ def test_the_batch_tried_before_the_first_epoch_leaves_no_trace_in_the_statistic
     (layer,) = (m for m in model.modules() if isinstance(m, BatchNorm))
     assert torch.equal(layer.running_mean, torch.zeros(6))
     assert torch.equal(layer.running_var, torch.ones(6))
+
+
+def test_half_precision_does_not_overflow_sums_over_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda x: None)  # of one process
+    layer, x = BatchNorm(4), (torch.randn(5632, 4, generator=torch.Generator().manual_seed(0)) * 3 + 20).half()
+    got = layer._over_processes(x)
+    assert got.dtype == torch.float16
+    torch.testing.assert_close(got.float(), nn.BatchNorm1d(4)(x.float()), rtol=0, atol=5e-3)
+    torch.testing.assert_close(layer.running_mean, torch.full((4,), 2.0), rtol=0.02, atol=0)

@@ -314,21 +314,3 @@ def test_parameter_counts_are_those_of_the_papers() -> None:
     assert _count(LorentzFM(SCHEMA, dim=k)) == m * (k - 1)
     assert _count(MF(SCHEMA, dim=k)) == (9 + 6) * (1 + k) + 1
     assert _count(HyperML(SCHEMA, dim=k)) == _count(CML(SCHEMA, dim=k)) == (9 + 6) * k
-
-
-@pytest.mark.parametrize(
-    ("columns", "m", "hidden", "fm", "deepfm", "lorentzfm"),
-    [  # LorentzFM, table 3, in thousands; KKBox has 7 + 6 = 13 fields, although its table 1 says 12
-        (12, 46_100, (400, 400), 507, 717, 415),
-        (12, 9_400, (400, 400), 103, 313, 85),
-        (13, 38_200, (400, 400), 420, 634, 344),
-    ],
-    ids=["steam", "movielens", "kkbox"],
-)
-def test_parameter_totals_are_those_of_lorentzfm_table_3(
-    columns: int, m: int, hidden: tuple[int, ...], fm: int, deepfm: int, lorentzfm: int
-) -> None:
-    schema = Schema((Field("user", "user", 2), Field("rest", "item", m - 2, slots=columns - 1)), 1, 1)
-    assert _count(FM(schema)) / 1000 == pytest.approx(fm, rel=0.006)
-    assert _count(LorentzFM(schema)) / 1000 == pytest.approx(lorentzfm, rel=0.006)
-    assert _count(DeepFM(schema, hidden=hidden)) / 1000 == pytest.approx(deepfm, rel=0.006)

@@ -73,8 +73,8 @@ def test_neumf_is_the_output_layer_on_both_side_by_side() -> None:
 @pytest.mark.parametrize("alpha", [0.5, 0.2])
 def test_a_warm_start_blends_the_scores_of_the_two(alpha: float) -> None:
     gmf, mlp = randomize(GMF(SCHEMA, dim=3)), randomize(MLP(SCHEMA, dim=5, hidden=(6, 4)), 1)
-    model, before = randomize(NeuMF(SCHEMA, **SIZES), 2), gmf.output.clone()
-    model.warm_start(gmf, mlp, alpha=alpha)
+    model, before = randomize(NeuMF(SCHEMA, alpha=alpha, **SIZES), 2), gmf.output.clone()
+    model.warm_start(gmf, mlp)
     torch.testing.assert_close(model(IDS), alpha * gmf(IDS) + (1 - alpha) * mlp(IDS), rtol=0, atol=1e-10)
     assert torch.equal(gmf.output, before)
 

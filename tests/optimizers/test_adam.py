@@ -115,3 +115,14 @@ def test_points_stay_in_the_ball(optimizer):
         chosen.step()
     assert (points.norm(dim=1) < 1).all()
     assert Poincare(1.0).dist(points, points.flip(0)).isfinite().all()
+
+
+def test_a_state_from_before_tables_had_a_decay_of_their_own_is_taken():
+    (p,) = parameters = [torch.nn.Parameter(torch.ones(3))]
+    saved = Adam(parameters, lr=0.1).state_dict()
+    del saved["param_groups"][0]["embedding_decay"]
+    optimizer = Adam(parameters, lr=0.1)
+    optimizer.load_state_dict(saved)
+    p.grad = torch.ones(3)
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.full((3,), 0.9))

@@ -70,11 +70,24 @@ def test_binary_labels_hold_negatives_that_are_no_positives() -> None:
         assert task(data).dataset.rows == label.sum()
 
 
-def test_a_given_split_that_repeats_a_pair_keeps_it_in_one_part() -> None:
+def test_a_given_split_that_repeats_a_row_is_refused_unless_it_may_be_dropped() -> None:
     part = np.array([2 if n % 7 == 0 else n % 5 == 0 for n in range(len(GRID))], np.int8)
-    t = task(interactions([*GRID, GRID[0], GRID[1]], split=np.array([*part, 0, 2], np.int8)))
+    data = interactions([*GRID, GRID[0], GRID[1]], split=np.array([*part, 0, 2], np.int8))
+    with pytest.raises(DataError, match=r"4 rows of 'toy' are in more than one; protocol.leaks=drop"):
+        task(data)
+    t = task(data, leaks="drop")
     assert t.dataset.steps[-1].name == "first of repeated interactions"
     assert [len(r) for r in parts(t)] == np.bincount(part).tolist()
+    assert task(data, split="random").dataset.rows == len(GRID)
+
+
+def test_a_pair_in_another_context_is_another_event_that_counts_once() -> None:
+    part = np.array([2 if n % 7 == 0 else n % 5 == 0 for n in range(len(GRID))], np.int8)
+    pairs, split = [*GRID, GRID[0]], np.array([*part, 0], np.int8)
+    t = task(interactions(pairs, split=split, context=[0] * len(GRID) + [1]))
+    assert t.dataset.rows == len(GRID)
+    with pytest.raises(DataError, match="2 rows"):
+        task(interactions(pairs, split=split, context=[0] * len(pairs)))
 
 
 def test_a_given_split_is_taken() -> None:

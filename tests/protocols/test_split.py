@@ -160,14 +160,6 @@ def test_a_given_split_must_be_whole() -> None:
         split.given_parts(interactions(pairs, split=np.array([3, 0, 1], np.int8)))
 
 
-def test_pairs_shared_by_two_parts_are_refused_and_counted() -> None:
-    part = np.array([0, 1, 2, 2], np.int8)
-    for context in (None, [0, 1, 2, 3]):
-        with pytest.raises(DataError, match="got 1 pairs"):
-            split.refuse_leaks(interactions([(0, 1), (0, 2), (0, 3), (0, 1)], context=context), part)
-    split.refuse_leaks(interactions([(0, 1), (0, 2), (0, 3), (0, 3)]), part)
-
-
 def test_a_threshold_needs_labels_and_ranking_needs_items() -> None:
     with pytest.raises(DataError, match="min_label=4 needs labels"):
         split.positives(interactions([(0, 0)]), 4, 0)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import re
 from html.parser import HTMLParser
 
@@ -43,12 +44,17 @@ def test_each_row_is_tested_against_the_best_and_the_baseline(three, capsys):
         assert float(rows[model]["best_difference"]) == pytest.approx((units[model] - units["best"]).mean())
         assert float(rows[model]["best_p_t"]) == pytest.approx(holm[model], rel=1e-6, abs=1e-300)
         assert float(rows[model]["best_p_bootstrap"]) < 0.01
+        low, high = float(rows[model]["best_low"]), float(rows[model]["best_high"])
+        spread = (units[model] - units["best"]).std() / math.sqrt(300)
+        assert (low, high) == pytest.approx(
+            (units[model] - units["best"]).mean() + spread * np.array([-1.96, 1.96]), abs=0.005
+        )
     assert rows["lr"]["baseline"] == "fm"
     assert float(rows["lr"]["baseline_p_t"]) > 0.05
     assert float(rows["lr"]["baseline_p_bootstrap"]) > 0.05
     assert float(rows["best"]["baseline_p_t"]) < 1e-6
     text = said(capsys, folder)
-    assert re.search(r"fm .* -0\.5000\* ", text)
+    assert re.search(r"fm .* -0\.5000\* .* -0\.5000 to -0\.5000 ", text)
 
 
 def test_rows_of_other_test_cases_are_not_tested_and_that_is_said(three, capsys):
@@ -64,6 +70,13 @@ def test_rows_of_other_test_cases_are_not_tested_and_that_is_said(three, capsys)
 def test_a_baseline_must_be_there(three, capsys):
     with pytest.raises(FmlabError, match="did you mean 'best'"):
         main([str(three[0]), "--baseline", "bst"])
+
+
+def test_several_folders_make_one_report(tmp_path, capsys):
+    make_run(tmp_path / "a" / "1", {"model.name": "fm"})
+    make_run(tmp_path / "b" / "1", {"model.name": "lr"})
+    lines = list(csv.DictReader(io.StringIO(said(capsys, tmp_path / "a", tmp_path / "b", tmp_path / "a", "--csv"))))
+    assert sorted(line["model"] for line in lines if line["metric"] == "mrr") == ["fm", "lr"]
 
 
 def test_a_file_is_no_folder_of_runs(tmp_path):
@@ -101,6 +114,22 @@ def test_printed_figures_stand_beside_our_best_row_of_the_model(tmp_path, capsys
     assert "| lorentzfm 2 | LorentzFM | 0.0" in text
     lines = list(csv.DictReader(io.StringIO(said(capsys, tmp_path, "--csv"))))
     assert ("FM", "0.0638") in {(row["model"], row["mean"]) for row in lines if row["source"] == "lorentzfm 2"}
+
+
+def test_parameters_and_seconds_of_an_epoch_stand_beside_the_table_that_prints_them(tmp_path, capsys):
+    place = {"data.name": "movielens-1m", "protocol.name": "full_ranking"}
+    make_run(tmp_path / "a", place, test=0.07, parameters=103_400, seconds_fit=9.0, epochs=2)
+    text = said(capsys, tmp_path, "--markdown")
+    (line,) = [row for row in text.splitlines() if row.startswith("| lorentzfm 3 | FM |")]
+    assert line.split("|")[3:7] == [" 103k ", " 103,400 ", " 82.4 ", " 4.5 "]
+
+
+def test_validation_figures_stand_beside_printed_ones(tmp_path, capsys):
+    place = {"data.name": "criteo", "protocol": {"name": "ctr", "monitor": "auc"}}
+    make_run(tmp_path / "a", place, test={"auc": 0.8}, validation={"auc": 0.81})
+    text = said(capsys, tmp_path, "--markdown")
+    (line,) = [row for row in text.splitlines() if row.startswith("| fmfm 6 | FM |")]
+    assert [" 0.8075 ", " 0.8100 "] in [line.split("|")[n : n + 2] for n in (3, 5, 7)]
 
 
 def test_figures_of_another_number_of_candidates_are_not_shown(tmp_path, capsys):
@@ -186,3 +215,5 @@ def test_a_narrow_terminal_gets_the_columns_that_matter_most() -> None:
     assert narrow.rows == (("lorentzfm", "0.1234", ".0010"),)
     assert narrow.notes == ("not shown in 36 characters: rows/s",)
     assert sheets.fitting(sheet, 10).head == ("model", "mrr")
+    long = sheets.Sheet("t", sheet.head, (("fm " * 40, *sheet.rows[0][1:]),))
+    assert sheets.fitting(long, 100) is long  # words fold

@@ -119,6 +119,16 @@ def test_a_model_starts_from_a_trained_one(tmp_path: Path) -> None:
     assert "warm_start needs a model that can start from trained ones, mf cannot" in output
 
 
+def test_sizes_are_read_from_a_first_training_and_kept_for_good(tmp_path: Path) -> None:
+    fmlab(tmp_path / "first", "model=fmfm", "model.dim=4", "trainer.max_epochs=1")
+    trained = tmp_path / "first" / "checkpoints" / "best.ckpt"
+    settings = ("model=fmfm", "model.variance=0.5", f"warm_start=[{trained}]", "trainer.max_epochs=1")
+    fmlab(tmp_path / "second", *settings)
+    dims = metrics(tmp_path / "second")["model_options"]["dims"]
+    assert max(dims) < 4
+    assert load_model(tmp_path / "second" / "checkpoints" / "best.ckpt").dims == tuple(dims)
+
+
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "stopped"
     process = fmlab(folder, "model=fm", "trainer.max_epochs=5000", "trainer.patience=null", wait=False)

@@ -2,13 +2,16 @@
 
 import pytest
 from omegaconf import OmegaConf
+from optuna.trial import create_trial
 
 from fmlab import composition, registry
 from fmlab.errors import FmlabError
 from fmlab.options import Option
+from fmlab.run import open_task
 from fmlab.signatures import Signature
 from fmlab.sweep import auto
 from fmlab.sweep.definition import read
+from fmlab.sweep.space import parse
 
 RAW = {
     "budget": 100,
@@ -76,6 +79,14 @@ def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(pl
 
 
 @pytest.mark.usefixtures("some")
+def test_models_of_other_packages_are_tried_before_the_rest(plain, monkeypatch):
+    package = registry.package
+    monkeypatch.setattr(registry, "package", lambda e: "acme" if e.name == "itemknn" else package(e))
+    order = [p["model"] for p in read("auto", auto.expand(RAW, plain)).first]
+    assert order == ["mf", "itemknn", "cml", "deepfm", "lorentzfm"]
+
+
+@pytest.mark.usefixtures("some")
 def test_a_model_says_itself_where_its_options_are_searched(plain, monkeypatch):
     schema = registry.schema
 
@@ -111,3 +122,34 @@ def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain)
     sweep = read("auto", auto.expand(RAW, plain))
     assert sum(sweep.most(n) for n in range(len(sweep.first))) == pytest.approx(50)
     assert sweep.most(len(sweep.first)) == pytest.approx(10)
+
+
+@pytest.mark.usefixtures("some")
+def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
+    from fmlab.sweep.multirun import lasting_overrides
+    from fmlab.sweep.refit import _raw
+
+    rows = len(open_task(plain).training.rows)
+    for most, limit in ((rows // 4, True), (rows, False)):
+        raw = {**RAW, "auto": {**RAW["auto"], "rows": most}, "metric": "mrr", "direction": "maximize", "refit": [1]}
+        sweep = read("auto", auto.expand(raw, plain))
+        lasting = lasting_overrides(sweep, [], 1)
+        assert [o.partition("=")[0] for o in lasting].count("trainer.limit_train_batches") == limit
+    sweep = read("auto", {**auto.expand(raw, plain), "part": 0.25})
+    assert "trainer.limit_train_batches=0.25" in lasting_overrides(sweep, [], 1)
+    assert sweep.identity()["part"] == 0.25
+    best = create_trial(value=1.0, user_attrs={"point": next(sweep.space.branches()).params})
+    again = read("auto", _raw(sweep, best))
+    assert not [o for o in lasting_overrides(again, [], 1) if "limit_train_batches" in o]
+    with pytest.raises(FmlabError, match=r"auto\.rows must be a whole number"):
+        auto.expand({**RAW, "auto": {"rows": 0}}, plain)
+
+
+@pytest.mark.parametrize("name", [n for n in registry.names("model") if registry.schema("model", n).space])
+def test_what_a_shipped_model_declares_are_options_of_it_around_their_defaults(name):
+    signature = registry.schema("model", name)
+    defaults = {o.name: o.default for o in signature.options}
+    for option, spec in signature.space.items():
+        start = list(defaults[option]) if isinstance(defaults[option], tuple) else defaults[option]
+        assert auto._inside(spec, start) == start
+        parse({f"model.{option}": spec}, {})

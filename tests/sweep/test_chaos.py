@@ -1,5 +1,6 @@
 """Killed, interrupted, frozen, joined: every asked point is completed once, and nothing is left running."""
 
+import json
 import os
 import signal
 import time
@@ -46,6 +47,9 @@ def test_a_failed_point_and_a_killed_worker_do_not_stop_a_sweep_and_are_tried_ag
     assert "python -m fmlab sleep=0.0 fail_if=3" in text
     assert "x=3" in text.splitlines()[0]
     assert "ValueError: x may not be 3" in text
+    (lost,) = [t for t in trials_of(tmp_path, raw) if t.user_attrs.get("reason") == "lost"]
+    record = tmp_path / "trials" / f"{lost.number:04d}" / "metrics.json"
+    assert json.loads(record.read_text()) == {"status": "lost"}
     before = len(runs(tmp_path))
     with pytest.raises(SweepFailed):
         conduct(tmp_path, raw)

@@ -53,3 +53,13 @@ def test_a_sweep_runs_resumes_and_refuses_another_space(tmp_path):
     other = fmlab(tmp_path, "-m", "sweep=quick", *small, "trainer.max_epochs=1")
     assert other.returncode == 2
     assert "fixed.trainer.max_epochs: 2 in the study, 1 now" in other.stderr
+
+
+def test_a_sweep_of_ones_own_is_found_in_the_config_folder(tmp_path):
+    (tmp_path / "mine" / "sweep" / "first").mkdir(parents=True)
+    text = "sampler: random\ntrials: 7\nspace: {seed: {choice: [1, 2]}}\n"
+    (tmp_path / "mine" / "sweep" / "first" / "try.yaml").write_text(text)
+    done = fmlab(tmp_path, "--config-dir", "mine", "sweep=first/try", "--cfg", "hydra", "-p", "hydra.sweeper")
+    assert done.returncode == 0, done.stderr
+    assert "trials: 7" in done.stdout
+    assert "name: first/try" in done.stdout

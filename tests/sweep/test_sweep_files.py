@@ -55,7 +55,9 @@ def test_deepfm_on_movielens_has_six_dropouts_three_networks_four_batches():
         ("hyperml/goodbooks-curvature", {"model": "hyperml"}, 5, 5),
         ("gml-fm/movielens-1m-rating", {"model": "gmlfm"}, (1 + 4) * 10 * 8 * 4, 0),
         ("gml-fm/movielens-1m-ablation-topn", {}, 2 + 3 + 1 + 4, 0),
-        ("ifm/frappe-dropout", {}, 10, 0),
+        ("ifm/frappe-dropout", {}, 20, 0),
+        ("ifm/frappe-factorised", {}, 2, 0),
+        ("fmfm/criteo-variance", {}, 6, 0),
     ],
 )
 def test_grids_have_the_sizes_of_the_papers(name, command, count, seeds):

@@ -70,9 +70,11 @@ def refuse_secrets(folder):
 
 
 def test_runs_that_follow_each_other_are_each_whole_and_hold_no_secret(tmp_path):
-    options = {"name": "wandb", "project": "p", "group": "my-sweep", "mode": "offline"}
+    options = {"name": "wandb", "project": "p", "group": "my-sweep", "mode": "offline", "artifacts": True}
     for seed in (3, 4):
         used = loggers.build(options, {**CONFIG, "seed": seed}, tmp_path / str(seed))
+        (tmp_path / str(seed) / "checkpoints").mkdir()
+        (tmp_path / str(seed) / "checkpoints" / "best.ckpt").write_bytes(b"best")
         for epoch in range(2):
             used[1].log_metrics({"val/auc": 0.5 + 0.1 * epoch, "epoch": epoch}, epoch)
         loggers.close(used, {"test/auc": 0.7}, failed=seed == 4)
@@ -88,24 +90,42 @@ def test_runs_that_follow_each_other_are_each_whole_and_hold_no_secret(tmp_path)
         assert [float(v) for v in curve] == pytest.approx([0.5, 0.6])
         summary = {name_of(u): u.value_json for r in found for u in r.summary.update}
         assert float(summary["test/auc"]) == 0.7
+        kept = [r.request.log_artifact.artifact for r in found if r.request.HasField("log_artifact")]
+        kept += [r.artifact for r in found if r.WhichOneof("record_type") == "artifact"]
+        names = [(a.type, sorted(e.path for e in a.manifest.contents)) for a in kept]
+        assert names == ([] if seed == 4 else [("model", ["best.ckpt"])])  # a failed run keeps its files
         assert [r.exit.exit_code for r in found if r.WhichOneof("record_type") == "exit"] == [int(seed == 4)]
     refuse_secrets(tmp_path)
 
 
-def test_a_leaderboard_is_a_table(tmp_path, monkeypatch):
+def test_a_leaderboard_is_a_table(tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(loggers, "_mode", lambda _: "offline")
-    loggers.send_tables({"toy, ctr: test": (("model", "p", "p"), (("fm", ".1", ".2"),))}, "p", tmp_path)
+    (tmp_path / "page.html").write_text("<html>")
+    tables = {"toy, ctr: test": (("model", "p", "p"), (("fm", ".1", ".2"),))}
+    loggers.send_report(tables, "p", tmp_path, files=[tmp_path / "page.html"])
     (path,) = files(tmp_path)
     keys = {name_of(i) for r in whole(path) for i in r.history.item}
     assert "toy, ctr: test" in keys or any(k.startswith("toy, ctr: test") for k in keys)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    sent = [r.artifact for r in whole(path) if r.WhichOneof("record_type") == "artifact"]
+    assert ["page.html"] in [[e.path for e in a.manifest.contents] for a in sent if a.type == "report"]
     tables = [p.read_text() for p in tmp_path.rglob("*.table.json")]
     assert any('"fm"' in t and '"p (2)"' in t for t in tables)
     refuse_secrets(tmp_path)
 
 
 def test_a_failure_is_one_warning(tmp_path, monkeypatch, caplog):
-    options = {"name": "wandb", "project": "p", "group": None, "mode": "offline"}
+    options = {"name": "wandb", "project": "p", "group": None, "mode": "offline", "artifacts": False}
     monkeypatch.setattr(wandb, "init", lambda **_: (_ for _ in ()).throw(RuntimeError("no")))
     assert len(loggers.build(options, CONFIG, tmp_path)) == 1
-    loggers.send_tables({"t": (("a",), (("1",),))}, "p", tmp_path)
+    loggers.send_report({"t": (("a",), (("1",),))}, "p", tmp_path)
     assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING"]
+
+
+def test_a_dashboard_is_defined_in_code():
+    pytest.importorskip("wandb_workspaces")
+    from fmlab.dashboard import workspace
+
+    made = str(workspace("p", "me", {"mrr": ["mrr", "hr@10"]}, ["model.dim"])._to_model())
+    for word in ("val/mrr", "val/hr@10", "test/mrr", "model.dim"):
+        assert word in made

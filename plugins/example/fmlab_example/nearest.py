@@ -19,6 +19,7 @@ class Nearest(nn.Module):
     """
 
     defaults = {"loss": "sampled_softmax", "optimizer": "adam"}
+    space = {"init_std": {"float": [0.01, 1.0], "log": True}}
 
     def __init__(
         self,

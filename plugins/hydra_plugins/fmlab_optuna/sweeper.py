@@ -31,6 +31,7 @@ class Options:
     extend: Any = False
     retries: Any = 3
     heartbeat: Any = 2.0
+    part: Any = None
     share: Any = None
     refit: Any = ()
     auto: Any = None

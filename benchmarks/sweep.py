@@ -1,0 +1,227 @@
+"""Sweeps: what a trial costs beyond its training, workers that share a machine, and the storage of a study."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks.harness import Line, Note, Results, Setting, Spread, Target, compare
+
+ABOUT = "trials of two seconds on data=synthetic; storage: trials with ten reports each"
+REPORTS = 10
+_OVERHEAD, _PROCESSES = "a trial beyond its training", (1, 4)
+
+
+def run(setting: Setting) -> Iterator[Results]:
+    trials = setting.size(40, 2)
+    epochs = setting.size(_epochs(setting) if not setting.toy else 1, 1)
+    yield _overhead(setting, trials, epochs)
+    yield _crowded(setting, trials, epochs)
+    for processes in _PROCESSES:
+        yield _storage(setting, processes, setting.size(40, 2))
+
+
+# ------------------------------------------------------------------------------------------- trials
+
+
+def _overhead(setting: Setting, trials: int, epochs: int) -> list[Line]:
+    """Each way once: a start is shared by 40 trials; where each has its own, an eighth of them tells as much."""
+    ways: dict[str, tuple[Callable[[Path, int, int], float], int]] = {
+        "a process for each trial": (_processes, -(-trials // 8)),
+        "Hydra's plain multirun": (_multirun, trials),
+        "sweep, 1 worker": (partial(_sweep, workers=1), trials),
+    }
+    beyond = {}
+    for name, (way, count) in ways.items():
+        folder = _emptied(setting, "overhead")
+        seconds = way(folder, count, epochs)
+        beyond[name] = (seconds - sum(_trained(folder, count))) / count
+    reference = beyond["a process for each trial"]
+    training = fmean(_trained(_last(setting, "overhead"), trials))
+    shape = f"{_OVERHEAD}: {trials} trials, {training:.1f} s of training each"
+    target = Target(value=1.0)
+    lines = []
+    for name, value in beyond.items():
+        words, met = target.judge(value, None, more=False) if name.startswith("sweep") else ("", None)
+        spread, ratio = Spread.of([value]), Spread.of([reference / value]) if value > 0 else None
+        lines.append(Line(shape, name, "s", spread, 1, ratio, words, met))
+    return lines
+
+
+def _crowded(setting: Setting, trials: int, epochs: int) -> list[Line]:
+    """On two cores as many workers, and twice as many."""
+    lines: list[Line] = []
+    for workers in (2, 4):
+        seconds = _sweep(_emptied(setting, "crowded"), trials, epochs, workers=workers)
+        found = Spread.of([60 * trials / seconds])
+        ratio = Spread.of([found.median / lines[0].value.median]) if lines else None
+        lines.append(
+            Line(
+                f"a sweep of {trials} trials, start-up counted, {os.cpu_count()} cores",
+                f"{workers} workers",
+                "trials/min",
+                found,
+                1,
+                ratio,
+            )
+        )
+    return lines
+
+
+def _epochs(setting: Setting) -> int:
+    """How many epochs train for two seconds here."""
+    folder = _emptied(setting, "probe")
+    _processes(folder, 1, 10)
+    return max(1, round(20 / _trained(folder, 1)[0]))
+
+
+_MODEL = ("model=fm", "model.dim=8", "optimizer.lr=0.001", "trainer.patience=null", "trainer.threads=1", "logger=none")
+
+
+def _processes(folder: Path, trials: int, epochs: int) -> float:
+    began = time.perf_counter()
+    for seed in range(trials):
+        _fmlab(folder, epochs, f"seed={seed}", f"hydra.run.dir={folder}/{seed}")
+    return time.perf_counter() - began
+
+
+def _multirun(folder: Path, trials: int, epochs: int) -> float:
+    began = time.perf_counter()
+    _fmlab(folder, epochs, "-m", f"seed={','.join(map(str, range(trials)))}", f"hydra.sweep.dir={folder}/multirun")
+    return time.perf_counter() - began
+
+
+def _sweep(folder: Path, trials: int, epochs: int, *, workers: int) -> float:
+    own = folder / "sweep" / "seeds.yaml"
+    own.parent.mkdir(exist_ok=True)
+    own.write_text(json.dumps({"sampler": "grid", "space": {"seed": {"choice": list(range(trials))}}}))
+    began = time.perf_counter()
+    _fmlab(
+        folder,
+        epochs,
+        "--config-dir",
+        str(folder),
+        "-m",
+        "sweep=seeds",
+        f"workers={workers}",
+        "threads=1",
+        f"folder={folder}/runs",
+    )
+    return time.perf_counter() - began
+
+
+def _fmlab(folder: Path, epochs: int, *arguments: str) -> None:
+    places = (f"root={folder}/raw", f"cache={folder.parent}/cache")
+    command = [sys.executable, "-m", "fmlab", *arguments, *_MODEL, f"trainer.max_epochs={epochs}", *places]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed\n{done.stdout}\n{done.stderr}")
+
+
+def _trained(folder: Path, trials: int) -> list[float]:
+    """Seconds of training of each run below a folder."""
+    seconds = [json.loads(p.read_text())["seconds_fit"] for p in folder.rglob("metrics.json")]
+    if len(seconds) != trials:
+        raise RuntimeError(f"{trials} runs were asked for below {folder}, {len(seconds)} are there")
+    return seconds
+
+
+def _last(setting: Setting, name: str) -> Path:
+    return setting.folder / name
+
+
+def _emptied(setting: Setting, name: str) -> Path:
+    folder = _last(setting, name)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+# ------------------------------------------------------------------------------------------ storage
+
+
+def _storage(setting: Setting, processes: int, trials: int) -> list[Line | Note]:
+    """Whole trials a second: asked for, claimed, ten reports, finished; by processes at once, start-up not counted."""
+    sides = {
+        "our journal": partial(_trials_per_second, setting, "journal", processes, trials),
+        "Optuna's journal": partial(_trials_per_second, setting, "optuna", processes, trials),
+        "SQLite": partial(_trials_per_second, setting, "sqlite", processes, trials),
+    }
+    shape = f"storage: {processes} processes, {trials} trials of {REPORTS} reports each"
+    targets = {"our journal": Target(value=30), "SQLite": Target(value=8)}
+    return list(
+        compare(shape, sides, setting, unit="trials/s", more=True, reference="Optuna's journal", targets=targets)
+    )
+
+
+def _trials_per_second(setting: Setting, kind: str, processes: int, trials: int) -> float:
+    folder = _emptied(setting, "storage")
+    url = f"sqlite:///{folder}/study.db" if kind == "sqlite" else f"journal://{folder}/study.journal"
+    _prepare_study(url, kind)
+    command = [sys.executable, "-m", "benchmarks.sweep", url, kind, str(trials)]
+    children = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    for one in children:
+        assert one.stdout is not None
+        one.stdout.readline()  # it is ready
+    began = time.perf_counter()
+    for one in children:
+        one.communicate("go\n")
+    seconds = time.perf_counter() - began
+    if any(c.returncode for c in children):
+        raise RuntimeError(f"a process of the {kind} benchmark failed")
+    return processes * trials / seconds
+
+
+def _open(url: str, kind: str):  # type: ignore[no-untyped-def]
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    from fmlab.sweep.proposal import quiet
+    from fmlab.sweep.storage import Store, open_storage
+
+    quiet()
+    del optuna
+    if kind == "optuna":
+        return Store(JournalStorage(JournalFileBackend(url.removeprefix("journal://"))))
+    return open_storage(url)
+
+
+def _prepare_study(url: str, kind: str) -> None:
+    from fmlab.sweep.ledger import Ledger
+
+    Ledger.create(_open(url, kind), "benchmark", ["maximize"])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """The work of a child process: so many trials, after a line on stdin."""
+    from optuna.trial import TrialState
+
+    from fmlab.sweep.ledger import Ask, Ledger
+    from fmlab.sweep.liveness import myself
+
+    url, kind, trials = arguments
+    ledger, me = Ledger.open(_open(url, kind), "benchmark"), myself()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for n in range(int(trials)):
+        ledger.enqueue(Ask(f"{me['pid']}-{n}", n))
+        claim = ledger.claim(me)
+        if claim is None:
+            raise RuntimeError("a trial was asked for and is not there")
+        for step in range(REPORTS):
+            ledger.report(claim, step, step / REPORTS)
+        if not ledger.finish(claim, TrialState.COMPLETE, [1.0], {}):
+            raise RuntimeError(f"trial {claim.number} was given up")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

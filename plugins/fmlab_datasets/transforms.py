@@ -1,0 +1,95 @@
+"""Numbers and times as categories: functions of the distinct texts of a column, for `streams.derived`."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fmlab.data import Array
+from fmlab.errors import DataError
+from fmlab.first_pass import FROM
+from fmlab.vocabulary import numbers
+
+SHOWN = 3
+Transform = Callable[[Any], Any]
+
+
+def log_squared(name: str, decimal: str = ".") -> Transform:
+    """floor(log(x)^2) of numbers above 2; others get a mark, or the logarithm of 3 would be taken for the number 1.
+
+    The transform of the winners of the Criteo contest (Juan et al., Field-aware Factorization Machines, RecSys 2016).
+    """
+
+    def transform(texts: Any) -> Any:
+        values = _finite(name, texts, decimal)
+        logs = np.floor(np.log(np.maximum(values, 2.0)) ** 2).astype(np.int64)
+        marked = pc.binary_join_element_wise("=", texts, "")
+        return pc.if_else(pa.array(values > 2), pa.array(logs).cast(pa.string()), marked)
+
+    return transform
+
+
+def binned(name: str, edges: Array, decimal: str = ".") -> Transform:
+    """The interval `[low, high)` between two of the ascending `edges` that a number lies in; the ends are open."""
+    ends = ["", *(repr(float(edge)).removesuffix(".0") for edge in edges), ""]  # all digits: labels are keys
+    labels = np.array([f"[{low}, {high})" for low, high in pairwise(ends)], object)
+
+    def transform(texts: Any) -> Any:
+        places = np.searchsorted(edges, _finite(name, texts, decimal), side="right")
+        return labels[places].tolist()
+
+    return transform
+
+
+def quantiles(name: str, times: Mapping[str, int], bins: int, decimal: str = ".") -> Array:
+    """Edges of at most `bins` intervals that hold equally many of the numbers, each text counted so many times.
+
+    Raises DataError if there is no number.
+    """
+    texts = pa.array(list(times), pa.string())
+    values, count = _finite(name, texts, decimal), np.array(list(times.values()), np.int64)
+    if not count.sum():
+        raise DataError(f"intervals of column {name!r} need numbers in the training rows, there are none")
+    order = np.argsort(values, kind="stable")
+    before = np.cumsum(count[order]) - count[order]
+    wanted = np.arange(1, bins) * count.sum() / bins
+    places = np.searchsorted(before, wanted, side="left")
+    edges: Array = np.unique(values[order][np.minimum(places, len(order) - 1)])
+    return edges[edges > values.min()]
+
+
+def hours(texts: Any) -> list[str]:
+    """Hour of the day, as written; of numbers (seconds and smaller units since 1970) in UTC."""
+    return [str(_moment(t).hour) for t in texts.to_pylist()]
+
+
+def weekdays(texts: Any) -> list[str]:
+    """Day of the week, Monday is 1; as `hours`."""
+    return [str(_moment(t).isoweekday()) for t in texts.to_pylist()]
+
+
+def _moment(text: str) -> datetime:
+    try:
+        number = float(text)
+    except ValueError:
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError as error:
+            raise DataError(f"a time is a number since 1970 or ISO 8601, got {text!r}") from error
+    try:
+        return datetime.fromtimestamp(number / 1000 ** int(np.searchsorted(FROM, abs(number))), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise DataError(f"a time since 1970 must be a date of the calendar, got {text!r}") from error
+
+
+def _finite(name: str, texts: Any, decimal: str) -> Array:
+    column = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(texts), dtype=np.int32)), texts)
+    values, bad = numbers(column, decimal)
+    if bad:
+        shown = ", ".join(map(repr, bad[:SHOWN]))
+        raise DataError(f"column {name!r} must hold finite numbers, {len(bad)} values are none: {shown}")
+    return values

@@ -1,0 +1,132 @@
+"""What parts of a split share, and what of the judged rows no training row has."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toys import interactions, raw
+
+from fmlab.errors import DataError
+from fmlab.overlap import refuse_shared, said, shared_rows, unseen, unseen_of
+from fmlab.registry import build
+
+PAIRS = [(u, i) for u, i in product(range(8), range(12)) if (3 * u + 5 * i) % 4]
+ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 1), st.integers(0, 2)), min_size=4)
+
+
+@settings(deadline=None)
+@given(ROWS, st.booleans())
+def test_rows_in_several_parts_are_counted(rows, with_context) -> None:
+    rows = [*rows, (0, 0, 0, 0), (0, 1, 0, 1), (0, 2, 0, 2)]  # no part is empty
+    split = np.array([r[3] for r in rows], np.int8)
+    context = [r[2] for r in rows] if with_context else None
+    data = interactions([r[:2] for r in rows], context=context, split=split)
+    keys = [r[:3] if with_context else r[:2] for r in rows]
+    expected = sum(any(k == other and p != part for other, p in zip(keys, split, strict=True))
+                   for k, part in zip(keys, split, strict=True))  # fmt: skip
+    assert shared_rows(data) == expected
+    if expected:
+        with pytest.raises(DataError, match=f"{expected} rows of 'toy' are in more than one"):
+            refuse_shared(data, None, "refuse")
+    refuse_shared(data, None, "drop")
+
+
+def test_rows_below_the_threshold_do_not_count() -> None:
+    label = np.array([5, 5, 5, 1], np.float32)
+    data = interactions([(0, 0), (0, 1), (0, 2), (0, 0)], label=label, split=np.array([0, 1, 2, 2], np.int8))
+    assert (shared_rows(data), shared_rows(data, 4)) == (2, 0)
+
+
+@pytest.mark.parametrize("with_context", [False, True])
+def test_rows_with_what_no_training_row_has_are_counted(with_context) -> None:
+    rng = np.random.default_rng(0)
+    context = rng.integers(0, 5, len(PAIRS)).tolist() if with_context else None
+    data = interactions(PAIRS, context=context)
+    for n in range(20):
+        order = rng.permutation(len(PAIRS))
+        trained, judged = order[: 2 + n], order[20:60]
+        before, after = raw(data, trained), raw(data, judged)
+        names = [data.schema.fields[f].name for f in data.schema.column_field]
+        known = {name: {row[c] for row in before for c, f in enumerate(names) if f == name} for name in names}
+        known["item"].add("?"), known["tags"].add("?")
+
+        def strange(row, *wanted, known=known, names=names):
+            return any(cell not in known[f] for f, cell in zip(names, row, strict=True) if f in wanted)
+
+        found = unseen(data, trained, judged)
+        assert found["user"] == sum(strange(r, "user") for r in after)
+        assert found["item"] == sum(strange(r, "item") for r in after)
+        hours = [strange(r, "hour") for r in after]
+        other = [h or strange(r, "group") or strange(r, "tags") for r, h in zip(after, hours, strict=True)]
+        assert found["other values"] == sum(other)
+
+
+def test_what_is_unseen_is_said_of_each_part_that_names_its_rows() -> None:
+    data = interactions(PAIRS)
+    task = build("protocol", {"name": "full_ranking", "validation": 2, "test": 3}, data)
+    found = unseen_of(data, np.arange(3), test=task.test, other=object())
+    assert found == {"test": {"rows": 3, **unseen(data, np.arange(3), task.test.rows)}}
+    assert found["test"]["user"] > 0
+    (line,) = said(found)
+    assert line.startswith(f"  rows of test with what no training row has: user {found['test']['user']}, item ")
+    assert said({"test": {"rows": 3, "user": 0, "other values": 0}}) == []
+
+
+def test_every_protocol_takes_a_given_split_and_refuses_a_row_in_two_parts() -> None:
+    n = len(PAIRS)
+    split = np.array([(1 if k % 9 == 0 else 2 if k % 9 == 4 else 0) for k in range(n)], np.int8)
+    last = np.array([2 if k + 1 == n or PAIRS[k + 1][0] != PAIRS[k][0] else k % 3 == 0 for k in range(n)], np.int8)
+    label = np.array([k % 2 for k in range(n)], np.float32)
+    whole = interactions(PAIRS, split=split, time=np.arange(n))
+    cases = {
+        "full_ranking": whole,
+        "rating": whole,
+        "cold_start": whole,
+        "leave_one_out": interactions(PAIRS, split=last),
+        "ctr": interactions(PAIRS, split=split, label=label),
+        "temporal": interactions(PAIRS, split=np.sort(split), time=np.arange(n)),
+    }
+    for name, data in cases.items():
+        options = {"split": "given"} if name == "temporal" else {}
+        options |= {"candidates": 2} if name == "leave_one_out" else {}
+        options |= {"judged": "ranking", "unseen": "keep"} if name == "temporal" else {}
+        task = build("protocol", {"name": name, **options}, data)
+        expected = np.count_nonzero(data.split == 2) * (3 if name in ("rating", "cold_start") else 1)
+        assert len(task.test.rows) == expected, name
+        if name in ("ctr", "temporal"):
+            continue
+        held = int(np.flatnonzero(data.split == 2)[0])
+        twice = interactions(
+            [*PAIRS, PAIRS[held]],
+            split=np.r_[data.split, np.int8(0)],
+            time=None if data.time is None else np.arange(n + 1),
+        )
+        with pytest.raises(DataError, match=r"2 rows of 'toy' are in more than one; protocol.leaks=drop"):
+            build("protocol", {"name": name, **options}, twice)
+        kept = build("protocol", {"name": name, **options, "leaks": "drop"}, twice)
+        assert len(kept.test.rows) == expected
+
+
+def test_ctr_counts_what_its_parts_share() -> None:
+    split = np.array([k % 3 for k in range(30)], np.int8)
+    data = interactions(
+        [(k % 5, k % 4) for k in range(30)], split=split, label=(np.arange(30) // 3 % 2).astype(np.float32)
+    )
+    steps = build("protocol", {"name": "ctr"}, data).dataset.steps
+    assert steps[-1].name == f"rows whose user, item and context are in another part too: {shared_rows(data)}"
+
+
+def test_a_given_split_that_is_not_by_time_is_no_split_by_time() -> None:
+    split = np.sort(np.array([k % 3 for k in range(len(PAIRS))], np.int8))
+    time = np.arange(len(PAIRS))
+    time[0] = len(PAIRS)
+    with pytest.raises(DataError, match=r"no row of train is later than one of validation, 1 rows .*split=time"):
+        build("protocol", {"name": "temporal", "split": "given"}, interactions(PAIRS, split=split, time=time))
+
+
+def test_cold_users_of_a_given_split_have_few_training_interactions() -> None:
+    split = np.array([2 if u < 2 and i > 3 else 1 if i == 0 or (u, i) == (7, 2) else 0 for u, i in PAIRS], np.int8)
+    task = build("protocol", {"name": "cold_start", "shots": 3}, interactions(PAIRS, split=split))
+    assert "2 cold users" in task.dataset.steps[-2].name or any("2 cold users" in s.name for s in task.dataset.steps)
