@@ -45,9 +45,10 @@ def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str])
 
 
 def _sheet(sheet: Sheet) -> str:
-    head = "".join(_cell("th", text, place >= sheet.words) for place, text in enumerate(sheet.head))
+    figures = [place >= sheet.words and name != "our row" for place, name in enumerate(sheet.head)]
+    head = "".join(_cell("th", text, is_figure) for text, is_figure in zip(sheet.head, figures, strict=True))
     rows = "".join(
-        f"<tr>{''.join(_cell('td', text, place >= sheet.words) for place, text in enumerate(row))}</tr>"
+        f"<tr>{''.join(_cell('td', text, is_figure) for text, is_figure in zip(row, figures, strict=True))}</tr>"
         for row in sheet.rows
     )
     notes = "".join(f"<p class=note>{escape(n)}</p>" for n in sheet.notes)

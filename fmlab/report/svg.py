@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
+from statistics import quantiles
 from typing import Literal
 
 WIDTH, HEIGHT = 560, 320
@@ -55,11 +56,16 @@ def chart(
     """Points over a horizontal axis, logarithmic if `log`; series of one name share a colour.
 
     `names`: all names of a page in one order, so that a name has one colour in all its charts. `ticks`: where to label
-    the horizontal axis.
+    the horizontal axis. Values far from all others stand at the border, so that these can be told apart.
     """
     points = [p for s in series for p in s.points if math.isfinite(p[0]) and math.isfinite(p[1])]
     across, x_ticks = _scale([p[0] for p in points], _LEFT + 8, WIDTH - _RIGHT - 8, log=log)
-    up, y_ticks = _scale([p[1] for p in points], HEIGHT - _BOTTOM - 8, _TOP + 8)
+    low, high = _fences([p[1] for p in points])
+    straight, y_ticks = _scale([p[1] for p in points if low <= p[1] <= high], HEIGHT - _BOTTOM - 8, _TOP + 8)
+
+    def up(value: float) -> float:
+        return straight(min(max(value, low), high))
+
     known = list(dict.fromkeys([*names, *(s.name for s in series)]))
     parts = [_frame(x, y)]
     x_ticks = x_ticks if ticks is None else [(t, short(t)) for t in ticks]
@@ -141,6 +147,16 @@ def shade(worth: float) -> str:
     low = min(int(at), len(stops) - 2)
     mixed = (round(a + (b - a) * (at - low)) for a, b in zip(stops[low], stops[low + 1], strict=True))
     return "#" + "".join(f"{c:02x}" for c in mixed)
+
+
+def _fences(values: Sequence[float]) -> tuple[float, float]:
+    """Smallest and largest value within three times the middle half from it (Tukey's outer fences)."""
+    if len(values) < 8:
+        return min(values, default=0.0), max(values, default=1.0)
+    first, _, third = quantiles(values, method="inclusive")
+    reach = 3 * (third - first)
+    inside = [v for v in values if first - reach <= v <= third + reach]
+    return min(inside), max(inside)
 
 
 def _scale(

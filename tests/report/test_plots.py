@@ -1,7 +1,10 @@
 """Importance and learning curves, by hand."""
 
+import re
+
 from run_folders import make_run
 
+from fmlab.report import svg
 from fmlab.report.boards import boards
 from fmlab.report.plots import _curve, importance
 from fmlab.report.runs import find_runs
@@ -32,3 +35,13 @@ def test_an_option_of_some_models_is_judged_among_them(tmp_path):
 def test_a_curve_leaves_out_the_last_check_of_the_best(tmp_path):
     make_run(tmp_path / "a")
     assert _curve(find_runs(tmp_path)[0][0], "val/mrr") == [(0.0, 0.05), (1.0, 0.1)]
+
+
+def test_a_value_far_from_all_others_does_not_flatten_them():
+    points = [(float(n), 0.1 * n) for n in range(10)]
+    near = svg.chart("t", "x", "y", [svg.Series("a", points)])
+    far = svg.chart("t", "x", "y", [svg.Series("a", [*points[:-1], (9.0, 500.0)])])
+    heights = [[float(y) for y in re.findall(r'cy="([0-9.]+)"', text)] for text in (near, far)]
+    assert max(heights[1][:-1]) - min(heights[1][:-1]) > 200
+    assert heights[1][-1] == min(heights[1])  # at the upper border
+    assert len(set(heights[0])) == 10
