@@ -14,13 +14,14 @@ from rich.console import Console
 from benchmarks import harness
 from benchmarks.harness import Line, Note, Setting, show
 
-NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "sweep", "peers")
+NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "sweep", "peers", "avazu")
+LARGE = ("avazu",)  # minutes, and gigabytes of disk
 
 
 def main(arguments: list[str]) -> int:
-    """Run the named benchmarks, all if none is named; 1 if a target was missed."""
+    """Run the named benchmarks, all but the large ones if none is named; 1 if a target was missed."""
     parser = argparse.ArgumentParser("benchmarks", description="Ratios measured in one run; sides take turns.")
-    parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all)")
+    parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all but avazu)")
     parser.add_argument("--seconds", type=float, default=20, help="time for each comparison, 3 rounds at least")
     parser.add_argument("--models", default="", help="only these models of training and peers, as in fm,deepfm")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
@@ -47,7 +48,7 @@ def main(arguments: list[str]) -> int:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         setting = Setting(options.seconds, options.toy, folder, tuple(filter(None, options.models.split(","))))
-        for name in options.name or NAMES:
+        for name in options.name or [n for n in NAMES if n not in LARGE]:
             module = importlib.import_module(f"benchmarks.{name}")
             console.print(f"\n[bold]{name}[/]: {module.ABOUT} ({clock})", highlight=False)
             found[name] = []

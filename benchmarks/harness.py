@@ -149,9 +149,13 @@ def compare(
     more: bool,
     reference: str = "",
     targets: Mapping[str, Target] | None = None,
+    least: int = 3,
 ) -> list[Line]:
-    """Lines of all sides. `more` says whether a larger value is the better one (rows/s) or the worse (seconds)."""
-    values = in_turn(sides, setting)
+    """Lines of all sides, of `least` rounds or more.
+
+    `more` says whether a larger value is the better one (rows/s) or the worse (seconds).
+    """
+    values = in_turn(sides, setting, least)
     lines = []
     for name, mine in values.items():
         ratio = None

@@ -40,7 +40,7 @@ def run(setting: Setting) -> Iterator[Results]:
 
         yield compare(
             f"{rows:,} rows x {len(WIDE.vocabularies)}, {path.stat().st_size / 1e6:,.0f} MB",
-            {TEXT: partial(rate, "text"), FMLAB: partial(rate, "fmlab")},
+            {TEXT: partial(rate, "text"), FMLAB: partial(rate, "csv")},
             setting,
             unit="rows/s",
             more=True,
@@ -69,7 +69,7 @@ def memory(peaks: dict[tuple[str, int], list[Work]]) -> Results:
             ratio, target, met = None, "", None
             if rows != smallest:
                 ratio = Spread.of([median(getattr(w, what) for w in peaks[how, smallest]) / median(values)])
-                if how == "fmlab" and what == "own":
+                if how != "text" and what == "own":
                     target, met = Target(ratio=SAME).judge(median(values), ratio.median, more=False)
             side = f"{how}, {rows:,} rows{', mapped files too' * (what == 'all')}"
             lines.append(Line("peak memory", side, "MB", Spread.of(values), len(values), ratio, target, met))
@@ -117,10 +117,10 @@ def _read_text(path: Path) -> None:
             pass
 
 
-def _prepare(path: Path, cache: Path) -> None:
-    options = {"path": str(path), "label": "label"}
-    source = build("data", {"name": "csv", **options}, path.parent)
-    open_dataset(source, name="csv", options=options, root=path.parent, cache=cache)
+def _prepare(name: str, path: Path, cache: Path) -> None:
+    options = {"path": str(path), "label": "label"} if name == "csv" else {}
+    source = build("data", {"name": name, **options}, path.parent)
+    open_dataset(source, name=name, options=options, root=path.parent, cache=cache)
 
 
 class _Memory(threading.Thread):
@@ -152,7 +152,7 @@ def main(how: str, path: Path, cache: Path) -> None:
     if how == "text":
         _read_text(path)
     else:
-        _prepare(path, cache)
+        _prepare(how, path, cache)
     spent = {name: clock() - began[name] for name, clock in clocks.items()}
     print(json.dumps({**spent, "own": memory.own, "all": memory.read("VmHWM")}))
 

@@ -21,7 +21,7 @@ from fmlab.meter import Meter
 from fmlab.vocabulary import Growing, Vocabulary, kept
 
 ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
-TEXT = 128 << 20  # bytes of batches that are encoded at a time
+TEXT = 64 << 20  # bytes of batches that are encoded at a time
 
 Settle = Callable[[Plan, Mapping[str, Array]], Plan]
 
@@ -188,7 +188,7 @@ class _SecondPass:
     def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
         """Codes and numbers of some rows, and their context."""
         for start in range(0, self.first.rows, ROWS):
-            codes, read = (np.asarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
+            codes, read = (np.asfortranarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
             yield codes, read, self.number("context", codes, read) if context else None
 
     def _columns(self, side: Side) -> int:
@@ -220,7 +220,7 @@ class _SecondPass:
 
     def number(self, side: Side, codes: Array, read: Array) -> Table:
         """Feature numbers, and values if the side has numeric fields, of rows of codes and numbers."""
-        ids = np.empty((len(codes), self._columns(side)), np.int32)
+        ids = np.empty((len(codes), self._columns(side)), np.int32, order="F")  # it is filled column by column
         numeric = any(n in self.plan.numeric for n in self.plan.of_side(side))
         values = np.ones(ids.shape, np.float32) if numeric else None
         at = 0
@@ -236,7 +236,7 @@ class _SecondPass:
                 for features in self.features[name]:  # takes from one axis are several times faster than from rows
                     ids[:, at] = features.take(own)
                     at += 1
-        return Table(ids, values)
+        return Table(np.ascontiguousarray(ids), values)
 
 
 class _Entities:
