@@ -64,7 +64,7 @@ def unseen(dataset: Dataset, trained: Array, judged: Array) -> dict[str, int]:
         seen[table.ids[known]] = True
         found[name] = int(np.count_nonzero(~known[index[judged]]))
         fields = np.array([schema.fields[f].name for f in schema.column_field])[schema.columns(name)]  # type: ignore[arg-type]
-        strange = np.logical_not(seen[table.ids[:, fields != name]]).any(1)
+        strange = np.asarray(~seen[table.ids[:, fields != name]].all(1))
         others |= strange[index[judged]]
     if dataset.context is not None:
         for rows in _pieces(trained):
