@@ -22,7 +22,7 @@ from fmlab.reading import MAX_LINE, lines, opened
 
 LEAST_SHARE = 4 << 20  # bytes of a block that are worth a core of their own
 log = logging.getLogger(__name__)
-BLOCK_BYTES = 16 << 20
+BLOCK_BYTES = LEAST_SHARE * pa.cpu_count()
 HEAD_BYTES = 1 << 20
 SHOWN = 5
 TEXT = pa.dictionary(pa.int32(), pa.string())
