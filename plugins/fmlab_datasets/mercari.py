@@ -23,15 +23,17 @@ class Mercari:
     item has one interaction. Users with fewer than `least` items are left out.
     """
 
+    defaults = {"protocol": "rating"}
     version = "1"
     licence = LICENCE
     citation = CITATION
+    name: str
 
-    def __init__(self, name: str, root: Path, *, least: int = 5, time: str = "") -> None:
-        """`time` names a column of times, if there is one."""
-        self.name, self.least, self.time = name, least, time
-        names = [f"mercari/{name.removeprefix('mercari-')}.csv{gz}" for gz in ("", ".gz")]
-        self.raw: Sequence[Raw] = (first_found(root, name, *(Raw(n, page=PAGE) for n in names)),)
+    def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 5, time: str = "") -> None:
+        """`time` names a column of times, if there is one; users with fewer than `least` items are left out."""
+        self.least, self.time = least, time
+        names = [f"mercari/{self.name.removeprefix('mercari-')}.csv{gz}" for gz in ("", ".gz")]
+        self.raw: Sequence[Raw] = (first_found(root, self.name, *(Raw(n, page=PAGE) for n in names)),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the table, twice if users are left out."""
@@ -52,11 +54,7 @@ class MercariTicket(Mercari):
     Paper: Guo et al., Enhancing Factorization Machines with Generalized Metric Learning, IEEE TKDE 2022
     """
 
-    defaults = {"protocol": "rating"}
-
-    def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 5, time: str = "") -> None:
-        """`time` names a column of times, if there is one; users with fewer than `least` items are left out."""
-        super().__init__("mercari-ticket", root, least=least, time=time)
+    name = "mercari-ticket"
 
 
 class MercariBooks(Mercari):
@@ -65,8 +63,4 @@ class MercariBooks(Mercari):
     Paper: Guo et al., Enhancing Factorization Machines with Generalized Metric Learning, IEEE TKDE 2022
     """
 
-    defaults = {"protocol": "rating"}
-
-    def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 5, time: str = "") -> None:
-        """`time` names a column of times, if there is one; users with fewer than `least` items are left out."""
-        super().__init__("mercari-books", root, least=least, time=time)
+    name = "mercari-books"

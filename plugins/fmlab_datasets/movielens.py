@@ -34,7 +34,33 @@ class _Side(NamedTuple):
     columns: dict[str, list[str]]
 
 
-class MovieLens1M:
+class MovieLens:
+    """What the two archives share: their options, licence and default protocol."""
+
+    defaults = {"protocol": "full_ranking"}
+    version = "1"
+    licence = LICENCE
+    citation = CITATION
+    archive: Raw
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "full",
+        genres: Literal["slots", "string"] = "slots",
+        fields: tuple[str, ...] = ("user", "gender", "age", "occupation", "zip", "item", "genres"),
+    ) -> None:
+        """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
+        self.reading = _Reading(zip, genres, _checked_fields(fields))
+        self.raw: Sequence[Raw] = (self.archive, *self.others(root))
+
+    def others(self, root: Path) -> list[Raw]:
+        """Further files that are read where they are there."""
+        return []
+
+
+class MovieLens1M(MovieLens):
     """MovieLens-1M: 1,000,209 ratings of 3,706 movies by 6,040 users.
 
     Paper: Harper & Konstan, The MovieLens Datasets, ACM TiiS 2015
@@ -53,29 +79,16 @@ class MovieLens1M:
     a user gave in the same second: `time` is then made strictly increasing in that order.
     """
 
-    defaults = {"protocol": "full_ranking"}
-    version = "1"
-    licence = LICENCE
-    citation = CITATION
+    archive = Raw(
+        "ml-1m.zip",
+        (f"{ADDRESS}ml-1m.zip",),
+        sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+        md5="c4d9eecfca2ab87c1945afe126590906",
+    )
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "full",
-        genres: Literal["slots", "string"] = "slots",
-        fields: tuple[str, ...] = ("user", "gender", "age", "occupation", "zip", "item", "genres"),
-    ) -> None:
-        """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
-        self.reading = _Reading(zip, genres, _checked_fields(fields))
-        archive = Raw(
-            "ml-1m.zip",
-            (f"{ADDRESS}ml-1m.zip",),
-            sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
-            md5="c4d9eecfca2ab87c1945afe126590906",
-        )
-        order = [Raw(ORDER_FILE)] if (root / ORDER_FILE).is_file() else []
-        self.raw: Sequence[Raw] = (archive, *order)
+    def others(self, root: Path) -> list[Raw]:
+        """The order of ratings."""
+        return [Raw(ORDER_FILE)] if (root / ORDER_FILE).is_file() else []
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `users.dat`, `movies.dat` and `ratings.dat` (latin-1, separated by `::`)."""
@@ -88,7 +101,7 @@ class MovieLens1M:
         return self.reading.dataset("movielens-1m", people, movies, (user, item, rating, time))
 
 
-class MovieLens100K:
+class MovieLens100K(MovieLens):
     """MovieLens-100K: 100,000 ratings of 1,682 movies by 943 users.
 
     Paper: Harper & Konstan, The MovieLens Datasets, ACM TiiS 2015
@@ -96,29 +109,12 @@ class MovieLens100K:
     As `movielens-1m`, from `u.data`, `u.user` and `u.item`; ages are put into the groups of MovieLens-1M.
     """
 
-    defaults = {"protocol": "full_ranking"}
-    version = "1"
-    licence = LICENCE
-    citation = CITATION
-
-    def __init__(
-        self,
-        root: Path,
-        *,
-        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "full",
-        genres: Literal["slots", "string"] = "slots",
-        fields: tuple[str, ...] = ("user", "gender", "age", "occupation", "zip", "item", "genres"),
-    ) -> None:
-        """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
-        self.reading = _Reading(zip, genres, _checked_fields(fields))
-        self.raw: Sequence[Raw] = (
-            Raw(
-                "ml-100k.zip",
-                (f"{ADDRESS}ml-100k.zip",),
-                sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
-                md5="0e33842e24a9c977be4e0107933c0723",
-            ),
-        )
+    archive = Raw(
+        "ml-100k.zip",
+        (f"{ADDRESS}ml-100k.zip",),
+        sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+        md5="0e33842e24a9c977be4e0107933c0723",
+    )
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `u.user`, `u.item`, `u.genre` and `u.data` (latin-1)."""
