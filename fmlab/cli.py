@@ -38,6 +38,9 @@ COMMANDS = {
     "data": "fmlab.catalog",
     "report": "fmlab.report",
     "sweep": "fmlab.sweep.listing",
+    "predict": "fmlab.serving.predict",
+    "recommend": "fmlab.serving.recommend",
+    "export": "fmlab.serving.export",
 }
 FAILED_JOBS = 3
 _STORAGE = {

@@ -126,6 +126,33 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Input:
+    """How the text of a raw column becomes a field, so that rows of later are read as those of training were.
+
+    `column` is the raw column, `missing` the texts in it that stand for nothing, as an empty cell does. What is left
+    goes through `transform`, see `fmlab.transforms`: `log2`; `binned` at the ascending `edges`; `hashed` into
+    `buckets`; `hour`; `weekday`. Cells are split at `within`, if it is not empty. Of a numeric field `center` is
+    subtracted, and the rest divided by `scale`.
+    """
+
+    column: str
+    within: str = ""
+    missing: tuple[str, ...] = ()
+    transform: str = ""
+    edges: tuple[float, ...] = ()
+    buckets: int = 0
+    decimal: str = "."
+    center: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Input":
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
 class Rule:
     """What a paper counts as a positive interaction: label >= `min_label`, then a `core`-core filter."""
 
@@ -163,6 +190,8 @@ class Dataset:
     `time`: int64[rows], microseconds since 1970 (taken for UTC where the source names no zone).
     `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
     `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
+    `inputs`: per field, how its raw text is read; a field without one is read from the column of its name, its values
+    as in `keys`, several of them split at `|`.
     `published`: the statistics the papers print for this set, by name, as text.
     """
 
@@ -180,9 +209,15 @@ class Dataset:
     rule: Rule = field(default_factory=Rule)
     steps: tuple[Step, ...] = ()
     keys: Mapping[str, Array] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
     truth: Truth | None = None
     fingerprint: str = ""
+
+    def input(self, name: str) -> Input:
+        """How the raw text of a field is read."""
+        slots = next(f.slots for f in self.schema.fields if f.name == name)
+        return self.inputs.get(name, Input(name, within="|" if slots > 1 else ""))
 
     def row_ids(self, rows: Array) -> Table:
         """Whole feature rows `[len(rows), columns]` of the given interactions."""

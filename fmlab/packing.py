@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fmlab.data import Array, Dataset, Rule, Schema, Step, Table, Truth
+from fmlab.data import Array, Dataset, Input, Rule, Schema, Step, Table, Truth
 from fmlab.errors import DataError
 
 COLUMNS: dict[str, DTypeLike] = {
@@ -43,6 +43,7 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
         "rule": asdict(dataset.rule),
         "steps": [asdict(s) for s in dataset.steps],
         "keys": list(dataset.keys),
+        "inputs": {name: asdict(given) for name, given in dataset.inputs.items()},
         "published": dict(dataset.published),
     }
     return arrays, plain
@@ -74,6 +75,7 @@ def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) 
         rule=Rule(**plain["rule"]),
         steps=tuple(Step(**s) for s in plain["steps"]),
         keys=Keys(folder, plain["keys"]),
+        inputs={name: Input.from_dict(given) for name, given in plain["inputs"].items()},
         published=dict(plain["published"]),
         truth=truth,
         fingerprint=fingerprint,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fmlab.data import SIDES, Array, Dataset, Field, Schema, Side, Step, Table
+from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Step, Table
 from fmlab.errors import DataError
 from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
@@ -183,6 +183,7 @@ class _SecondPass:
             split=self.roles.get("split"),
             steps=self._steps(),
             keys=keys,
+            inputs={f.name: self._input(f.name) for f in self.schema.fields},
         )
 
     def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
@@ -197,6 +198,14 @@ class _SecondPass:
     def _keys(self, shown: str) -> Array:
         name = {"user": self.plan.user, "item": self.plan.item}.get(shown, shown)
         return np.array(["present"], object) if name in self.plan.numeric else self.coders[name].keys
+
+    def _input(self, shown: str) -> Input:
+        """The column is named as the field: who reads other names says so."""
+        if shown not in self.plan.numeric:
+            return Input(shown, within=self.plan.within if shown in self.plan.multi else "")
+        at = self.first.numeric.index(shown)
+        center, scale = float(self.center[at]), float(self.scale[at])
+        return Input(shown, decimal=self.plan.decimal, center=center, scale=scale)
 
     def _steps(self) -> tuple[Step, ...]:
         users, items = self.schema.n_users, self.schema.n_items

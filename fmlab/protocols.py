@@ -227,7 +227,11 @@ class ReadsOptions(Protocol):
 
 
 class Loss(Protocol):
-    """Calls the model, usually through `fmlab.scoring.score`; gives a scalar averaged over the rows of the batch."""
+    """Calls the model, usually through `fmlab.scoring.score`; gives a scalar averaged over the rows of the batch.
+
+    One that takes scores for the logarithm of the odds of label 1 has `log_odds = True`: predictions then come with
+    probabilities.
+    """
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         """Scalar loss."""

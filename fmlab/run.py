@@ -145,7 +145,11 @@ def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Mod
 
 def load_model(path: Path) -> nn.Module:
     """Rebuild a trained model from its checkpoint alone; raises StorageError or FmlabError."""
-    saved = read_checkpoint(path)
+    return model_of(read_checkpoint(path), path)
+
+
+def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
+    """The trained model in the containers that `read_checkpoint(path)` gave; raises FmlabError."""
     identity = saved["fmlab"]
     model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
     prefix = "model."

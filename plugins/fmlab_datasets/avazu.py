@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fmlab.data import Dataset
+from fmlab.data import Dataset, Input
 from fmlab.errors import DataError
 from fmlab.first_pass import Plan
 from fmlab.meter import Meter
@@ -69,7 +69,8 @@ class Avazu:
             fields=dict.fromkeys((*names, *CATEGORIES), "context"),
             min_count=self.min_count,
         )
-        return prepared("avazu", stream, plan, workspace, meter=meter, whole=40_428_967)
+        read = {n: Input(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
+        return prepared("avazu", stream, plan, workspace, meter=meter, whole=40_428_967, inputs=read)
 
 
 def _moment(text: str) -> datetime:

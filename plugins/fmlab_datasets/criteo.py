@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.data import Dataset
+from fmlab.data import Dataset, Input
 from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
 from fmlab.tabular import Form
+from fmlab.transforms import log_squared
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
-from fmlab_datasets.transforms import log_squared
 
 PAGE = "https://www.kaggle.com/c/criteo-display-ad-challenge (or https://ailab.criteo.com/ressources/)"
 NUMBERS = tuple(f"I{n}" for n in range(1, 14))
@@ -67,4 +67,6 @@ class Criteo:
             numeric=NUMBERS if self.numbers == "numeric" else (),
             min_count=self.min_count,
         )
-        return prepared("criteo", stream, plan, workspace, meter=meter, whole=45_840_617)
+        read = {n: Input(n, transform="log2") for n in NUMBERS if self.numbers == "log2"}
+        read |= {n: Input(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
+        return prepared("criteo", stream, plan, workspace, meter=meter, whole=45_840_617, inputs=read)

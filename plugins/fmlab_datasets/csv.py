@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from fmlab.data import Dataset, Rule, Side
+from fmlab.data import Array, Dataset, Input, Rule, Side
 from fmlab.errors import DataError, choices
 from fmlab.first_pass import PART_NAMES, Plan
 from fmlab.meter import Meter
@@ -18,10 +18,10 @@ from fmlab.options import Range
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
 from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
+from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
 from fmlab.vocabulary import numbers
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
-from fmlab_datasets.transforms import binned, hours, log_squared, quantiles, weekdays
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")
@@ -136,13 +136,14 @@ class Csv:
         meter = Meter(f"preparing {paths[0].name}", sum(p.stat().st_size for p in paths) if plain else None)
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.clock)]
-        stream = self._transformed(self._rows(tables, columns, meter), plan, tables)
+        edges = self._edges(plan, tables)
+        stream = self._transformed(self._rows(tables, columns, meter), plan, edges)
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
         made = encode("csv", stream, plan, workspace, meter, settle)
         if same := [f.name for f in made.schema.fields if f.size == 2 and not f.numeric]:
             log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
-        return replace(made, rule=self.rule)
+        return replace(made, rule=self.rule, inputs={n: self._input(n, i, plan, edges) for n, i in made.inputs.items()})
 
     def _rows(self, tables: Sequence[tuple[Path, Form]], columns: Sequence[str], meter: Meter | None = None) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
@@ -163,23 +164,49 @@ class Csv:
     def _present(self, texts: Any) -> list[str | None]:
         return [None if t in self.missing else t for t in texts.to_pylist()]
 
-    def _transformed(self, stream: Stream, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> Stream:
+    def _edges(self, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> dict[str, Array]:
+        """Where the intervals of `binned` fields meet: a pass of its own over the tables."""
+        names, edges = self.kinds["binned"], {}
+        if not names:
+            return {}
+        split = [plan.split] if plan.split and plan.split != PART else []
+        rows = self._rows(tables, [*names, *split])
+        if plan.split:
+            rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
+        for name, times in zip(names, counts(rows, *names), strict=True):
+            edges[name] = quantiles(name, times, self.bins, self.decimal)
+            log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges[name].tolist())))
+        return edges
+
+    def _transformed(self, stream: Stream, plan: Plan, edges: Mapping[str, Array]) -> Stream:
         """With categories in place of numbers, and with buckets in place of other categories."""
         for name in self.kinds["log2"]:
             stream = derived(stream, name, {name: log_squared(name, self.decimal)})
-        if names := self.kinds["binned"]:
-            split = [plan.split] if plan.split and plan.split != PART else []
-            rows = self._rows(tables, [*names, *split])
-            if plan.split:
-                rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
-            for name, times in zip(names, counts(rows, *names), strict=True):
-                edges = quantiles(name, times, self.bins, self.decimal)
-                log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges.tolist())))
-                stream = derived(stream, name, {name: binned(name, edges, self.decimal)})
+        for name, ends in edges.items():
+            stream = derived(stream, name, {name: binned(name, ends, self.decimal)})
         if self.clock:
             stream = derived(stream, plan.time, {name: CLOCK[name] for name in self.clock})
-        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *names, *self.clock}
-        return hashed(stream, [c for c in plan.fields if c not in made], self.buckets)
+        return hashed(stream, self._hashed(plan), self.buckets)
+
+    def _hashed(self, plan: Plan) -> list[str]:
+        """The fields of which `buckets` makes buckets."""
+        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.clock}
+        return [c for c in plan.fields if c not in made]
+
+    def _input(self, field: str, given: Input, plan: Plan, edges: Mapping[str, Array]) -> Input:
+        """How a field is read from the raw columns that `_rows` and `_transformed` read it from."""
+        if field in TAKEN:
+            return replace(given, column=self.roles[field])
+        if field in self.clock:
+            return replace(given, column=plan.time, transform=field)
+        given = replace(given, missing=self.missing, decimal=self.decimal)
+        if field in self.kinds["log2"]:
+            return replace(given, transform="log2")
+        if field in edges:
+            return replace(given, transform="binned", edges=tuple(edges[field].tolist()))
+        if self.buckets and field in self._hashed(plan):
+            return replace(given, transform="hashed", buckets=self.buckets)
+        return given
 
     def _check(self) -> None:
         roles = [c for c in self.roles.values() if c]

@@ -10,13 +10,12 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.data import Dataset, Rule, Step
+from fmlab.data import Dataset, Input, Rule, Step
 from fmlab.errors import DataError
 from fmlab.fetch import find
 from fmlab.first_pass import Plan
@@ -24,6 +23,7 @@ from fmlab.meter import Meter
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
 from fmlab.tabular import Form, batches, recognise
+from fmlab.transforms import bucket
 from fmlab_datasets.published import published
 
 ROWS = 1 << 17
@@ -95,14 +95,10 @@ def derived(stream: Stream, on: str, columns: Mapping[str, Callable[[Any], Any]]
 def hashed(stream: Stream, fields: Iterable[str], buckets: int) -> Stream:
     """With the values of these fields replaced by numbers of buckets, if any: memory then holds no vocabulary of them.
 
-    The bucket is the CRC-32 of the value's utf-8, modulo `buckets`: the same on every machine. Missing stays missing.
+    Missing stays missing.
     """
-
-    def bucket(texts: Any) -> list[str]:
-        return [str(crc32(t.encode()) % buckets) for t in texts.to_pylist()]
-
     for field in fields if buckets else ():
-        stream = derived(stream, field, {field: bucket})
+        stream = derived(stream, field, {field: bucket(buckets)})
     return stream
 
 
@@ -167,11 +163,13 @@ def prepared(
     meter: Meter | None = None,
     slots: int = 0,
     whole: int = 0,
+    inputs: Mapping[str, Input] | None = None,
 ) -> Dataset:
     """The data set of a stream, with what papers print of it under its name and the names in `papers`.
 
     `before` are steps that the stream has already gone through. With `slots`, lists keep that many first values.
-    `whole` is the number of rows of the published files, where they may be here in part.
+    `inputs`: of the fields whose raw text is not a value of them. `whole` is the number of rows of the published
+    files, where they may be here in part.
     """
     if slots:
         cut = {n: _first(plan.within, slots) for n in plan.multi}
@@ -182,7 +180,8 @@ def prepared(
         raise DataError(f"{name} has no rows left after {before[-1].name if before else 'reading'}")
     steps = (*before, *made.steps)
     printed = published(name, *papers, rows=steps[0].rows, whole=whole)
-    return replace(made, rule=rule or Rule(), steps=steps, published=printed)
+    read = {**made.inputs, **(inputs or {})}
+    return replace(made, rule=rule or Rule(), steps=steps, published=printed, inputs=read)
 
 
 def _first(within: str, slots: int) -> Callable[[Any], Any]:

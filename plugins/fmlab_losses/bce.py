@@ -19,6 +19,8 @@ class BCE:
     over a positive and its negatives, averaged over positives ("row"), or the mean of all terms ("mean").
     """
 
+    log_odds = True
+
     def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
         """On labelled rows the two reductions agree."""
         self.reduction = reduction

@@ -1,21 +1,50 @@
-"""Numbers and times as categories: functions of the distinct texts of a column, for `streams.derived`."""
+"""What becomes of texts before they are features: functions of the distinct texts of a column.
+
+Data sets prepare with them, and name them in `Dataset.inputs`, by which rows of later go through the same.
+"""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.data import Array
-from fmlab.errors import DataError
+from fmlab.data import Array, Input
+from fmlab.errors import DataError, choices
 from fmlab.first_pass import FROM
 from fmlab.vocabulary import numbers
 
 SHOWN = 3
 Transform = Callable[[Any], Any]
+
+
+def transform_of(given: Input) -> Transform | None:
+    """The function that `given` names, if it names one; raises DataError for a name of another version."""
+    if not given.transform:
+        return None
+    made: dict[str, Callable[[], Transform]] = {
+        "log2": lambda: log_squared(given.column, given.decimal),
+        "binned": lambda: binned(given.column, np.array(given.edges), given.decimal),
+        "hashed": lambda: bucket(given.buckets),
+        "hour": lambda: hours,
+        "weekday": lambda: weekdays,
+    }
+    if given.transform not in made:
+        raise DataError(f"column {given.column!r} {choices(given.transform, made)}, got {given.transform!r}")
+    return made[given.transform]()
+
+
+def bucket(buckets: int) -> Transform:
+    """The CRC-32 of the text's utf-8, modulo `buckets`: the same on every machine."""
+
+    def transform(texts: Any) -> list[str]:
+        return [str(crc32(t.encode()) % buckets) for t in texts.to_pylist()]
+
+    return transform
 
 
 def log_squared(name: str, decimal: str = ".") -> Transform:

@@ -1,0 +1,194 @@
+"""Rows of raw text as the features that preparation gave their values; what is unknown is counted, never guessed.
+
+A known user or item has the features of its side table, whatever else the rows say of it. One that is not known has
+the unknown feature of the id, and its attributes where the rows have columns for them.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fmlab.data import SIDES, Array, Dataset, Field, Input, Side, Table
+from fmlab.errors import DataError, choices
+from fmlab.transforms import transform_of
+from fmlab.vocabulary import numbers
+
+EXAMPLES = 3
+SHOWN = 5
+QUERY: tuple[Side, ...] = ("user", "context")
+Rows = Any  # a record batch of dictionary-encoded text, as `fmlab.tabular.batches` gives
+
+
+@dataclass
+class Tally:
+    """What became of the values of one field: how many were unseen, missing, or more than the field has slots."""
+
+    unseen: int = 0
+    missing: int = 0
+    dropped: int = 0
+    examples: dict[str, None] = field(default_factory=dict)
+
+    def count(self, unseen: Array, missing: Array, dropped: Array, texts: list[str]) -> None:
+        """Numbers of each row, and examples of the unseen."""
+        self.unseen += int(unseen.sum())
+        self.missing += int(missing.sum())
+        self.dropped += int(dropped.sum())
+        for text in texts[: EXAMPLES - len(self.examples)]:
+            self.examples.setdefault(text)
+
+
+Tallies = Mapping[str, Tally]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A raw column that rows may have: the fields made of it, and whether rows must have it."""
+
+    name: str
+    fields: tuple[str, ...]
+    required: bool
+
+
+class Encoder:
+    """Rows as feature ids and values, for one data set."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        """Vocabularies are read into memory."""
+        self.dataset, self.schema = dataset, dataset.schema
+        self.sides: dict[Side, list[_Reader]] = {side: [] for side in SIDES}
+        self.tables: dict[Side, Table | None] = {"user": dataset.users, "item": dataset.items}
+        for one, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
+            keys = [] if one.numeric else dataset.keys[one.name].tolist()
+            self.sides[one.side].append(_Reader(one, offset, dataset.input(one.name), keys))
+
+    def tallies(self) -> dict[str, Tally]:
+        """One for each field, at zero."""
+        return {f.name: Tally() for f in self.schema.fields}
+
+    def id_column(self, side: Side) -> str:
+        """The column that names the users, or the items."""
+        return self.sides[side][0].given.column
+
+    def columns(self, *sides: Side) -> list[Column]:
+        """The raw columns of the given sides, in the order of the fields: ids and context are required."""
+        made: dict[str, list[str]] = {}
+        required = set()
+        for side in sides or SIDES:
+            for at, reader in enumerate(self.sides[side]):
+                made.setdefault(reader.given.column, []).append(reader.field.name)
+                if at == 0 or self.tables.get(side) is None:
+                    required.add(reader.given.column)
+        return [Column(name, tuple(fields), name in required) for name, fields in made.items()]
+
+    def refuse_missing(self, names: Collection[str], where: str, *sides: Side) -> None:
+        """Raise DataError if the columns `names` lack a required one of the given sides."""
+        wanted = [c.name for c in self.columns(*sides) if c.required]
+        if missing := [n for n in wanted if n not in names]:
+            near = [(n, choices(n, names).partition("choices: ")) for n in missing]
+            listed = ", ".join(f"{n!r} {f'({hint.strip()})' if hint else ''}".strip() for n, (hint, _, _) in near)
+            rule = f"rows need the column{'s' * (len(wanted) > 1)} {', '.join(map(repr, wanted))}"
+            raise DataError(f"{rule}; {where} has no {listed}; its columns are {near[0][1][2]}")
+
+    def encode(self, rows: Rows, tallies: Tallies, *sides: Side) -> Table:
+        """Features `[rows, columns]` of the given neighbouring sides, all by default; raises DataError."""
+        parts = [self._side(side, rows, tallies) for side in sides or SIDES if self.sides[side]]
+        ids = np.concatenate([p.ids for p in parts], axis=1)
+        if not self.schema.numeric:
+            return Table(ids)
+        return Table(ids, np.concatenate([p.values for p in parts if p.values is not None], axis=1))
+
+    def _side(self, side: Side, rows: Rows, tallies: Tallies) -> Table:
+        known = self.tables.get(side)
+        if known is None:
+            return Table(*_joined([r.read(rows[r.given.column], tallies[r.field.name]) for r in self.sides[side]]))
+        key, *attributes = self.sides[side]
+        ids, values = key.read(rows[key.given.column], tallies[key.field.name])
+        who = ids[:, 0] - key.offset - 1  # the first field of a side names its entities in their order
+        new = np.flatnonzero(who < 0)
+        strange = rows.take(pa.array(new)) if len(new) else None
+        parts = [(ids[new], values[new])]
+        for reader in attributes if strange is not None else ():
+            if reader.given.column in rows.schema.names:
+                cells = strange[reader.given.column].dictionary_decode().dictionary_encode()  # of these rows alone
+                parts.append(reader.read(cells, tallies[reader.field.name]))
+            else:
+                parts.append(reader.nothing(len(new)))
+        ids = known.ids[who]
+        values = np.ones(ids.shape, np.float32) if known.values is None else known.values[who]
+        if len(new):
+            ids[new], values[new] = _joined(parts)
+        return Table(ids, values)
+
+
+def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return np.concatenate([p[0] for p in parts], axis=1), np.concatenate([p[1] for p in parts], axis=1)
+
+
+class _Reader:
+    """Text of one column to the features of one field."""
+
+    def __init__(self, field: Field, offset: int, given: Input, keys: list[str]) -> None:
+        self.field, self.offset, self.given = field, offset, given
+        self.codes = {key: number for number, key in enumerate(keys, 1)}
+        self.transform = transform_of(given)
+
+    def nothing(self, rows: int) -> tuple[Array, Array]:
+        """The unknown feature."""
+        shape = (rows, self.field.slots)
+        return np.full(shape, self.offset, np.int32), np.ones(shape, np.float32)
+
+    def read(self, column: Any, tally: Tally) -> tuple[Array, Array]:
+        """Ids and values `[rows, slots]`; raises DataError where a number is wanted and there is none."""
+        texts = self._texts(column.dictionary)
+        count = len(texts)
+        places = column.indices.fill_null(count).to_numpy(zero_copy_only=False)
+        values = np.ones((len(places), self.field.slots), np.float32)
+        missing = np.array([*(t is None for t in texts), True])
+        unseen, dropped = np.zeros((2, count + 1), np.int64)
+        if self.field.numeric:
+            table = (~missing[:, None]).astype(np.int32)
+            values[:, 0] = np.where(missing, 1, self._numbers(texts))[places]
+        else:
+            table = np.zeros((count + 1, self.field.slots), np.int32)
+            for row, parts in enumerate(self._parts(texts)):
+                codes = [self.codes.get(part, 0) for part in parts]
+                missing[row] = not parts
+                unseen[row], dropped[row] = codes.count(0), max(0, len(codes) - self.field.slots)
+                table[row, : len(codes)] = codes[: self.field.slots]
+        strange = [t for t, n in zip(column.dictionary.to_pylist(), unseen, strict=False) if n]
+        tally.count(unseen[places], missing[places], dropped[places], strange)
+        return (table + np.int32(self.offset))[places], values
+
+    def _texts(self, texts: Any) -> list[str | None]:
+        """What the distinct texts stand for."""
+        plain: list[str | None] = [None if t in self.given.missing else t for t in texts.to_pylist()]
+        if self.transform is None:
+            return plain
+        made = self.transform(pa.array([t for t in plain if t is not None], pa.string()))
+        rest = iter(made if isinstance(made, list) else made.to_pylist())
+        return [None if t is None else next(rest) for t in plain]
+
+    def _parts(self, texts: list[str | None]) -> Iterator[list[str]]:
+        """The values in each cell, each once, as in `fmlab.prepare`."""
+        for text in texts:
+            if text is None:
+                yield []
+            elif self.given.within:
+                yield [part for part in dict.fromkeys(text.split(self.given.within)) if part]
+            else:
+                yield [text]
+
+    def _numbers(self, texts: list[str | None]) -> Array:
+        """Scaled numbers of the texts, and of a missing one after them: float32, rounded as in preparation."""
+        column = pa.array([*texts, None], pa.string()).dictionary_encode()
+        values, bad = numbers(column, self.given.decimal)
+        if bad:
+            shown = ", ".join(map(repr, bad[:SHOWN]))
+            raise DataError(
+                f"column {self.given.column!r} must hold finite numbers, {len(bad)} values are none: {shown}"
+            )
+        scaled: Array = (values.astype(np.float32) - np.float64(self.given.center)) / np.float64(self.given.scale)
+        return scaled.astype(np.float32)

@@ -1,0 +1,158 @@
+"""`fmlab predict`: scores of the rows of a file, in batches."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmlab.errors import FmlabError
+from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
+
+if TYPE_CHECKING:
+    from fmlab.data import Array, Table
+    from fmlab.serving.encoding import Encoder
+    from fmlab.serving.opened import Opened
+
+DESCRIPTION = """\
+Scores rows with a trained model. ROWS is a CSV, TSV, JSON-lines or Parquet file with the raw columns that the model's
+fields are made of; --columns lists them. Its rows come back with a column `score`, and `probability` where the loss
+takes scores for log-odds (of label 1 among the rows trained on, sampled negatives included).
+
+A known user or item has the attributes that it had in training; columns of attributes serve for those that are new.
+Values that were not seen in training become the unknown feature of their field; how many is said on stderr."""
+ROWS = 1 << 14  # scored at once
+EXAMPLES = 3
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run `fmlab predict RUN ROWS [--out FILE]`; returns the exit code. Raises FmlabError."""
+    args = _parser().parse_args(arguments)
+    if (args.rows is None) != args.columns:
+        raise FmlabError("predict takes either ROWS, a file, or --columns; see fmlab predict --help")
+    from fmlab.serving.encoding import Encoder
+    from fmlab.serving.opened import open_run
+    from fmlab.serving.output import refuse_extension
+
+    refuse_extension(args.out)
+    if args.rows is not None:
+        _refuse_file(args.rows, args.out)
+    show_messages()
+    run = open_run(args.run, environment)
+    encoder = Encoder(run.dataset)
+    if args.columns:
+        _list_columns(run, encoder)
+        return 0
+    _predict(run, encoder, args)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="fmlab predict", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help=TYPE_OF_RUN)
+    parser.add_argument("rows", metavar="ROWS", type=Path, nargs="?", help="a table with a header, perhaps gzipped")
+    parser.add_argument("--columns", action="store_true", help="list the columns that ROWS must and may have")
+    parser.add_argument("--out", metavar="FILE", type=Path, help=".csv, .tsv or .parquet, instead of CSV on stdout")
+    parser.add_argument("--sep", metavar="CHAR", default="", help="what separates columns; found in the first line")
+    parser.add_argument("--encoding", metavar="NAME", default="utf-8", help="of the text of ROWS (default: utf-8)")
+    return parser
+
+
+def _refuse_file(rows: Path, out: Path | None) -> None:
+    if not rows.is_file():
+        raise FmlabError(f"ROWS must be a file, got {rows}{', a folder' if rows.is_dir() else ', which is not there'}")
+    if out is not None and out.exists() and out.samefile(rows):
+        raise FmlabError(f"--out must be another file than ROWS, got {out} for both")
+
+
+def scored(model: Any, table: "Table") -> "Array":
+    """Scores float32[rows] of whole feature rows; raises FmlabError if one is not finite."""
+    import numpy as np
+    import torch
+
+    from fmlab.batch import as_features
+    from fmlab.evaluation.catalogue import refuse_non_finite
+
+    features, parts = as_features(table), []
+    with torch.no_grad():
+        for low in range(0, len(table.ids), ROWS):
+            values = None if features.values is None else features.values[low : low + ROWS]
+            parts.append(model(features.ids[low : low + ROWS], values).float())
+            refuse_non_finite(parts[-1])
+    found: Array = torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
+    return found
+
+
+def _predict(run: "Opened", encoder: "Encoder", args: argparse.Namespace) -> None:
+    import numpy as np
+    import pyarrow as pa
+
+    from fmlab.serving.output import PARQUET, refuse_taken, writing
+    from fmlab.tabular import Form, batches, recognise
+
+    form = recognise(args.rows, Form(args.sep.replace("\\t", "\t"), encoding=args.encoding))
+    encoder.refuse_missing(form.names, str(args.rows))
+    added = ["score", "probability"] if run.log_odds else ["score"]
+    refuse_taken(form.names, added, args.rows)
+    both_parquet = args.rows.suffix.lower() == PARQUET and args.out is not None and args.out.suffix.lower() == PARQUET
+    typed = _typed(args.rows) if both_parquet else None
+    tallies, count = encoder.tallies(), 0
+    with writing(args.out) as write:
+        for batch in batches(args.rows, form, form.names):
+            scores = scored(run.model, encoder.encode(batch, tallies))
+            new = [scores]
+            if run.log_odds:
+                with np.errstate(over="ignore"):
+                    new.append((1 / (1 + np.exp(-scores.astype(np.float64)))).astype(np.float32))
+            kept = batch if typed is None else typed(len(batch))
+            columns = [*kept.columns, *map(pa.array, new)]
+            write(pa.RecordBatch.from_arrays(columns, names=[*form.names, *added]))
+            count += len(batch)
+    report(tallies)
+    print(f"{count:,} rows scored by {run.name}, {run.checkpoint}", file=sys.stderr)
+
+
+def _typed(path: Path) -> Any:
+    """A function that gives the next rows of a Parquet file with the types that they have in it."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    source: Iterator[Any] = parquet.ParquetFile(path).iter_batches()
+    rest: list[Any] = []
+
+    def take(count: int) -> Any:
+        while sum(map(len, rest)) < count:
+            rest.append(next(source))
+        table = pa.Table.from_batches(rest)
+        rest[:] = table.slice(count).to_batches()
+        (batch,) = table.slice(0, count).combine_chunks().to_batches()
+        return batch
+
+    return take
+
+
+def _list_columns(run: "Opened", encoder: "Encoder") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    fields = {f.name: f for f in run.dataset.schema.fields}
+    grid = Table("column", "", "field", "what it holds", box=box.SIMPLE_HEAD)
+    for column in encoder.columns():
+        for name in column.fields:
+            given, keys = run.dataset.input(name), run.dataset.keys
+            if fields[name].numeric:
+                what = "a number"
+            else:
+                values = keys[name]
+                what = f"{len(values):,} values: {', '.join(values[:EXAMPLES].tolist())}"
+                what += ", …" if len(values) > EXAMPLES else ""
+            what += f"; several are split at {given.within!r}" if given.within else ""
+            what += f"; made by {given.transform}" if given.transform else ""
+            need = "required" if column.required else f"for a new {fields[name].side}"
+            grid.add_row(*map(escape, (column.name, need, name, what)))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 120
+    console.print(grid)

@@ -1,0 +1,45 @@
+"""Tensors as a safetensors file: a JSON header and raw bytes, which execute nothing and need no torch to be read.
+
+The format: 8 bytes with the length of the header (little-endian), the header `{name: {dtype, shape, data_offsets}}`
+padded with blanks to 8 bytes, and the tensors one after the other, row by row.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from fmlab.errors import FmlabError
+
+KINDS = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
+    """Write dense tensors by name, with `notes` in the header; raises FmlabError for one that has no place in it."""
+    header: dict[str, object] = {"__metadata__": dict(notes)}
+    end = 0
+    for name, tensor in tensors.items():
+        if tensor.layout != torch.strided or tensor.dtype not in KINDS:
+            raise FmlabError(f"weights must be dense numbers, {name} is {tensor.layout}, {tensor.dtype}")
+        begin, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": KINDS[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor in tensors.values():
+            flat = tensor.detach().cpu().contiguous().view(-1)
+            file.write(flat.view(torch.uint8).numpy().tobytes() if len(flat) else b"")
