@@ -108,19 +108,22 @@ class Encoder:
         ids, values = key.read(rows[key.given.column], tallies[key.field.name])
         who = ids[:, 0] - key.offset - 1  # the first field of a side names its entities in their order
         new = np.flatnonzero(who < 0)
-        strange = rows.take(pa.array(new)) if len(new) else None
-        parts = [(ids[new], values[new])]
-        for reader in attributes if strange is not None else ():
-            if reader.given.column in rows.schema.names:
-                cells = strange[reader.given.column].dictionary_decode().dictionary_encode()  # of these rows alone
-                parts.append(reader.read(cells, tallies[reader.field.name]))
-            else:
-                parts.append(reader.nothing(len(new)))
+        own = (ids[new], values[new])
         ids = known.ids[who]
         values = np.ones(ids.shape, np.float32) if known.values is None else known.values[who]
         if len(new):
-            ids[new], values[new] = _joined(parts)
+            ids[new], values[new] = _joined([own, *_attributes(attributes, rows.take(pa.array(new)), tallies)])
         return Table(ids, values)
+
+
+def _attributes(readers: list["_Reader"], rows: Rows, tallies: Tallies) -> Iterator[tuple[Array, Array]]:
+    """What rows of unknown users or items say of them."""
+    for reader in readers:
+        if reader.given.column in rows.schema.names:
+            cells = rows[reader.given.column].dictionary_decode().dictionary_encode()  # without texts of other rows
+            yield reader.read(cells, tallies[reader.field.name])
+        else:
+            yield reader.nothing(len(rows))
 
 
 def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
