@@ -22,6 +22,7 @@ takes scores for log-odds (of label 1 among the rows trained on, sampled negativ
 A known user or item has the attributes that it had in training; columns of attributes serve for those that are new.
 Values that were not seen in training become the unknown feature of their field; how many is said on stderr."""
 ROWS = 1 << 14  # scored at once
+BLOCK = 1 << 20  # bytes of text that are read at once: their features take many times as much
 EXAMPLES = 3
 
 
@@ -98,7 +99,7 @@ def _predict(run: "Opened", encoder: "Encoder", args: argparse.Namespace) -> Non
     typed = _typed(args.rows) if both_parquet else None
     tallies, count = encoder.tallies(), 0
     with writing(args.out) as write:
-        for batch in batches(args.rows, form, form.names):
+        for batch in batches(args.rows, form, form.names, block=BLOCK):
             scores = scored(run.model, encoder.encode(batch, tallies))
             new = [scores]
             if run.log_odds:

@@ -172,7 +172,7 @@ def test_batches_of_rows_give_the_scores_of_all_at_once(
 
     whole, seen = tabular.batches, []
 
-    def small(path: Path, form: tabular.Form, columns: list[str]) -> object:
+    def small(path: Path, form: tabular.Form, columns: list[str], block: int) -> object:
         for batch in whole(path, form, columns, block=1000):
             seen.append(len(batch))
             yield batch
