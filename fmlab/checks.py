@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from fmlab.data import Array, Dataset, Side, Table
-from fmlab.errors import DataError
+from fmlab.errors import DataError, choices
+from fmlab.transforms import transform_of
 
 CHUNK = 1 << 20
 
@@ -80,6 +81,10 @@ def _check_keys(dataset: Dataset) -> None:
     for name, keys in dataset.keys.items():
         if name in expected and len(keys) != expected[name]:
             raise DataError(f"keys of {name!r} must be {expected[name]} (features but the unknown), got {len(keys)}")
+    for name, given in dataset.inputs.items():
+        if name not in expected:
+            raise DataError(f"inputs must be of fields, got {name!r}; {choices(name, expected)}")
+        transform_of(given)  # it complains about an unknown one
 
 
 def _chunks(array: Array) -> Iterator[Array]:

@@ -34,7 +34,9 @@ def transform_of(given: Input) -> Transform | None:
         "weekday": lambda: weekdays,
     }
     if given.transform not in made:
-        raise DataError(f"column {given.column!r} {choices(given.transform, made)}, got {given.transform!r}")
+        raise DataError(
+            f"no transform {given.transform!r} of column {given.column!r}; {choices(given.transform, made)}"
+        )
     return made[given.transform]()
 
 

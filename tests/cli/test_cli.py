@@ -182,8 +182,11 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
 @pytest.mark.parametrize(
     ("word", "text"),
     [
-        ("plugin", "got 'plugin'; did you mean 'plugins'? commands: data, plugins, report, sweep"),
-        ("acme", "got 'acme'; commands: data, plugins, report, sweep"),
+        (
+            "plugin",
+            "got 'plugin'; did you mean 'plugins'? commands: data, export, plugins, predict, recommend, report, sweep",
+        ),
+        ("acme", "got 'acme'; commands: data, export, plugins, predict, recommend, report, sweep"),
     ],
 )
 def test_an_unknown_command_gets_the_nearest_one(word: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:

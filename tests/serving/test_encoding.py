@@ -1,0 +1,129 @@
+"""What preparation made of a table is what the encoder makes of it, whatever the options of the data set."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from trained import cells, write_clicks
+
+from fmlab.checks import check
+from fmlab.data import Dataset, Input
+from fmlab.errors import DataError
+from fmlab.protocols import Source
+from fmlab.registry import build
+from fmlab.serving.encoding import Encoder
+from fmlab.store import open_dataset
+from fmlab.tabular import Form, batches, recognise
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
+
+from formats import AVAZU, avazu, criteo
+
+CLICKS = {
+    **{"user": "uid", "item": "movie", "label": "clicked", "time": "when", "leaks": "allow"},
+    **{"user_fields": ("age",), "item_fields": ("brand",), "multi": ("tags",), "numeric": ("price", "age")},
+    **{"categorical": ("color", "brand")},
+}
+
+
+def prepared(root: Path, name: str, **options: Any) -> Dataset:
+    source = build("data", {"name": name, **options}, root, gives=Source)
+    return open_dataset(source, name, options, root, root / "cache")
+
+
+def assert_same_features(data: Dataset, path: Path, form: Form, *, new: bool = False) -> dict[str, tuple[int, int]]:
+    """Rows of the raw table against those of the data set; `new`: with ids that it does not know."""
+    encoder, known = Encoder(data), recognise(path, form)
+    tallies = encoder.tallies()
+    columns = [c.name for c in encoder.columns()]
+    tables = [encoder.encode(batch, tallies) for batch in batches(path, known, columns, block=2000)]
+    got, want = np.concatenate([t.ids for t in tables]), data.row_ids(np.arange(data.rows))
+    for column, field in enumerate(data.schema.column_field):
+        if new and data.schema.fields[field].name in ("user", "item"):
+            want.ids[:, column] = data.schema.offsets[field]
+    np.testing.assert_array_equal(got, want.ids)
+    if want.values is not None:
+        values = [t.values for t in tables if t.values is not None]
+        np.testing.assert_array_equal(np.concatenate(values), want.values)
+    return {name: (t.unseen, t.dropped) for name, t in tallies.items() if t.unseen or t.dropped}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"standardize": False, "missing": ("none", "brand1")},
+        {"buckets": 3},
+        {"log2": ("visits",), "binned": ("dwell",), "bins": 3, "clock": ("hour", "weekday"), "buckets": 2},
+        {"log2": ("price",), "numeric": ("age",), "multi": (), "binned": ("dwell", "visits")},
+        {"user": "", "item": "", "user_fields": (), "item_fields": (), "time": ""},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("new", [False, True], ids=["known", "new"])
+def test_a_table_is_encoded_as_it_was_prepared(options: dict[str, Any], new: bool, tmp_path: Path) -> None:
+    path = write_clicks(tmp_path / "clicks.csv")
+    data = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS | options)
+    if new:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        made = [
+            lines[0],
+            *(",".join([f"new {c}" if n < 2 else c for n, c in enumerate(line.split(","))]) for line in lines[1:]),
+        ]
+        path.write_text("\n".join(made) + "\n")
+    unseen = assert_same_features(data, path, Form(), new=new)
+    assert unseen == ({"user": (300, 0), "item": (300, 0)} if new and data.users is not None else {})
+
+
+def test_values_that_no_training_row_has_are_unseen(tmp_path: Path) -> None:
+    path = write_clicks(tmp_path / "clicks.csv")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    parts = ["part", *(["train", "valid", "test"][n % 3] for n in range(300))]
+    lines = [f"{line},{part}" for line, part in zip(lines, parts, strict=True)]
+    lines[2] = lines[2].replace(lines[2].split(",")[7], "teal")  # a validation row
+    path.write_text("\n".join(lines) + "\n")
+    data = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, split="part", min_count=2)
+    assert "teal" not in data.keys["color"].tolist()
+    unseen = assert_same_features(data, path, Form())
+    assert "color" in unseen
+
+
+@pytest.mark.parametrize("options", [{}, {"numbers": "numeric"}, {"buckets": 5}, {"min_count": 1}], ids=str)
+def test_raw_rows_of_criteo_are_read(options: dict[str, Any], tmp_path: Path) -> None:
+    import tarfile
+
+    criteo(tmp_path)
+    data = prepared(tmp_path, "criteo", **options)
+    with tarfile.open(tmp_path / "dac.tar.gz") as archive:
+        archive.extract("./train.txt", tmp_path, filter="data")
+    names = ("label", *(f"I{n}" for n in range(1, 14)), *(f"C{n}" for n in range(1, 27)))
+    (tmp_path / "rows.tsv").write_text("\t".join(names) + "\n" + (tmp_path / "train.txt").read_text())
+    assert_same_features(data, tmp_path / "rows.tsv", Form())
+
+
+@pytest.mark.parametrize("options", [{"min_count": 1}, {"buckets": 4}], ids=str)
+def test_raw_rows_of_avazu_are_read(options: dict[str, Any], tmp_path: Path) -> None:
+    avazu(tmp_path)
+    data = prepared(tmp_path, "avazu", **options)
+    assert len(AVAZU.split(",")) == 24
+    assert_same_features(data, tmp_path / "train.gz", Form(separator=","))
+
+
+def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) -> None:
+    write_clicks(tmp_path / "clicks.csv")
+    first = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, bins=4, binned=("dwell",))
+    again = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, bins=4, binned=("dwell",))
+    assert again.inputs == first.inputs
+    assert again.input("user").column == "uid"
+    edges = again.input("dwell").edges
+    assert len(edges) == 3
+    known = sorted(float(row["dwell"]) for row in cells(tmp_path / "clicks.csv"))
+    assert set(edges) <= set(known)
+    assert again.input("tags").within == "|"
+    with pytest.raises(DataError, match="did you mean 'log2'"):
+        check(replace(first, inputs={"price": Input("price", transform="log3")}))
+    with pytest.raises(DataError, match="inputs must be of fields, got 'prize'"):
+        check(replace(first, inputs={"prize": Input("price")}))
