@@ -120,7 +120,7 @@ def _data(config: Mapping[str, Any], fingerprint: str, environment: Mapping[str,
     options = {k: v for k, v in config["data"].items() if k != "name"}
     try:
         found = open_dataset(build("data", config["data"], root, gives=Source), name, options, root, cache)
-    except (FmlabError, OSError) as error:
+    except FmlabError as error:
         raise type(error)(f"{error}; without {name}-{fingerprint[:16]} in {cache} the raw data are needed") from error
     if found.fingerprint != fingerprint:
         raise FmlabError(

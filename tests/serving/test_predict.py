@@ -194,8 +194,10 @@ def failed(capsys: pytest.CaptureFixture[str], code: int, *arguments: object) ->
 def test_what_is_wrong_with_rows_is_said(clicks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def error(header: list[str], values: list[str], code: int = 65) -> str:
         rows, out = write(tmp_path / "rows.csv", header, [values]), tmp_path / "out.csv"
+        out.write_text("of before")
         found = failed(capsys, code, "predict", clicks, rows, "--out", out)
-        assert not out.exists()
+        assert out.read_text() == "of before"
+        assert [p.name for p in tmp_path.iterdir() if p.name.endswith(".tmp")] == []
         return found
 
     names, values = list(ROW), list(ROW.values())
