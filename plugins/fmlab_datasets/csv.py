@@ -186,10 +186,10 @@ class Csv:
             stream = derived(stream, name, {name: binned(name, ends, self.decimal)})
         if self.clock:
             stream = derived(stream, plan.time, {name: CLOCK[name] for name in self.clock})
-        return hashed(stream, self._hashed(plan), self.buckets)
+        return hashed(stream, self._named(plan), self.buckets)
 
-    def _hashed(self, plan: Plan) -> list[str]:
-        """The fields of which `buckets` makes buckets."""
+    def _named(self, plan: Plan) -> list[str]:
+        """Fields of the table whose values are names: categories that are not made of numbers."""
         made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.clock}
         return [c for c in plan.fields if c not in made]
 
@@ -204,7 +204,7 @@ class Csv:
             return replace(given, transform="log2")
         if field in edges:
             return replace(given, transform="binned", edges=tuple(edges[field].tolist()))
-        if self.buckets and field in self._hashed(plan):
+        if self.buckets and field in self._named(plan):
             return replace(given, transform="hashed", buckets=self.buckets)
         return given
 
