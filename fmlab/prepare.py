@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,18 @@ from fmlab.vocabulary import Growing, Vocabulary, kept
 ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
 
-Settle = Callable[[Plan, Mapping[str, Array]], Plan]
+
+class Sliced(Protocol):
+    """A column of numbers, of which ranges of rows are taken."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    def __getitem__(self, rows: slice, /) -> Array:
+        """A range of rows."""
+
+
+Settle = Callable[[Plan, Mapping[str, Sliced]], Plan]
 
 
 def encode(
@@ -39,12 +50,13 @@ def encode(
     with meter:
         for batches in _ahead(_groups(stream, meter)):
             first.add(batches)
-    codes, read = first.codes.close(), first.values.close()
+    first.codes.close()
+    read = first.values.close()
     if settle:
-        columns = {n: codes[:, at] for at, n in enumerate(first.coded)}
+        columns: dict[str, Sliced] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
         columns |= {n: read[:, at].view(np.int32) for at, n in enumerate(first.numeric)}
         plan = settle(plan, columns)
-    return _SecondPass(name, plan, first, (codes, read), workspace).dataset()
+    return _SecondPass(name, plan, first, read, workspace).dataset()
 
 
 def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
@@ -108,9 +120,9 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
 class _SecondPass:
     """Codes to feature numbers, block by block."""
 
-    def __init__(self, name: str, plan: Plan, first: FirstPass, written: tuple[Array, Array], workspace: Path) -> None:
+    def __init__(self, name: str, plan: Plan, first: FirstPass, numbers: Array, workspace: Path) -> None:
         self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
-        self.codes, self.numbers = written
+        self.numbers = numbers
         self.roles = {role: grown.close() for role, grown in first.roles.items()}
         counts = self._counts()
         self.coders = {n: _coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
@@ -132,9 +144,9 @@ class _SecondPass:
         counts = {n: np.zeros_like(c) for n, c in counts.items()}
         for start in range(0, self.first.rows, ROWS):
             trained = np.asarray(self.roles["split"][start : start + ROWS]) == 0
-            codes = np.asarray(self.codes[start : start + ROWS])[trained]
             for at, name in enumerate(self.first.coded):
-                counts[name] += np.bincount(codes[:, at], minlength=len(counts[name]))
+                codes = self._codes(start)[trained, at]
+                counts[name] += np.bincount(codes, minlength=len(counts[name]))
         return counts
 
     def _entities(self, name: str) -> int:
@@ -188,8 +200,12 @@ class _SecondPass:
     def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
         """Codes and numbers of some rows, and their context."""
         for start in range(0, self.first.rows, ROWS):
-            codes, read = (np.asfortranarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
+            codes, read = self._codes(start), np.asfortranarray(self.numbers[start : start + ROWS])
             yield codes, read, self.number("context", codes, read) if context else None
+
+    def _codes(self, start: int) -> Array:
+        """int32[rows, columns] of a block, its columns contiguous."""
+        return self.first.codes.read(range(len(self.first.coded)), start, start + ROWS).T
 
     def _columns(self, side: Side) -> int:
         return len(range(*self.schema.columns(side).indices(self.schema.n_columns)))

@@ -136,7 +136,7 @@ class Csv:
         meter = Meter(f"preparing {paths[0].name}", sum(p.stat().st_size for p in paths) if plain else None)
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.clock)]
-        stream = self._transformed(self._rows(tables, columns, meter), plan, tables)
+        stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, tables)
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
         made = encode("csv", stream, plan, workspace, meter, settle)
@@ -144,11 +144,18 @@ class Csv:
             log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
         return replace(made, rule=self.rule)
 
-    def _rows(self, tables: Sequence[tuple[Path, Form]], columns: Sequence[str], meter: Meter | None = None) -> Stream:
+    def _rows(
+        self,
+        tables: Sequence[tuple[Path, Form]],
+        columns: Sequence[str],
+        meter: Meter | None = None,
+        plain: Sequence[str] = (),
+    ) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
         cells = [c for c in columns if c not in self.roles.values()]
         for (path, form), part in zip(tables, self._parts(), strict=True):
-            stream = batches(path, form, columns, meter.heard) if meter else batches(path, form, columns)
+            heard = {"heard": meter.heard} if meter else {}
+            stream = batches(path, form, columns, plain=plain, **heard)
             if part == "drawn":
                 stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
             elif part:
@@ -178,8 +185,17 @@ class Csv:
                 stream = derived(stream, name, {name: binned(name, edges, self.decimal)})
         if self.clock:
             stream = derived(stream, plan.time, {name: CLOCK[name] for name in self.clock})
-        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *names, *self.clock}
-        return hashed(stream, [c for c in plan.fields if c not in made], self.buckets)
+        return hashed(stream, self._named(plan), self.buckets)
+
+    def _named(self, plan: Plan) -> list[str]:
+        """Fields of the table whose values are names: categories that are not made of numbers."""
+        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.clock}
+        return [c for c in plan.fields if c not in made]
+
+    def _untouched(self, plan: Plan) -> list[str]:
+        """Columns that go from the table to the encoder as they are."""
+        entities = [n for n in (plan.user, plan.item) if n]
+        return entities if self.missing or self.buckets else [*entities, *self._named(plan)]
 
     def _check(self) -> None:
         roles = [c for c in self.roles.values() if c]

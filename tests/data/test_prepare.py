@@ -79,7 +79,7 @@ def test_a_vocabulary_grows_over_batches_and_counts():
     words = Vocabulary()
     first = words.encode([dictionary("b", "a", "b"), dictionary("c", None, "a")])
     second = words.encode([dictionary(None, None), dictionary("d", "b")])
-    assert [c.tolist() for c in first + second] == [[1, 2, 1], [3, 0, 2], [0, 0], [4, 1]]
+    assert [first.tolist(), second.tolist()] == [[1, 2, 1, 3, 0, 2], [0, 0, 4, 1]]
     assert words.keys.to_pylist() == ["b", "a", "c", "d"]
     assert words.counts.tolist() == [3, 3, 2, 1, 1]
 
