@@ -31,7 +31,8 @@ WIDE = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 Heard = Callable[[int], None]  # told of every piece of a file that has been read, in bytes
 
 
-def _deaf(count: int) -> None:
+def deaf(count: int) -> None:
+    """For whoever does not count."""
     pass
 
 
@@ -54,7 +55,7 @@ def recognise(path: Path, form: Form | None = None) -> Form:
     if kind == ".parquet":
         form = replace(form, names=tuple(_parquet(path).schema_arrow.names))
     elif kind == ".jsonl":
-        first = next(_blocks(path, replace(form, header=False), _deaf, HEAD_BYTES), memoryview(b""))
+        first = next(_blocks(path, replace(form, header=False), deaf, HEAD_BYTES), memoryview(b""))
         form = replace(form, header=False, names=tuple(dict.fromkeys(k for row in _objects(path, first) for k in row)))
     else:
         form = _recognise_text(path, form)
@@ -67,7 +68,7 @@ def batches(
     path: Path,
     form: Form,
     columns: Sequence[str],
-    heard: Heard = _deaf,
+    heard: Heard = deaf,
     block: int = BLOCK_BYTES,
     plain: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:

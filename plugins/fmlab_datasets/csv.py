@@ -17,7 +17,7 @@ from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
-from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
+from fmlab.tabular import HEAD_BYTES, Form, batches, deaf, recognise
 from fmlab.vocabulary import numbers
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
@@ -154,8 +154,7 @@ class Csv:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
         cells = [c for c in columns if c not in self.roles.values()]
         for (path, form), part in zip(tables, self._parts(), strict=True):
-            heard = {"heard": meter.heard} if meter else {}
-            stream = batches(path, form, columns, plain=plain, **heard)
+            stream = batches(path, form, columns, meter.heard if meter else deaf, plain=plain)
             if part == "drawn":
                 stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
             elif part:

@@ -23,7 +23,7 @@ from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
-from fmlab.tabular import Form, batches, recognise
+from fmlab.tabular import Form, batches, deaf, recognise
 from fmlab_datasets.published import published
 
 ROWS = 1 << 17
@@ -47,8 +47,8 @@ def table(
 
     Raw names in `plain` may come as plain text: those that go to the encoder as they are.
     """
-    heard = {"heard": meter.heard} if meter else {}
-    for batch in batches(path, recognise(path, form), list(columns), plain=plain, **heard):
+    heard = meter.heard if meter else deaf
+    for batch in batches(path, recognise(path, form), list(columns), heard, plain=plain):
         yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns.values()))
 
 
