@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -6,9 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fmlab import first_pass, prepare, tabular
+from fmlab import checks, first_pass, prepare, tabular
 from fmlab.blocks import blocks
 from fmlab.checks import check
+from fmlab.data import Table
 from fmlab.errors import DataError
 from fmlab.first_pass import Plan
 from fmlab.meter import Meter
@@ -153,17 +155,33 @@ def test_memory_of_blocks_is_used_again_and_long_lines_get_more(tmp_path):
 
 
 def test_the_usual_memory_pool_comes_back(tmp_path):
-    usual, made = pa.default_memory_pool().backend_name, []
+    before, made = pa.default_memory_pool(), []
+    pa.set_memory_pool(pa.system_memory_pool())
 
     def stream():
         made.append(pa.default_memory_pool().backend_name)
         yield pa.RecordBatch.from_arrays([dictionary("a")], ["c"])
         raise DataError("bad")
 
-    with pytest.raises(DataError, match="bad"):
-        encode("t", stream(), Plan(fields={"c": "context"}), tmp_path, Meter("test", None))
-    assert pa.default_memory_pool().backend_name == usual
-    assert made == ["jemalloc" if "jemalloc" in pa.supported_memory_backends() else usual]
+    try:
+        with pytest.raises(DataError, match="bad"):
+            encode("t", stream(), Plan(fields={"c": "context"}), tmp_path, Meter("test", None))
+        assert pa.default_memory_pool().backend_name == "system"
+    finally:
+        pa.set_memory_pool(before)
+    assert made == ["jemalloc" if "jemalloc" in pa.supported_memory_backends() else "system"]
+
+
+@pytest.mark.parametrize("row", range(5))
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_a_feature_of_another_field_is_found_in_any_row(tmp_path, monkeypatch, row, wrong):
+    monkeypatch.setattr(checks, "STRIP", 2)
+    batch = pa.RecordBatch.from_arrays([dictionary(*"ababa"), dictionary(*"xyxyx")], ["c", "d"])
+    data = encode("t", [batch], Plan(fields=dict.fromkeys("cd", "context")), tmp_path, Meter("test", None))
+    ids = np.array(data.context.ids)
+    ids[row, 1] = wrong + 3 * (wrong > 0)
+    with pytest.raises(DataError, match="features of field 'd' must be in"):
+        check(replace(data, context=Table(ids)))
 
 
 def test_unused_entries_of_a_dictionary_are_no_features():
