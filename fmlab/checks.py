@@ -6,9 +6,11 @@ import numpy as np
 
 from fmlab.data import Array, Dataset, Side, Table
 from fmlab.errors import DataError, choices
+from fmlab.packing import Texts
 from fmlab.transforms import transform_of
 
 CHUNK = 1 << 20
+STRIP = 1 << 11
 
 
 def check(dataset: Dataset) -> None:
@@ -49,9 +51,7 @@ def _check_table(dataset: Dataset, side: Side, name: str, table: Table | None, r
         return
     if table.ids.shape != (rows, len(columns)):
         raise DataError(f"{name} must have the shape {(rows, len(columns))}, got {table.ids.shape}")
-    low, high = np.full(len(columns), np.iinfo(np.int64).max), np.full(len(columns), -1)
-    for part in _chunks(table.ids):
-        low, high = np.minimum(low, part.min(0)), np.maximum(high, part.max(0))
+    low, high = _extremes(table.ids)
     for at, column in enumerate(columns):
         entry = schema.fields[schema.column_field[column]]
         offset = schema.offsets[schema.column_field[column]]
@@ -62,6 +62,16 @@ def _check_table(dataset: Dataset, side: Side, name: str, table: Table | None, r
         if table.values.shape != table.ids.shape:
             raise DataError(f"values of {name} must have the shape {table.ids.shape}, got {table.values.shape}")
         _check_finite(f"values of {name}", table.values)
+
+
+def _extremes(ids: Array) -> tuple[Array, Array]:
+    """Of each column the smallest and the largest number; strips are compared whole, as rows are too short for it."""
+    low, high = np.array(ids[:STRIP]), np.array(ids[:STRIP])
+    for start in range(STRIP, len(ids), STRIP):
+        part = np.asarray(ids[start : start + STRIP])
+        np.minimum(low[: len(part)], part, out=low[: len(part)])
+        np.maximum(high[: len(part)], part, out=high[: len(part)])
+    return low.min(0), high.max(0)
 
 
 def _check_range(what: str, array: Array, low: int, high: int) -> None:
@@ -78,9 +88,10 @@ def _check_finite(what: str, array: Array) -> None:
 
 def _check_keys(dataset: Dataset) -> None:
     expected = {f.name: f.size - 1 for f in dataset.schema.fields}
-    for name, keys in dataset.keys.items():
-        if name in expected and len(keys) != expected[name]:
-            raise DataError(f"keys of {name!r} must be {expected[name]} (features but the unknown), got {len(keys)}")
+    for name in dataset.keys:
+        count = len(dataset.keys.column(name) if isinstance(dataset.keys, Texts) else dataset.keys[name])
+        if name in expected and count != expected[name]:
+            raise DataError(f"keys of {name!r} must be {expected[name]} (features but the unknown), got {count}")
     for name, given in dataset.inputs.items():
         if name not in expected:
             raise DataError(f"inputs must be of fields, got {name!r}; {choices(name, expected)}")

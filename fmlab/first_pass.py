@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from fmlab.data import SECOND, Array, Side
 from fmlab.errors import DataError
-from fmlab.vocabulary import Growing, Vocabulary, numbers
+from fmlab.vocabulary import Codes, Growing, Vocabulary, numbers
 
 _NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
 PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
@@ -67,7 +67,7 @@ class FirstPass:
         self.coded = [n for n in listed if n not in plan.numeric]
         self.numeric = [n for n in listed if n in plan.numeric]
         self.vocabularies = {n: Vocabulary() for n in self.coded}
-        self.codes = Growing(workspace / "codes.npy", np.int32, len(self.coded))
+        self.codes = Codes(workspace / "codes", len(self.coded))
         self.values = Growing(workspace / "numbers.npy", np.float32, len(self.numeric))
         kinds = {"label": np.float32, "time": np.int64, "split": np.int8}
         self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
@@ -78,17 +78,11 @@ class FirstPass:
         """Take some batches; many at a time, because merging many dictionaries at once is cheaper."""
         for batch in batches:
             self._add_numbers(batch)
-        blocks = [np.empty((len(self.coded), len(b)), np.int32) for b in batches]
-
-        def encode(at: int) -> None:
-            name = self.coded[at]
-            for block, codes in zip(blocks, self.vocabularies[name].encode([b[name] for b in batches]), strict=True):
-                block[at] = codes
-
+        longest = sorted(self.coded, key=lambda n: -len(self.vocabularies[n]))  # begun first, no core waits for it
         with ThreadPoolExecutor(pa.cpu_count()) as pool:
-            list(pool.map(encode, range(len(self.coded))))
-        for block in blocks:
-            self.codes.append(block.T)
+            codes = pool.map(lambda n: self.vocabularies[n].encode([b[n] for b in batches]), longest)
+            done = dict(zip(longest, codes, strict=True))
+        self.codes.append([done[n] for n in self.coded], sum(map(len, batches)))
 
     def _add_numbers(self, batch: Any) -> None:
         """All of a batch that is not coded."""

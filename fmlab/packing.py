@@ -35,7 +35,8 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
     if dataset.truth is not None:
         for name in TRUTH:
             _put(arrays, f"truth.{name}", getattr(dataset.truth, name), np.float32)
-    for number, texts in enumerate(dataset.keys.values()):
+    for number, name in enumerate(dataset.keys):
+        texts = dataset.keys.column(name) if isinstance(dataset.keys, Texts) else dataset.keys[name]
         arrays[f"keys.{number}.ends"], arrays[f"keys.{number}.text"] = encode(texts)
     plain = {
         "schema": dataset.schema.to_dict(),
@@ -118,13 +119,36 @@ class Keys(Mapping[str, Array]):
         return len(self._names)
 
 
-def encode(texts: Array) -> tuple[Array, Array]:
-    """Texts as (end of each in bytes int64[n], utf-8 uint8[bytes]): text `i` lies between the ends `i - 1` and `i`."""
+class Texts(Mapping[str, Array]):
+    """Raw values as Arrow holds them; an object for each is made where it is asked for: there may be millions."""
+
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        """A `pyarrow.StringArray` for each name."""
+        self.column = dict(columns).__getitem__
+        self._names = list(columns)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.column(name).to_numpy(zero_copy_only=False)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def encode(texts: Any) -> tuple[Array, Array]:
+    """Texts as (end of each in bytes int64[n], utf-8 uint8[bytes]): text `i` lies between the ends `i - 1` and `i`.
+
+    `texts` are an array of NumPy or Arrow.
+    """
     import pyarrow as pa
 
-    plain = texts if texts.dtype == object else texts.tolist()
     try:
-        column = pa.array(plain, pa.large_string())
+        if isinstance(texts, pa.Array):
+            column = pa.concat_arrays([texts.cast(pa.large_string())])  # a slice begins at its parent's buffers
+        else:
+            column = pa.array(texts if texts.dtype == object else texts.tolist(), pa.large_string())
     except (pa.ArrowTypeError, pa.ArrowInvalid, UnicodeEncodeError) as error:
         raise DataError(f"keys must be text that utf-8 can hold: {error}") from error
     if column.null_count:

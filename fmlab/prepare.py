@@ -6,10 +6,9 @@ Memory holds the vocabularies and one batch. The features of a field keep the or
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +17,25 @@ from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Step, 
 from fmlab.errors import DataError
 from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
+from fmlab.packing import Texts
+from fmlab.pipeline import ahead, returning_memory
 from fmlab.vocabulary import Growing, Vocabulary, kept
 
 ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
 
-Settle = Callable[[Plan, Mapping[str, Array]], Plan]
+
+class Sliced(Protocol):
+    """A column of numbers, of which ranges of rows are taken."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    def __getitem__(self, rows: slice, /) -> Array:
+        """A range of rows."""
+
+
+Settle = Callable[[Plan, Mapping[str, Sliced]], Plan]
 
 
 def encode(
@@ -36,15 +48,16 @@ def encode(
     fields, 0 is a missing one.
     """
     first = FirstPass(plan, workspace)
-    with meter:
-        for batches in _ahead(_groups(stream, meter)):
+    with meter, returning_memory():
+        for batches in ahead(_groups(stream, meter)):
             first.add(batches)
-    codes, read = first.codes.close(), first.values.close()
+    first.codes.close()
+    read = first.values.close()
     if settle:
-        columns = {n: codes[:, at] for at, n in enumerate(first.coded)}
+        columns: dict[str, Sliced] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
         columns |= {n: read[:, at].view(np.int32) for at, n in enumerate(first.numeric)}
         plan = settle(plan, columns)
-    return _SecondPass(name, plan, first, (codes, read), workspace).dataset()
+    return _SecondPass(name, plan, first, read, workspace).dataset()
 
 
 def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
@@ -61,22 +74,12 @@ def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
         yield group
 
 
-def _ahead(stream: Iterable[Any]) -> Iterator[Any]:
-    """The same, with the next one being made by another thread."""
-    source = iter(stream)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, source, None)
-        while (batch := coming.result()) is not None:
-            coming = pool.submit(next, source, None)
-            yield batch
-
-
 @dataclass(frozen=True)
 class _Coder:
     """One field: `table[slots, codes]` holds the features of each code, counted from 0 = unknown."""
 
     table: Array
-    keys: Array
+    keys: pa.Array
 
 
 def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Coder:
@@ -84,7 +87,7 @@ def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Cod
     if name in plan.multi:
         return _split_cells(vocabulary, counts, plan)
     new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
-    return _Coder(new[None], vocabulary.keys.filter(pa.array(new[1:] > 0)).to_numpy(zero_copy_only=False))
+    return _Coder(new[None], vocabulary.keys.filter(pa.array(new[1:] > 0)))
 
 
 def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
@@ -100,17 +103,16 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     counts = np.zeros(len(inner) + 1, np.int64)
     np.add.at(counts, table, times[:, None])
     new = kept(counts, plan.min_count)
-    return _Coder(
-        np.ascontiguousarray(new[table.T]), np.array([key for key, code in inner.items() if new[code]], object)
-    )
+    keys = pa.array([key for key, code in inner.items() if new[code]], pa.string())
+    return _Coder(np.ascontiguousarray(new[table.T]), keys)
 
 
 class _SecondPass:
     """Codes to feature numbers, block by block."""
 
-    def __init__(self, name: str, plan: Plan, first: FirstPass, written: tuple[Array, Array], workspace: Path) -> None:
+    def __init__(self, name: str, plan: Plan, first: FirstPass, numbers: Array, workspace: Path) -> None:
         self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
-        self.codes, self.numbers = written
+        self.numbers = numbers
         self.roles = {role: grown.close() for role, grown in first.roles.items()}
         counts = self._counts()
         self.coders = {n: _coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
@@ -122,6 +124,7 @@ class _SecondPass:
             n_users=self._entities(plan.user),
             n_items=self._entities(plan.item),
         )
+        self.unchanged = {n for n, c in self.coders.items() if np.array_equal(c.table, [range(c.table.shape[1])])}
         self.features = {n: c.table + np.int32(self.schema.offsets[self.places[n]]) for n, c in self.coders.items()}
 
     def _counts(self) -> dict[str, Array]:
@@ -132,9 +135,9 @@ class _SecondPass:
         counts = {n: np.zeros_like(c) for n, c in counts.items()}
         for start in range(0, self.first.rows, ROWS):
             trained = np.asarray(self.roles["split"][start : start + ROWS]) == 0
-            codes = np.asarray(self.codes[start : start + ROWS])[trained]
             for at, name in enumerate(self.first.coded):
-                counts[name] += np.bincount(codes[:, at], minlength=len(counts[name]))
+                codes = self._codes(start)[trained, at]
+                counts[name] += np.bincount(codes, minlength=len(counts[name]))
         return counts
 
     def _entities(self, name: str) -> int:
@@ -158,7 +161,7 @@ class _SecondPass:
         values = Growing(self.workspace / "values.npy", np.float32, context)
         sides: tuple[tuple[str, Side], ...] = ((plan.user, "user"), (plan.item, "item"))
         entities = {name: _Entities(self, side) for name, side in sides if name}
-        for codes, read, block in _ahead(self._blocks(context)):
+        for codes, read, block in ahead(self._blocks(context)):
             for name in named:
                 index[name].append(codes[:, self.first.coded.index(name)] - 1)
                 entities[name].see(codes, read)
@@ -168,7 +171,7 @@ class _SecondPass:
                     values.append(block.values)
         table = Table(ids.close(), values.close() if numeric else None) if context else None
         arrays = {n: grown.close() for n, grown in index.items()}
-        keys = {f.name: self._keys(f.name) for f in self.schema.fields}
+        keys = Texts({f.name: self._keys(f.name) for f in self.schema.fields})
         return Dataset(
             name=self.name,
             schema=self.schema,
@@ -189,15 +192,19 @@ class _SecondPass:
     def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
         """Codes and numbers of some rows, and their context."""
         for start in range(0, self.first.rows, ROWS):
-            codes, read = (np.asfortranarray(a[start : start + ROWS]) for a in (self.codes, self.numbers))
+            codes, read = self._codes(start), np.asfortranarray(self.numbers[start : start + ROWS])
             yield codes, read, self.number("context", codes, read) if context else None
+
+    def _codes(self, start: int) -> Array:
+        """int32[rows, columns] of a block, its columns contiguous."""
+        return self.first.codes.read(range(len(self.first.coded)), start, start + ROWS).T
 
     def _columns(self, side: Side) -> int:
         return len(range(*self.schema.columns(side).indices(self.schema.n_columns)))
 
-    def _keys(self, shown: str) -> Array:
+    def _keys(self, shown: str) -> pa.Array:
         name = {"user": self.plan.user, "item": self.plan.item}.get(shown, shown)
-        return np.array(["present"], object) if name in self.plan.numeric else self.coders[name].keys
+        return pa.array(["present"]) if name in self.plan.numeric else self.coders[name].keys
 
     def _input(self, shown: str) -> Input:
         """The column is named as the field: who reads other names says so."""
@@ -243,7 +250,10 @@ class _SecondPass:
             else:
                 own = codes[:, self.first.coded.index(name)]
                 for features in self.features[name]:  # takes from one axis are several times faster than from rows
-                    ids[:, at] = features.take(own)
+                    if name in self.unchanged:
+                        np.add(own, features[0], out=ids[:, at])
+                    else:
+                        ids[:, at] = features.take(own)
                     at += 1
         return Table(np.ascontiguousarray(ids), values)
 
@@ -277,7 +287,7 @@ class _Entities:
 
     def _compare(self, different: Array, column: str, who: Array) -> None:
         if different.any():
-            first = self.second.coders[self.name].keys[int(who[np.argmax(different)])]
+            first = self.second.coders[self.name].keys[int(who[np.argmax(different)])].as_py()
             raise DataError(
                 f"column {column!r} must have one value for each {self.side}, {self.side} {first!r} has several; "
                 f"take it out of {self.side}_fields"

@@ -1,15 +1,14 @@
 """Tables of text as a stream of batches: CSV, TSV, JSON lines and Parquet, with errors that name the line.
 
-Every column arrives dictionary-encoded, its values as text just as they are written: "007" stays apart from "7", and
-"NA" is a value. Only an empty cell is missing.
+Every column arrives dictionary-encoded, or as plain text where that is allowed, its values just as they are written:
+"007" stays apart from "7", and "NA" is a value. Only an empty cell is missing.
 """
 
 import codecs
 import csv
 import json
-import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,23 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fmlab.blocks import blocks, has_nul, line_count
 from fmlab.errors import DataError, choices
-from fmlab.reading import MAX_LINE, lines, opened
+from fmlab.reading import lines, opened
 
 LEAST_SHARE = 4 << 20  # bytes of a block that are worth a core of their own
-log = logging.getLogger(__name__)
 BLOCK_BYTES = LEAST_SHARE * pa.cpu_count()
 HEAD_BYTES = 1 << 20
 SHOWN = 5
+VARIOUS = 0.25  # the share of distinct values from which a dictionary does not pay
 TEXT = pa.dictionary(pa.int32(), pa.string())
 SEPARATORS = ("\t", ",", ";", "|")
 WIDE = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 Heard = Callable[[int], None]  # told of every piece of a file that has been read, in bytes
 
 
-def _deaf(count: int) -> None:
+def deaf(count: int) -> None:
+    """For whoever does not count."""
     pass
 
 
@@ -54,7 +55,7 @@ def recognise(path: Path, form: Form | None = None) -> Form:
     if kind == ".parquet":
         form = replace(form, names=tuple(_parquet(path).schema_arrow.names))
     elif kind == ".jsonl":
-        first = next(_blocks(path, replace(form, header=False), _deaf, HEAD_BYTES), b"")
+        first = next(_blocks(path, replace(form, header=False), deaf, HEAD_BYTES), memoryview(b""))
         form = replace(form, header=False, names=tuple(dict.fromkeys(k for row in _objects(path, first) for k in row)))
     else:
         form = _recognise_text(path, form)
@@ -64,11 +65,17 @@ def recognise(path: Path, form: Form | None = None) -> Form:
 
 
 def batches(
-    path: Path, form: Form, columns: Sequence[str], heard: Heard = _deaf, block: int = BLOCK_BYTES
+    path: Path,
+    form: Form,
+    columns: Sequence[str],
+    heard: Heard = deaf,
+    block: int = BLOCK_BYTES,
+    plain: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some columns, of about `block` bytes of text; raises DataError at the first malformed one.
 
-    A table without any row is an error too.
+    A table without any row is an error too. The columns `plain` may come as plain text where values hardly repeat,
+    which saves a dictionary that is hardly shorter.
     """
     for name in columns:
         if name not in form.names:
@@ -80,12 +87,12 @@ def batches(
     elif kind == ".jsonl":
         stream = _json(path, form, columns, heard, block)
     else:
-        stream = _csv(path, form, columns, heard, block)
+        stream = _csv(path, form, columns, heard, block, plain)
     rows = 0
     for batch in stream:
         rows += len(batch)
         if len(batch):
-            yield pa.RecordBatch.from_arrays([_as_text(path, n, batch[n]) for n in columns], list(columns))
+            yield pa.RecordBatch.from_arrays([_as_text(path, n, batch[n], plain) for n in columns], list(columns))
     if not rows:
         raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
 
@@ -113,10 +120,10 @@ def _json(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: in
         yield pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in cells], list(columns))
 
 
-def _objects(path: Path, block: bytes) -> list[dict[str, Any]]:
+def _objects(path: Path, block: memoryview) -> list[dict[str, Any]]:
     """The objects of some lines, numbers as they are written."""
     rows = []
-    for line in filter(None, map(bytes.strip, block.split(b"\n"))):
+    for line in filter(None, map(bytes.strip, bytes(block).split(b"\n"))):
         try:
             row = json.loads(line, parse_int=str, parse_float=str)
         except ValueError as error:
@@ -137,8 +144,10 @@ def _cell(path: Path, name: str, value: Any) -> str | None:
     raise DataError(f"{name!r} of {path} must be text, a number or a list of them, got {value!r}")
 
 
-def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int) -> Iterator[pa.RecordBatch]:
-    """Blocks of whole lines, each parsed on all cores into one batch that is dictionary-encoded on the way."""
+def _csv(
+    path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int, plain: Collection[str]
+) -> Iterator[pa.RecordBatch]:
+    """Blocks of whole lines, each parsed on all cores into batches that are dictionary-encoded on the way."""
     from pyarrow import csv as arrow
 
     bad: list[Any] = []
@@ -154,7 +163,7 @@ def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int
         include_columns=list(columns), column_types=types, null_values=[""], strings_can_be_null=True
     )
     for block in _blocks(path, form, heard, size):
-        if b"\0" in block:
+        if has_nul(block):
             raise DataError(_binary(path, form))
         share = max(LEAST_SHARE, len(block) // pa.cpu_count() + 1)  # a part for each core
         try:
@@ -171,59 +180,36 @@ def _csv(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int
                 raise DataError(_why(path, form, str(error))) from error
         if bad:
             raise DataError(_bad_rows(path, form, bad))
-        if form.quoted and len(table) < block.count(b"\n") + (not block.endswith(b"\n")):  # or lines are empty
+        if form.quoted and len(table) < line_count(block):  # or lines are empty
             _refuse_line_breaks(path, table)
-        yield from table.to_batches()
+        yield from (parsed := table.to_batches())
+        types |= dict.fromkeys((n for n in plain if parsed and _is_various(parsed[0][n])), pa.string())
+        convert.column_types = types
+
+
+def _is_various(column: Any) -> bool:
+    return not pa.types.is_dictionary(column.type) or len(column.dictionary) > VARIOUS * len(column)
 
 
 def _refuse_line_breaks(path: Path, table: pa.Table) -> None:
     """An open quote swallows lines, which would then be missing in silence."""
     for name, column in zip(table.column_names, table.columns, strict=True):
         for chunk in column.chunks:
-            if pc.any(broken := pc.match_substring(chunk.dictionary, "\n")).as_py():
-                value = chunk.dictionary.filter(broken)[0].as_py()
+            values = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
+            if pc.any(broken := pc.match_substring(values, "\n")).as_py():
+                value = values.filter(broken)[0].as_py()
                 rule = f"column {name!r} of {path} has a line break inside a value: is a quote open?"
                 raise DataError(f"{rule} {value[:80]!r}; quoted=false reads quotes as any other character")
 
 
-def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[bytes]:
-    """The file after its header as blocks of whole lines in utf-8."""
-    decode = _transcoder(path, form)
-    rest, header = b"", form.header
-    with opened(path, form.member) as file:
-        while data := file.read(size):
-            heard(len(data))
-            data = rest + decode(data)
-            cut = data.rfind(b"\n") + 1
-            block, rest = data[:cut], data[cut:]
-            if header and block:
-                block, header = block[block.index(b"\n") + 1 :], False
-            if len(rest) > MAX_LINE:
-                raise DataError(f"{path} has a line of more than {MAX_LINE >> 20} MB: is it text?")
-            if block and not block.isspace():
-                yield block
-    if rest.strip() and not header:
-        log.warning("the last line of %s does not end: is the file cut short?", path)
-        yield rest
+def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[memoryview]:
+    return blocks(path, form.member, form.encoding, form.header, heard, size)
 
 
-def _transcoder(path: Path, form: Form) -> Callable[[bytes], bytes]:
-    """Pieces of a file in its encoding to pieces in utf-8; utf-8 itself is checked by the parser."""
-    if form.encoding.lower() in ("utf-8", "utf8"):
-        return bytes
-    decoder = codecs.getincrementaldecoder(form.encoding)()
-
-    def decode(data: bytes) -> bytes:
-        try:
-            return decoder.decode(data).encode()
-        except UnicodeError as error:
-            raise DataError(f"{path} is not {form.encoding}: {error}") from error
-
-    return decode
-
-
-def _as_text(path: Path, name: str, column: Any) -> pa.DictionaryArray:
-    """Any column as dictionary-encoded text; lists are joined by `|`."""
+def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.Array:
+    """Any column as dictionary-encoded text, or as `plain` text if it is; lists are joined by `|`."""
+    if name in plain and pa.types.is_string(column.type):
+        return column
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.binary_join(column.cast(pa.list_(pa.string())), "|")
     if column.type != TEXT:  # also dictionaries of other makers: they may repeat values

@@ -1,7 +1,10 @@
 """Growing vocabularies and growing .npy files: what a streaming encoder remembers and what it lets go."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,25 +26,105 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def encode(self, columns: Sequence[pa.DictionaryArray]) -> list[Array]:
-        """Codes int32[n] of some dictionary-encoded columns one after the other; unknown values are added.
+    def encode(self, columns: Sequence[pa.Array]) -> Array:
+        """Codes of some columns, dictionary-encoded or plain text, one after the other; unknown values are added.
 
-        It costs a hash of every known value and every dictionary: call it for as many columns as memory allows.
+        They come in the smallest unsigned type that holds them. It costs a hash of every known value and of every
+        dictionary (or of every text): call it for as many columns as memory allows.
         """
+        if all(pa.types.is_dictionary(c.type) for c in columns):
+            return self._unified(columns)
+        return self._hashed(columns)
+
+    def _unified(self, columns: Sequence[pa.DictionaryArray]) -> Array:
+        """Codes of dictionary-encoded columns."""
         every = [self.keys, *(c.dictionary for c in columns)]
         ranges = [pa.DictionaryArray.from_arrays(pa.array(np.arange(len(d), dtype=np.int32)), d) for d in every]
         merged = pa.chunked_array(ranges).unify_dictionaries()  # keeps the order of first appearance
-        self.keys = merged.chunk(0).dictionary
-        counts = np.zeros(len(self.keys) + 1, np.int64)
-        counts[: len(self.counts)] = self.counts
-        codes = []
+        self._grow(merged.chunk(0).dictionary)
+        codes, at = np.empty(sum(map(len, columns)), np.min_scalar_type(len(self.keys))), 0
         for column, local in zip(columns, merged.chunks[1:], strict=True):
             table = np.append(local.indices.to_numpy() + np.int32(1), np.int32(0))
             places = _places(column, len(table) - 1)
-            counts[table] += np.bincount(places, minlength=len(table))  # its entries are distinct
-            codes.append(table.take(places))
-        self.counts = counts
+            self.counts[table] += np.bincount(places, minlength=len(table))  # its entries are distinct
+            # All places are there; the default mode would look, and copy.
+            table.astype(codes.dtype).take(places, out=codes[at : at + len(places)], mode="clip")
+            at += len(places)
         return codes
+
+    def _hashed(self, columns: Sequence[pa.Array]) -> Array:
+        """Codes of plain text. It is hashed once, instead of once for its batch and once among the known values."""
+        known = [self.keys] if len(self.keys) else []  # empty chunks would be left out of the result
+        merged = pa.chunked_array([*known, *(c.cast(pa.string()) for c in columns)]).dictionary_encode()
+        if merged.num_chunks:
+            self._grow(merged.chunk(0).dictionary)  # that of all chunks
+        codes = np.concatenate([np.zeros(0, np.intp), *(_places(c, -1) for c in merged.chunks[len(known) :])])
+        codes += 1
+        self.counts += np.bincount(codes, minlength=len(self.counts))
+        return codes.astype(np.min_scalar_type(len(self.keys)))
+
+    def _grow(self, keys: pa.Array) -> None:
+        self.keys = keys
+        self.counts = np.append(self.counts, np.zeros(len(keys) + 1 - len(self.counts), np.int64))
+
+
+class Codes:
+    """Columns of codes on disk, block by block of rows. In a block a column is contiguous, and as narrow as it came."""
+
+    def __init__(self, path: Path, columns: int) -> None:
+        """An empty table of so many columns."""
+        self.path, self.columns, self.ends = path, columns, [0]
+        self._blocks: list[list[tuple[int, np.dtype[Any]]]] = []  # of each column, where it begins and its type
+        self._file, self._size = path.open("wb"), 0
+        self._bytes = np.zeros(0, np.uint8)
+
+    def append(self, columns: Sequence[Array], rows: int) -> None:
+        """Add a block of so many rows: columns of unsigned integers."""
+        places = []
+        for column in columns:
+            places.append((self._size, column.dtype))
+            self._size += self._file.write(column.data)
+            self._size += self._file.write(bytes(-self._size % 8))  # so that all are aligned
+        self._blocks.append(places)
+        self.ends.append(self.ends[-1] + rows)
+
+    def close(self) -> None:
+        """Finish the file; from now on it can be read."""
+        self._file.close()
+        if self._size:
+            self._bytes = np.memmap(self.path, np.uint8, "r")
+
+    def read(self, columns: Sequence[int], start: int, stop: int) -> Array:
+        """int32[columns, rows] of a range of rows."""
+        codes = np.empty((len(columns), max(min(stop, self.ends[-1]) - start, 0)), np.int32)
+        for block in range(bisect_right(self.ends, start) - 1, bisect_left(self.ends, start + codes.shape[1])):
+            first, last = max(start, self.ends[block]), min(stop, self.ends[block + 1])
+            for row, column in zip(codes, columns, strict=True):
+                place, kind = self._blocks[block][column]
+                begin, end = (place + kind.itemsize * (n - self.ends[block]) for n in (first, last))
+                row[first - start : last - start] = self._bytes[begin:end].view(kind)
+        return codes
+
+    def column(self, at: int) -> "Column":
+        """One column, read where it is sliced."""
+        return Column(self, at)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of codes that is sliced like an array."""
+
+    codes: Codes
+    at: int
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return self.codes.ends[-1]
+
+    def __getitem__(self, rows: slice) -> Array:
+        """int32 of a range of rows."""
+        start, stop, _ = rows.indices(len(self))
+        return self.codes.read([self.at], start, stop)[0]
 
 
 class Growing:

@@ -61,7 +61,8 @@ class Avazu:
             "when": lambda texts: [str(int(_moment(t).timestamp())) for t in texts.to_pylist()],
         }
         names = ("weekday", "clock") if self.time == "parts" else ()
-        stream = derived(table(path, columns, meter=meter), "hour", {n: parts[n] for n in (*names, "when")})
+        plain = () if self.buckets else CATEGORIES
+        stream = derived(table(path, columns, None, meter, plain), "hour", {n: parts[n] for n in (*names, "when")})
         stream = hashed(stream, CATEGORIES, self.buckets)
         plan = Plan(
             label="click",

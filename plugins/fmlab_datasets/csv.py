@@ -17,7 +17,7 @@ from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
-from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
+from fmlab.tabular import HEAD_BYTES, Form, batches, deaf, recognise
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
 from fmlab.vocabulary import numbers
 from fmlab_datasets.sides import settled
@@ -137,7 +137,7 @@ class Csv:
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.clock)]
         edges = self._edges(plan, tables)
-        stream = self._transformed(self._rows(tables, columns, meter), plan, edges)
+        stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges)
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
         made = encode("csv", stream, plan, workspace, meter, settle)
@@ -145,11 +145,17 @@ class Csv:
             log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
         return replace(made, rule=self.rule, inputs={n: self._input(n, i, plan, edges) for n, i in made.inputs.items()})
 
-    def _rows(self, tables: Sequence[tuple[Path, Form]], columns: Sequence[str], meter: Meter | None = None) -> Stream:
+    def _rows(
+        self,
+        tables: Sequence[tuple[Path, Form]],
+        columns: Sequence[str],
+        meter: Meter | None = None,
+        plain: Sequence[str] = (),
+    ) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
         cells = [c for c in columns if c not in self.roles.values()]
         for (path, form), part in zip(tables, self._parts(), strict=True):
-            stream = batches(path, form, columns, meter.heard) if meter else batches(path, form, columns)
+            stream = batches(path, form, columns, meter.heard if meter else deaf, plain=plain)
             if part == "drawn":
                 stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
             elif part:
@@ -207,6 +213,11 @@ class Csv:
         if self.buckets and field in self._named(plan):
             return replace(given, transform="hashed", buckets=self.buckets)
         return given
+
+    def _untouched(self, plan: Plan) -> list[str]:
+        """Columns that go from the table to the encoder as they are."""
+        entities = [n for n in (plan.user, plan.item) if n]
+        return entities if self.missing or self.buckets else [*entities, *self._named(plan)]
 
     def _check(self) -> None:
         roles = [c for c in self.roles.values() if c]

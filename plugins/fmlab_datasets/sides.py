@@ -11,16 +11,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from fmlab.data import Array, Side
+from fmlab.data import Side
 from fmlab.errors import DataError
 from fmlab.first_pass import Plan
+from fmlab.prepare import Sliced
 
 log = logging.getLogger(__name__)
 SOME = 5  # items in several rows that it takes to believe a rule
 ROWS = 1 << 18
 
 
-def settled(plan: Plan, columns: Mapping[str, Array], *, loose: Collection[str], refuse: bool) -> Plan:
+def settled(plan: Plan, columns: Mapping[str, Sliced], *, loose: Collection[str], refuse: bool) -> Plan:
     """The plan with those of the `loose` context fields that an item (or else a user) determines moved to its side.
 
     `columns` as in `fmlab.prepare.Settle`. Raises DataError, if it should `refuse`, for a context field left that an
@@ -52,7 +53,7 @@ def _given_away(field: str, why: str) -> DataError:
     )
 
 
-def _determined(by: Array, columns: Mapping[str, Array]) -> set[str]:
+def _determined(by: Sliced, columns: Mapping[str, Sliced]) -> set[str]:
     """The columns, if they vary at all, with one value for each value of `by` (0 aside), some of which repeat."""
     size = max((int(np.max(by[n : n + ROWS])) for n in range(0, len(by), ROWS)), default=0) + 1
     times = np.zeros(size, np.int64)

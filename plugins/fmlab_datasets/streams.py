@@ -5,7 +5,7 @@ Derived columns are computed once for each distinct value of a batch, not for ea
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -22,7 +22,7 @@ from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
-from fmlab.tabular import Form, batches, recognise
+from fmlab.tabular import Form, batches, deaf, recognise
 from fmlab.transforms import bucket
 from fmlab_datasets.published import published
 
@@ -36,11 +36,19 @@ def first_found(root: Path, name: str, *raws: Raw) -> Raw:
     return next((raw for raw in raws if find(raw, root, name)), raws[0])
 
 
-def table(path: Path, columns: Mapping[str, str], form: Form | None = None, meter: Meter | None = None) -> Stream:
-    """The columns of a text table (`raw name -> name here`); raises DataError if one is missing."""
-    known = recognise(path, form)
-    stream = batches(path, known, list(columns), meter.heard) if meter else batches(path, known, list(columns))
-    for batch in stream:
+def table(
+    path: Path,
+    columns: Mapping[str, str],
+    form: Form | None = None,
+    meter: Meter | None = None,
+    plain: Collection[str] = (),
+) -> Stream:
+    """The columns of a text table (`raw name -> name here`); raises DataError if one is missing.
+
+    Raw names in `plain` may come as plain text: those that go to the encoder as they are.
+    """
+    heard = meter.heard if meter else deaf
+    for batch in batches(path, recognise(path, form), list(columns), heard, plain=plain):
         yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns.values()))
 
 

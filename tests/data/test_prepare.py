@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -6,13 +7,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fmlab import first_pass, prepare, tabular
+from fmlab import checks, first_pass, prepare, tabular
+from fmlab.blocks import blocks
 from fmlab.checks import check
+from fmlab.data import Table
+from fmlab.errors import DataError
 from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.prepare import encode
 from fmlab.tabular import Form, batches, recognise
-from fmlab.vocabulary import Growing, Vocabulary, kept, numbers
+from fmlab.vocabulary import Codes, Growing, Vocabulary, kept, numbers
 
 WORDS = st.sampled_from(["", "a", "b", "B", "07", "7", "é", "long value", "x|y", "y|x|x", "|"])
 TABLES = st.lists(st.tuples(WORDS, WORDS, st.sampled_from(["", "1", "-2.5", "1e3"])), min_size=1, max_size=40)
@@ -26,7 +30,7 @@ def write(path, rows):
 def encoded(path, plan, folder, block=tabular.BLOCK_BYTES):
     folder.mkdir(exist_ok=True)
     form = recognise(path, Form())
-    return encode("t", batches(path, form, plan.columns, block=block), plan, folder, Meter("test", None))
+    return encode("t", batches(path, form, plan.columns, block=block, plain=["c"]), plan, folder, Meter("test", None))
 
 
 def decoded(data, place):
@@ -79,9 +83,105 @@ def test_a_vocabulary_grows_over_batches_and_counts():
     words = Vocabulary()
     first = words.encode([dictionary("b", "a", "b"), dictionary("c", None, "a")])
     second = words.encode([dictionary(None, None), dictionary("d", "b")])
-    assert [c.tolist() for c in first + second] == [[1, 2, 1], [3, 0, 2], [0, 0], [4, 1]]
+    assert [first.tolist(), second.tolist()] == [[1, 2, 1, 3, 0, 2], [0, 0, 4, 1]]
     assert words.keys.to_pylist() == ["b", "a", "c", "d"]
     assert words.counts.tolist() == [3, 3, 2, 1, 1]
+
+
+def test_plain_text_gets_the_same_codes_as_a_dictionary():
+    texts = [["b", "a", None], [], ["c", None, "b"], ["d"], ["a", "é"]]
+    plain, coded, mixed = Vocabulary(), Vocabulary(), Vocabulary()
+    for group in (texts[:1], texts[1:2], texts[2:]):
+        expected = coded.encode([dictionary(*t) for t in group])
+        np.testing.assert_array_equal(plain.encode([pa.array(t, pa.string()) for t in group]), expected)
+        both = [dictionary(*t) if n % 2 else pa.array(t, pa.string()) for n, t in enumerate(group)]
+        np.testing.assert_array_equal(mixed.encode(both), expected)
+    assert plain.keys.to_pylist() == coded.keys.to_pylist() == mixed.keys.to_pylist() == ["b", "a", "c", "d", "é"]
+    assert plain.counts.tolist() == coded.counts.tolist() == mixed.counts.tolist() == [2, 2, 2, 1, 1, 1]
+
+
+def test_codes_are_as_narrow_as_their_vocabulary():
+    words = Vocabulary()
+    kinds = [words.encode([dictionary(*map(str, range(n)))]).dtype for n in (255, 256, 70_000)]
+    assert kinds == [np.uint8, np.uint16, np.uint32]
+
+
+def test_texts_that_hardly_repeat_come_plain_where_they_may(tmp_path):
+    rows = [(f"{n:03}" if n % 7 else "", "xy"[n % 2], str(n % 3)) for n in range(60)]
+    path = write(tmp_path / "t.csv", rows)
+    found = list(batches(path, recognise(path), ["c", "m"], block=64, plain=["c", "m"]))
+    kinds = [pa.types.is_string(b["c"].type) for b in found]
+    assert kinds == [False, *[True] * (len(found) - 1)]
+    assert not any(pa.types.is_string(b["m"].type) for b in found)
+    assert [t or "" for b in found for t in b["c"].to_pylist()] == [c for c, _, _ in rows]
+    assert all(pa.types.is_dictionary(c.type) for b in batches(path, recognise(path), ["c"], block=64) for c in b)
+
+
+def test_an_open_quote_in_plain_text_is_found(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("c\n" + "".join(f"{n}\n" for n in range(50)) + '"5\n6"\n7\n')
+    with pytest.raises(DataError, match=r"column 'c' .* line break inside a value"):
+        list(batches(path, recognise(path), ["c"], block=64, plain=["c"]))
+
+
+def test_codes_are_read_across_blocks(tmp_path):
+    codes = Codes(tmp_path / "codes", 2)
+    whole = np.array([[1, 2, 3, 300, 5, 70_000], [6, 5, 4, 3, 2, 1]])
+    for start, stop, kinds in (
+        (0, 3, (np.uint8, np.uint8)),
+        (3, 4, (np.uint16, np.uint8)),
+        (4, 6, (np.uint32, np.uint16)),
+    ):
+        codes.append([row[start:stop].astype(kind) for row, kind in zip(whole, kinds, strict=True)], stop - start)
+    codes.close()
+    for start in range(6):
+        for stop in range(start, 8):
+            np.testing.assert_array_equal(codes.read([1, 0], start, stop), whole[::-1, start:stop])
+    assert len(codes.column(0)) == 6
+    np.testing.assert_array_equal(codes.column(0)[2:5], [3, 300, 5])
+
+
+def test_memory_of_blocks_is_used_again_and_long_lines_get_more(tmp_path):
+    path, read = tmp_path / "t.txt", []
+    lines = ["head", "a" * 5, "b" * 100, *(str(n) * 3 for n in range(50)), "é" * 9]
+    path.write_text("\n".join(lines))
+    for encoding in ("utf-8", "UTF8", "latin-1"):
+        path.write_text("\n".join(lines), encoding)
+        for size in (1, 7, 64, 10_000):
+            found = [bytes(b).decode() for b in blocks(path, "", encoding, True, read.append, size)]
+            assert "".join(found) == "\n".join(lines[1:])
+            assert all(b.endswith("\n") for b in found[:-1])
+    assert sum(read) == 4 * (2 * len("\n".join(lines).encode()) + len("\n".join(lines)))
+
+
+def test_the_usual_memory_pool_comes_back(tmp_path):
+    before, made = pa.default_memory_pool(), []
+    pa.set_memory_pool(pa.system_memory_pool())
+
+    def stream():
+        made.append(pa.default_memory_pool().backend_name)
+        yield pa.RecordBatch.from_arrays([dictionary("a")], ["c"])
+        raise DataError("bad")
+
+    try:
+        with pytest.raises(DataError, match="bad"):
+            encode("t", stream(), Plan(fields={"c": "context"}), tmp_path, Meter("test", None))
+        assert pa.default_memory_pool().backend_name == "system"
+    finally:
+        pa.set_memory_pool(before)
+    assert made == ["jemalloc" if "jemalloc" in pa.supported_memory_backends() else "system"]
+
+
+@pytest.mark.parametrize("row", range(5))
+@pytest.mark.parametrize("wrong", [0, 3])
+def test_a_feature_of_another_field_is_found_in_any_row(tmp_path, monkeypatch, row, wrong):
+    monkeypatch.setattr(checks, "STRIP", 2)
+    batch = pa.RecordBatch.from_arrays([dictionary(*"ababa"), dictionary(*"xyxyx")], ["c", "d"])
+    data = encode("t", [batch], Plan(fields=dict.fromkeys("cd", "context")), tmp_path, Meter("test", None))
+    ids = np.array(data.context.ids)
+    ids[row, 1] = wrong + 3 * (wrong > 0)
+    with pytest.raises(DataError, match="features of field 'd' must be in"):
+        check(replace(data, context=Table(ids)))
 
 
 def test_unused_entries_of_a_dictionary_are_no_features():

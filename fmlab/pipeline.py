@@ -1,0 +1,33 @@
+"""Work that overlaps, and the memory that it gives back."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pyarrow as pa
+
+
+def ahead(stream: Iterable[Any]) -> Iterator[Any]:
+    """The same, with the next one being made by another thread."""
+    source = iter(stream)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, source, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, source, None)
+            yield batch
+
+
+@contextmanager
+def returning_memory() -> Iterator[None]:
+    """Blocks and vocabularies come and go in all sizes: Arrow's usual pool ends up with ever more holes in its pages.
+
+    That of jemalloc, where Arrow has it, stays as large as it was after the first groups.
+    """
+    usual = pa.default_memory_pool()
+    with suppress(NotImplementedError):
+        pa.set_memory_pool(pa.jemalloc_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(usual)
