@@ -333,3 +333,8 @@ def test_literals_are_read_as_python_reads_them():
         assert parse(repr(row)) == ast.literal_eval(repr(row)) == row
         assert parse("{u'k': " + repr(row) + "}") == {"k": row}
     assert parse(json.dumps(rows[0])) == rows[0]
+
+
+def test_leaving_out_all_users_names_the_option(tmp_path):
+    with pytest.raises(DataError, match=rf"fewer than data.least rows are left out, which leaves none of {len(PAIRS)}"):
+        prepared(tmp_path, "movielens-20m", least=100)
