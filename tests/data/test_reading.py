@@ -1,4 +1,6 @@
 import gzip
+import io
+import tarfile
 import zipfile
 
 import pytest
@@ -29,6 +31,7 @@ HOSTILE = {
     "symbolic link": [entry("link", 0o120777, b"/etc/passwd")],
     "neither a file": [entry("device", 0o060644)],
     "neither a file, pipe": [entry("pipe", 0o010644)],
+    "runs as another user": [entry("a", 0o104755)],
     "there twice": [entry("a"), entry("a")],
     "there twice, in another case": [entry("a"), entry("A")],
 }
@@ -45,6 +48,51 @@ def test_hostile_archives_are_refused(tmp_path, text):
     with pytest.raises(DataError, match=f"refused.*{text.split(',')[0]}"):
         read(path, "good.csv")
     assert list(tree(tmp_path)) == ["data.zip"]
+
+
+def packed(path, *entries):
+    """A tar archive of entries `(name, what differs from a plain file)`."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, more in entries:
+            info = tarfile.TarInfo(name)
+            for key, value in more.items():
+                setattr(info, key, value)
+            info.size = 1 if info.isfile() else 0
+            archive.addfile(info, io.BytesIO(b"x"))
+    return path
+
+
+GOOD = ("good.csv", {})
+HOSTILE_TAR = {
+    "leaves its folder": [("../evil", {}), GOOD],
+    "leaves its folder, after the member": [GOOD, ("../evil", {})],
+    "absolute": [("/etc/evil", {}), GOOD],
+    "that is a link": [("a", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}), GOOD],
+    "that is a link, hard": [GOOD, ("a", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"})],
+    "neither a file": [("a", {"type": tarfile.CHRTYPE}), GOOD],
+    "neither a file, pipe": [("a", {"type": tarfile.FIFOTYPE}), GOOD],
+    "runs as another user": [("a", {"mode": 0o4755}), GOOD],
+    "there twice": [GOOD, GOOD],
+    "there twice, before": [("a", {}), ("a", {}), GOOD],
+    "there twice, in another case": [GOOD, ("GOOD.csv", {})],
+    "after 5 others": [(f"{n}", {}) for n in range(6)] + [GOOD],
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_TAR)
+def test_hostile_tar_archives_are_refused(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(reading, "MAX_MEMBERS", 5)
+    path = packed(tmp_path / "a.tar.gz", *HOSTILE_TAR[text])
+    with pytest.raises(DataError, match=f"refused.*{text.split(',')[0]}"):
+        read(path, "good.csv")
+    assert list(tree(tmp_path)) == ["a.tar.gz"]
+
+
+def test_a_member_of_a_tar_archive_is_not_guessed_either(tmp_path):
+    path = packed(tmp_path / "a.tar.gz", ("a/good.csv", {}), ("b/good.csv", {}), ("c", {}))
+    with pytest.raises(DataError, match=r"has several files 'good\.csv'; a later one is 'b/good\.csv'"):
+        read(path, "good.csv")
+    assert read(path, "b/good.csv") == b"x"
 
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
