@@ -382,6 +382,11 @@ def test_damaged_parquet_is_explained(tmp_path):
     data = (tmp_path / "a.parquet").read_bytes()
     with pytest.raises(DataError, match="no Parquet file, or it is damaged"):
         opened(tmp_path, data[:-20], "b.parquet")
+    parquet.write_table(pa.table({"x": list(range(100))}), tmp_path / "a.parquet", write_page_checksum=True)
+    flipped = bytearray((tmp_path / "a.parquet").read_bytes())
+    flipped[len(flipped) // 4] ^= 1
+    with pytest.raises(DataError, match=r"the Parquet file is damaged: .*c\.parquet"):
+        opened(tmp_path, bytes(flipped), "c.parquet", ignore=())
 
 
 def test_a_file_cut_within_a_line_is_flagged(tmp_path, caplog):
