@@ -10,7 +10,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
@@ -49,6 +49,28 @@ def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
                 yield _nested(_zip_member(path, member, stack), member or path.stem)
     except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DataError(f"the file is damaged or cut short: {name}: {error}; remove it and fetch it again") from error
+
+
+def text_size(path: Path, member: str = "") -> int | None:
+    """About how many bytes `opened` gives, to tell how far a reader is: gzip is judged by its beginning.
+
+    None where that cannot be told; a damaged file is reported by whoever reads it.
+    """
+    with suppress(DataError, OSError, zipfile.BadZipFile, zlib.error):
+        if path.is_dir():
+            return _in_folder(path, member).stat().st_size
+        packed = path.stat().st_size
+        if _is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                return _in_archive(path, archive, member).file_size
+        if path.suffix not in (".gz", ".tgz"):
+            return packed
+        with path.open("rb") as file:
+            stream, start = zlib.decompressobj(zlib.MAX_WBITS | 16), file.read(BLOCK)
+        text = stream.decompress(start, 16 * BLOCK)  # no bomb goes off here
+        used = len(start) - len(stream.unconsumed_tail) - len(stream.unused_data)
+        return len(text) * packed // max(used, 1)
+    return None
 
 
 def _is_zip(path: Path) -> bool:

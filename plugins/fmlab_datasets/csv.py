@@ -18,6 +18,7 @@ from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
+from fmlab.reading import text_size
 from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
 from fmlab.vocabulary import numbers
@@ -134,8 +135,8 @@ class Csv:
         paths = [files[raw.path] for raw in self.raw]
         forms = [recognise(path, self.form) for path in paths]
         plan = self._plan(paths[0], forms[0])
-        plain = all(path.suffix not in (".gz", ".zip", ".parquet") for path in paths)
-        meter = Meter(f"preparing {paths[0].name}", sum(p.stat().st_size for p in paths) if plain else None)
+        sizes = [None if path.suffix == ".parquet" else text_size(path) for path in paths]
+        meter = Meter(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.clock)]
         edges = self._edges(plan, tables)

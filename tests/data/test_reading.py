@@ -8,7 +8,7 @@ from data_cases import tree, write_zip
 
 from fmlab import reading
 from fmlab.errors import DataError
-from fmlab.reading import lines, members, opened
+from fmlab.reading import lines, members, opened, text_size
 
 
 def read(path, member=""):
@@ -193,3 +193,30 @@ def test_a_wrong_encoding_names_the_line(tmp_path):
     with pytest.raises(DataError, match=r"is not utf-8: .*a.txt, line 3"):
         list(lines(path))
     assert list(lines(path, "", "latin-1")) == ["a", "b", "Léon"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.zip", "a.tar.gz", "folder"])
+def test_the_size_of_a_text_is_about_known_before_it_is_read(tmp_path, name):
+    data = "".join(f"{n},{n * n}\n" for n in range(200_000)).encode()
+    path, member = tmp_path / name, ""
+    if name == "a.zip":
+        write_zip(path, {"a.csv": data})
+    elif name == "folder":
+        path.mkdir()
+        (path / "a.csv").write_bytes(data)
+        member = "a.csv"
+    elif name == "a.tar.gz":
+        with tarfile.open(path, "w:gz") as archive:
+            info = tarfile.TarInfo("a.csv")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        member = "a.csv"
+    else:
+        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert text_size(path, member) == pytest.approx(len(data), rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.zip"])
+def test_the_size_of_what_is_damaged_is_left_to_its_reader(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 and no more")
+    assert text_size(tmp_path / name) is None
