@@ -4,12 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
-
-import numpy as np
 
 from fmlab.data import Array, Dataset, Input, Rule, Side
 from fmlab.errors import DataError, choices
@@ -21,15 +18,13 @@ from fmlab.protocols import Raw
 from fmlab.reading import text_size
 from fmlab.tabular import HEAD_BYTES, Form, batches, recognise
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
-from fmlab.vocabulary import numbers
+from fmlab_datasets.remarks import are_fractions, tell, tell_decimals
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")
 OFTEN = 0.05  # the share of distinct values with a `|` from which a column is taken for multi-valued
-MOSTLY = 0.9  # the share of rows with numbers from which a text among them is a mistake
-_EPOCH = datetime(1970, 1, 1)
 PART = "part "  # a column of that name is in no file: names lose their blanks
 CLOCK = {"hour": hours, "weekday": weekdays}
 
@@ -144,11 +139,7 @@ class Csv:
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
         made = encode("csv", stream, plan, workspace, meter, settle)
-        if same := [f.name for f in made.schema.fields if f.size == 2 and not f.numeric]:
-            log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
-        if made.time is not None:
-            ends = (_EPOCH + timedelta(microseconds=int(t)) for t in (made.time.min(), made.time.max()))
-            log.info("times are from %s to %s", *(end.strftime("%Y-%m-%d %H:%M:%S") for end in ends))
+        tell(made)
         return replace(made, rule=self.rule, inputs={n: self._input(n, i, plan, edges) for n, i in made.inputs.items()})
 
     def _rows(self, tables: Sequence[tuple[Path, Form]], columns: Sequence[str], meter: Meter | None = None) -> Stream:
@@ -268,32 +259,20 @@ class Csv:
         if not unknown:
             return given
         first = next(batches(file, form, unknown, block=HEAD_BYTES))
-        guessed = {c: self._guess(first[c]) for c in unknown}
+        shown = {c: mapped(first[c], self._present(first[c].dictionary)) for c in unknown}
+        guessed = {c: self._guess(column) for c, column in shown.items()}
         log.info("columns of %s: %s", file.name, ", ".join(f"{c} is {kind}" for c, kind in guessed.items()))
-        other = "," if self.decimal == "." else "."
-        if commas := [c for c, kind in guessed.items() if kind != "numeric" and self._are_fractions(first[c], other)]:
-            rule = "are taken for categories, and look like numbers with the decimal sign"
-            log.warning("%s %s %r: decimal='%s' reads them so", ", ".join(commas), rule, other, other)
+        tell_decimals({c: column for c, column in shown.items() if guessed[c] != "numeric"}, self.decimal)
         return {**given, **guessed}
 
     def _guess(self, column: Any) -> str:
         """Numbers with fractions are numeric; whole numbers may as well be names, and are categorical."""
         # Few texts among many numbers are told as mistakes by whoever reads the numbers.
-        if self._are_fractions(column, self.decimal):
+        if are_fractions(column, self.decimal):
             return "numeric"
-        texts = [t for t in self._present(column.dictionary) if t is not None]
+        texts = column.dictionary.to_pylist()
         many = sum(self.within in t for t in texts)
         return "multi" if many > OFTEN * len(texts) else "categorical"
-
-    def _are_fractions(self, column: Any, decimal: str) -> bool:
-        """Whether nearly all rows hold numbers, some of them with this decimal sign."""
-        column = mapped(column, self._present(column.dictionary))
-        texts = column.dictionary.to_pylist()
-        if not any(decimal in t for t in texts):
-            return False
-        values, bad = numbers(column, decimal)
-        fractions = any(decimal in t for t in texts if t not in bad)
-        return bool(fractions and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count))
 
 
 def _locate(path: str, root: Path) -> Path:
