@@ -48,7 +48,7 @@ class Chosen:
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> int:
     """Run `fmlab data ...`; returns the exit code. The folders come from the config, which reads `environment`."""
-    args = _parser().parse_args(arguments)
+    args = _parsed(arguments)
     show = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
     if not logging.getLogger().handlers:
         logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -82,6 +82,17 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--root", metavar="FOLDER", help="raw data, instead of FMLAB_DATA_DIR")
         command.add_argument("--cache", metavar="FOLDER", help="prepared data, instead of FMLAB_CACHE")
     return parser
+
+
+def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+    """Options `key=value` may stand after flags too, where argparse alone does not look for them."""
+    parser = _parser()
+    args, rest = parser.parse_known_args(arguments)
+    if strange := [word for word in rest if word.startswith("-") or "=" not in word or not hasattr(args, "options")]:
+        parser.error(f"unrecognized arguments: {' '.join(strange)}")
+    if rest:
+        args.options += rest
+    return args
 
 
 class _Parser(argparse.ArgumentParser):
@@ -141,7 +152,9 @@ def _show_files(show: Console, chosen: Chosen, raw: Sequence[Raw]) -> list[Raw]:
     if not raw:
         show.print("files     none needed")
         return []
-    grid = Grid("file", "size", "where", box=box.SIMPLE_HEAD)
+    grid = Grid(box=box.SIMPLE_HEAD)
+    for title in ("file", "size", "where"):
+        grid.add_column(title, overflow="fold")  # a path or an address that is cut is of no use
     missing = []
     for file in raw:
         place = find(file, chosen.root, chosen.name)
@@ -237,7 +250,8 @@ def _check(show: Console, chosen: Chosen) -> int:
             continue
         # Read again, whatever was remembered: this is what the command is for.
         found = digest(place, md5=bool(raw.md5))
-        show.print(f"{raw.path}: {mismatch(raw, found, place) or 'as published, or nothing published'}", soft_wrap=True)
+        right = "as published" if raw.sha256 or raw.md5 else f"no checksum is published; sha256 {found.sha256}"
+        show.print(f"{raw.path}: {mismatch(raw, found, place) or right}", soft_wrap=True)
     if code:
         return code
     folder, there = lookup(source, chosen.name, chosen.options, chosen.root, chosen.cache)

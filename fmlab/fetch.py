@@ -4,18 +4,16 @@ import gzip
 import logging
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from fmlab.download import UnreachableError, download
 from fmlab.errors import DataError, StorageError
-from fmlab.files import BLOCK, Digest, locked, size, storing
+from fmlab.files import BLOCK, Digest, digest, locked, size, storing
 from fmlab.protocols import Raw
 
 log = logging.getLogger(__name__)
 RETRIES = 3
 HINT = "set FMLAB_DATA_DIR to a folder with more space or with write permission"
-TIMEOUT = 30.0  # seconds without an answer
 
 
 def ensure(raw: Raw, root: Path, name: str = "", retries: int = RETRIES) -> Path:
@@ -76,69 +74,46 @@ def mismatch(raw: Raw, found: Digest, place: Path) -> str:
 
 
 def _download(raw: Raw, target: Path, retries: int) -> None:
-    import pooch
-
-    known = f"sha256:{raw.sha256}" if raw.sha256 else f"md5:{raw.md5}" if raw.md5 else None
     failures = []
     for url in raw.urls:
         log.info("fetching %s", url)
         try:
             with storing(target.parent, HINT):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                store = pooch.create(
-                    path=target.parent,
-                    base_url="",
-                    registry={target.name: known},
-                    urls={target.name: url},
-                    retry_if_failed=retries,
-                )
-                store.fetch(target.name, downloader=_Download(target.name))
+                download(url, target, lambda place: _doubts(raw, target.name, place), retries)
             return
-        except (ValueError, StorageError) as error:
-            if isinstance(error, StorageError) and not _from_network(error):
-                raise
-            reason = (
-                error.__cause__ if isinstance(error, StorageError) else error
-            )  # the network's, without a hint on disks
-            failures.append(f"{url}: {str(reason).splitlines()[0]}")
+        except UnreachableError as error:
+            failures.append(f"{url}: {error}")
     raise StorageError(f"{raw.path} could not be fetched: {'; '.join(failures)}; it can be put at {target} by hand")
 
 
-def _from_network(error: StorageError) -> bool:
-    from requests.exceptions import RequestException
+def _doubts(raw: Raw, name: str, place: Path) -> str:
+    """Why what came is not the file; empty if nothing speaks against it."""
+    if what := _not_the_file(name, place):
+        return f"the address gave {what} instead of {name}"
+    if not (raw.sha256 or raw.md5):
+        return ""
+    found = digest(place, md5=not raw.sha256)
+    kind, expected, got = ("sha256", raw.sha256, found.sha256) if raw.sha256 else ("md5", raw.md5, found.md5)
+    if got == expected.lower():
+        return ""
+    return f"the address gave another file: {kind} {expected} expected, got {got} ({size(found.size)})"
 
-    return isinstance(error.__cause__, RequestException | ConnectionError | TimeoutError)
 
-
-class _Download:
-    """pooch's downloader, which then looks at what came before pooch keeps it."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, url: str, output: Any, store: Any) -> None:
-        """Raises ValueError, on which pooch tries again."""
-        import pooch
-
-        pooch.HTTPDownloader(timeout=TIMEOUT, progressbar=False)(url, output, store)
-        place = Path(output)
-        with place.open("rb") as file:
-            head = file.read(512)
-        if reason := "".join(self._doubts(place, head)):
-            raise ValueError(f"the address gave {reason} instead of {self.name}")
-
-    def _doubts(self, place: Path, head: bytes) -> Iterator[str]:
-        text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-        if not head:
-            yield "nothing"
-        elif text.startswith(b"<") and any(mark in text for mark in (b"<!doctype html", b"<html", b"<head")):
-            yield "a web page"
-        elif self.name.endswith(".zip") and not zipfile.is_zipfile(place):
-            yield "no zip archive"
-        elif self.name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
-            yield "no gzip file"
-        elif self.name.endswith(".gz") and not _is_whole(place):
-            yield "a part"  # a server that names no length may stop anywhere
+def _not_the_file(name: str, place: Path) -> str:
+    with place.open("rb") as file:
+        head = file.read(512)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if not head:
+        return "nothing"
+    if text.startswith(b"<") and any(mark in text for mark in (b"<!doctype html", b"<html", b"<head")):
+        return "a web page"
+    if name.endswith(".zip") and not zipfile.is_zipfile(place):
+        return "no zip archive"
+    if name.endswith(".gz") and not head.startswith(b"\x1f\x8b"):
+        return "no gzip file"
+    if name.endswith(".gz") and not _is_whole(place):
+        return "a part"  # a server that names no length may stop anywhere
+    return ""
 
 
 def _is_whole(place: Path) -> bool:

@@ -154,7 +154,7 @@ def digest(path: Path, md5: bool = False) -> Digest:
 
 
 def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:
-    """`digest`, remembered in the folder `memory` for as long as path, size, time and inode stay the same."""
+    """`digest`, remembered in the folder `memory` for as long as path, size, times and inode stay the same."""
     if path.is_dir():
         return digest(path)
     place = os.fsencode(path.resolve())
@@ -177,4 +177,4 @@ def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:
 
 def _state(path: Path) -> list[int]:
     stat = path.stat()
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino, stat.st_ctime_ns]  # the last cannot be put back by hand

@@ -1,5 +1,6 @@
 """First pass of the streaming encoder: text to provisional codes on disk, numbers, labels, times and parts."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from fmlab.data import SECOND, Array, Side
 from fmlab.errors import DataError
 from fmlab.vocabulary import Codes, Growing, Vocabulary, numbers
 
+log = logging.getLogger(__name__)
 _NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
 PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
 # 1e10 is the year 2286 in seconds, and April 1970 in milliseconds.
@@ -110,11 +112,14 @@ class FirstPass:
 
     def moments(self) -> tuple[Array, Array]:
         """What is subtracted from each numeric field, and what it is then divided by."""
-        if not self.plan.standardize:
-            return np.zeros(len(self.numeric)), np.ones(len(self.numeric))
         _, total, squares = self._sums / np.maximum(self._sums[0], 1)
         deviation = np.sqrt(np.maximum(squares - total**2, 0))
-        return total, np.where(deviation > 1e-6 * np.maximum(np.abs(total), 1), deviation, 1)
+        varied = deviation > 1e-6 * np.maximum(np.abs(total), 1)
+        if constant := [name for name, varies in zip(self.numeric, varied, strict=True) if not varies]:
+            log.warning("%s: one number in all training rows; ignore=[...] leaves it out", ", ".join(constant))
+        if not self.plan.standardize:
+            return np.zeros(len(self.numeric)), np.ones(len(self.numeric))
+        return total, np.where(varied, deviation, 1)
 
     def _refuse(self, wrong: Array, name: str, rule: str) -> None:
         if (at := np.flatnonzero(wrong)).size:
@@ -127,7 +132,9 @@ class FirstPass:
             other = "," if self.plan.decimal == "." else "."
             hint = f"; is the decimal sign {other!r}?" if any(other in text for text in bad) else ""
             shown = ", ".join(map(repr, bad[:SHOWN]))
-            raise DataError(f"column {name!r} must hold finite numbers, {len(bad)} values are none: {shown}{hint}")
+            first = self.rows + 1 + pc.index(batch[name].cast(pa.string()), bad[0]).as_py()
+            rule = f"column {name!r} must hold finite numbers, {len(bad)} values are none"
+            raise DataError(f"{rule}, the first in data row {first}: {shown}{hint}")
         return values
 
     def _times(self, batch: Any) -> Array:

@@ -190,7 +190,8 @@ def _hint(value: Any, kind: Any) -> str:
     if isinstance(value, str) and words:
         near = get_close_matches(value, words, n=1, cutoff=0.5)
         return f"; did you mean {near[0]!r}?" if near else ""
-    if isinstance(value, bool | int | float) and str in (kind, *get_args(kind)):
+    each = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if any(v is None or isinstance(v, bool | int | float) for v in each) and str in (kind, *get_args(kind)):
         return "; quote text that reads as a number or as yes and no"
     return ""
 

@@ -9,8 +9,8 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
@@ -21,6 +21,7 @@ MAX_RATIO = 250  # deflate reaches 1,032; text that people share stays below 100
 RATIO_FROM = 64 << 20
 MAX_MEMBERS = 10_000
 MAX_LINE = 64 << 20
+SPECIAL = 0o6000  # set-user-ID and set-group-ID
 SYMLINK, TYPE_MASK, REGULAR, FOLDER = 0o120000, 0o170000, 0o100000, 0o040000
 
 
@@ -50,6 +51,28 @@ def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
         raise DataError(f"the file is damaged or cut short: {name}: {error}; remove it and fetch it again") from error
 
 
+def text_size(path: Path, member: str = "") -> int | None:
+    """About how many bytes `opened` gives, to tell how far a reader is: gzip is judged by its beginning.
+
+    None where that cannot be told; a damaged file is reported by whoever reads it.
+    """
+    with suppress(DataError, OSError, zipfile.BadZipFile, zlib.error):
+        if path.is_dir():
+            return _in_folder(path, member).stat().st_size
+        packed = path.stat().st_size
+        if _is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                return _in_archive(path, archive, member).file_size
+        if path.suffix not in (".gz", ".tgz"):
+            return packed
+        with path.open("rb") as file:
+            stream, start = zlib.decompressobj(zlib.MAX_WBITS | 16), file.read(BLOCK)
+        text = stream.decompress(start, 16 * BLOCK)  # no bomb goes off here
+        used = len(start) - len(stream.unconsumed_tail) - len(stream.unused_data)
+        return len(text) * packed // max(used, 1)
+    return None
+
+
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04" or zipfile.is_zipfile(path)
@@ -60,29 +83,68 @@ def _is_tar(path: Path) -> bool:
 
 
 def _tar_member(path: Path, member: str, stack: ExitStack) -> BinaryIO:
-    """A tar archive has no table of contents: entries are looked at until the member comes."""
+    """A tar archive has no table of contents: entries are looked at until the member comes, and after its end."""
     file = _nested(stack.enter_context(path.open("rb")), path.name.replace(".tgz", ".gz"))
     archive = stack.enter_context(tarfile.TarFile.open(fileobj=file, mode="r|"))
     names: list[str] = []
-    for entry in archive:
-        if reason := _hostile_tar(entry, len(names)):
-            raise DataError(f"refused: {path} holds an entry {reason}: {entry.name!r}")
-        names.append(entry.name)
+    entries = _checked_tar(path, archive, names)
+    for entry in entries:
         if entry.isfile() and f"/{entry.name}".endswith(f"/{member}"):
             found = archive.extractfile(entry)
             assert found is not None
-            return _nested(stack.enter_context(found), entry.name)
+            followed = _Followed(found, lambda: _refuse_second(path, entries, member))
+            return _nested(io.BufferedReader(followed, BLOCK), member)
     raise DataError(f"{path} has no file {member!r}; it holds: {', '.join(names[:20]) or '(nothing)'}")
 
 
-def _hostile_tar(entry: tarfile.TarInfo, before: int) -> str:
-    if before >= MAX_MEMBERS:
+def _checked_tar(path: Path, archive: tarfile.TarFile, names: list[str]) -> Iterator[tarfile.TarInfo]:
+    """Entries as they come, their names added to `names`; raises DataError at one that no honest archive has."""
+    seen: set[str] = set()
+    for entry in archive:
+        if reason := _hostile_tar(entry, seen):
+            raise DataError(f"refused: {path} holds an entry {reason}: {entry.name!r}")
+        seen.add(entry.name.casefold())
+        names.append(entry.name)
+        yield entry
+
+
+def _refuse_second(path: Path, rest: Iterable[tarfile.TarInfo], member: str) -> None:
+    if more := [e.name for e in rest if e.isfile() and f"/{e.name}".endswith(f"/{member}")]:
+        raise DataError(f"{path} has several files {member!r}; a later one is {more[0]!r}")
+
+
+class _Followed(io.RawIOBase):
+    """A member of an archive whose end, once reached, is followed by a look at what comes after it."""
+
+    def __init__(self, member: IO[bytes], look: Callable[[], None]) -> None:
+        self._member, self._look, self._looked = member, look, False
+
+    def readable(self) -> bool:
+        """As of any file."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; raises DataError, at the end, if the rest of the archive is hostile."""
+        data = self._member.read(len(buffer))
+        buffer[: len(data)] = data
+        if not data and not self._looked:
+            self._looked = True
+            self._look()
+        return len(data)
+
+
+def _hostile_tar(entry: tarfile.TarInfo, seen: Collection[str]) -> str:
+    if len(seen) >= MAX_MEMBERS:
         return f"after {MAX_MEMBERS} others"
     if reason := _hostile_name(entry.name):
         return reason
     if entry.issym() or entry.islnk():
         return "that is a link"
-    return "" if entry.isfile() or entry.isdir() else "that is neither a file nor a folder"
+    if not (entry.isfile() or entry.isdir()):
+        return "that is neither a file nor a folder"
+    if entry.mode & SPECIAL and entry.isfile():
+        return "that runs as another user"
+    return "that is there twice" if entry.name.casefold() in seen and entry.isfile() else ""
 
 
 def _zip_member(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
@@ -193,6 +255,8 @@ def _hostile(entry: zipfile.ZipInfo, seen: set[str]) -> str:
         return "that is a symbolic link"
     if kind not in (0, REGULAR, FOLDER):
         return "that is neither a file nor a folder"
+    if (entry.external_attr >> 16) & SPECIAL and kind == REGULAR:
+        return "that runs as another user"
     if name.casefold() in seen:
         return "that is there twice"
     if entry.flag_bits & 1:

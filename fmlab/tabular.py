@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from fmlab.blocks import blocks, has_nul, line_count
 from fmlab.errors import DataError, choices
+from fmlab.parquet import parquet_batches, parquet_names
 from fmlab.reading import lines, opened
 
 LEAST_SHARE = 4 << 20  # bytes of a block that are worth a core of their own
@@ -53,7 +54,7 @@ def recognise(path: Path, form: Form | None = None) -> Form:
     form = form or Form()
     kind = _kind(path, form)
     if kind == ".parquet":
-        form = replace(form, names=tuple(_parquet(path).schema_arrow.names))
+        form = replace(form, names=parquet_names(path))
     elif kind == ".jsonl":
         first = next(_blocks(path, replace(form, header=False), deaf, HEAD_BYTES), memoryview(b""))
         form = replace(form, header=False, names=tuple(dict.fromkeys(k for row in _objects(path, first) for k in row)))
@@ -83,7 +84,7 @@ def batches(
     kind = _kind(path, form)
     stream: Iterator[pa.RecordBatch]
     if kind == ".parquet":
-        stream = _parquet(path).iter_batches(columns=list(columns))
+        stream = parquet_batches(path, columns)
     elif kind == ".jsonl":
         stream = _json(path, form, columns, heard, block)
     else:
@@ -102,15 +103,6 @@ def _kind(path: Path, form: Form) -> str:
     suffixes = [s.lower() for s in name.suffixes if s.lower() not in (".gz", ".zip")]
     last = suffixes[-1] if suffixes else ""
     return ".jsonl" if last in (".jsonl", ".ndjson", ".json") else last
-
-
-def _parquet(path: Path) -> Any:
-    from pyarrow import parquet
-
-    try:
-        return parquet.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"the file is no Parquet file, or it is damaged: {path}: {error}") from error
 
 
 def _json(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int) -> Iterator[pa.RecordBatch]:

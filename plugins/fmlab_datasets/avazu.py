@@ -11,6 +11,7 @@ from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
+from fmlab.reading import text_size
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/avazu-ctr-prediction/data"
@@ -53,7 +54,7 @@ class Avazu:
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the table once."""
         (path,) = files.values()
-        meter = Meter(f"preparing {path.name}", path.stat().st_size if path.suffix == ".csv" else None)
+        meter = Meter(f"preparing {path.name}", text_size(path))
         columns = {n: n for n in ("click", "hour", *CATEGORIES)}
         parts: dict[str, Callable[[Any], Any]] = {
             "weekday": lambda texts: [str(_moment(t).isoweekday()) for t in texts.to_pylist()],

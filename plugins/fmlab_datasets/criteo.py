@@ -9,6 +9,7 @@ from fmlab.first_pass import Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
+from fmlab.reading import text_size
 from fmlab.tabular import Form
 from fmlab.transforms import log_squared
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
@@ -53,8 +54,8 @@ class Criteo:
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the table once: no header, separated by tabs."""
         (path,) = files.values()
-        meter = Meter(f"preparing {path.name}", path.stat().st_size if path.suffix in (".txt", ".csv") else None)
         member = "train.txt" if ".tar" in path.suffixes else ""
+        meter = Meter(f"preparing {path.name}", text_size(path, member))
         form = Form("\t", NAMES, header=False, member=member, quoted=False)
         stream = table(path, {n: n for n in NAMES}, form, meter)
         if self.numbers == "log2":

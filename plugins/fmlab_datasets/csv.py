@@ -8,8 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import numpy as np
-
 from fmlab.data import Array, Dataset, Input, Rule, Side
 from fmlab.errors import DataError, choices
 from fmlab.first_pass import PART_NAMES, Plan
@@ -17,16 +15,16 @@ from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
+from fmlab.reading import text_size
 from fmlab.tabular import HEAD_BYTES, Form, batches, deaf, recognise
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
-from fmlab.vocabulary import numbers
+from fmlab_datasets.remarks import are_fractions, tell, tell_decimals
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")
 OFTEN = 0.05  # the share of distinct values with a `|` from which a column is taken for multi-valued
-MOSTLY = 0.9  # the share of rows with numbers from which a text among them is a mistake
 PART = "part "  # a column of that name is in no file: names lose their blanks
 CLOCK = {"hour": hours, "weekday": weekdays}
 
@@ -132,8 +130,8 @@ class Csv:
         paths = [files[raw.path] for raw in self.raw]
         forms = [recognise(path, self.form) for path in paths]
         plan = self._plan(paths[0], forms[0])
-        plain = all(path.suffix not in (".gz", ".zip", ".parquet") for path in paths)
-        meter = Meter(f"preparing {paths[0].name}", sum(p.stat().st_size for p in paths) if plain else None)
+        sizes = [None if path.suffix == ".parquet" else text_size(path) for path in paths]
+        meter = Meter(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.clock)]
         edges = self._edges(plan, tables)
@@ -141,8 +139,7 @@ class Csv:
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
         made = encode("csv", stream, plan, workspace, meter, settle)
-        if same := [f.name for f in made.schema.fields if f.size == 2 and not f.numeric]:
-            log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
+        tell(made)
         return replace(made, rule=self.rule, inputs={n: self._input(n, i, plan, edges) for n, i in made.inputs.items()})
 
     def _rows(
@@ -273,20 +270,18 @@ class Csv:
         if not unknown:
             return given
         first = next(batches(file, form, unknown, block=HEAD_BYTES))
-        guessed = {c: self._guess(first[c]) for c in unknown}
+        shown = {c: mapped(first[c], self._present(first[c].dictionary)) for c in unknown}
+        guessed = {c: self._guess(column) for c, column in shown.items()}
         log.info("columns of %s: %s", file.name, ", ".join(f"{c} is {kind}" for c, kind in guessed.items()))
+        tell_decimals({c: column for c, column in shown.items() if guessed[c] != "numeric"}, self.decimal)
         return {**given, **guessed}
 
     def _guess(self, column: Any) -> str:
         """Numbers with fractions are numeric; whole numbers may as well be names, and are categorical."""
-        column = mapped(column, self._present(column.dictionary))
+        # Few texts among many numbers are told as mistakes by whoever reads the numbers.
+        if are_fractions(column, self.decimal):
+            return "numeric"
         texts = column.dictionary.to_pylist()
-        if any(self.decimal in t for t in texts):
-            values, bad = numbers(column, self.decimal)
-            fractions = any(self.decimal in t for t in texts if t not in bad)
-            # Few texts among many numbers are told as mistakes by whoever reads the numbers.
-            if fractions and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count):
-                return "numeric"
         many = sum(self.within in t for t in texts)
         return "multi" if many > OFTEN * len(texts) else "categorical"
 

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from fmlab.data import Dataset, Rule
 from fmlab.first_pass import Plan
+from fmlab.meter import Meter
 from fmlab.protocols import Raw
+from fmlab.reading import text_size
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
 PAGE = "https://www.kaggle.com/c/kkbox-music-recommendation-challenge/data"
@@ -41,7 +43,8 @@ class KKBox:
         train, members, songs = (files[raw.path] for raw in self.raw)
         people = attributes(table(members, {"msno": "u", **{n: n for n in MEMBER}}), "u")
         music = attributes(table(songs, {"song_id": "i", **{n: n for n in SONG}}), "i")
-        stream = table(train, {"msno": "u", "song_id": "i", "target": "target"})
+        meter = Meter("preparing kkbox", text_size(train))
+        stream = table(train, {"msno": "u", "song_id": "i", "target": "target"}, meter=meter)
         plan = Plan(
             user="u",
             item="i",
@@ -49,4 +52,5 @@ class KKBox:
             fields={**dict.fromkeys(MEMBER, "user"), **dict.fromkeys(SONG, "item")},
         )
         stream = joined(joined(stream, "u", people), "i", music)
-        return prepared("kkbox", stream, plan, workspace, rule=Rule(min_label=1, core=20), whole=7_377_418)
+        rule = Rule(min_label=1, core=20)
+        return prepared("kkbox", stream, plan, workspace, rule=rule, meter=meter, whole=7_377_418)

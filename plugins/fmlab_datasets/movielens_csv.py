@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 
 from fmlab.data import Dataset
 from fmlab.first_pass import Plan
+from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.protocols import Raw
+from fmlab.reading import text_size
 from fmlab.tabular import Form
 from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
 from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table
@@ -92,13 +94,18 @@ class MovieLensLatest:
 
 
 def _rated(name: str, archive: Path, workspace: Path, least: int, genres: bool, whole: int = 0) -> Dataset:
-    def ratings() -> Stream:
-        return table(archive, RATINGS, Form(member="ratings.csv"))
+    form = Form(member="ratings.csv")
+    meter = Meter(f"preparing {name}", text_size(archive, form.member))
 
-    stream, before = frequent(ratings(), ratings(), least)
+    def ratings(meter: Meter | None = None) -> Stream:
+        return table(archive, RATINGS, form, meter)
+
+    stream, before = frequent(ratings(), ratings(meter), least)
     if not genres:
-        return prepared(name, stream, PLAN, workspace, before=before, whole=whole)
+        return prepared(name, stream, PLAN, workspace, before=before, meter=meter, whole=whole)
     movies = attributes(table(archive, {"movieId": "i", "genres": "genres"}, Form(member="movies.csv")), "i")
     listed = {i: None if g == NO_GENRES else g for i, g in movies["genres"].items()}
     plan = replace(PLAN, fields={"genres": "item"}, multi=("genres",))
-    return prepared(name, joined(stream, "i", {"genres": listed}), plan, workspace, before=before, whole=whole)
+    return prepared(
+        name, joined(stream, "i", {"genres": listed}), plan, workspace, before=before, meter=meter, whole=whole
+    )

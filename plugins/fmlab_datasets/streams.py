@@ -185,7 +185,8 @@ def prepared(
             stream = derived(stream, field, {field: function})
     made = encode(name, stream, plan, workspace, meter or Meter(f"preparing {name}", None))
     if not made.rows:
-        raise DataError(f"{name} has no rows left after {before[-1].name if before else 'reading'}")
+        least = "users with fewer than data.least rows are left out, which leaves none"
+        raise DataError(f"{name} has no rows" + (f": {least} of {before[-1].rows:,}" if before else ""))
     steps = (*before, *made.steps)
     printed = published(name, *papers, rows=steps[0].rows, whole=whole)
     read = {**made.inputs, **(inputs or {})}

@@ -1,19 +1,17 @@
 """Labelled rows: how well does the score tell clicks from the rest."""
 
-from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
 
-from fmlab.data import Array, Dataset, Step
+from fmlab.data import Array, Dataset
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
 from fmlab.options import Range
-from fmlab.overlap import shared_rows
 from fmlab.protocols import Task, Training
 from fmlab.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab_protocols._labels import classed
-from fmlab_protocols._parts import is_given, parts
+from fmlab_protocols._parts import is_given, parts, with_shared
 
 
 class Ctr(Task):
@@ -43,8 +41,8 @@ class Ctr(Task):
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
         data = classed(dataset, min_label)
-        if is_given(dataset, split) and dataset.user is not None and dataset.item is not None:
-            data = _with_shared(data)
+        if is_given(dataset, split):
+            data = with_shared(data)
         part = parts(data, split, validation, test, seed)
         _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
@@ -56,14 +54,6 @@ class Ctr(Task):
             monitor=monitor,
             maximize=score_metric(monitor).maximize,
         )
-
-
-def _with_shared(data: Dataset) -> Dataset:
-    """With a step that counts what parts of the given split share: events may repeat, so it is no error."""
-    shared, schema = shared_rows(data), data.schema
-    name = f"rows whose user, item and context are in another part too: {shared:,}"
-    step = Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
-    return replace(data, steps=(*data.steps, step)) if shared else data
 
 
 def _refuse_one_class(data: Dataset, part: Array) -> None:

@@ -15,7 +15,7 @@ from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_negatives
 from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides
 from fmlab_protocols._labels import is_binary
-from fmlab_protocols._parts import is_given, parts
+from fmlab_protocols._parts import is_given, parts, with_shared
 
 
 class Rating(Task):
@@ -33,6 +33,7 @@ class Rating(Task):
     code of both papers does, and that of NFM and AFM, whose comparisons they take up.
     `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
     Interactions in two parts of such a split are refused where negatives are drawn; `leaks=drop` keeps the earliest.
+    Where the data hold their own, they are counted.
     """
 
     defaults = {"loss": "squared"}
@@ -61,6 +62,8 @@ class Rating(Task):
             data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
         else:
             data = _own_labels(dataset)
+        if is_given(data, split) and not drawn:
+            data = with_shared(data)
         data = replace(data, truth=None)  # a planted score is on another scale than these labels
         part = parts(data, split, validation, test, seed)
         if drawn and not is_given(data, split):

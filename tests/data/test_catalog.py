@@ -121,6 +121,23 @@ def test_check_and_fetch_name_a_missing_file(run):
         run("fetch", "frappe", "form=raw")
 
 
+def test_check_tells_a_right_checksum_from_none(run, tmp_path):
+    (tmp_path / "root" / "avazu").mkdir(parents=True)
+    avazu(tmp_path / "root" / "avazu")
+    assert re.search(r"train.gz: no checksum is published; sha256 [0-9a-f]{64}\n", run("check", "avazu")[1])
+
+
+def test_addresses_and_folders_are_not_cut(run):
+    text = "".join(run("show", "steam")[1].split())
+    assert "https://mcauleylab.ucsd.edu/public_datasets/data/steam/australian_users_items.json.gz" in text
+
+
+def test_options_may_stand_after_flags(run, tmp_path):
+    there = tmp_path / "cache"
+    assert run("prepare", "synthetic", f"--cache={there}", "users=30", "items=20")[0] == 0
+    assert "prepared" in run("show", "synthetic", f"--cache={there}", "items=20", "users=30")[1]
+
+
 @pytest.mark.parametrize("words", [("shoe",), ("show",), ("show", "movielens"), ("list", "x")])
 def test_mistakes_in_the_command_are_explained(run, words):
     with pytest.raises(FmlabError):

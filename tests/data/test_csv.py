@@ -235,10 +235,10 @@ BAD_FILES = {
     "text among numbers": (b"u,i,y,n\n" + b"1,a,1,0.5\n" * 20 + b"1,b,1,high\n", "'n' must hold finite .*'high'"),
     "repeated names": (b"u,i,y,i\n1,a,1,2\n", "repeats 'i'"),
     "missing label": (b"u,i,y\n1,a,1\n2,b,\n", "'y' must have a label in every row; 1 do not, .*data rows 2"),
-    "text label": (b"u,i,y\n1,a,good\n", "'y' must hold finite numbers, 1 values are none: 'good'"),
-    "nan label": (b"u,i,y\n1,a,nan\n", "'y' must hold finite numbers, 1 values are none: 'nan'"),
+    "text label": (b"u,i,y\n1,a,good\n", "finite numbers, .*the first in data row 1: 'good'"),
+    "nan label": (b"u,i,y\n1,a,nan\n", "finite numbers, .*the first in data row 1: 'nan'"),
     "infinite label": (b"u,i,y\n1,a,-inf\n", "finite numbers"),
-    "underscored label": (b"u,i,y\n1,a,1_000\n1,a,x\n", "2 values are none: '1_000', 'x'"),
+    "underscored label": (b"u,i,y\n1,a,1_000\n1,a,x\n", "2 values are none, the first in data row 1: '1_000', 'x'"),
     "decimal comma": (b'u,i,y\n1,a,"1,5"\n', "is the decimal sign ','"),
     "missing user": (b"u,i,y\n,a,1\n", "'u' must name an entity in every row"),
 }
@@ -259,7 +259,7 @@ BAD_COLUMNS = {
     "time text": ({"time": "t"}, ["yesterday", "1"], "seconds, milliseconds, or ISO 8601"),
     "split text": ({"split": "t"}, ["train", "holdout"], "must hold train, valid or test; got 'holdout'"),
     "split missing": ({"split": "t"}, ["train", ""], r"got '\(missing\)'"),
-    "number text": ({"numeric": ("t",)}, ["1", "x"], "'t' must hold finite numbers, 1 values are none: 'x'"),
+    "number text": ({"numeric": ("t",)}, ["1", "x"], "the first in data row 2: 'x'"),
     "number infinite": ({"numeric": ("t",)}, ["1", "inf"], "'t' must hold finite numbers"),
 }
 
@@ -382,6 +382,11 @@ def test_damaged_parquet_is_explained(tmp_path):
     data = (tmp_path / "a.parquet").read_bytes()
     with pytest.raises(DataError, match="no Parquet file, or it is damaged"):
         opened(tmp_path, data[:-20], "b.parquet")
+    parquet.write_table(pa.table({"x": list(range(100))}), tmp_path / "a.parquet", write_page_checksum=True)
+    flipped = bytearray((tmp_path / "a.parquet").read_bytes())
+    flipped[len(flipped) // 4] ^= 1
+    with pytest.raises(DataError, match=r"the Parquet file is damaged: .*c\.parquet"):
+        opened(tmp_path, bytes(flipped), "c.parquet", ignore=())
 
 
 def test_a_file_cut_within_a_line_is_flagged(tmp_path, caplog):
@@ -396,3 +401,25 @@ def test_another_file_at_the_same_path_is_another_data_set(tmp_path):
     assert first.fingerprint != second.fingerprint
     assert field(second, "user") == ["7", "8", "NA"]
     assert Path(tmp_path / "cache").is_dir()
+
+
+def test_what_looks_like_a_decimal_comma_is_told(tmp_path, caplog):
+    text = "y;price;name\n1;1,5;a,b\n0;2,25;c\n"
+    opened(tmp_path, text, label="y")
+    assert "price are taken for categories, and look like numbers with the decimal sign ','" in caplog.text
+    caplog.clear()
+    assert field(opened(tmp_path, text, label="y", decimal=",", standardize=False), "price") == [1.5, 2.25]
+    assert "look like numbers" not in caplog.text
+
+
+def test_times_are_told_as_dates(tmp_path, caplog):
+    with caplog.at_level(logging.INFO):
+        opened(tmp_path, "u,i,t\n1,a,-5\n1,b,1600000000\n", user="u", item="i", time="t")
+    assert "times are from 1969-12-31 23:59:55 to 2020-09-13 12:26:40" in caplog.text
+
+
+@pytest.mark.parametrize("standardize", [True, False])
+def test_a_numeric_column_of_one_value_is_told(tmp_path, caplog, standardize):
+    text = "y,x,z\n1,7.5,1\n0,7.5,2\n1,7.5,3\n"
+    opened(tmp_path, text, label="y", numeric=("x", "z"), standardize=standardize)
+    assert "x: one number in all training rows" in caplog.text

@@ -6,13 +6,14 @@ import threading
 import pytest
 from data_cases import in_child, tree, write_zip
 
-from fmlab import fetch
+from fmlab import download, fetch
 from fmlab.errors import DataError, StorageError
 from fmlab.fetch import ensure, find, mismatch
-from fmlab.files import digest
+from fmlab.files import digest, size
 from fmlab.protocols import Raw
 
 DATA = b"user,item\n1,2\n" * 100
+LONG = DATA * 1000
 PACKED = gzip.compress(DATA, mtime=0)
 SHA = hashlib.sha256(DATA).hexdigest()
 
@@ -37,6 +38,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(PACKED[: len(PACKED) // 2])
             return
+        if self.path.startswith("/breaks"):
+            self.break_off()
+            return
         body = BODIES.get(self.path, DATA)
         if self.path == "/slow":
             fetch_waits.wait(5)
@@ -44,6 +48,24 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: len(body) // 2] if self.path == "/half" else body)
+
+    def break_off(self):
+        """Gives a third of what is asked for, and the rest from the third time on."""
+        time, options = self.seen.count(self.path), self.path.split("-")[1:]
+        tag = "" if "plain" in options else f'"{time}"' if "renewed" in options else '"1"'
+        wanted, known = self.headers.get("Range", ""), self.headers.get("If-Range")
+        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and known == tag else 0
+        self.asked.append(start)
+        rest = LONG[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", tag)
+        if start:
+            self.send_header("Content-Range", f"bytes {start + ('askew' in options)}-{len(LONG) - 1}/{len(LONG)}")
+        self.send_header("Content-Length", str(len(rest)))
+        self.end_headers()
+        self.wfile.write(rest if time > 2 and "always" not in options else rest[: len(rest) // 3])
+
+    asked: list[int] = []
 
     def log_message(self, *args):
         pass
@@ -61,6 +83,7 @@ def server():
 def _no_proxy(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     Handler.seen.clear()
+    Handler.asked.clear()
 
 
 def test_a_missing_file_is_fetched_once_and_checked(tmp_path, server):
@@ -103,7 +126,7 @@ def test_a_wrong_checksum_names_both(tmp_path, server):
 
 
 def test_a_server_that_does_not_answer_is_given_up_for_the_next(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(fetch, "TIMEOUT", 0.2)
+    monkeypatch.setattr(download, "TIMEOUT", 0.2)
     raw = Raw("a.csv", (f"{server}/slow", f"{server}/half", f"{server}/good"), sha256=SHA)
     assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
     fetch_waits.set()
@@ -123,10 +146,61 @@ def test_what_breaks_off_twice_is_fetched_a_third_time(tmp_path, server, monkeyp
     assert Handler.seen == ["/flaky"] * 3
 
 
+LONG_SHA = hashlib.sha256(LONG).hexdigest()
+THIRD = len(LONG) // 3 // download.PIECE * download.PIECE  # what is not a whole piece is lost
+TWO_STEPS = THIRD + (len(LONG) - THIRD) // 3 // download.PIECE * download.PIECE
+
+
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [
+        ("/breaks", [0, THIRD, TWO_STEPS]),
+        ("/breaks-renewed", [0, 0, 0]),  # every answer is of another version of the file
+        ("/breaks-plain", [0, 0, 0]),  # the server does not say which version it gives
+        ("/breaks-askew", [0, THIRD, THIRD, THIRD]),  # what is given is not what was asked for
+    ],
+)
+def test_what_breaks_off_is_gone_on_with_if_it_is_the_same_file(tmp_path, server, monkeypatch, path, asked):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    if "askew" in path:
+        with pytest.raises(StorageError, match="another piece"):
+            ensure(Raw("a.csv", (server + path,)), tmp_path)
+    else:
+        assert ensure(Raw("a.csv", (server + path,)), tmp_path).read_bytes() == LONG
+        assert [p for p in tree(tmp_path) if not p.endswith(".lock")] == ["a.csv"]
+    assert Handler.asked == asked
+
+
+def test_a_later_process_goes_on_where_one_gave_up(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    raw = Raw("a.csv", (f"{server}/breaks",), sha256=LONG_SHA)
+    with pytest.raises(StorageError, match=f"{size(THIRD)} of it are kept"):
+        ensure(raw, tmp_path, retries=0)
+    assert not (tmp_path / "a.csv").exists()
+    assert ensure(raw, tmp_path, retries=1).read_bytes() == LONG
+    assert Handler.asked == [0, THIRD, TWO_STEPS]
+
+
+def test_a_part_of_another_address_is_not_gone_on_with(tmp_path, server):
+    raw = Raw("a.csv", (f"{server}/breaks-always", f"{server}/good"), sha256=SHA)
+    assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
+    assert [p for p in tree(tmp_path) if not p.endswith(".lock")] == ["a.csv"]
+
+
+def test_a_part_that_others_spoilt_is_fetched_anew(tmp_path, server, monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    raw = Raw("a.csv", (f"{server}/breaks",), sha256=LONG_SHA)
+    with pytest.raises(StorageError):
+        ensure(raw, tmp_path, retries=1)
+    (tmp_path / ".a.csv.part").write_bytes(bytes(TWO_STEPS))
+    assert ensure(raw, tmp_path).read_bytes() == LONG
+    assert Handler.asked == [0, THIRD, TWO_STEPS, 0]
+
+
 def test_a_full_disk_while_fetching_is_no_fault_of_the_network(tmp_path, server):
     import resource
 
-    import pooch  # noqa: F401  its compiled parts cannot be loaded under the limit
+    import requests  # noqa: F401  its compiled parts cannot be loaded under the limit
 
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))

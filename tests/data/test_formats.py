@@ -11,6 +11,7 @@ from formats import FORMATS, ITEMS, PAIRS, USERS, write, write_tar
 
 from fmlab.data import Dataset, Rule
 from fmlab.errors import DataError
+from fmlab.meter import Meter
 from fmlab.reading import opened
 from fmlab.registry import build
 from fmlab.split import positives
@@ -333,3 +334,18 @@ def test_literals_are_read_as_python_reads_them():
         assert parse(repr(row)) == ast.literal_eval(repr(row)) == row
         assert parse("{u'k': " + repr(row) + "}") == {"k": row}
     assert parse(json.dumps(rows[0])) == rows[0]
+
+
+def test_leaving_out_all_users_names_the_option(tmp_path):
+    with pytest.raises(DataError, match=rf"fewer than data.least rows are left out, which leaves none of {len(PAIRS)}"):
+        prepared(tmp_path, "movielens-20m", least=100)
+
+
+@pytest.mark.parametrize("case", ["avazu", "criteo", "kkbox", "movielens-20m", "movielens-latest"])
+def test_large_sets_know_how_far_they_are(tmp_path, monkeypatch, case):
+    made = []
+    real = Meter.__init__
+    monkeypatch.setattr(Meter, "__init__", lambda self, what, total: (real(self, what, total), made.append(self))[0])
+    prepared(tmp_path, case)
+    (meter,) = made
+    assert 0 < meter.bytes <= meter.total

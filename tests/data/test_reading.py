@@ -1,4 +1,6 @@
 import gzip
+import io
+import tarfile
 import zipfile
 
 import pytest
@@ -6,7 +8,7 @@ from data_cases import tree, write_zip
 
 from fmlab import reading
 from fmlab.errors import DataError
-from fmlab.reading import lines, members, opened
+from fmlab.reading import lines, members, opened, text_size
 
 
 def read(path, member=""):
@@ -29,6 +31,7 @@ HOSTILE = {
     "symbolic link": [entry("link", 0o120777, b"/etc/passwd")],
     "neither a file": [entry("device", 0o060644)],
     "neither a file, pipe": [entry("pipe", 0o010644)],
+    "runs as another user": [entry("a", 0o104755)],
     "there twice": [entry("a"), entry("a")],
     "there twice, in another case": [entry("a"), entry("A")],
 }
@@ -45,6 +48,51 @@ def test_hostile_archives_are_refused(tmp_path, text):
     with pytest.raises(DataError, match=f"refused.*{text.split(',')[0]}"):
         read(path, "good.csv")
     assert list(tree(tmp_path)) == ["data.zip"]
+
+
+def packed(path, *entries):
+    """A tar archive of entries `(name, what differs from a plain file)`."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, more in entries:
+            info = tarfile.TarInfo(name)
+            for key, value in more.items():
+                setattr(info, key, value)
+            info.size = 1 if info.isfile() else 0
+            archive.addfile(info, io.BytesIO(b"x"))
+    return path
+
+
+GOOD = ("good.csv", {})
+HOSTILE_TAR = {
+    "leaves its folder": [("../evil", {}), GOOD],
+    "leaves its folder, after the member": [GOOD, ("../evil", {})],
+    "absolute": [("/etc/evil", {}), GOOD],
+    "that is a link": [("a", {"type": tarfile.SYMTYPE, "linkname": "/etc/passwd"}), GOOD],
+    "that is a link, hard": [GOOD, ("a", {"type": tarfile.LNKTYPE, "linkname": "/etc/passwd"})],
+    "neither a file": [("a", {"type": tarfile.CHRTYPE}), GOOD],
+    "neither a file, pipe": [("a", {"type": tarfile.FIFOTYPE}), GOOD],
+    "runs as another user": [("a", {"mode": 0o4755}), GOOD],
+    "there twice": [GOOD, GOOD],
+    "there twice, before": [("a", {}), ("a", {}), GOOD],
+    "there twice, in another case": [GOOD, ("GOOD.csv", {})],
+    "after 5 others": [(f"{n}", {}) for n in range(6)] + [GOOD],
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE_TAR)
+def test_hostile_tar_archives_are_refused(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(reading, "MAX_MEMBERS", 5)
+    path = packed(tmp_path / "a.tar.gz", *HOSTILE_TAR[text])
+    with pytest.raises(DataError, match=f"refused.*{text.split(',')[0]}"):
+        read(path, "good.csv")
+    assert list(tree(tmp_path)) == ["a.tar.gz"]
+
+
+def test_a_member_of_a_tar_archive_is_not_guessed_either(tmp_path):
+    path = packed(tmp_path / "a.tar.gz", ("a/good.csv", {}), ("b/good.csv", {}), ("c", {}))
+    with pytest.raises(DataError, match=r"has several files 'good\.csv'; a later one is 'b/good\.csv'"):
+        read(path, "good.csv")
+    assert read(path, "b/good.csv") == b"x"
 
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
@@ -145,3 +193,30 @@ def test_a_wrong_encoding_names_the_line(tmp_path):
     with pytest.raises(DataError, match=r"is not utf-8: .*a.txt, line 3"):
         list(lines(path))
     assert list(lines(path, "", "latin-1")) == ["a", "b", "Léon"]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.zip", "a.tar.gz", "folder"])
+def test_the_size_of_a_text_is_about_known_before_it_is_read(tmp_path, name):
+    data = "".join(f"{n},{n * n}\n" for n in range(200_000)).encode()
+    path, member = tmp_path / name, ""
+    if name == "a.zip":
+        write_zip(path, {"a.csv": data})
+    elif name == "folder":
+        path.mkdir()
+        (path / "a.csv").write_bytes(data)
+        member = "a.csv"
+    elif name == "a.tar.gz":
+        with tarfile.open(path, "w:gz") as archive:
+            info = tarfile.TarInfo("a.csv")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+        member = "a.csv"
+    else:
+        path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    assert text_size(path, member) == pytest.approx(len(data), rel=0.2)
+
+
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.zip"])
+def test_the_size_of_what_is_damaged_is_left_to_its_reader(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 and no more")
+    assert text_size(tmp_path / name) is None

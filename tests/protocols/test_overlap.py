@@ -109,12 +109,13 @@ def test_every_protocol_takes_a_given_split_and_refuses_a_row_in_two_parts() -> 
         assert len(kept.test.rows) == expected
 
 
-def test_ctr_counts_what_its_parts_share() -> None:
+@pytest.mark.parametrize("name", ["ctr", "rating"])
+def test_protocols_of_labelled_rows_count_what_their_parts_share(name) -> None:
     split = np.array([k % 3 for k in range(30)], np.int8)
     data = interactions(
         [(k % 5, k % 4) for k in range(30)], split=split, label=(np.arange(30) // 3 % 2).astype(np.float32)
     )
-    steps = build("protocol", {"name": "ctr"}, data).dataset.steps
+    steps = build("protocol", {"name": name}, data).dataset.steps
     assert steps[-1].name == f"rows whose user, item and context are in another part too: {shared_rows(data)}"
 
 

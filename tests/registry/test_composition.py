@@ -198,7 +198,7 @@ def message_with(environment: dict[str, str], *overrides: str) -> str:
         (("experiment=hostile",), "model._target_ is not an option of model acme"),
         (("experiment=itself",), "seed: Recursive interpolation detected"),
         (("experiment=latin",), "a config file must be UTF-8 text: "),
-        (("experiment=octal",), "tags must be a list [...] of: text, got [False, 8]"),
+        (("experiment=octal",), "tags must be a list [...] of: text, got [False, 8]; quote text that reads"),
         (("hydra/sweeper=bsic",), "no hydra/sweeper named 'bsic'; did you mean 'basic'?"),
     ],
 )
