@@ -88,10 +88,12 @@ class Sweep:
         return None if self.settings.budget is None else seconds(self.settings.budget)
 
     def most(self, index: int) -> float | None:
-        """Seconds that the `index`-th proposal may train; those of `first` have half of the budget between them."""
+        """Seconds that the `index`-th proposal may train; those of `first` share half of the workers' time."""
         if self.budget is None or self.settings.share is None:
             return None
-        return self.budget * (0.5 / len(self.first) if index < len(self.first) else self.settings.share)
+        if index < len(self.first):
+            return self.budget * (self.settings.workers or 1) * 0.5 / len(self.first)
+        return self.budget * self.settings.share
 
     @property
     def total(self) -> int | None:

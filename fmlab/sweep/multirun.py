@@ -41,9 +41,9 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
         raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)))
     sweep = read(name, raw, command)
-    _, threads = share_cores(sweep)
+    workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
-    raw |= _objective(sweep, lambda: str(compose(lasting).protocol.monitor))
+    raw |= {**_objective(sweep, lambda: str(compose(lasting).protocol.monitor)), "workers": workers}
     sweep = read(name, raw, command)
     for plugin in sweep.left_out:
         log.warning(f"sweep {name}: {plugin} is not installed and is left out")
@@ -60,7 +60,6 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
     )
-    workers = share_cores(sweep)[0]
     if not sweep.settings.refit:
         Coordinator(sweep, job, workers=workers).run()
         return
