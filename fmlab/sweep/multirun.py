@@ -20,7 +20,7 @@ from fmlab.sweep.space import override
 from fmlab.sweep.storage import locate
 
 log = logging.getLogger("fmlab")
-_CORES_PER_WORKER = 2
+_SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
 
 def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
@@ -144,5 +144,5 @@ def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[
 def share_cores(sweep: Sweep) -> tuple[int, int]:
     """Number of workers, and CPU threads of each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = sweep.settings.workers or max(1, cores // _CORES_PER_WORKER)
+    workers = sweep.settings.workers or min(cores, max(_SINGLE, cores // 2))
     return workers, sweep.settings.threads or max(1, cores // workers)
