@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -54,13 +55,20 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
         return None
 
 
+@cache
 def _mode(wanted: str) -> Any:
-    """`auto` is online where a login is found."""
+    """`auto` is what WANDB_MODE says, else online where a login is found.
+
+    Asked once a process: where the server cannot be reached, wandb tries for long before it says so.
+    """
     if wanted != "auto":
         return wanted
     import wandb
 
     try:
+        said = str(wandb.setup().settings.mode)
+        if said != "online":
+            return said
         return "online" if wandb.Api(api_key=None).api_key else "offline"
     except Exception:
         return "offline"

@@ -1,4 +1,7 @@
-"""One HTML file with everything in it: tables, plots, what did not finish. No script, nothing fetched."""
+"""One HTML file with everything in it: tables, plots, what did not finish; light or dark as the reader's system is.
+
+No script, nothing fetched.
+"""
 
 import time
 from collections.abc import Sequence
@@ -10,17 +13,26 @@ from fmlab.report.runs import Run
 from fmlab.report.sheets import Result, Sheet, sheets
 
 _STYLE = """
-body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1500px; padding: 0 16px; color: #1d2330 }
-h1 { font-size: 22px } h2 { font-size: 17px; margin-top: 36px; border-bottom: 1px solid #ccd; overflow-wrap: anywhere }
+:root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #596275; --rule: #e3e6ee; --head: #eef1f6 }
+:root { --hover: #f6f8fc; --grid: #edf0f5; --axis: #8992a3 }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #171b24; --ink: #dfe4ee; --soft: #9aa5b8; --rule: #323a49; --head: #232a37; --hover: #1e2430 }
+  :root { --grid: #262d3a; --axis: #707b8e }
+}
+body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1500px; padding: 0 16px }
+body { color: var(--ink); background: var(--paper) } h1 { font-size: 22px }
+h2 { font-size: 17px; margin-top: 36px; border-bottom: 1px solid var(--rule); overflow-wrap: anywhere }
 h3 { font-size: 14px } .wide { overflow-x: auto; max-height: 720px; overflow-y: auto } nav li { margin: 2px 0 }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th { position: sticky; top: 0; background: #eef1f6; text-align: left }
-th, td { padding: 3px 10px; border-bottom: 1px solid #e3e6ee; white-space: nowrap } td.n, th.n { text-align: right }
-td.w { white-space: normal; min-width: 180px } tr:hover td { background: #f6f8fc }
-.note { color: #596275; font-size: 12.5px } figure { margin: 0 } .plots { display: flex; flex-wrap: wrap; gap: 18px }
-svg { max-width: 100%; height: auto; background: #fff; border: 1px solid #e3e6ee; border-radius: 4px }
-svg text { font: 11px system-ui, sans-serif; fill: #333a48 } svg .grid { stroke: #edf0f5 } svg .axis { stroke: #8992a3 }
-svg .halo { paint-order: stroke; stroke: #fff; stroke-width: 3px }
+th { position: sticky; top: 0; background: var(--head); text-align: left }
+th, td { padding: 3px 10px; border-bottom: 1px solid var(--rule); white-space: nowrap } td.n, th.n { text-align: right }
+td.w { white-space: normal; min-width: 180px } tr:hover td { background: var(--hover) }
+.note { color: var(--soft); font-size: 12.5px } figure { margin: 0 }
+.plots { display: flex; flex-wrap: wrap; gap: 18px }
+svg { max-width: 100%; height: auto; background: var(--paper); border: 1px solid var(--rule); border-radius: 4px }
+svg text { font: 11px system-ui, sans-serif; fill: var(--ink) }
+svg .grid { stroke: var(--grid) } svg .axis { stroke: var(--axis) }
+svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 3px }
 """
 
 

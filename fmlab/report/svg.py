@@ -9,17 +9,17 @@ from typing import Literal
 
 WIDTH, HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 30, 46
-_COLOURS = (
+_COLOURS = (  # to be told from white paper and from dark
     "#0072b2",
     "#d55e00",
     "#009e73",
     "#cc79a7",
     "#56b4e9",
     "#e69f00",
-    "#7f3c8d",
+    "#9c5bb5",
     "#6b8e23",
-    "#8c564b",
-    "#444444",
+    "#a0695c",
+    "#7d8694",
 )
 _SHAPES = ("circle", "square", "diamond")
 
@@ -142,7 +142,7 @@ def parallel(title: str, axes: Sequence[Axis], worth: Sequence[float], notes: Se
 
 def shade(worth: float) -> str:
     """A colour from pale violet (0) through teal to yellow (1)."""
-    stops = ((68, 1, 84), (49, 104, 142), (53, 183, 121), (240, 200, 20))
+    stops = ((122, 82, 176), (49, 120, 160), (53, 183, 121), (240, 200, 20))
     at = min(max(worth, 0.0), 1.0) * (len(stops) - 1)
     low = min(int(at), len(stops) - 2)
     mixed = (round(a + (b - a) * (at - low)) for a, b in zip(stops[low], stops[low + 1], strict=True))
@@ -167,9 +167,7 @@ def _scale(
     if log and low > 0:
         low, high = (low, high) if high > low else (low / 2, high * 2)
         a, b = math.log(low), math.log(high)
-        tens = [10.0**n for n in range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)]
-        ticks = tens if len(tens) >= 2 else [low, math.sqrt(low * high), high]
-        return lambda v: start + (end - start) * (math.log(v) - a) / (b - a), [(t, short(t)) for t in ticks]
+        return lambda v: start + (end - start) * (math.log(v) - a) / (b - a), [(t, short(t)) for t in _round(low, high)]
     if high == low:
         low, high = low - (abs(low) or 1) * 0.05, high + (abs(high) or 1) * 0.05
     span = high - low
@@ -178,6 +176,16 @@ def _scale(
     step = max(step, 1) if all(float(v).is_integer() for v in values) else step
     ticks = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
     return lambda v: start + (end - start) * (v - low) / span, [(t, short(t)) for t in ticks]
+
+
+def _round(low: float, high: float) -> list[float]:
+    """Two to seven round numbers in a range, else its ends and their middle: for a logarithmic axis."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for firsts in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 5, 7)):
+        found = [f * 10.0**n for n in decades for f in firsts if low * 0.999 <= f * 10.0**n <= high * 1.001]
+        if len(found) > 2 or (len(firsts) == 1 and len(found) == 2):
+            return found[:: math.ceil(len(found) / 7)]
+    return [low, math.sqrt(low * high), high]
 
 
 def short(value: float) -> str:

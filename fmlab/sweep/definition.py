@@ -30,7 +30,7 @@ class Settings:
     metric: str | tuple[str, ...] | None = None  # of the validation; null: the one the protocol selects by
     direction: Direction | tuple[Direction, ...] | None = None  # null: the metric's own
     trials: Positive | None = None  # null: the whole grid, or until the budget is spent
-    workers: Positive | None = None  # null: one for each two cores
+    workers: Positive | None = None  # null: one for each core up to 8, then one for each two
     threads: Positive | None = None  # of one worker; null: its share of the cores
     seeds: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # one run each, their mean counts; (): the run's own
     budget: str | Annotated[float, Range(0, None, open_low=True)] | None = None  # 90, 20m, 6h: wall-clock time
@@ -88,10 +88,12 @@ class Sweep:
         return None if self.settings.budget is None else seconds(self.settings.budget)
 
     def most(self, index: int) -> float | None:
-        """Seconds that the `index`-th proposal may train; those of `first` have half of the budget between them."""
+        """Seconds that the `index`-th proposal may train; those of `first` share half of the workers' time."""
         if self.budget is None or self.settings.share is None:
             return None
-        return self.budget * (0.5 / len(self.first) if index < len(self.first) else self.settings.share)
+        if index < len(self.first):
+            return self.budget * (self.settings.workers or 1) * 0.5 / len(self.first)
+        return self.budget * self.settings.share
 
     @property
     def total(self) -> int | None:

@@ -20,7 +20,7 @@ from fmlab.sweep.space import override
 from fmlab.sweep.storage import locate
 
 log = logging.getLogger("fmlab")
-_CORES_PER_WORKER = 2
+_SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
 
 def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
@@ -41,9 +41,9 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
         raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)))
     sweep = read(name, raw, command)
-    _, threads = share_cores(sweep)
+    workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
-    raw |= _objective(sweep, lambda: str(compose(lasting).protocol.monitor))
+    raw |= {**_objective(sweep, lambda: str(compose(lasting).protocol.monitor)), "workers": workers}
     sweep = read(name, raw, command)
     for plugin in sweep.left_out:
         log.warning(f"sweep {name}: {plugin} is not installed and is left out")
@@ -60,7 +60,6 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
     )
-    workers = share_cores(sweep)[0]
     if not sweep.settings.refit:
         Coordinator(sweep, job, workers=workers).run()
         return
@@ -145,5 +144,5 @@ def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[
 def share_cores(sweep: Sweep) -> tuple[int, int]:
     """Number of workers, and CPU threads of each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = sweep.settings.workers or max(1, cores // _CORES_PER_WORKER)
+    workers = sweep.settings.workers or min(cores, max(_SINGLE, cores // 2))
     return workers, sweep.settings.threads or max(1, cores // workers)

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.files import write_json
 from fmlab.sweep.definition import Sweep
 from fmlab.sweep.ledger import DONE, ask_of, reason
-from fmlab.sweep.schedule import by_slot
+from fmlab.sweep.schedule import by_slot, targets
 from fmlab.sweep.storage import shown
 
 log = logging.getLogger("fmlab")
@@ -28,7 +28,10 @@ class Board:
 
     def open(self, trials: Sequence[FrozenTrial], workers: int, threads: int) -> None:
         """Say what is about to be done."""
-        self._done = sum(t.state in DONE for t in trials)
+        done = {ask_of(t).slot for t in trials if t.state in DONE}
+        if self.sweep.total is not None:  # what an extended study holds besides is not asked for
+            done &= {ask.slot for ask in targets(self.sweep)}
+        self._done = len(done)
         best = best_trials(self.sweep, trials)
         if len(self.sweep.directions) == 1 and best:
             self._best = best[0].values[0] * (1 if self.sweep.directions[0] == "maximize" else -1)

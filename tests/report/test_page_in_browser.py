@@ -14,6 +14,7 @@ from fmlab.report import main
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
+WEIGHTS = (0.2126, 0.7152, 0.0722)
 # What the browser made of the page, as text at its end: sizes of figures, words that stand outside of theirs.
 PROBE = """<pre id=probe></pre><script>
 const figures = [...document.querySelectorAll("svg")].map(svg => {
@@ -30,10 +31,10 @@ document.getElementById("probe").textContent = JSON.stringify({figures,
 </script>"""
 
 
-def seen(path, tmp_path, width):
-    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile"]
+def seen(path, tmp_path, width, probe=PROBE, more=()):
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile", *more]
     page = tmp_path / "probed.html"
-    page.write_text(path.read_text("utf-8").replace("</body>", f"{PROBE}</body>"), "utf-8")
+    page.write_text(path.read_text("utf-8").replace("</body>", f"{probe}</body>"), "utf-8")
     done = subprocess.run(
         [*command, f"--window-size={width},1000", "--dump-dom", page.as_uri()],
         capture_output=True,
@@ -46,6 +47,47 @@ def seen(path, tmp_path, width):
         .replace("&lt;", "<")
         .replace("&gt;", ">")
     )
+
+
+# Colours of words, of marks and of what is behind them.
+COLOURS = """<pre id=probe></pre><script>
+const of = (element, name) => getComputedStyle(element)[name], svg = document.querySelector("svg");
+const all = (names, name) => [...new Set([...document.querySelectorAll(names)].map(e => of(e, name)))];
+document.getElementById("probe").textContent = JSON.stringify({
+  page: of(document.body, "backgroundColor"), drawing: of(svg, "backgroundColor"),
+  head: all("th", "backgroundColor")[0],
+  words: all("h1, td, .note", "color"), heads: all("th", "color"), written: all("svg text", "fill"),
+  marks: all("svg circle, svg rect", "fill"), lines: all("svg path", "stroke")});
+</script>"""
+
+
+def brightness(colour):
+    """Relative luminance by WCAG."""
+    parts = [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip(WEIGHTS, linear, strict=True))
+
+
+def contrast(a, b):
+    low, high = sorted(map(brightness, (a, b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_words_and_marks_stand_out_on_light_and_on_dark(tmp_path, dark):
+    for n in range(20):  # as many models as there are colours
+        options = {"model.name": f"m{n % 10}", "model.dim": (4, 8)[n // 10], "optimizer.lr": 10.0 ** -(n % 3)}
+        make_run(tmp_path / "runs" / str(n), options, test=0.01 * n, units=np.arange(9) + n * 0.1, when=n)
+    assert main([str(tmp_path / "runs"), "--html", str(tmp_path / "page.html")]) == 0
+    more = [f"--blink-settings=preferredColorScheme={int(not dark)}"]
+    found = seen(tmp_path / "page.html", tmp_path, 1000, COLOURS, more)
+    assert (brightness(found["page"]) < 0.1) == dark
+    for words, paper in (("words", "page"), ("heads", "head"), ("written", "drawing")):
+        assert min(contrast(c, found[paper]) for c in found[words]) > 4.5, (words, found)
+    for marks in ("marks", "lines"):
+        assert len(found[marks]) > 5
+        drawn = [c for c in found[marks] if c != "none"]
+        assert min(contrast(c, found["drawing"]) for c in drawn) > 1.5, (marks, found)
 
 
 @pytest.mark.parametrize("width", [1400, 500])

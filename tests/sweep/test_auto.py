@@ -122,6 +122,9 @@ def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain)
     sweep = read("auto", auto.expand(RAW, plain))
     assert sum(sweep.most(n) for n in range(len(sweep.first))) == pytest.approx(50)
     assert sweep.most(len(sweep.first)) == pytest.approx(10)
+    three = read("auto", {**auto.expand(RAW, plain), "workers": 3})
+    assert sum(three.most(n) for n in range(len(three.first))) == pytest.approx(150)  # three run at a time
+    assert three.most(len(three.first)) == pytest.approx(10)
 
 
 @pytest.mark.usefixtures("some")

@@ -56,6 +56,16 @@ def test_a_failed_point_and_a_killed_worker_do_not_stop_a_sweep_and_are_tried_ag
     assert [r.split()[-1] for r in runs(tmp_path)[before:]] == ["x=3"]
 
 
+def test_an_extended_sweep_counts_the_points_that_it_asks_for(tmp_path, caplog):
+    caplog.set_level("INFO", "fmlab")
+    conduct(tmp_path, grid(2))
+    caplog.clear()
+    conduct(tmp_path, grid(0, space={"x": {"choice": [1, 2, 3]}}, extend=True))
+    said = [r.getMessage() for r in caplog.records]
+    assert "3 points, 1 done before" in said[0]
+    assert [line.split()[0] for line in said if line.startswith("[")] == ["[2/3]", "[3/3]"]
+
+
 def test_ctrl_c_stops_in_order_and_the_same_command_finishes_what_is_missing(tmp_path):
     raw = grid(10, sleep=0.4)
     sweep = Sweep(tmp_path, raw)

@@ -1,5 +1,7 @@
 """Mistakes in a space are found before anything runs, each named with the override it stands in."""
 
+import os
+
 import pytest
 from hydra.types import RunMode
 
@@ -7,7 +9,7 @@ from fmlab import composition
 from fmlab.errors import FmlabError
 from fmlab.sweep.check import check_points
 from fmlab.sweep.definition import read
-from fmlab.sweep.multirun import better, lasting_overrides, typed_overrides
+from fmlab.sweep.multirun import better, lasting_overrides, share_cores, typed_overrides
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +84,13 @@ def test_what_is_typed_must_have_one_value():
     assert typed_overrides(["sweep=x", "seed=3", "+model.dim=4"]) == {"seed": "seed=3", "model.dim": "+model.dim=4"}
     with pytest.raises(FmlabError, match="seed must have one value"):
         typed_overrides(["seed=1,2"])
+
+
+@pytest.mark.parametrize(
+    ("cores", "asked", "workers", "threads"),
+    [(1, {}, 1, 1), (2, {}, 2, 1), (8, {}, 8, 1), (12, {}, 8, 1), (64, {}, 32, 2), (8, {"workers": 2}, 2, 4)],
+)
+def test_cores_are_shared_among_workers_before_threads(monkeypatch, cores, asked, workers, threads):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    sweep = read("s", {"sampler": "grid", "space": {"seed": {"choice": [1]}}, **asked})
+    assert share_cores(sweep) == (workers, threads)

@@ -1,6 +1,9 @@
 """Weights & Biases files written offline, read back record by record: what must be there, and what must not."""
 
+import os
 import struct
+import subprocess
+import sys
 import time
 
 import pytest
@@ -96,6 +99,15 @@ def test_runs_that_follow_each_other_are_each_whole_and_hold_no_secret(tmp_path)
         assert names == ([] if seed == 4 else [("model", ["best.ckpt"])])  # a failed run keeps its files
         assert [r.exit.exit_code for r in found if r.WhichOneof("record_type") == "exit"] == [int(seed == 4)]
     refuse_secrets(tmp_path)
+
+
+def test_wandb_mode_holds_and_no_server_is_asked_for_a_login():
+    program = (
+        "import wandb; from fmlab import loggers; wandb.Api = lambda **_: exit('asked'); print(loggers._mode('auto'))"
+    )
+    environment = {**os.environ, "WANDB_MODE": "offline"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert (done.stdout.strip(), done.returncode) == ("offline", 0), done.stderr
 
 
 def test_a_leaderboard_is_a_table(tmp_path, monkeypatch, caplog):
