@@ -47,7 +47,8 @@ class Row:
         if part == "validation" and metric:
             found = [number(v) for r in self.runs if (v := r.content["validation"].get(metric)) is not None]
         elif name == "seconds_per_epoch":
-            found = [r.content["seconds_fit"] / r.content["epochs"] for r in self.runs if r.content.get("epochs")]
+            whole = [r for r in self.runs if r.config.get("trainer.limit_train_batches") is None]
+            found = [r.content["seconds_fit"] / r.content["epochs"] for r in whole if r.content.get("epochs")]
         else:
             found = [float(r.content[name]) for r in self.runs if name == "parameters" and name in r.content]
         return (fmean(found), stdev(found) if len(found) > 1 else None) if found else self.metrics.get(name)

@@ -126,3 +126,9 @@ def test_a_run_that_did_not_finish_needs_no_config(tmp_path):
     (make_run(tmp_path / "a", status="failed", error="no") / "config.yaml").unlink()
     assert [r.content["status"] for r in find_runs(tmp_path)[0]] == ["failed"]
     assert boards(find_runs(tmp_path)[0]) == []
+
+
+def test_the_seconds_of_a_part_are_not_those_of_an_epoch(tmp_path):
+    make_run(tmp_path / "whole", {"model.dim": 8}, test=0.2, seconds_fit=9.0, epochs=2)
+    make_run(tmp_path / "part", {"model.dim": 9, "trainer.limit_train_batches": 0.1}, test=0.1, seconds_fit=1.0)
+    assert [row.beside("seconds_per_epoch") for row in board_of(tmp_path).rows] == [(4.5, None), None]
