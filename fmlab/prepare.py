@@ -124,7 +124,7 @@ class _SecondPass:
             n_users=self._entities(plan.user),
             n_items=self._entities(plan.item),
         )
-        self.unchanged = {n for n, c in self.coders.items() if np.array_equal(c.table, [range(c.table.shape[1])])}
+        self.unchanged = {n for n, c in self.coders.items() if np.array_equal(c.table, np.arange(c.table.size)[None])}
         self.features = {n: c.table + np.int32(self.schema.offsets[self.places[n]]) for n, c in self.coders.items()}
 
     def _counts(self) -> dict[str, Array]:
@@ -135,9 +135,9 @@ class _SecondPass:
         counts = {n: np.zeros_like(c) for n, c in counts.items()}
         for start in range(0, self.first.rows, ROWS):
             trained = np.asarray(self.roles["split"][start : start + ROWS]) == 0
+            codes = self._codes(start)
             for at, name in enumerate(self.first.coded):
-                codes = self._codes(start)[trained, at]
-                counts[name] += np.bincount(codes, minlength=len(counts[name]))
+                counts[name] += np.bincount(codes[trained, at], minlength=len(counts[name]))
         return counts
 
     def _entities(self, name: str) -> int:
