@@ -25,7 +25,7 @@ from fmlab.store import open_dataset
 ABOUT = "from CSV text to the stored data set, in a fresh process, beside reading the text alone"
 ROWS = (2_000_000, 500_000)
 TEXT, FMLAB = "pyarrow, text only", "fmlab, data=csv"
-SAME = 0.8  # memory that does not grow with rows; but the smaller file is one group, and none waits behind it
+SAME = 0.8  # memory that does not grow with rows: the smaller file needs nearly as much
 
 
 def run(setting: Setting) -> Iterator[Results]:
@@ -47,7 +47,7 @@ def run(setting: Setting) -> Iterator[Results]:
             reference=TEXT,
             targets={FMLAB: Target(value=400_000)} if rows == ROWS[0] else None,
         )
-    yield memory(peaks, SAME)
+    yield memory(peaks)
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class Work:
     all: float
 
 
-def memory(peaks: dict[tuple[str, int], list[Work]], same: float) -> Results:
-    """Peak memory of the processes just timed; of fmlab's own, `same` is what the smaller file's should be of it."""
+def memory(peaks: dict[tuple[str, int], list[Work]]) -> Results:
+    """Peak memory of the processes just timed; of fmlab's own, the smaller file's against the larger one's."""
     lines = []
     smallest = min(rows for _, rows in peaks)
     for what in ("own", "all"):
@@ -70,7 +70,7 @@ def memory(peaks: dict[tuple[str, int], list[Work]], same: float) -> Results:
             if rows != smallest:
                 ratio = Spread.of([median(getattr(w, what) for w in peaks[how, smallest]) / median(values)])
                 if how != "text" and what == "own":
-                    target, met = Target(ratio=same).judge(median(values), ratio.median, more=False)
+                    target, met = Target(ratio=SAME).judge(median(values), ratio.median, more=False)
             side = f"{how}, {rows:,} rows{', mapped files too' * (what == 'all')}"
             lines.append(Line("peak memory", side, "MB", Spread.of(values), len(values), ratio, target, met))
     return lines

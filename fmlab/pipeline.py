@@ -20,9 +20,9 @@ def ahead(stream: Iterable[Any]) -> Iterator[Any]:
 
 @contextmanager
 def returning_memory() -> Iterator[None]:
-    """Blocks and vocabularies come and go in all sizes: Arrow's usual pool ends up with ever more holes in its pages.
+    """Take Arrow's memory from jemalloc, where Arrow has it.
 
-    That of jemalloc, where Arrow has it, stays as large as it was after the first groups.
+    Blocks and vocabularies come and go in all sizes; its pages are left with fewer holes than those of the usual pool.
     """
     usual = pa.default_memory_pool()
     with suppress(NotImplementedError):
