@@ -5,6 +5,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -113,12 +114,26 @@ def boards(runs: Iterable[Run]) -> list[Board]:
 
 
 def best_of_each(board: Board) -> Board:
-    """The board with the row of each model that is best on the validation, and the known best."""
+    """The board with the row of each model that is best on the validation, and the known best.
+
+    Where a sweep trained its best point again with several seeds, its other trials, one lucky seed each, do not count.
+    """
     best: dict[str, Row] = {}
+    again = {(row.model, sweep) for row in board.own for r in row.runs if (sweep := _sweep(r, again=True))}
     for row in board.own:
+        if all((row.model, _sweep(r)) in again for r in row.runs):
+            continue
         best[row.model] = max(best.get(row.model, row), row, key=lambda r: (board.worth(r.value), len(r.runs)))
     kept = tuple(row for row in board.rows if not row.runs or best[row.model] is row)
     return Board(**{**vars(board), "rows": kept})
+
+
+def _sweep(run: Run, *, again: bool = False) -> Path | None:
+    """The folder of the sweep whose trial a run is; `again`: one with a seed of its own after the search."""
+    trials = next((p for p in run.folder.parents if p.name == "trials"), None)
+    if trials is None or trials.parent.name.startswith("refit-") != again:
+        return None
+    return trials.parent.parent if again else trials.parent
 
 
 def _place_labels(newest: Sequence[Run]) -> list[str]:

@@ -51,11 +51,12 @@ class Worker:
             raise KeyboardInterrupt
 
     def work(self) -> None:
-        """Run waiting trials until interrupted; raises StorageError when results cannot be kept."""
+        """Run waiting trials until interrupted, and begin none once the time is up; raises StorageError."""
         me, pause = myself(), _IDLE[0]
         self.tell("ready")
         while not self.stopping:
-            claim = self.ledger.claim(me)
+            spent = self.deadline is not None and time.monotonic() >= self.deadline
+            claim = None if spent else self.ledger.claim(me)
             if claim is None:
                 time.sleep(pause)
                 pause = min(2 * pause, _IDLE[1])

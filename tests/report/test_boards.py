@@ -5,7 +5,7 @@ import math
 import pytest
 from run_folders import make_run
 
-from fmlab.report.boards import boards
+from fmlab.report.boards import best_of_each, boards
 from fmlab.report.runs import find_runs
 
 
@@ -132,3 +132,17 @@ def test_the_seconds_of_a_part_are_not_those_of_an_epoch(tmp_path):
     make_run(tmp_path / "whole", {"model.dim": 8}, test=0.2, seconds_fit=9.0, epochs=2)
     make_run(tmp_path / "part", {"model.dim": 9, "trainer.limit_train_batches": 0.1}, test=0.1, seconds_fit=1.0)
     assert [row.beside("seconds_per_epoch") for row in board_of(tmp_path).rows] == [(4.5, None), None]
+
+
+def test_the_best_point_trained_with_several_seeds_stands_for_its_sweep(tmp_path):
+    sweep = tmp_path / "automl"
+    for n, (model, dim, value) in enumerate([("fm", 8, 0.30), ("fm", 9, 0.31), ("mf", 8, 0.1)]):
+        make_run(sweep / "trials" / f"{n:04d}", {"model.name": model, "model.dim": dim}, test=value)
+    best = [r.runs[0].config["model.dim"] for r in best_of_each(board_of(tmp_path)).own]
+    assert best == [9, 8]
+    for seed, value in ((1, 0.28), (2, 0.29)):
+        make_run(sweep / "refit-0000" / "trials" / f"{seed:04d}", {"model.dim": 8, "seed": seed}, test=value)
+    first, second = best_of_each(board_of(tmp_path)).own
+    assert (first.runs[0].config["model.dim"], first.seeds, second.model) == (8, (0, 1, 2), "mf")
+    make_run(tmp_path / "by-hand", {"model.dim": 10}, test=0.4)
+    assert best_of_each(board_of(tmp_path)).own[0].runs[0].config["model.dim"] == 10

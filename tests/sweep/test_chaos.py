@@ -154,6 +154,13 @@ def test_a_budget_ends_a_sweep_without_an_end(tmp_path):
     assert TrialState.RUNNING not in states
 
 
+def test_no_trial_begins_after_the_budget(tmp_path):
+    raw = {"sampler": "random", "budget": 2.5, "fixed": {"sleep": 1.0}, "space": {"x": {"float": [0, 1]}}}
+    conduct(tmp_path, raw, workers=2)
+    assert len(runs(tmp_path)) <= 2 * 3  # each worker begins at 0, 1 and 2 seconds; others keep waiting
+    assert {t.state for t in trials_of(tmp_path, raw)} == {TrialState.COMPLETE, TrialState.WAITING}
+
+
 def test_seeds_are_averaged_and_bad_trials_pruned(tmp_path):
     raw = {
         "sampler": "grid",
