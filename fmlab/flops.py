@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+
+from fmlab.batch import Features, as_features
+from fmlab.data import Dataset
 
 
 @dataclass
@@ -38,6 +42,36 @@ def counting() -> Iterator[Count]:
     count = Count()
     with torch.no_grad(), _Counter(count):
         yield count
+
+
+def of_row(model: nn.Module, dataset: Dataset) -> Count:
+    """Operations of the score of the data's first row alone, in evaluation mode; the model's mode stays as it was."""
+    training = model.training
+    model.eval()
+    try:
+        with counting() as count:
+            model(*whole(*first_rows(dataset, 1)))
+    finally:
+        model.train(training)
+    return count
+
+
+def first_rows(dataset: Dataset, n: int) -> tuple[Features, Features | None]:
+    """Query columns and item columns of the first rows."""
+    parts = []
+    if dataset.users is not None and dataset.user is not None:
+        parts.append(as_features(dataset.users.take(dataset.user[:n])))
+    if dataset.context is not None:
+        parts.append(as_features(dataset.context.take(np.arange(n))))
+    query = parts[0] if len(parts) == 1 else parts[0].join(parts[1])
+    if dataset.items is None or dataset.item is None:
+        return query, None
+    return query, as_features(dataset.items.take(dataset.item[:n]))
+
+
+def whole(query: Features, items: Features | None) -> Features:
+    """Both sides in one row."""
+    return query if items is None else query.join(items)
 
 
 class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]

@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fmlab import registry
-from fmlab.batch import Features, as_features
+from fmlab.batch import Features
 from fmlab.data import Dataset, Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.flops import counting
+from fmlab.flops import counting, first_rows, of_row, whole
 from fmlab.formulas import applying, evaluate, symbols
 from fmlab.protocols import Observes, Separable, TwoSided
 
@@ -73,11 +72,10 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card
     schema, name = dataset.schema, str(options["name"])
     doc = registry.schema("model", name).doc
     given = symbols(schema) | registry.check("model", options)
-    query, items = _first_rows(dataset, 1)
+    query, items = first_rows(dataset, 1)
     model.eval()
-    with counting() as whole:
-        model(*_whole(query, items))
-    rows = _whole(*_first_rows(dataset, min(_BATCH, dataset.rows)))
+    one = of_row(model, dataset)
+    rows = whole(*first_rows(dataset, min(_BATCH, dataset.rows)))
     with counting() as batch:
         model(*rows)
     width, per_item = _ranking(model, query, items)
@@ -88,10 +86,10 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card
         embedding=_embedding(options, schema, trained),
         fitted=sum(t.numel() for t in model.state_dict().values()) - sum(p.numel() for p in model.parameters()),
         by_formula=_formula(doc, "Parameters", given),
-        products=whole.products,
-        others=whole.others,
+        products=one.products,
+        others=one.others,
         in_batch=round(batch.total / len(rows.ids)),
-        unknown=tuple(sorted(whole.unknown)),
+        unknown=tuple(sorted(one.unknown)),
         operations=_formula(doc, "Operations", given),
         scoring=scoring(model),
         observes=isinstance(model, Observes),
@@ -111,23 +109,6 @@ def scoring(model: nn.Module) -> str:
 def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
     text = applying(doc, word, given)
     return Formula(text, evaluate(text, given)) if text else None
-
-
-def _whole(query: Features, items: Features | None) -> Features:
-    return query if items is None else query.join(items)
-
-
-def _first_rows(dataset: Dataset, n: int) -> tuple[Features, Features | None]:
-    """Query columns and item columns of the first rows."""
-    parts = []
-    if dataset.users is not None and dataset.user is not None:
-        parts.append(as_features(dataset.users.take(dataset.user[:n])))
-    if dataset.context is not None:
-        parts.append(as_features(dataset.context.take(np.arange(n))))
-    query = parts[0] if len(parts) == 1 else parts[0].join(parts[1])
-    if dataset.items is None or dataset.item is None:
-        return query, None
-    return query, as_features(dataset.items.take(dataset.item[:n]))
 
 
 def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int | None, int | None]:

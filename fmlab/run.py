@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab import environment, loggers, statistics
+from fmlab import environment, flops, loggers, statistics
 from fmlab.checkpoints import Keeper, read_checkpoint, refuse_mismatch
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import is_first_process
@@ -95,7 +95,7 @@ def _run(
     parts = assemble(plain, task, folder, used, callbacks, trained)
     del trained  # it may be large
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
-    record.update(parameters=parameters)
+    record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
     best = _fit(parts, plain, record) if parameters else _save_untrained(parts)
     began = time.perf_counter()

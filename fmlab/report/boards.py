@@ -17,6 +17,9 @@ _EMPTY: tuple[Any, ...] = (None, [])  # as good as not said: configs of an older
 Figure = tuple[float, float | None]  # mean, and standard deviation over seeds where there are several
 
 
+COUNTS = ("parameters", "flops")  # of a model; a run knows them before it trains
+
+
 @dataclass(frozen=True)
 class Row:
     """Runs that differ in the seed alone, the newest of each seed. The known best has none."""
@@ -43,7 +46,7 @@ class Row:
         return fmean(found) if found else None
 
     def beside(self, name: str) -> Figure | None:
-        """A figure that papers print beside test metrics: `parameters`, `seconds_per_epoch`, `validation auc`."""
+        """A figure that papers print beside test metrics: one of `COUNTS`, `seconds_per_epoch`, `validation auc`."""
         part, _, metric = name.partition(" ")
         if part == "validation" and metric:
             found = [number(v) for r in self.runs if (v := r.content["validation"].get(metric)) is not None]
@@ -51,7 +54,7 @@ class Row:
             whole = [r for r in self.runs if r.config.get("trainer.limit_train_batches") is None]
             found = [r.content["seconds_fit"] / r.content["epochs"] for r in whole if r.content.get("epochs")]
         else:
-            found = [float(r.content[name]) for r in self.runs if name == "parameters" and name in r.content]
+            found = [float(r.content[name]) for r in self.runs if name in COUNTS and name in r.content]
         return (fmean(found), stdev(found) if len(found) > 1 else None) if found else self.metrics.get(name)
 
     @property

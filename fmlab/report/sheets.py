@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fmlab.report.boards import KNOWN_BEST, Board, Figure, Row
+from fmlab.report.boards import COUNTS, KNOWN_BEST, Board, Figure, Row
 from fmlab.report.comparisons import Compared, against, baseline
 from fmlab.report.published import Printed, printed
 from fmlab.report.significance import Comparison
@@ -138,7 +138,7 @@ def _ours(one: Printed, name: str) -> str:
         return ""
     if name == "seconds_per_epoch":
         return f"{value[0]:.1f}"
-    return whole(value[0]) if name == "parameters" else figure(value)
+    return whole(value[0]) if name in COUNTS else figure(value)
 
 
 def figure(value: Figure | None) -> str:

@@ -14,7 +14,7 @@ from fmlab.sweep.space import text
 
 _FACTS = (
     *("status", "data", "protocol", "model", "loss", "optimizer", "seed", "batch_size", "fingerprint", "monitor"),
-    *("parameters", "epochs", "best_epoch", "seconds_fit", "seconds_test", "rows_per_second", "error"),
+    *("parameters", "flops", "epochs", "best_epoch", "seconds_fit", "seconds_test", "rows_per_second", "error"),
 )
 _WAYS = (".parquet", ".sqlite")
 Column = list[Any]

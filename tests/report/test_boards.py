@@ -134,6 +134,12 @@ def test_the_seconds_of_a_part_are_not_those_of_an_epoch(tmp_path):
     assert [row.beside("seconds_per_epoch") for row in board_of(tmp_path).rows] == [(4.5, None), None]
 
 
+def test_operations_stand_beside_those_of_papers(tmp_path):
+    make_run(tmp_path / "a", flops=1920)
+    make_run(tmp_path / "b", {"model.dim": 8})  # a run of before they were counted
+    assert sorted(str(row.beside("flops")) for row in board_of(tmp_path).rows) == ["(1920.0, None)", "None"]
+
+
 def test_the_best_point_trained_with_several_seeds_stands_for_its_sweep(tmp_path):
     sweep = tmp_path / "automl"
     for n, (model, dim, value) in enumerate([("fm", 8, 0.30), ("fm", 9, 0.31), ("mf", 8, 0.1)]):

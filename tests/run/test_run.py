@@ -63,6 +63,15 @@ def test_a_run_leaves_its_folder(whole: Path) -> None:
     assert units[content["monitor"]].mean() == pytest.approx(content["test"][content["monitor"]], rel=1e-9)
 
 
+def test_a_run_counts_the_operations_of_a_score(whole: Path, tmp_path: Path) -> None:
+    smaller = tmp_path / "smaller"
+    fmlab(smaller, "model=deepfm", "model.hidden=[8]", "trainer.max_epochs=1")
+    inputs = load_model(smaller / "checkpoints" / "best.ckpt").get_parameter("first.weight").shape[1]
+    wide, narrow = metrics(whole)["flops"], metrics(smaller)["flops"]
+    # A hidden unit takes a product and an addition for each input, its function, and its part of the output.
+    assert 8 * 2 * inputs < wide - narrow < 8 * (2 * inputs + 16)
+
+
 def test_the_planted_score_is_the_best_of_a_run(whole: Path) -> None:
     content = metrics(whole)
     assert content["known_best"]["mrr"] > content["test"]["mrr"] > 0
