@@ -115,6 +115,11 @@ def _without_normalization(model: nn.Module) -> nn.Module:
     return model
 
 
+def _is_error(record: logging.LogRecord) -> bool:
+    """A filter of what is logged by the root logger itself, as libraries without a logger of their own do."""
+    return record.levelno >= logging.ERROR
+
+
 def _deepctr(name: str, data: Dataset, shape: Shape) -> Measure | None:
     hidden: dict[str, Any] = {"dnn_hidden_units": HIDDEN}
     made: tuple[str, dict[str, Any]] | None = {
@@ -134,7 +139,7 @@ def _deepctr(name: str, data: Dataset, shape: Shape) -> Measure | None:
     }.get(name)
     if made is None:
         return None
-    logging.getLogger("root").setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_is_error)  # it warns that it cannot look for a newer version of itself
     feature, make = _from("deepctr_torch.inputs", "SparseFeat"), _from("deepctr_torch.models", made[0])
     local = whole_rows(data) - np.array(data.schema.offsets, np.int32)
     columns = [feature(f.name, f.size, DIM) for f in data.schema.fields]
