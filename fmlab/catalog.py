@@ -50,8 +50,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
     """Run `fmlab data ...`; returns the exit code. The folders come from the config, which reads `environment`."""
     args = _parsed(arguments)
     show = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.command == "list":
         return _list(show)
     if args.command == "path":

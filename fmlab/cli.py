@@ -15,6 +15,7 @@ Nothing else in fmlab reads the arguments, the environment, or the terminal.
 import argparse
 import errno
 import importlib
+import logging
 import os
 import signal
 import sys
@@ -61,7 +62,7 @@ _STORAGE = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    with _stopping_on_signals() as stop:
+    with _stopping_on_signals() as stop, _logging_left_as_it_was():
         try:
             code = _dispatch(given)
             sys.stdout.flush()
@@ -235,6 +236,21 @@ def _ended(error: BaseException, stop: "_Stop") -> int:
     if isinstance(code, str):
         print(code, file=sys.stderr)
     return code if isinstance(code, int) else int(code is not None)
+
+
+@contextmanager
+def _logging_left_as_it_was() -> Iterator[None]:
+    """Hydra and the commands set the root logger up, on the streams of now; a program that calls `main` has its own."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 class _Stop:

@@ -20,8 +20,7 @@ class Parser(argparse.ArgumentParser):
 
 def show_messages() -> None:
     """What the machine says goes to stderr; standard output is for rows."""
-    if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
 
 
 def report(tallies: Mapping[str, object]) -> None:

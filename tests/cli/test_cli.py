@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +23,14 @@ Runner = Callable[[DictConfig, Path], float]
 
 
 @pytest.fixture
-def room(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working folder with the good plugins installed; logging is left as it was."""
+def room(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with the good plugins installed."""
     install_good(site)
     registry.refresh()
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield folder
-    for handler in set(root.handlers) - set(handlers):
-        handler.close()
-    root.handlers, root.level = handlers, level
+    return folder
 
 
 @pytest.fixture
@@ -68,6 +63,15 @@ def test_a_run_gets_its_config_and_a_folder_of_its_own(room: Path, runs: Any) ->
     assert folder.parent == other.parent == room / "runs" / "acme_plain" / "acme_protocol2" / "acme"
     assert folder != other
     assert files(folder) == ["run.log"]
+
+
+def test_a_program_that_calls_main_keeps_its_logging(room: Path, runs: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before = list(root.handlers), root.level
+    runs(lambda config, folder: 0.5)
+    for arguments in (["--help"], BASE, ["-m", *BASE], ["data", "list"], ["no-such-command"]):
+        main(arguments)
+        assert (root.handlers, root.level) == before
 
 
 def test_progress_is_shown_on_a_terminal_only(runs: Any, capsys: pytest.CaptureFixture[str]) -> None:

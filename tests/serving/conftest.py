@@ -1,5 +1,3 @@
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,13 +7,9 @@ SMALL = ("data=synthetic", "data.users=60", "data.items=40", "data.positives=8",
 
 
 @pytest.fixture(autouse=True)
-def _folders_of_the_run_count(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _folders_of_the_run_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FMLAB_CACHE", raising=False)
     monkeypatch.delenv("FMLAB_DATA_DIR", raising=False)
-    root = logging.getLogger()
-    before = list(root.handlers)
-    yield
-    root.handlers[:] = before
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,15 @@
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _logging_is_left_as_it_was() -> Iterator[None]:
+    """A handler that stays would write to the captured output of a test that has ended."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
+    yield
+    left = [handler for handler in root.handlers if handler not in handlers]
+    root.handlers[:] = handlers
+    assert not left, f"a test must leave the handlers of the root logger as they were, this one left {left}"
