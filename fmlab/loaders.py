@@ -3,11 +3,13 @@
 The order of an epoch is a pure function of (seed, epoch), and negatives are a pure function of (seed, epoch, row):
 there is no loader state to save, and N processes with a global batch see exactly the batches that one process sees.
 Up to `WINDOW` rows an epoch is one permutation. Larger sets are read in random chunks, a window of chunks shuffled
-together, so that memory stays flat and memory-mapped files are read in long runs.
+together, so that memory stays flat and memory-mapped files are read in long runs. Windows are of one size: the epoch
+must not end on a few rows that lie side by side in the file, and may be alike.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,7 +21,7 @@ from fmlab.errors import DataError
 from fmlab.protocols import Training
 from fmlab.sampling import Observed, draw_negatives
 
-CHUNK = 1 << 14
+CHUNK = 1 << 12
 WINDOW = 1 << 20
 
 
@@ -68,26 +70,32 @@ class TrainingLoader:
 
     def __len__(self) -> int:
         """Batches of an epoch, the same in every process."""
-        return sum(-(-(stop - start) // self.batch_size) for start, stop in self._windows())
+        return -(-len(self.training.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """Batches of epoch `self.epoch`."""
         rng = np.random.default_rng([self.seed, self.epoch])
-        n = len(self.training.rows)
-        chunks = rng.permutation(-(-n // CHUNK)) if n > WINDOW else np.arange(-(-n // CHUNK))
-        # The last, shorter chunk stays last so that windows have the sizes that `__len__` counts.
-        chunks = np.concatenate([chunks[chunks != len(chunks) - 1], [len(chunks) - 1]])
-        order = np.concatenate([[0], np.cumsum(np.minimum(CHUNK, n - chunks * CHUNK))])
-        for start, stop in self._windows():
-            members = chunks[np.searchsorted(order, start) : np.searchsorted(order, stop)]
-            at = np.concatenate([np.arange(c * CHUNK, min((c + 1) * CHUNK, n)) for c in np.sort(members)])
+        windows, n = self._windows(), len(self.training.rows)
+        begins = np.arange(0, n, CHUNK)
+        if len(windows) > 1:
+            begins = rng.permutation(begins)
+        ends = np.minimum(begins + CHUNK, n)
+        last = np.cumsum(ends - begins)  # place in the order of the epoch at which each chunk ends
+        for start, stop in windows:
+            parts = slice(np.searchsorted(last, start, side="right"), np.searchsorted(last, stop) + 1)
+            low, high, done = begins[parts].copy(), ends[parts].copy(), last[parts]
+            low[0], high[-1] = high[0] - (done[0] - start), high[-1] - (done[-1] - stop)
+            at = np.concatenate([np.arange(low[c], high[c]) for c in np.argsort(low)])
             window = self._read(self.training.rows[at], rng.permutation(len(at)))
-            for low in range(0, stop - start, self.batch_size):
-                yield self._batch(window, low, min(low + self.batch_size, stop - start))
+            for first in range(0, stop - start, self.batch_size):
+                yield self._batch(window, first, min(first + self.batch_size, stop - start))
 
     def _windows(self) -> list[tuple[int, int]]:
-        n = len(self.training.rows)
-        return [(start, min(start + WINDOW, n)) for start in range(0, n, WINDOW)]
+        """Whole batches, as many in each as in the others or one more; the last batch of all may be short."""
+        n, batches = len(self.training.rows), len(self)
+        count = min(-(-n // WINDOW), batches)
+        cuts = [min(batches * w // count * self.batch_size, n) for w in range(count + 1)]
+        return list(pairwise(cuts))
 
     def _read(self, rows: Array, order: Array) -> _Window:
         """Rows read in storage order, then shuffled in memory."""

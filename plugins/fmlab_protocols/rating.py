@@ -96,27 +96,28 @@ def _own_labels(data: Dataset) -> Dataset:
 
 
 def with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
-    """The positives, labelled 1, and after them n rows for each, labelled -1: distinct items for each user if they do.
+    """Each positive, labelled 1, followed by its n negatives, labelled -1: distinct items for each user if they do.
 
+    Any stretch of rows thus has one share of positives, which training on windows of a large set relies on.
     A step says which share of the negatives is there more than once, because their users lack so many unmet items.
     """
     user, item = sides(data)
     observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
     observed.check(user)
-    rows = data.rows * (1 + n)
-    schema, source = data.schema, np.concatenate([np.arange(data.rows), np.repeat(np.arange(data.rows), n)])
-    drawn = distinct_negatives(observed, user[source[data.rows :]], seed)
-    pairs = np.sort(user[source[data.rows :]].astype(np.int64) * schema.n_items + drawn)
+    schema, whose = data.schema, np.repeat(user, n)
+    drawn = distinct_negatives(observed, whose, seed)
+    pairs = np.sort(whose.astype(np.int64) * schema.n_items + drawn)
     again = np.count_nonzero(pairs[1:] == pairs[:-1]) / len(pairs)
     name = f"{n} sampled negatives for each, {again:.2%} of them there before"
+    rows, source = data.rows * (1 + n), np.repeat(np.arange(data.rows), 1 + n)
     step = Step(name, rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(
         data,
         rows=rows,
         user=user[source],
-        item=np.concatenate([item, drawn.astype(item.dtype)]),
+        item=np.column_stack([item, drawn.reshape(-1, n).astype(item.dtype)]).reshape(-1),
         context=None if data.context is None else data.context.take(source),
-        label=np.where(np.arange(rows) < data.rows, 1, -1).astype(np.float32),
+        label=np.tile(np.array([1] + n * [-1], np.float32), data.rows),
         time=None if data.time is None else np.asarray(data.time)[source],
         split=None if data.split is None else np.asarray(data.split)[source],
         steps=(*data.steps, step),

@@ -25,7 +25,7 @@ def task(data=DATA, **options) -> Task:
 
 def positives_of(t: Task, rows) -> list[tuple[int, int]]:
     rows = np.asarray(rows)
-    return pairs_of(t.dataset, rows[rows < len(PAIRS)])
+    return pairs_of(t.dataset, rows[np.asarray(t.dataset.label)[rows] > 0])
 
 
 def test_cold_users_keep_their_first_interactions_only() -> None:
@@ -50,9 +50,9 @@ def test_the_parts_share_nothing_and_are_of_the_asked_sizes() -> None:
     assert len(parts[1]) == round(len(held) / 3)
     rows = np.concatenate([t.training.rows, t.validation.rows, t.test.rows])
     assert np.sort(rows).tolist() == list(range(3 * len(PAIRS)))  # two negatives each, in the part of their positive
-    assert t.dataset.label[: len(PAIRS)].tolist() == [1] * len(PAIRS)
-    assert not set(pairs_of(t.dataset, np.arange(len(PAIRS), t.dataset.rows))) & set(PAIRS)
-    assert np.array_equal(t.dataset.split[len(PAIRS) :], np.repeat(t.dataset.split[: len(PAIRS)], 2))
+    assert t.dataset.label.reshape(-1, 3).tolist() == [[1, -1, -1]] * len(PAIRS)
+    assert not set(pairs_of(t.dataset, np.flatnonzero(t.dataset.label < 0))) & set(PAIRS)
+    assert np.array_equal(t.dataset.split, np.repeat(t.dataset.split[::3], 3))
 
 
 class ByPlace(torch.nn.Module):

@@ -24,12 +24,13 @@ def test_each_positive_gets_two_unmet_items_in_its_context_and_time() -> None:
     t = task(data)
     made = t.dataset
     assert made.rows == 3 * n
-    assert made.label.tolist() == [1] * n + [-1] * (2 * n)
-    assert raw(made, np.arange(n)) == raw(data)
-    positive, negative = raw(made, np.repeat(np.arange(n), 2)), raw(made, np.arange(n, 3 * n))
+    assert made.label.tolist() == [1, -1, -1] * n
+    assert raw(made, np.arange(0, 3 * n, 3)) == raw(data)
+    negatives = np.flatnonzero(made.label < 0)
+    positive, negative = raw(made, negatives // 3 * 3), raw(made, negatives)
     assert [r[:3] for r in positive] == [r[:3] for r in negative]  # user, group, hour
-    assert not set(pairs_of(made, np.arange(n, 3 * n))) & set(PAIRS)
-    assert made.time[n:].tolist() == np.repeat(np.arange(n), 2).tolist()
+    assert not set(pairs_of(made, negatives)) & set(PAIRS)
+    assert made.time.tolist() == np.repeat(np.arange(n), 3).tolist()
     assert made.steps[-1].rows == 3 * n
     sizes = [len(t.training.rows), len(t.validation.rows), len(t.test.rows)]
     assert sizes == [84, 24, 12]  # 70/20/10 of 120
@@ -94,7 +95,7 @@ def test_a_given_split_keeps_negatives_with_their_positive() -> None:
     part = (np.arange(len(PAIRS)) % 4).clip(0, 2).astype(np.int8)
     t = task(interactions(PAIRS, split=part))
     assert len(t.test.rows) == 3 * (part == 2).sum()
-    assert t.dataset.split[len(PAIRS) :].tolist() == np.repeat(part, 2).tolist()
+    assert t.dataset.split.tolist() == np.repeat(part, 3).tolist()
 
 
 def test_a_planted_score_is_no_known_best_of_other_labels() -> None:
@@ -115,7 +116,7 @@ def crowded() -> list[tuple[int, int]]:
 def test_no_negative_is_there_twice_where_there_are_enough_unmet_items() -> None:
     t = task(interactions(crowded()))
     n = len(crowded())
-    negatives = pairs_of(t.dataset, np.arange(n, 3 * n))
+    negatives = pairs_of(t.dataset, np.flatnonzero(t.dataset.label < 0))
     assert not set(negatives) & set(crowded())
     for user in range(40):
         mine = [i for u, i in negatives if u == user]
@@ -137,7 +138,7 @@ def test_negatives_are_drawn_from_all_unmet_items_alike() -> None:
     count = np.zeros((7, 20))
     for seed in range(400):
         data = task(interactions([*pairs, *((7, i) for i in range(12, 20))]), seed=seed, negatives=1).dataset
-        np.add.at(count, tuple(np.array([p for p in pairs_of(data, np.arange(26, 52)) if p[0] < 7]).T), 1)
+        np.add.at(count, tuple(np.array([p for p in pairs_of(data, np.arange(1, 52, 2)) if p[0] < 7]).T), 1)
     assert (count[0, :12] == 0).all()
     assert count[0, 12:].min() >= 400  # 12 negatives of 8 unmet items: each at least once
     assert count[0].sum() == 12 * 400

@@ -1,5 +1,7 @@
 """Each row once an epoch, the same batches for any number of processes, negatives that are no training positives."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,33 @@ def test_windows_of_chunks_cover_a_set_larger_than_one_window(monkeypatch: pytes
     seen = batches(loader)
     assert len(seen) == len(loader)
     assert torch.equal(torch.cat([b.label for b in seen]).sort().values, torch.arange(203.0))
+
+
+def test_no_window_is_a_remainder_of_rows_that_lie_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows sorted by label, a few more than whole windows hold: every batch must still have about one in three."""
+    monkeypatch.setattr(loaders, "CHUNK", 16)
+    monkeypatch.setattr(loaders, "WINDOW", 1600)
+    rows, size = 4815, 100
+    data = replace(labelled(rows), label=np.where(np.arange(rows) < rows // 3, 1, -1).astype(np.float32))
+    for epoch in range(5):
+        loader = TrainingLoader(data, Training(np.arange(rows)), batch_size=size, seed=0)
+        shares = [float((b.label > 0).float().mean()) for b in batches(loader, epoch)]
+        assert len(shares) == 49
+        assert all(0.05 < share < 0.65 for share in shares[:-1])
+        assert all(abs(np.mean(part) - 1 / 3) < 0.1 for part in np.array_split(shares[:-1], 4))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 33, 64, 300])
+@pytest.mark.parametrize("rows", [31, 32, 33, 65, 100])
+def test_windows_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch_size: int, rows: int) -> None:
+    monkeypatch.setattr(loaders, "CHUNK", 8)
+    monkeypatch.setattr(loaders, "WINDOW", 32)
+    loader = TrainingLoader(labelled(rows), Training(np.arange(rows)), batch_size=batch_size, seed=3)
+    seen = [b.label for b in batches(loader)]
+    assert [len(b) for b in seen[:-1]] == [batch_size] * (len(loader) - 1)
+    assert torch.equal(torch.cat(seen).sort().values, torch.arange(float(rows)))
+    sizes = [-(-(stop - start) // batch_size) for start, stop in loader._windows()]
+    assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize("world", [2, 3])
