@@ -44,5 +44,5 @@ def published(*names: str, rows: int = 0, whole: int = 0) -> dict[str, str]:
 
 def _reason(row: Mapping[str, str], part: str) -> str:
     own = _REASONS.get((row["paper"], row["statistic"]), {}).get(row["dataset"], "")
-    reason = own if row["statistic"] == "fields" else "; ".join(filter(None, (part, own)))
+    reason = own if row["statistic"] == "fields" else part or own
     return f" ({reason})" if reason else ""
