@@ -81,7 +81,7 @@ def _suitable(task: Task, plain: Mapping[str, Any]) -> dict[str, tuple[str, str,
         except (FmlabError, OSError, MemoryError) as error:
             why[name] = " ".join(str(error).split())
     for name, reason in why.items():
-        log.info(f"automl: {name} does not take part: {reason:.160}")
+        log.info(f"automl: {name} does not take part: {reason}")
     if not fits:
         raise FmlabError("no installed model can be trained on this data under this protocol")
     return fits
