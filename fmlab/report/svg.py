@@ -122,7 +122,8 @@ def bars(title: str, x: str, items: Sequence[tuple[str, float]]) -> str:
 
 def parallel(title: str, axes: Sequence[Axis], worth: Sequence[float], notes: Sequence[str]) -> str:
     """Parallel coordinates: a line for each run, coloured by its worth from 0 to 1, the best on top."""
-    top, bottom, width = _TOP + 30, HEIGHT - 24, max(WIDTH, 120 * len(axes))
+    top, width = _TOP + 30, max(WIDTH, 120 * len(axes))
+    bottom = max(HEIGHT - 24, top + 13 * max((len(a.labels) for a in axes), default=0))  # no label over another
     step = (width - 140) / max(1, len(axes) - 1)
     parts = []
     for line in sorted(range(len(worth)), key=lambda i: worth[i]):
@@ -137,7 +138,7 @@ def parallel(title: str, axes: Sequence[Axis], worth: Sequence[float], notes: Se
         parts.append(_text(across, _TOP + 14, axis.name, anchor="middle", bold=True))
         for place, text in axis.labels:
             parts.append(_text(across + 4, bottom - (bottom - top) * place + 4, text, halo=True))
-    return _svg(title, "".join(parts), [], width=width)
+    return _svg(title, "".join(parts), [], height=bottom + 24, width=width)
 
 
 def shade(worth: float) -> str:

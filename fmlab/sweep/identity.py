@@ -31,8 +31,8 @@ def settle_identity(ledger: Ledger, identity: Mapping[str, Any], *, extend: bool
     if known is None or (extend and known != plain):
         ledger.set_identity(plain)
     elif known != plain:
-        lines = "\n".join(f"  {line}" for line in differences(known, plain))
+        lines = "; ".join(differences(known, plain))
         raise FmlabError(
-            f"study {ledger.study.study_name!r} must be gone on with as it was begun; it differs:\n{lines}\n"
+            f"study {ledger.study.study_name!r} must be gone on with as it was begun; it differs: {lines}; "
             "choose another name (study=<name>), or extend=true to search the new space in the same study"
         )
