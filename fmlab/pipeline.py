@@ -22,11 +22,13 @@ def ahead(stream: Iterable[Any]) -> Iterator[Any]:
 def returning_memory() -> Iterator[None]:
     """Take Arrow's memory from jemalloc, where Arrow has it.
 
-    Blocks and vocabularies come and go in all sizes; its pages are left with fewer holes than those of the usual pool.
+    Blocks and vocabularies come and go in all sizes; its pages are left with fewer holes than those of the usual pool,
+    and go back at once: kept for a while, as they are otherwise, they add up to a fifth of the peak.
     """
     usual = pa.default_memory_pool()
     with suppress(NotImplementedError):
         pa.set_memory_pool(pa.jemalloc_memory_pool())
+        pa.jemalloc_set_decay_ms(0)
     try:
         yield
     finally:
