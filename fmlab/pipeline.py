@@ -23,7 +23,7 @@ def returning_memory() -> Iterator[None]:
     """Take Arrow's memory from jemalloc, where Arrow has it.
 
     Blocks and vocabularies come and go in all sizes; its pages are left with fewer holes than those of the usual pool,
-    and go back at once: kept for a while, as they are otherwise, they add up to a fifth of the peak.
+    and go back at once: kept for a while, as they are otherwise, they add to the peak.
     """
     usual = pa.default_memory_pool()
     with suppress(NotImplementedError):
