@@ -101,9 +101,8 @@ def as_if_installed(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _missing(raw: Mapping[str, Any]) -> Iterator[str]:
     """Plugins that the sweep names and that are not installed, `model nfm`."""
     for group in _GROUPS:
-        known = registry.names(group)
         for value in (*_fixed(raw, group), *_searched(raw, group)):
-            if isinstance(value, str) and "$" not in value and value not in known:
+            if isinstance(value, str) and "$" not in value and not registry.is_claimed(group, value):
                 yield f"{group} {value}"
 
 
