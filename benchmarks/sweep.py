@@ -31,6 +31,7 @@ def run(setting: Setting) -> Iterator[Results]:
         yield _crowded(setting, trials, epochs)
     for processes in _PROCESSES:
         yield _storage(setting, processes, setting.size(40, 2))
+    yield _length(setting)
 
 
 # ------------------------------------------------------------------------------------------- trials
@@ -170,6 +171,42 @@ def _trials_per_second(setting: Setting, kind: str, processes: int, trials: int)
     if any(c.returncode for c in children):
         raise RuntimeError(f"a process of the {kind} benchmark failed")
     return processes * trials / seconds
+
+
+def _length(setting: Setting) -> list[Line | Note]:
+    """A record that another process wrote, read by one that has the journal open: however many are before it."""
+    lengths = [setting.size(1_000, 100), setting.size(100_000, 1_000)]
+    sides = {f"{n:,} records": _reading(setting, n) for n in lengths}
+    target = {f"{lengths[1]:,} records": Target(ratio=0.5)}
+    shape, first = "reading one new record of our journal", next(iter(sides))
+    return list(compare(shape, sides, setting, unit="us", more=False, reference=first, targets=target))
+
+
+def _reading(setting: Setting, length: int) -> Callable[[], float]:
+    from fmlab.sweep.journal import SafeJournal
+
+    path = _emptied(setting, f"journal-{length}") / "study.journal"
+    record = {"op_code": 8, "worker_id": "w", "trial_id": 0, "user_attr": {"beat": 1}}
+    writer, reader, known = SafeJournal(path), SafeJournal(path), length
+    for start in range(0, length, 1_000):
+        writer.append_logs([record] * min(1_000, length - start))
+    for _ in reader.read_logs(0):
+        pass
+
+    def read() -> float:
+        nonlocal known
+        seconds = 0.0
+        for _ in range(200):
+            writer.append_logs([record])
+            began = time.perf_counter()
+            found = sum(1 for _ in reader.read_logs(known))
+            seconds += time.perf_counter() - began
+            if found != 1:
+                raise RuntimeError(f"one record was written, {found} were read")
+            known += 1
+        return seconds / 200 * 1e6
+
+    return read
 
 
 def _open(url: str, kind: str) -> Any:

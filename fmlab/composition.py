@@ -61,11 +61,7 @@ class PluginSource(ConfigSource):
     def is_config(self, config_path: str) -> bool:
         """Whether this names an installed plugin, clearly or not; `load_config` complains about the unclear."""
         kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
-        if kind not in GROUPS or not name:
-            return False
-        origin, _, short = name.rpartition(":")
-        known = registry.names(kind)
-        return name in known or (short in known if origin else any(n.endswith(f":{short}") for n in known))
+        return kind in GROUPS and bool(name) and registry.is_claimed(kind, name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """Kinds at the root, names of plugins in a group."""
@@ -88,8 +84,7 @@ class PluginSource(ConfigSource):
         content: dict[str, Any] = {"defaults": ["_self_", *overrides]}
         if values:
             content["defaults"].insert(0, f"/{_VALUES}/{kind}/{name}@_global_")
-        short = name.rpartition(":")[2]
-        content["name"] = short if short in registry.names(kind) else name
+        content["name"] = registry.title(kind, registry.find(kind, name))
         for option in signature.options:
             content[option.name] = "???" if option.default is REQUIRED else _listed(option.default)
         return self._result(content)

@@ -154,15 +154,19 @@ def digest(path: Path, md5: bool = False) -> Digest:
 
 
 def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:
-    """`digest`, remembered in the folder `memory` for as long as path, size, times and inode stay the same."""
+    """`digest`, remembered in the folder `memory` for as long as path, size, times and inode stay the same.
+
+    A note carries its own checksum: one that was changed, or is of an older version, is made again.
+    """
     if path.is_dir():
         return digest(path)
     place = os.fsencode(path.resolve())
     note = memory / f"{hashlib.sha256(place).hexdigest()[:24]}.json"
     state = _state(path)
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
         known = json.loads(note.read_text(encoding="utf-8"))
-        if known["state"] == state and (known["digest"][2] or not md5):
+        whole = known["checksum"] == _checksum(known["state"], known["digest"])
+        if whole and known["state"] == state and (known["digest"][2] or not md5):
             return Digest(*known["digest"])
     found = digest(path, md5)
     settled = time.time_ns() - state[1] > 2_000_000_000  # a file still being written may change within its time stamp
@@ -171,8 +175,13 @@ def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:
             OSError, StorageError
         ):  # only a convenience: a folder that cannot be written is reported where it matters
             memory.mkdir(parents=True, exist_ok=True)
-            write_text(note, json.dumps({"state": state, "digest": list(found)}))
+            content = {"state": state, "digest": list(found), "checksum": _checksum(state, list(found))}
+            write_text(note, json.dumps(content))
     return found
+
+
+def _checksum(state: list[int], found: list[Any]) -> str:
+    return hashlib.sha256(json.dumps([state, found]).encode()).hexdigest()
 
 
 def _state(path: Path) -> list[int]:

@@ -10,9 +10,10 @@ imported until it is built. A plugin that cannot work never stops the others; as
 """
 
 import importlib
+import logging
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
@@ -36,6 +37,10 @@ GIVEN: Mapping[Kind, tuple[str, ...]] = {
 }
 """What the run gives a plugin of each kind, by position."""
 
+OWN = "fmlab"
+"""The distribution whose plugins are built in: their names are theirs, whoever else claims them."""
+
+log = logging.getLogger("fmlab")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
@@ -71,7 +76,7 @@ def _installed() -> dict[Kind, EntryPoints]:
 
 def refresh() -> None:
     """Look again at what is installed."""
-    for function in (_installed, _signature, _identity, names):
+    for function in (_installed, _signature, _identity, _claims, _warn_of_claims, names):
         function.cache_clear()
     signatures.forget()
 
@@ -95,23 +100,70 @@ def owner(entry: EntryPoint) -> str:
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """Names that can be selected; one that two packages claim is listed as `package:name` for each."""
-    plain = [e for e in installed(kind) if _NAME.fullmatch(e.name)]
-    count = Counter(e.name for e in plain)
-    return tuple(sorted(e.name if count[e.name] == 1 else f"{package(e)}:{e.name}" for e in plain))
+    """Names that can be selected: the plain one of a built-in plugin, or of the only package that claims it.
+
+    Any other is listed as `package:name`.
+    """
+    return tuple(sorted(title(kind, e) for e in installed(kind) if _NAME.fullmatch(e.name)))
+
+
+def title(kind: str, entry: EntryPoint) -> str:
+    """The name that selects a plugin: `name`, or `package:name` where the plain name is not its own."""
+    return entry.name if _holder(kind, entry.name) is entry else f"{package(entry)}:{entry.name}"
+
+
+@cache
+def _claims(kind: str) -> Mapping[str, Sequence[EntryPoint]]:
+    found = defaultdict(list)
+    for entry in installed(kind):
+        found[entry.name].append(entry)
+    return found
+
+
+def _holder(kind: str, name: str) -> EntryPoint | None:
+    """Whose plugin a plain name means: the only one, else the built-in one; None if that is not clear."""
+    claims = _claims(kind).get(name, ())
+    own = [e for e in claims if _same(package(e), OWN)] if len(claims) > 1 else claims
+    return own[0] if len(own) == 1 else None
+
+
+def is_claimed(kind: str, name: str) -> bool:
+    """Whether `name` or `package:name` is installed, clearly or not."""
+    origin, _, short = name.rpartition(":")
+    claims = _claims(kind).get(short, ())
+    return bool(_NAME.fullmatch(short)) and any(not origin or _same(package(e), origin) for e in claims)
 
 
 def find(kind: str, name: str) -> EntryPoint:
-    """The entry point of `name` or `package:name`; raises FmlabError if there is none, or more than one."""
+    """The entry point of `name` or `package:name`; raises FmlabError if there is none, or it is not clear which.
+
+    A built-in plugin keeps its name; that another package claims it as well is said once.
+    """
     origin, _, short = name.rpartition(":")
-    found = [e for e in installed(kind) if e.name == short and (not origin or _same(package(e), origin))]
+    installed(kind)  # it complains about an unknown kind
+    claims = _claims(kind).get(short, ())
+    found = [e for e in claims if not origin or _same(package(e), origin)]
     if not found:
         raise FmlabError(f"no {kind} named {name!r} is installed; {choices(name, names(kind))}")
-    if len(found) > 1:
-        claims = " and ".join(f"{owner(e)} ({e.value})" for e in found)
-        ways = " or ".join(f"{kind}={package(e)}:{short}" for e in found)
-        raise FmlabError(f"{kind} {name!r} must come from one package, it is claimed by {claims}; choose {ways}")
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    holder = _holder(kind, short)
+    ways = [f"{kind}={package(e)}:{short}" for e in found if e is not holder]
+    if holder is None or holder not in found:
+        said = " and ".join(f"{owner(e)} ({e.value})" for e in found)
+        raise FmlabError(
+            f"{kind} {name!r} must come from one package, it is claimed by {said}; choose {' or '.join(ways)}"
+        )
+    _warn_of_claims(kind, short, tuple(owner(e) for e in found if e is not holder), tuple(ways))
+    return holder
+
+
+@cache
+def _warn_of_claims(kind: str, name: str, others: Sequence[str], ways: Sequence[str]) -> None:
+    log.warning(
+        f"{kind} {name!r} is the built-in one; {' and '.join(others)} claims the name too: "
+        f"{' or '.join(ways)} selects that"
+    )
 
 
 def _same(a: str, b: str) -> bool:
@@ -249,6 +301,7 @@ def _describe(kind: str, entry: EntryPoint) -> Plugin:
         error = "its name must be letters, digits and _.+-"
     elif not error and (missing := signatures.missing_import(module)):
         error = f"imports {missing!r}, which is not installed"
-    elif not error and sum(e.name == entry.name for e in installed(kind)) > 1:
+    elif not error and _holder(kind, entry.name) is None:
         error = f"another package claims this name too: select it as {package(entry)}:{entry.name}"
-    return Plugin(kind, entry.name, owner(entry), entry.value, signature, error)
+    name = entry.name if _holder(kind, entry.name) is None else title(kind, entry)
+    return Plugin(kind, name, owner(entry), entry.value, signature, error)

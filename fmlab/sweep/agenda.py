@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.sweep.definition import Sweep
 from fmlab.sweep.identity import settle_identity
 from fmlab.sweep.job import mark_folders, trial_folder
-from fmlab.sweep.ledger import Ask, Ledger, ask_of
+from fmlab.sweep.ledger import Ask, Ledger, ask_of, reason
 from fmlab.sweep.liveness import Watch
 from fmlab.sweep.schedule import missing, targets, unfinished
 
@@ -45,7 +45,10 @@ class Agenda:
             settle_identity(self.ledger, self.sweep.identity(), extend=self.sweep.settings.extend)
             self._drop_unwanted()
         self.reap(self.ledger.trials())
-        self._forgiven = frozenset(t.number for t in self.ledger.trials(TrialState.FAIL))
+        failed = self.ledger.trials(TrialState.FAIL)
+        for trial in failed:
+            self._disown(trial, reason(trial))
+        self._forgiven = frozenset(t.number for t in failed)
         self.fill(self.ledger.trials())
         if self.creator:  # joiners wait for this line, and then find the queue filled
             settle_identity(self.ledger, self.sweep.identity(), extend=False)
@@ -60,9 +63,10 @@ class Agenda:
 
     def reap(self, trials: Sequence[FrozenTrial]) -> None:
         """Give up the trials of lost workers."""
-        for trial in self._watch.lost(t for t in trials if t.state == TrialState.RUNNING):
+        running = [t for t in trials if t.state == TrialState.RUNNING]
+        for trial in self._watch.lost(running, self.ledger.away()):
             if self.ledger.give_up(trial, "lost", "its worker died or fell silent"):
-                mark_folders(trial_folder(self.folder, trial.number), "running", "lost")
+                self._disown(trial, "lost")
                 log.warning(f"trial {trial.number}: its worker is lost, the point goes to another")
 
     def release(self, pids: Iterable[int], host: str) -> None:
@@ -71,7 +75,17 @@ class Agenda:
         for trial in self.ledger.trials(TrialState.RUNNING):
             worker = trial.user_attrs.get("worker", {})
             if worker.get("host") == host and worker.get("pid") in held:
-                self.ledger.give_up(trial, "interrupted", "interrupted")
+                if self.ledger.give_up(trial, "interrupted", "interrupted"):
+                    self._disown(trial, "interrupted")
+
+    def _disown(self, trial: FrozenTrial, why: str) -> None:
+        """The study says what counts: a run whose result never reached it is not complete, and is made again.
+
+        Runs of seeds that it has heard of count: the next attempt takes their figures.
+        """
+        if why in ("lost", "interrupted"):
+            heard = {f"seed-{s}" for s in trial.user_attrs.get("seeds", {})}
+            mark_folders(trial_folder(self.folder, trial.number), ("running", "complete"), why, kept=heard)
 
     def fill(self, trials: Sequence[FrozenTrial]) -> None:
         """Ask for what is missing."""

@@ -22,6 +22,7 @@ from fmlab.loaders import TrainingLoader
 from fmlab.modeltable import DISTRIBUTION
 from fmlab.protocols import Observes, Task
 from fmlab.run import build_model, open_task
+from fmlab.sweep.space import text
 
 log = logging.getLogger("fmlab")
 _KEYS = ("options", "start", "front", "rows")
@@ -120,7 +121,7 @@ def _with_default(spec: Mapping[str, Any], default: Any) -> dict[str, Any]:
     if "choice" not in spec or default is None:
         return dict(spec)
     value = list(default) if isinstance(default, tuple) else default
-    return {**spec, "choice": [*spec["choice"], *([] if value in spec["choice"] else [value])]}
+    return {**spec, "choice": [*spec["choice"], *([] if _among(value, spec["choice"]) else [value])]}
 
 
 def _cases(searched: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -179,11 +180,16 @@ def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else [value] if value is not None else []
 
 
+def _among(value: Any, listed: Sequence[Any]) -> bool:
+    """Whether a value is listed, as it is written: 1 is neither true nor 1.0."""
+    return text(value) in map(text, listed)
+
+
 def _inside(spec: Mapping[str, Any], value: Any) -> Any:
     """A default within its domain; None where the sampler is to choose."""
     if "choice" in spec:
         value = list(value) if isinstance(value, tuple) else value
-        return value if value in spec["choice"] else None
+        return value if _among(value, spec["choice"]) else None
     bounds = spec.get("int") or spec.get("float")
     if bounds is None or not isinstance(value, int | float):
         return None

@@ -12,7 +12,7 @@ from fmlab import registry, settings, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.signatures import Signature
 from fmlab.sweep.definition import Sweep
-from fmlab.sweep.space import Constant, Numbers, Parameter, Point, override
+from fmlab.sweep.space import Constant, Numbers, Parameter, Point, override, text
 
 _GROUPS = ("data", "protocol", "model", "loss", "optimizer")
 _OWN = ("trainer", "logger", "experiment")
@@ -51,7 +51,7 @@ def _check(sweep: Sweep, key: str, value: Any, names: Mapping[str, str]) -> None
         if key in _GROUPS:
             _known(key, str(value))
         elif group in _GROUPS and option:
-            if names[group] in registry.names(group):
+            if registry.is_claimed(group, names[group]):
                 _check_option(group, registry.schema(group, names[group]), option, value, f"{group} {names[group]}")
         elif group == "trainer" and option:
             _check_option(group, signatures.of_object(settings.Trainer), option, value, "the trainer")
@@ -63,7 +63,7 @@ def _check(sweep: Sweep, key: str, value: Any, names: Mapping[str, str]) -> None
 
 def _known(group: str, name: str) -> None:
     """Raises FmlabError for a plugin that is not installed or broken."""
-    if name in registry.names(group):
+    if registry.is_claimed(group, name):
         registry.schema(group, name)
     else:
         registry.find(group, name)
@@ -89,7 +89,7 @@ def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
         wanted = [
             registry.schema(g, names[g]).defaults.get(group)
             for g in ("model", "data", "protocol")
-            if names[g] in registry.names(g)
+            if registry.is_claimed(g, names[g])
         ]
         partner = next((str(w) for w in wanted if w), str(plain[group].name))
         names[group] = str(overrides.get(group, partner))
@@ -103,7 +103,7 @@ def _samples(sweep: Sweep) -> Iterator[Point]:
         for parameter in sweep.space.parameters:
             if parameter.name in branch.params:
                 for value in _values(parameter):
-                    if value != branch.params[parameter.name]:
+                    if text(value) != text(branch.params[parameter.name]):
                         yield _moved(sweep, branch, parameter, value)
 
 
@@ -119,6 +119,6 @@ def _moved(sweep: Sweep, branch: Point, parameter: Parameter, value: Any) -> Poi
 def _values(parameter: Parameter) -> Sequence[Any]:
     domain = parameter.domain
     if isinstance(domain, Numbers):
-        ends = (domain.low, domain.high)
+        ends = (domain.low, domain.last)
         return [int(v) if domain.whole else float(v) for v in ends]
     return (domain.value,) if isinstance(domain, Constant) else domain.values

@@ -173,9 +173,8 @@ def _installed(space: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
         cases = []
         for case in spec if isinstance(spec, list) else [spec]:
             if isinstance(case, Mapping) and case.get("installed") is True and isinstance(case.get("choice"), list):
-                known = registry.names(key)
-                left_out += [f"{key} {v}" for v in case["choice"] if v not in known]
-                kept = [v for v in case["choice"] if v in known]
+                kept = [v for v in case["choice"] if registry.is_claimed(key, str(v))]
+                left_out += [f"{key} {v}" for v in case["choice"] if v not in kept]
                 if not kept:
                     raise FmlabError(f"space.{key}: none of {', '.join(map(str, case['choice']))} is installed")
                 cases.append({**case, "choice": kept})

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,12 +84,15 @@ def trial_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / f"{number:04d}"
 
 
-def mark_folders(folder: Path, before: str | None, after: str) -> None:
-    """Give the runs below a trial's folder another status; `before`: only those that have this one."""
+def mark_folders(folder: Path, before: Collection[str] | None, after: str, kept: Collection[str] = ()) -> None:
+    """Give the runs below a trial's folder another status.
+
+    `before`: only those that have one of these. `kept`: names of folders that are left alone.
+    """
     for path in folder.rglob("metrics.json"):
         with suppress(OSError, ValueError, StorageError):  # the worker was killed while it wrote
             content = json.loads(path.read_text("utf-8"))
-            if before in (None, content.get("status")):
+            if (before is None or content.get("status") in before) and path.parent.name not in kept:
                 write_json(path, {**content, "status": after})
 
 

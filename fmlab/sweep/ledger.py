@@ -7,30 +7,25 @@ coordinators ask for the same attempt, the trial with the lower number counts an
 """
 
 import json
-import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import wraps
 from itertools import chain, count
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution, check_distribution_compatibility
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fmlab.sweep.definition import Direction
+from fmlab.sweep.patience import FIRST, PAUSES, Patient, patiently, wait_out
 from fmlab.sweep.storage import Store
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
 LATER = "~"
-_PAUSES = (1, 2, 5, 10, 30)  # seconds between tries to reach a database
-P = ParamSpec("P")
-T = TypeVar("T")
-log = logging.getLogger("fmlab")
+_NEVER = object()
 Params = dict[str, Any]
 
 
@@ -85,23 +80,7 @@ def reason(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("reason", "failed"))
 
 
-def _patiently(step: Callable[P, T]) -> Callable[P, T]:
-    """A step of the ledger that waits out a database which cannot be reached for a while."""
-
-    @wraps(step)
-    def patient(*arguments: P.args, **named: P.kwargs) -> T:
-        for pause in _PAUSES:
-            try:
-                return step(*arguments, **named)
-            except StorageInternalError as error:
-                log.warning(f"the study cannot be reached, trying again in {pause} s: {error.__cause__ or error}")
-                time.sleep(pause)
-        return step(*arguments, **named)
-
-    return patient
-
-
-class Ledger:
+class Ledger(Patient):
     """A study in a storage, by the steps a sweep needs."""
 
     def __init__(self, study: optuna.Study, store: Store) -> None:
@@ -112,22 +91,30 @@ class Ledger:
     @classmethod
     def open(cls, store: Store, name: str, pruner: BasePruner | None = None) -> "Ledger":
         """An existing study."""
-        sampler = optuna.samplers.RandomSampler()
-        study = optuna.load_study(study_name=name, storage=store.backend, sampler=sampler, pruner=pruner)
-        return cls(study, store)
+
+        def load() -> Ledger:
+            sampler = optuna.samplers.RandomSampler()
+            study = optuna.load_study(study_name=name, storage=store.backend, sampler=sampler, pruner=pruner)
+            return cls(study, store)
+
+        return wait_out(load, PAUSES)
 
     @classmethod
     def create(cls, store: Store, name: str, directions: Sequence[Direction]) -> "tuple[Ledger, bool]":
         """The study of that name, and whether it is new; of several processes one creates it."""
-        try:
+
+        def make() -> None:
             optuna.create_study(study_name=name, storage=store.backend, directions=list(directions))
+
+        try:
+            wait_out(make, FIRST)
         except DuplicatedStudyError:
             return cls.open(store, name), False
         return cls.open(store, name), True
 
     # ---------------------------------------------------------------------------------------- reading
 
-    @_patiently
+    @patiently
     def trials(self, *states: TrialState) -> list[FrozenTrial]:
         """Trials in the given states, or all, by number; not to be changed."""
         return self.study.get_trials(deepcopy=False, states=states or None)
@@ -147,18 +134,20 @@ class Ledger:
         begun = [t for t in latest.values() if t.state != TrialState.WAITING or t.params]
         return sorted(begun, key=lambda t: ask_of(t).index)
 
+    @patiently
     def identity(self) -> dict[str, Any] | None:
         """What the study was opened with, None until its creator has written it."""
         text = self.study.user_attrs.get("fmlab")
         return None if text is None else json.loads(text)
 
+    @patiently
     def set_identity(self, identity: Mapping[str, Any]) -> None:
         """Write what the study searches."""
         self.study.set_user_attr("fmlab", json.dumps(identity))
 
     # ---------------------------------------------------------------------------------- coordinators
 
-    @_patiently
+    @patiently
     def enqueue(self, ask: Ask) -> None:
         """Ask for one attempt."""
         self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(ask)}))
@@ -169,25 +158,30 @@ class Ledger:
 
     # --------------------------------------------------------------------------------------- workers
 
-    @_patiently
     def claim(self, worker: Mapping[str, Any]) -> Claim | None:
         """Start the first waiting trial; None if there is none."""
         self._seen = self.trials()
         waiting = [t for t in self._seen if t.state == TrialState.WAITING]
         for trial in sorted(waiting, key=lambda t: (ask_of(t).index, t.number)):
             trial_id = self._id(trial.number)
-            try:
-                with self._exclusive():
-                    if not self.storage.set_trial_state_values(trial_id, TrialState.RUNNING):
-                        continue
-            except UpdateFinishedTrialError:
+            if not self._start(trial_id):
                 continue
             if self._superfluous(trial):
                 self._end(trial_id, TrialState.FAIL, None, {"reason": "dropped"})
                 continue
-            self.storage.set_trial_user_attr(trial_id, "worker", dict(worker))
-            return Claim(trial.number, trial_id, ask_of(trial))
+            claim = Claim(trial.number, trial_id, ask_of(trial))
+            self.note(claim, "worker", dict(worker))
+            return claim
         return None
+
+    @patiently
+    def _start(self, trial_id: int) -> bool:
+        """Whether this process is the one that started the trial; one whose answer was lost is started by nobody."""
+        try:
+            with self._exclusive():
+                return self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return False
 
     def _superfluous(self, trial: FrozenTrial) -> bool:
         """Whether the slot is done, or the same attempt was asked for twice and this trial is the later."""
@@ -201,7 +195,7 @@ class Ledger:
                     return True
         return False
 
-    @_patiently
+    @patiently
     def set_point(
         self,
         claim: Claim,
@@ -228,17 +222,22 @@ class Ledger:
         return next(n for n in names if n not in known or _compatible(known[n], wanted))
 
     def beat(self, claim: Claim, count: int) -> bool:
-        """Say that the trial's worker lives; False if the trial was given up."""
-        return self.note(claim, "beat", count)
+        """Say that the trial's worker lives; False if the trial was given up. It waits for nobody: the next one may."""
+        return self._note(claim, "beat", count)
 
+    @patiently
     def note(self, claim: Claim, key: str, value: Any) -> bool:
         """Attach a fact to a running trial; False if it was given up."""
+        return self._note(claim, key, value)
+
+    def _note(self, claim: Claim, key: str, value: Any) -> bool:
         try:
             self.storage.set_trial_user_attr(claim.trial_id, key, value)
         except UpdateFinishedTrialError:
             return False
         return True
 
+    @patiently
     def report(self, claim: Claim, step: int, value: float) -> bool:
         """Add an intermediate value; returns whether the trial should be pruned."""
         try:
@@ -251,7 +250,7 @@ class Ledger:
         """End a running trial; False if it was given up, so that the result is refused."""
         return self._end(claim.trial_id, state, values, notes)
 
-    @_patiently
+    @patiently
     def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
         try:
             for key, value in notes.items():
@@ -259,9 +258,15 @@ class Ledger:
             with self._exclusive():
                 self.storage.set_trial_state_values(trial_id, state, values)
         except UpdateFinishedTrialError:
-            return False
+            return self._has_ended_so(trial_id, state, notes)
         return True
 
+    def _has_ended_so(self, trial_id: int, state: TrialState, notes: Mapping[str, Any]) -> bool:
+        """Whether the trial was ended by this very step: the server took it, and its answer was lost."""
+        trial = self.storage.get_trial(trial_id)
+        return trial.state == state and all(trial.user_attrs.get(k, _NEVER) == v for k, v in notes.items())
+
+    @patiently
     def _id(self, number: int) -> int:
         return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
 

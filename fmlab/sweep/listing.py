@@ -101,9 +101,8 @@ def as_if_installed(raw: Mapping[str, Any]) -> dict[str, Any]:
 def _missing(raw: Mapping[str, Any]) -> Iterator[str]:
     """Plugins that the sweep names and that are not installed, `model nfm`."""
     for group in _GROUPS:
-        known = registry.names(group)
         for value in (*_fixed(raw, group), *_searched(raw, group)):
-            if isinstance(value, str) and "$" not in value and value not in known:
+            if isinstance(value, str) and "$" not in value and not registry.is_claimed(group, value):
                 yield f"{group} {value}"
 
 
@@ -131,23 +130,42 @@ def _needed(raw: Mapping[str, Any]) -> set[str]:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING) -> int:
-    """`fmlab sweep list [words]`; `environment` is what the config reads for the folder of raw data."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+    """`fmlab sweep list [words]`, `fmlab sweep recover JOURNAL`; `environment` is what the config reads."""
     parser = argparse.ArgumentParser(prog="fmlab sweep", description="Sweeps: fmlab -m sweep=<name> runs one.")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="all sweeps, their trials, and whether they can run here")
     listing.add_argument("words", nargs="*", help="only sweeps with one of these words in their name")
+    recovery = commands.add_parser("recover", help="of a damaged journal, keep the records before the damage")
+    recovery.add_argument("journal", type=Path, help="a study.journal at which no sweep is at work")
     options = parser.parse_args(list(arguments))
+    if options.command == "recover":
+        return _recover(options.journal)
+    return _print(options.words, environment)
+
+
+def _recover(path: Path) -> int:
+    from fmlab.sweep.journal import SafeJournal  # only here: it needs Optuna
+
+    if not path.is_file():
+        raise FmlabError(f"recover takes the file of a journal, got {str(path)!r}")
+    kept, aside = SafeJournal(path).recover()
+    rest = "nothing is damaged" if aside is None else f"the rest is moved to {aside}"
+    print(f"{path}: {kept:,} records are kept; {rest}")
+    return 0
+
+
+def _print(words: Sequence[str], environment: Mapping[str, str]) -> int:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("sweep", "sampler", "trials", "here"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("trials", "here") else "left")
     table.add_column("", overflow="fold")
     root = Path(composition.compose((), environment).root)
     for line in lines(composition.beside("sweeps"), root):
-        if not options.words or any(w in line.name for w in options.words):
+        if not words or any(w in line.name for w in words):
             table.add_row(line.name, line.sampler, line.trials, line.here, line.state)
     Console(width=None if Console().is_terminal else _WIDTH, highlight=False).print(table)
     return 0

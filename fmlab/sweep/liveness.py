@@ -61,9 +61,13 @@ class Watch:
         self._clock = clock
         self._seen: dict[int, tuple[Any, float]] = {}
 
-    def lost(self, running: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Trials whose worker is dead or has been silent for longer than the patience."""
+    def lost(self, running: Iterable[FrozenTrial], away: float = 0.0) -> list[FrozenTrial]:
+        """Trials whose worker is dead or has been silent for longer than the patience.
+
+        `away`: seconds since the last look in which the study could not be reached: nobody could be heard.
+        """
         now, found, seen = self._clock(), [], {}
+        self._seen = {n: (beat, since + away) for n, (beat, since) in self._seen.items()}
         for trial in running:
             worker = trial.user_attrs.get("worker")
             beat = (worker, trial.user_attrs.get("beat"), len(trial.intermediate_values))

@@ -47,6 +47,8 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     sweep = read(name, raw, command)
     for plugin in sweep.left_out:
         log.warning(f"sweep {name}: {plugin} is not installed and is left out")
+    for line in sweep.space.unreached():
+        log.warning(f"sweep {name}: {line}")
     check_points(sweep, lasting, compose)
     folder = Path(sweep.settings.folder or Path(config.hydra.sweep.dir).parent / sweep.study).absolute()
     job = Job(

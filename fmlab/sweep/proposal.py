@@ -98,23 +98,24 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     """Optuna's form of a domain; lists are chosen by their text."""
     domain = parameter.domain
     if isinstance(domain, Choice):
-        return CategoricalDistribution([stored(v) for v in domain.values])
+        return CategoricalDistribution([stored(v, parameter) for v in domain.values])
     assert isinstance(domain, Numbers)
     if domain.whole:
-        return IntDistribution(int(domain.low), int(domain.high), log=domain.log, step=int(domain.step or 1))
-    return FloatDistribution(domain.low, domain.high, log=domain.log, step=domain.step)
+        return IntDistribution(int(domain.low), int(domain.last), log=domain.log, step=int(domain.step or 1))
+    return FloatDistribution(domain.low, domain.last, log=domain.log, step=domain.step)
 
 
-def stored(value: Any) -> Any:
-    """A value as Optuna can store it."""
-    return text(value) if isinstance(value, list) else value
+def stored(value: Any, parameter: Parameter | None = None) -> Any:
+    """A value of a parameter as Optuna can store it, and tell it from the other choices."""
+    mixed = parameter is not None and isinstance(parameter.domain, Choice) and parameter.domain.mixed
+    return text(value) if mixed or isinstance(value, list) else value
 
 
 def restored(parameter: Parameter, value: Any) -> Any:
     """Inverse of `stored`."""
     domain = parameter.domain
     if isinstance(domain, Choice):
-        return next((v for v in domain.values if isinstance(v, list) and text(v) == value), value)
+        return next((v for v in domain.values if (domain.mixed or isinstance(v, list)) and text(v) == value), value)
     return value
 
 
@@ -155,7 +156,7 @@ def starting_params(sweep: Sweep, index: int) -> dict[str, Any] | None:
     if index >= len(sweep.first):
         return None
     wanted = sweep.first[index]
-    return {p.name: stored(wanted[p.key]) for p in sweep.space.parameters if p.key in wanted}
+    return {p.name: stored(wanted[p.key], p) for p in sweep.space.parameters if p.key in wanted}
 
 
 def _ask(sweep: Sweep, study: optuna.Study) -> tuple[Trial, Point]:
@@ -166,12 +167,12 @@ def _ask(sweep: Sweep, study: optuna.Study) -> tuple[Trial, Point]:
 def _suggest(trial: Trial, parameter: Parameter) -> Any:
     domain = parameter.domain
     if isinstance(domain, Choice):
-        return trial.suggest_categorical(parameter.name, [stored(v) for v in domain.values])
+        return trial.suggest_categorical(parameter.name, [stored(v, parameter) for v in domain.values])
     assert isinstance(domain, Numbers)
     if domain.whole:
-        low, high, step = int(domain.low), int(domain.high), int(domain.step or 1)
+        low, high, step = int(domain.low), int(domain.last), int(domain.step or 1)
         return trial.suggest_int(parameter.name, low, high, step=step, log=domain.log)
-    return trial.suggest_float(parameter.name, domain.low, domain.high, step=domain.step, log=domain.log)
+    return trial.suggest_float(parameter.name, domain.low, domain.last, step=domain.step, log=domain.log)
 
 
 def _as_of_now(sweep: Sweep, trial: FrozenTrial) -> FrozenTrial | None:

@@ -15,8 +15,9 @@ from fmlab.sweep.proposal import starting_params, stored
 def targets(sweep: Sweep) -> Iterator[Ask]:
     """Every slot of the sweep in order; without end if only the budget ends it."""
     if sweep.sampler == "grid":
+        known = {p.name: p for p in sweep.space.parameters}
         for index, point in enumerate(sweep.space.grid()):
-            params = {name: stored(value) for name, value in point.params.items()}
+            params = {name: stored(value, known[name]) for name, value in point.params.items()}
             yield Ask(json.dumps(params, sort_keys=True), index, 0, params)
     else:
         for index in count() if sweep.total is None else range(sweep.total):

@@ -16,7 +16,7 @@ whole sweep; all its conditions must hold.
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -38,6 +38,12 @@ class Choice:
         """All of them."""
         return self.values
 
+    @property
+    def mixed(self) -> bool:
+        """Whether values that are written differently are stored alike: true and 1, 1 and 1.0, [1] and '[1]'."""
+        plain = [text(v) if isinstance(v, list) else v for v in self.values]
+        return any(a == b for i, a in enumerate(plain) for b in plain[:i])
+
 
 @dataclass(frozen=True)
 class Numbers:
@@ -53,10 +59,21 @@ class Numbers:
         """The numbers a step apart; raises FmlabError where there is no step."""
         if self.step is None and (self.log or not self.whole):
             raise FmlabError(f"a grid needs a step or choices, got the range [{self.low:g}, {self.high:g}]")
-        step = Decimal(str(self.step or 1))
-        low, high = Decimal(str(self.low)), Decimal(str(self.high))
-        numbers = [low + i * step for i in range(int((high - low) / step) + 1)]
-        return tuple(int(n) if self.whole else float(n) for n in numbers)
+        low, step = Decimal(str(self.low)), Decimal(str(self.step or 1))
+        return tuple(self._number(low + i * step) for i in range(self._steps() + 1))
+
+    @property
+    def last(self) -> float:
+        """The largest number that is reached; below `high` where no whole number of steps leads there."""
+        if self.step is None:
+            return self.high
+        return self._number(Decimal(str(self.low)) + self._steps() * Decimal(str(self.step)))
+
+    def _steps(self) -> int:
+        return int((Decimal(str(self.high)) - Decimal(str(self.low))) / Decimal(str(self.step or 1)))
+
+    def _number(self, number: Decimal) -> float:
+        return int(number) if self.whole else float(number)
 
 
 @dataclass(frozen=True)
@@ -83,8 +100,8 @@ class Parameter:
     when: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
 
     def applies(self, values: Mapping[str, Any]) -> bool:
-        """Whether all conditions hold beside these overrides."""
-        return all(key in values and values[key] in allowed for key, allowed in self.when.items())
+        """Whether all conditions hold beside these overrides; values are the same if they are written alike."""
+        return all(key in values and text(values[key]) in map(text, allowed) for key, allowed in self.when.items())
 
 
 class Point(NamedTuple):
@@ -156,6 +173,15 @@ class Space:
             raise FmlabError(f"space.{parameter.key}: only one case may hold at a time, two do beside {overrides}")
         return applies
 
+    def unreached(self) -> list[str]:
+        """A line for each range whose end is never reached."""
+        return [
+            f"space.{p.key}: the range [{p.domain.low:g}, {p.domain.high:g}] with step {p.domain.step:g} ends at "
+            f"{p.domain.last:g}; {p.domain.high:g} is never reached"
+            for p in self.parameters
+            if isinstance(p.domain, Numbers) and p.domain.last != p.domain.high
+        ]
+
     def _deciding(self) -> set[str]:
         return {key for p in self.parameters for key in p.when}
 
@@ -199,7 +225,28 @@ def parse(raw: Mapping[str, Any], given: Mapping[str, Any]) -> Space:
             if key not in keys and key not in given:
                 known = choices(key, {*keys, *given} - {parameter.key})
                 raise FmlabError(f"space.{parameter.key}: `when` names {key}, which the sweep does not set; {known}")
+    parameters = [replace(p, when={k: _as_set(k, v, parameters, given) for k, v in p.when.items()}) for p in parameters]
     return Space(tuple(_ordered(parameters)), given)
+
+
+def _as_set(
+    key: str, wanted: Sequence[Any], parameters: Sequence[Parameter], given: Mapping[str, Any]
+) -> tuple[Any, ...]:
+    """The values of a condition as the sweep sets them: 8 for 8.0 where there is only an 8; never 1 for true."""
+    domains = [p.domain for p in parameters if p.key == key]
+    values = [given[key]] if key in given else [v for d in domains if not isinstance(d, Numbers) for v in d.grid()]
+    found = []
+    for value in wanted:
+        same = [v for v in values if text(v) == text(value)] or [v for v in values if _is_number(v) and v == value]
+        if not same and any(isinstance(d, Numbers) for d in domains) and _is_number(value):
+            whole = all(d.whole for d in domains if isinstance(d, Numbers))
+            same = [int(value) if whole and value == int(value) else float(value)]
+        found += same if same and _is_number(value) else [value]
+    return tuple(found)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _cases(key: str, spec: Any) -> list[Parameter]:

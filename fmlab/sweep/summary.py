@@ -13,6 +13,7 @@ from fmlab.files import write_json
 from fmlab.sweep.definition import Sweep
 from fmlab.sweep.ledger import DONE, ask_of, reason
 from fmlab.sweep.schedule import by_slot, targets
+from fmlab.sweep.space import text
 from fmlab.sweep.storage import shown
 
 log = logging.getLogger("fmlab")
@@ -121,7 +122,8 @@ def _beats(a: Sequence[float], b: Sequence[float]) -> bool:
 
 def _point(trial: FrozenTrial) -> list[str]:
     """Overrides, without what tells apart several domains of one key."""
-    return [f"{name.partition('@')[0]}={value}" for name, value in trial.user_attrs.get("point", {}).items()]
+    point = trial.user_attrs.get("point", {})
+    return [f"{k.partition('@')[0]}={v if isinstance(v, str) else text(v)}" for k, v in point.items()]
 
 
 def _cells(trial: FrozenTrial) -> str:

@@ -125,7 +125,7 @@ class Worker:
             history = self.ledger.history(ask.slot)
             point, remembered = proposal.propose(self.sweep, ask.index, history, ask.params)
         searched = {p.name: p for p in self.sweep.space.parameters if p.name in point.params}
-        params = {name: proposal.stored(value) for name, value in point.params.items()}
+        params = {name: proposal.stored(value, searched[name]) for name, value in point.params.items()}
         distributions = {name: proposal.distribution(p) for name, p in searched.items()}
         self.ledger.set_point(claim, params, distributions, remembered)
         return point
