@@ -17,13 +17,14 @@ def workspace(project: str, entity: str, metrics: Mapping[str, Sequence[str]], o
 
     sections: list[Any] = []
     for monitor, others in metrics.items():
-        chosen = panels.SummaryMetric(f"test/{monitor}")
+        chosen = panels.SummaryMetric(f"val/{monitor}")  # options are never judged by the test
         columns = [*map(panels.Config, options), chosen]
         parts: list[Any] = [panels.LinePlot(title=f"val/{m}", x="epoch", y=[f"val/{m}"]) for m in others]
         parts += [
             panels.ParallelCoordinatesPlot(columns=[panels.ParallelCoordinatesPlotColumn(metric=c) for c in columns]),
-            panels.ParameterImportancePlot(with_respect_to=f"test/{monitor}"),
+            panels.ParameterImportancePlot(with_respect_to=f"val/{monitor}"),
             *(panels.ScatterPlot(title=o, x=panels.Config(o), y=chosen) for o in options),
+            panels.ScatterPlot(title="validation and test", x=chosen, y=panels.SummaryMetric(f"test/{monitor}")),
             panels.RunComparer(diff_only="split"),
         ]
         sections.append(spaces.Section(name=monitor, panels=parts, is_open=not sections))

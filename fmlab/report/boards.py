@@ -62,6 +62,22 @@ class Row:
         """Mean over its runs of the metric that selects models, of the validation."""
         return fmean(r.value for r in self.runs)
 
+    @property
+    def validation(self) -> Figure | None:
+        """The same with its deviation over seeds; None of the known best, which was not run."""
+        found = [r.value for r in self.runs]
+        return (fmean(found), stdev(found) if len(found) > 1 else None) if found else None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What its runs warn of, each sentence once, with its seeds."""
+        said: dict[str, list[int]] = defaultdict(list)
+        for run in self.runs:
+            found = run.content.get("warnings")
+            for sentence in found if isinstance(found, list) else ():
+                said[str(sentence)].append(int(run.content["seed"]))
+        return [f"seed {', '.join(map(str, sorted(seeds)))}: {sentence}" for sentence, seeds in said.items()]
+
     def option(self, name: str) -> Any:
         """An option of its runs, None if they have none of that name."""
         return self.runs[0].config.get(name) if self.runs else None
@@ -69,7 +85,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Board:
-    """Rows of one data set under one protocol, best first by `monitor` on the test."""
+    """Rows of one data set under one protocol: the known best, then by `monitor` on the validation, best first.
+
+    Whatever takes the first of some rows thereby takes the best of them, and does not look at the test for it.
+    """
 
     data: str
     protocol: str
@@ -93,7 +112,7 @@ class Board:
 
     @property
     def own(self) -> list[Row]:
-        """Rows that were run, best first."""
+        """Rows that were run, best on the validation first."""
         return [row for row in self.rows if row.runs]
 
     def worth(self, value: float) -> float:
@@ -168,7 +187,7 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
         maximize=bool(newest.content["maximize"]),
         rows=(),
     )
-    rows.sort(key=lambda r: board.worth(r.metrics.get(board.monitor, (math.nan, None))[0]), reverse=True)
+    rows.sort(key=lambda r: (1, board.worth(r.value)) if r.runs else (2, 0.0), reverse=True)
     return Board(**{**vars(board), "rows": tuple(rows), "older": sum(r.older for r in rows)})
 
 

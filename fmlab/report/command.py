@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fmlab report",
         description="Leaderboards of finished runs: a board for each data set and protocol, a row for each "
-        "configuration, with means over seeds and paired tests against the best.",
+        "configuration, best on the validation first, with means over seeds and tests against the best.",
     )
     parser.add_argument("folder", nargs="*", default=[Path("runs")], type=Path, help="folders of runs (default: runs)")
     parser.add_argument("--baseline", metavar="MODEL", help="test each row against the best row of this model as well")

@@ -1,63 +1,76 @@
-"""Whether the rows of a leaderboard differ: paired tests on what each user or row of the test contributed."""
+"""Whether the rows of a leaderboard differ: tests on what each case contributed to the figures of each run."""
 
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from fmlab import registry
 from fmlab.data import Array
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.report.boards import Board, Row
-from fmlab.report.significance import Comparison, compare, paired_units
+from fmlab.report.runs import Run, number
+from fmlab.report.significance import Comparison, Groups, Judged, OfMean, compare
+
+_FILE = "units.npz"
+_CASES = ("row", "user")  # what tells one case from another
+_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
 class Compared:
     """Rows against a reference, by place in `board.own`; a row is absent where it cannot be compared, `why` says why.
 
-    `metric` is the one tested, None where no row has units.
+    `metric` is the one compared, None where no row has units. `cases`: what was drawn, "users" or "rows". `pairs`: how
+    many pairs of rows were tested, by whose number p is corrected.
     """
 
-    reference: Row | None
+    reference: Row
     metric: str | None = None
     found: Mapping[int, Comparison] = field(default_factory=dict)
     why: tuple[str, ...] = ()
+    cases: str = "rows"
+    pairs: int = 0
 
 
-def against(board: Board, reference: Row) -> Compared:
-    """Each row of a board against one of them, corrected for their number (Holm).
+def against(board: Board, references: Sequence[Row]) -> list[Compared]:
+    """Each row of a board against each of some of them, corrected for all pairs of the board's rows (Holm).
 
-    Units are averaged over the seeds of a row, then over the cases of a user where cases have one. The metric is the
-    one that selects models, or the first with a value for each case where that has none, as AUC.
+    The metric is the one that selects models, or the first that has a value for each case in the units of all rows.
     """
-    base, why = _units(reference)
-    if base is None:
-        return Compared(reference, why=tuple(why))
-    metric = board.monitor if board.monitor in base else next((m for m in board.metrics if m in base), None)
+    why: list[str] = []
+    named = {place: names for place, row in enumerate(board.own) if (names := _names(row, why))}
+    metric = _metric(board, list(named.values()))
     if metric is None:
-        return Compared(reference, why=("no metric has a value for each case",))
-    places, values, start = [], [], paired_units(base, base, metric)[0]
-    for place, row in enumerate(board.own):
-        if row is reference:
-            continue
-        units, problems = _units(row)
-        why += problems
-        if units is not None:
-            try:
-                values.append(paired_units(units, base, metric)[0])
-                places.append(place)
-            except DataError as error:
-                why.append(f"{row.title}: {error}")
-    try:
-        tests = compare(start, values)
-    except DataError as error:
-        return Compared(reference, metric, why=(*why, str(error)))
-    return Compared(reference, metric, dict(zip(places, tests, strict=True)), tuple(why))
+        return [Compared(r, why=tuple(why) or ("no metric has a value for each case",)) for r in references]
+    of_mean, judged = _of_mean(metric), dict[int, Judged]()
+    groups, cases = None, "rows"
+    for place in sorted(named, key=lambda at: board.own[at] is not references[0]):  # its cases are those of the tests
+        row = board.own[place]
+        try:
+            if groups is None:
+                units = _units(row.runs[0], _CASES)
+                groups, cases = Groups.of(units), "users" if "user" in units else "rows"
+            judged[place] = _judged(row, groups, metric, of_mean)
+        except (*_BROKEN, FmlabError) as error:
+            why.append(f"{row.title}: {error}")
+    places = [place for place in judged if board.own[place] in references]
+    lines: list[list[Comparison | None]] = []
+    if groups is not None and len(judged) > 1:
+        at = [list(judged).index(place) for place in places]
+        lines = compare(list(judged.values()), groups.count, at, of_mean=of_mean)
+    found = {
+        id(board.own[place]): {p: test for p, test in zip(judged, line, strict=True) if test is not None}
+        for place, line in zip(places, lines, strict=False)
+    }
+    pairs = math.comb(sum(j.several for j in judged.values()), 2)
+    return [Compared(r, metric, found.get(id(r), {}), tuple(why), cases, pairs) for r in references]
 
 
 def baseline(board: Board, model: str) -> Row | None:
-    """The best row of a model, None if the board has none."""
+    """The row of a model that is best on the validation, None if the board has none."""
     return next((row for row in board.own if row.model == model), None)
 
 
@@ -68,17 +81,54 @@ def refuse_unknown(boards: Sequence[Board], model: str) -> None:
         raise FmlabError(f"a baseline must be a model of the report, got {model!r}; {choices(model, known)}")
 
 
-def _units(row: Row) -> tuple[dict[str, Array] | None, list[str]]:
-    """Means over the seeds of a row of what each case contributed, None if not all its runs have the same cases."""
-    loaded = []
+def _metric(board: Board, named: Sequence[set[str]]) -> str | None:
+    """The metric to compare: one that all rows have units of, else one that some have; None where none has any."""
+    metrics = (board.monitor, *board.metrics)
+    of_all = (m for m in metrics if named and all(m in names for names in named))
+    return next(of_all, next((m for m in metrics if any(m in names for names in named)), None))
+
+
+def _names(row: Row, why: list[str]) -> set[str]:
+    """What the units of all runs of a row have; empty if one cannot be read, which `why` then says."""
+    found = []
     for run in row.runs:
-        path = run.folder / "units.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                loaded.append({name: file[name] for name in file.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            return None, [f"{path} cannot be read: {error}"]
-        if "row" not in loaded[-1] or not np.array_equal(loaded[-1]["row"], loaded[0]["row"]):
-            return None, [f"{path} is of other test rows than the other seeds"]
-    first = loaded[0]
-    return {k: v if k in ("row", "user") else np.mean([u[k] for u in loaded], axis=0) for k, v in first.items()}, []
+            with np.load(run.folder / _FILE, allow_pickle=False) as file:
+                found.append(set(file.files))
+        except _BROKEN as error:
+            why.append(f"{run.folder / _FILE} cannot be read: {error}")
+            return set()
+    return set.intersection(*found)
+
+
+def _units(run: Run, names: Sequence[str]) -> dict[str, Array]:
+    """Some of what a run left of each test case; what it has none of is absent."""
+    with np.load(run.folder / _FILE, allow_pickle=False) as file:
+        return {name: file[name] for name in names if name in file.files}
+
+
+def _judged(row: Row, groups: Groups, metric: str, of_mean: OfMean) -> Judged:
+    """The figures and units of a row's runs; raises DataError where the units do not give the figures."""
+    values, sums = [], []
+    for run in row.runs:
+        each = groups.sums(_units(run, (*_CASES, metric)), metric)
+        figure = float(of_mean(np.asarray(each.sum() / groups.count.sum())))
+        values.append(number(run.content["test"].get(metric)))
+        if not math.isclose(figure, values[-1], rel_tol=1e-3, abs_tol=1e-6):
+            raise DataError(f"{run.folder / _FILE} gives a {metric} of {figure:.6g}, metrics.json {values[-1]:.6g}")
+        sums.append(each)
+    return Judged(np.array(values), np.stack(sums))
+
+
+def _of_mean(metric: str) -> OfMean:
+    """How a metric follows from the mean of its cases' contributions: as its plugin says, else it is the mean."""
+    try:
+        plugin = registry.load("metric", metric.removeprefix("sampled_").partition("@")[0])
+    except FmlabError:  # no longer installed
+        plugin = None
+    found: OfMean = getattr(plugin, "of_mean", _same)
+    return found
+
+
+def _same(mean: Array) -> Array:
+    return mean

@@ -140,7 +140,7 @@ def _axis(name: str, values: Sequence[Any], there: Sequence[bool]) -> Axis:
 
 
 def _curves(board: Board) -> str:
-    """Validation by epoch, of the best row of each model."""
+    """Validation by epoch, of the row of each model that is best on the validation."""
     best: dict[str, Row] = {}
     for row in board.own:
         best.setdefault(row.model, row)
@@ -185,7 +185,7 @@ def _sizes(board: Board) -> str:
         for row in board.own:
             size = row.option("model.dim")
             if row.model == model and isinstance(size, int):
-                best[size] = max(best.get(size, row), row, key=lambda r: board.worth(_selected(r)))
+                best.setdefault(size, row)
         if len(best) > 1:
             sizes = sorted(best)
             points = [(float(s), best[s].metrics[board.monitor][0]) for s in sizes]
@@ -198,7 +198,3 @@ def _sizes(board: Board) -> str:
 
 def _models(board: Board) -> list[str]:
     return list(dict.fromkeys(row.model for row in board.own))
-
-
-def _selected(row: Row) -> float:
-    return sum(r.value for r in row.runs) / len(row.runs)

@@ -16,7 +16,7 @@ from fmlab.sweep.space import text
 
 @dataclass(frozen=True)
 class Printed:
-    """One model in one table of a paper: its figures as printed, and the best row of ours that they are about."""
+    """One model in one table of a paper: its figures as printed, and our row of them that is best by validation."""
 
     source: str
     model: str

@@ -8,10 +8,9 @@ from typing import Any
 
 from fmlab.report.boards import COUNTS, KNOWN_BEST, Board, Figure, Row
 from fmlab.report.comparisons import Compared, against, baseline
+from fmlab.report.notes import SIGNIFICANT, WARNED, notes
 from fmlab.report.published import Printed, printed
 from fmlab.report.significance import Comparison
-
-SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Sheet:
 LEAST_WIDE = 12  # characters of a column of words, which may fold
 _FOLDS = 48  # a longer text of words folds before a column of figures is left out
 INTERVAL = "95% interval"
-LEAST_NEEDED = ("rows/s", "p bootstrap", "p t-test", INTERVAL, "seconds", "parameters", "seeds")
+LEAST_NEEDED = ("rows/s", "p", INTERVAL, "seconds", "parameters", "seeds")
 
 
 def fitting(sheet: Sheet, width: int) -> Sheet:
@@ -63,57 +62,45 @@ class Result:
 
 
 def result(board: Board, model: str | None = None) -> Result:
-    """The tests of each row against the best, and against the best row of a baseline model."""
+    """Each row beside the best by the validation, and beside the best row of a baseline model."""
     own = board.own
-    tests = [against(board, own[0])] if len(own) > 1 else []
+    references = own[:1] if len(own) > 1 else []
     row = baseline(board, model) if model else None
     if row is not None and row is not own[0]:
-        tests.append(against(board, row))
+        references = [*references, row]
+    tests = against(board, references) if references else []
     return Result(board, tuple(tests), tuple(printed(board)))
 
 
 def sheets(found: Result) -> list[Sheet]:
     """The leaderboard, and each table of a paper with the printed figures beside ours."""
     board, metrics = found.board, found.board.metrics
-    head = ["model", *metrics]
-    for compared in found.tests:
-        if compared.found:
-            head += [f"{compared.metric} vs {_short(found, compared)}", INTERVAL, "p t-test", "p bootstrap"]
+    head = ["model", f"validation {board.monitor}", *metrics]
+    tests = [c for c in found.tests if c.found]
+    chances = any(test.p is not None for c in tests for test in c.found.values())
+    for compared in tests:
+        head += [f"{compared.metric} vs {_short(found, compared)}", INTERVAL, *(["p"] if chances else [])]
     costs = ("parameters", "seconds", "rows/s")
     seeds = any(len(row.seeds) > 1 for row in board.own)
     head += [*(["seeds"] if seeds else []), *costs]
     places = {id(row): place for place, row in enumerate(board.own)}
     rows = []
     for row in board.rows:
-        cells = [row.title, *(figure(row.metrics.get(m)) for m in metrics)]
-        for compared in found.tests:
-            if compared.found:
-                cells += _test(compared.found.get(places.get(id(row), -1)))
+        cells = [_title(row), figure(row.validation), *(figure(row.metrics.get(m)) for m in metrics)]
+        for compared in tests:
+            cells += _test(compared.found.get(places.get(id(row), -1)))[: 3 if chances else 2]
         rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
-    shown = [Sheet(f"{board.title}: test", tuple(head), tuple(rows), 1, tuple(_notes(found)))]
+    title = f"{board.title}: test, sorted by validation {board.monitor}"
+    shown = [Sheet(title, tuple(head), tuple(rows), 1, notes(board, found.tests))]
     return shown + [_printed(found, source) for source in dict.fromkeys(p.source for p in found.printed)]
 
 
+def _title(row: Row) -> str:
+    return f"{row.title}  {WARNED}" if row.warnings else row.title
+
+
 def _short(found: Result, compared: Compared) -> str:
-    assert compared.reference is not None
     return "best" if compared.reference is found.board.own[0] else compared.reference.model
-
-
-def _notes(found: Result) -> list[str]:
-    notes = []
-    tested = [c for c in found.tests if c.found]
-    if tested:
-        metric = tested[0].metric
-        extra = "" if metric == found.board.monitor else f"; {found.board.monitor} has no value for each case"
-        notes.append(
-            f"p: paired tests of {metric} on the same test users (or rows), Holm-corrected over the board{extra}; "
-            f"* below {SIGNIFICANT} in both; interval: bootstrap of the difference, each row for itself"
-        )
-    if found.board.older:
-        notes.append(f"{found.board.older} older runs of a seed that ran again with the same options are left out")
-    why = list(dict.fromkeys(w for c in found.tests for w in c.why))
-    notes += [f"not tested: {w}" for w in why[:3]]
-    return [*notes, f"not tested: {len(why) - 3} more"] if len(why) > 3 else notes
 
 
 def _printed(found: Result, source: str) -> Sheet:
@@ -129,7 +116,9 @@ def _printed(found: Result, source: str) -> Sheet:
         rows.append((one.source, one.model, *pairs, "" if one.ours is None else one.ours.title))
     head = ("published", "model", *(h for name in names for h in (name, "ours")), "our row")
     notes = tuple(dict.fromkeys(f"{p.source} {p.model}: {p.note}" for p in printed if p.note))
-    return Sheet(f"{found.board.title}: printed in {source}, beside our best", head, tuple(rows), 2, notes)
+    return Sheet(
+        f"{found.board.title}: printed in {source}, beside our best by validation", head, tuple(rows), 2, notes
+    )
 
 
 def _ours(one: Printed, name: str) -> str:
@@ -165,10 +154,10 @@ def _costs(row: Row) -> tuple[str, str, str]:
 
 def _test(test: Comparison | None) -> list[str]:
     if test is None:
-        return ["", "", "", ""]
-    mark = "*" if max(test.p_t, test.p_bootstrap) < SIGNIFICANT else ""
+        return ["", "", ""]
+    mark = "*" if test.p is not None and test.p < SIGNIFICANT else ""
     interval = f"{test.low:+.4f} to {test.high:+.4f}"
-    return [f"{test.difference:+.4f}{mark}", interval, _p(test.p_t), _p(test.p_bootstrap)]
+    return [f"{test.difference:+.4f}{mark}", interval, "" if test.p is None else _p(test.p)]
 
 
 def _p(value: float) -> str:
@@ -226,10 +215,10 @@ def _escaped(text: str) -> str:
 
 _COLUMNS = (
     *("data", "fingerprint", "protocol", "board", "model", "settings", "loss", "optimizer"),
-    *("metric", "mean", "deviation", "seeds", "parameters", "seconds", "rows_per_second"),
-    *("best_difference", "best_low", "best_high", "best_p_t", "best_p_bootstrap"),
-    *("baseline", "baseline_difference", "baseline_low", "baseline_high", "baseline_p_t", "baseline_p_bootstrap"),
-    "source",
+    *("metric", "mean", "deviation", "monitor", "validation", "seeds", "parameters", "seconds", "rows_per_second"),
+    *("best_difference", "best_low", "best_high", "best_p"),
+    *("baseline", "baseline_difference", "baseline_low", "baseline_high", "baseline_p"),
+    *("warnings", "source"),
 )
 
 
@@ -245,6 +234,7 @@ def as_csv(found: Sequence[Result]) -> str:
         for row in board.rows:
             for name, (mean, deviation) in row.metrics.items():
                 cells = {"metric": name, "mean": mean, "deviation": deviation, **_row_cells(row)}
+                cells |= {"monitor": board.monitor} if row.runs else {}
                 writer.writerow(_filled({**place, **cells, **_test_cells(one, own.get(id(row)), name)}))
         for paper in one.printed:
             for name, text in paper.values.items():
@@ -261,8 +251,10 @@ def _row_cells(row: Row) -> dict[str, Any]:
         "settings": row.label,
         "loss": row.option("loss.name"),
         "optimizer": row.option("optimizer.name"),
+        "validation": row.value if row.runs else None,
         "seeds": len(row.seeds),
         "parameters": None if parameters is None else round(parameters),
+        "warnings": "; ".join(row.warnings),
         "source": KNOWN_BEST if row.model == KNOWN_BEST else "run",
         **costs,
     }
@@ -272,7 +264,7 @@ def _test_cells(one: Result, place: int | None, metric: str) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     for compared in one.tests:
         test = compared.found.get(-1 if place is None else place)
-        if test is not None and compared.metric == metric and compared.reference is not None:
+        if test is not None and compared.metric == metric:
             kind = "best" if compared.reference is one.board.own[0] else "baseline"
             cells |= {"baseline": compared.reference.title} if kind == "baseline" else {}
             cells |= {f"{kind}_{name}": value for name, value in test._asdict().items()}

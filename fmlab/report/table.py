@@ -14,7 +14,17 @@ from fmlab.sweep.space import text
 
 _FACTS = (
     *("status", "data", "protocol", "model", "loss", "optimizer", "seed", "batch_size", "fingerprint", "monitor"),
-    *("parameters", "flops", "epochs", "best_epoch", "seconds_fit", "seconds_test", "rows_per_second", "error"),
+    *(
+        "parameters",
+        "flops",
+        "epochs",
+        "best_epoch",
+        "seconds_fit",
+        "seconds_test",
+        "rows_per_second",
+        "warnings",
+        "error",
+    ),
 )
 _WAYS = (".parquet", ".sqlite")
 Column = list[Any]
@@ -40,7 +50,9 @@ def columns(runs: Sequence[Run]) -> dict[str, Column]:
 
 
 def _line(run: Run) -> dict[str, Any]:
-    line = {"folder": str(run.folder), **{k: run.content.get(k) for k in _FACTS}}
+    line = {"folder": str(run.folder), **{k: run.content.get(k) for k in _FACTS if k != "warnings"}}
+    if isinstance(found := run.content.get("warnings"), list) and found:
+        line["warnings"] = " ".join(map(str, found))
     for part in ("validation", "test"):
         line |= {f"{part}/{name}": number(value) for name, value in run.content.get(part, {}).items()}
     names = {k: v for k, v in run.config.items() if not k.endswith(".name") or k.startswith("logger.")}

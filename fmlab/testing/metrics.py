@@ -50,13 +50,16 @@ class MetricContract:
         assert right > wrong if metric.maximize else right < wrong
 
     def test_contributions_belong_to_rows(self) -> None:
-        """One a row, or none; the order of rows does not matter; arguments are left alone."""
+        """One a row, or none; they give the figure; the order of rows does not matter; arguments are left alone."""
         metric, rng = self._of_scores(), np.random.default_rng(0)
         score, label = rng.normal(size=20), (np.arange(20) % 2).astype(np.float32)
         kept = score.copy(), label.copy()
         value, rows = metric.of_scores(score, label)
         assert np.isfinite(value)
-        assert rows is None or rows.shape == score.shape
+        if rows is not None:
+            assert rows.shape == score.shape
+            of_mean = getattr(metric, "of_mean", lambda mean: mean)
+            assert float(of_mean(np.asarray(rows.mean(dtype=np.float64)))) == pytest.approx(value, rel=1e-5, abs=1e-7)
         assert metric.of_scores(score[::-1], label[::-1])[0] == pytest.approx(value)
         np.testing.assert_array_equal(score, kept[0])
         np.testing.assert_array_equal(label, kept[1])

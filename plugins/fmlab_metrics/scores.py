@@ -12,13 +12,21 @@ class AUC:
     Source: J. A. Hanley, B. J. McNeil, The Meaning and Use of the Area under a ROC Curve, Radiology 1982
 
         AUC = (sum of the ranks of positives - P (P + 1) / 2) / (P N)        P positives, N negatives, ties: mean rank
+
+    A row contributes AUC + (P + N) / P (share of the negatives below it - AUC) if it is positive, and likewise
+    (P + N) / N (share of the positives above it - AUC) if negative: their mean is AUC, and on resampled rows it is
+    that of these rows to first order.
+    Source: E. R. DeLong et al., Comparing the Areas under Two or More Correlated ROC Curves, Biometrics 1988
     """
 
     name = "auc"
     maximize = True
 
     def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
-        """`score[rows]`, `label[rows]` (0/1 or -1/1) -> AUC; raises DataError with one class, or other labels."""
+        """`score[rows]`, `label[rows]` (0/1 or -1/1) -> AUC and the contribution of each row.
+
+        Raises DataError with one class, or other labels.
+        """
         score, positive = _finite(score), _positive(label)
         n = positive.size
         p = int(positive.sum())
@@ -30,7 +38,16 @@ class AUC:
         first = np.r_[1, last[:-1] + 1]
         hits = np.add.reduceat(positive[order].astype(np.int64), first - 1)
         total = float(((first + last) * hits).sum()) / 2
-        return (total - p * (p + 1) / 2) / (p * (n - p)), None
+        value = (total - p * (p + 1) / 2) / (p * (n - p))
+        size, before = last - first + 1, np.cumsum(hits) - hits
+        of_positive = (first - 1 - before + (size - hits) / 2) / (n - p)
+        of_negative = 1 - (before + hits / 2) / p
+        run = np.repeat(np.arange(len(size)), size)
+        each = np.empty(n, np.float32)
+        each[order] = value + np.where(
+            positive[order], n / p * (of_positive[run] - value), n / (n - p) * (of_negative[run] - value)
+        )
+        return value, each
 
 
 class LogLoss:
@@ -65,6 +82,11 @@ class RMSE:
         """`score[rows]`, `label[rows]` -> root of the mean, and the squared error of each row."""
         errors = np.square(_finite(score) - np.asarray(label, np.float64))
         return float(np.sqrt(_mean(errors))), errors
+
+    @staticmethod
+    def of_mean(mean: Array) -> Array:
+        """The figure of rows whose squared errors have this mean."""
+        return np.asarray(np.sqrt(np.maximum(mean, 0.0)))  # a difference of sums may be below 0 by rounding
 
 
 class MAE:

@@ -24,7 +24,21 @@ def test_auc_is_that_of_scikit_learn_with_ties(seed: int) -> None:
     value, units = AUC().of_scores(score, label)
     assert value == pytest.approx(roc_auc_score(label, score), abs=1e-12)
     assert AUC().of_scores(score, 2 * label - 1)[0] == value
-    assert units is None
+    assert units is not None
+    assert units.mean(dtype=float) == pytest.approx(value, rel=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_rows_contribute_to_auc_is_what_leaving_them_out_takes_away(seed: int) -> None:
+    score, label = rows(seed, 200)
+    value, units = AUC().of_scores(score, label)
+    assert units is not None
+    rest = np.ones(200, bool)
+    for row in range(200):
+        rest[row] = False
+        left = AUC().of_scores(score[rest], label[rest])[0]
+        assert 199 * (value - left) == pytest.approx(units[row] - value, rel=0.05, abs=1e-4)
+        rest[row] = True
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=40))

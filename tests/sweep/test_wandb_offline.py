@@ -141,3 +141,4 @@ def test_a_dashboard_is_defined_in_code():
     made = str(workspace("p", "me", {"mrr": ["mrr", "hr@10"]}, ["model.dim"])._to_model())
     for word in ("val/mrr", "val/hr@10", "test/mrr", "model.dim"):
         assert word in made
+    assert made.count("test/mrr") == made.count("validation and test")  # options are shown beside the validation

@@ -1,0 +1,46 @@
+"""What stands below a leaderboard: what its runs warn of, what intervals and stars say and what they do not."""
+
+from collections.abc import Sequence
+
+from fmlab.report.boards import Board
+from fmlab.report.comparisons import Compared
+
+SIGNIFICANT = 0.05
+WARNED = "(!)"  # stands behind a row whose runs warn of something
+
+
+def notes(board: Board, tests: Sequence[Compared]) -> tuple[str, ...]:
+    """Warnings of the runs, what the tests say, what is left out and why."""
+    lines = [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
+    tested = [c for c in tests if c.found]
+    if tested:
+        lines += _method(board, tested)
+    if board.older:
+        lines.append(f"{board.older} older runs of a seed that ran again with the same options are left out")
+    why = list(dict.fromkeys(w for c in tests for w in c.why))
+    lines += [f"not tested: {w}" for w in why[:3]]
+    return (*lines, f"not tested: {len(why) - 3} more") if len(why) > 3 else tuple(lines)
+
+
+def _method(board: Board, tested: Sequence[Compared]) -> list[str]:
+    """What differences, intervals and stars say, and what they do not."""
+    metric, cases = tested[0].metric, tested[0].cases
+    both = [test.p is not None for c in tested for test in c.found.values()]
+    extra = "" if metric == board.monitor else f" ({board.monitor} has no value for each case)"
+    seeds = "" if not any(both) else " and seeds" if all(both) else " and, where both rows have several, seeds"
+    lines = [
+        f"best: by the validation; {metric} vs ...{extra}: difference of the figures shown; "
+        f"interval: bootstrap of it over test {cases}{seeds}"
+    ]
+    if any(both):
+        pairs = tested[0].pairs
+        lines.append(
+            f"p: test over seeds and test {cases}, Holm-corrected over {'all ' if pairs > 1 else ''}{pairs} "
+            f"pair{'s' if pairs > 1 else ''} of rows with several seeds; * below {SIGNIFICANT}"
+        )
+    if not all(both):
+        lines.append(
+            "beside or of a row with one seed: no test, as training noise is not known; "
+            f"the interval takes the trained models as given and is of the test {cases} alone"
+        )
+    return lines
