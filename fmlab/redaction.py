@@ -11,10 +11,11 @@ from urllib.parse import unquote, unquote_plus
 
 HIDDEN = "***"
 _ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "credential", "credentials", "apikey", "accesskey")
+_KEYS = (["api"], ["access"], ["secret"], ["private"])  # before `key` in a message
 _SHORT = {"pass", "pwd", "pw", "sig", "signature", "auth", "jwt", "bearer", "dsn", "secrets"}
 _URL = re.compile(r"(?<![\w/])(?:([A-Za-z][A-Za-z0-9+.:-]*):)?//(?!/*\s)[^\s\"<>]+")
 _PARAMETER = re.compile(r"([?&;#,\s]|^)([^=?&;#,\s/]{1,200})=([^&;#\s]*)")
-_ASSIGNED = re.compile(r"(?<![\w.])([\w.-]{2,60}?)(\s?[=:]\s?)('[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)")
+_ASSIGNED = re.compile(r"(?<![\w.])([\w.-]{2,60}?)(\s?=\s?)('[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)")
 _SEARCHED = 6  # characters of a secret that is searched for inside longer texts; shorter ones would hide common words
 _known: dict[str, None] = {}
 _pattern: list[re.Pattern[str]] = []
@@ -144,9 +145,15 @@ def _is_nested_secret(content: str) -> bool:
 def _hidden_assignment(found: re.Match[str]) -> str:
     name, sign, value = found.groups()
     plain = value.strip("'\"")
-    if not names_secret(name) or not plain or HIDDEN in plain or plain.startswith(("${", "$\\{")):
+    if not _is_credential(name) or not plain or HIDDEN in plain or plain.startswith(("${", "$\\{")):
         return found[0]
-    return f"{name}{sign}{HIDDEN}" if "=" in sign else found[0]
+    return f"{name}{sign}{HIDDEN}"
+
+
+def _is_credential(name: str) -> bool:
+    """Narrower than `names_secret`: a message may say `key=value` of anything."""
+    words = _words(name)
+    return words[-1].endswith((*_ENDINGS, "pwd")) or (words[-1] == "key" and words[-2:-1] in _KEYS)
 
 
 def passwords(value: str) -> Iterator[str]:
