@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fmlab.errors import FmlabError, choices
+from fmlab.escaping import escaped_line
 from fmlab.folders import expanded, leaves
 from fmlab.hydra_keys import check_file, check_overrides
 
@@ -45,9 +46,7 @@ class GuardedLoader(ConfigLoaderImpl):
         """Keys of the options that the user gave a value; a choice in a group, `experiment=x`, is none."""
         lines = overrides if self.typed is None else self.typed
         keys = {line.lstrip("+").partition("=")[0] for line in lines}
-        return {
-            k for k in keys if "/" not in k and "@" not in k and ("." in k or not self.repository.group_exists(k))
-        }
+        return {k for k in keys if "/" not in k and "@" not in k and ("." in k or not self.repository.group_exists(k))}
 
     def _process_config_searchpath(
         self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
@@ -99,7 +98,11 @@ class GuardedLoader(ConfigLoaderImpl):
             if value is None:
                 continue
             if key == "hydra.sweeper.storage" and key not in typed and "://" in value:
-                raise FmlabError(f"{key} of a config file must be a file in the working folder, got a URL; type storage=")
+                raise FmlabError(
+                    f"{key} of a config file must be a file in the working folder, got a URL; type storage="
+                )
+            if escaped_line(value) != value:
+                raise FmlabError(f"{key} must be a name without control characters, got {value!r}")
             own = "" if key in _INSIDE or key not in typed else value
             if key == "hydra.job.name" and not _NAME.fullmatch(value):
                 raise FmlabError(f"{key} must be letters, digits and _.-, got {value!r}")
@@ -162,8 +165,7 @@ def _check_search_path(entries: Any) -> None:
             known = [e.value.replace(":", ".") for e in entry_points(group="fmlab.conf")]
             name = place.replace("/", ".").strip(".")
             if not any(name == k or name.startswith(f"{k}.") for k in known):
-                raise FmlabError(
-                    f"hydra.searchpath takes pkg:// of an installed fmlab.conf package, got {entry}; {choices(name, known)}"
-                )
+                rule = "hydra.searchpath takes pkg:// of an installed fmlab.conf package"
+                raise FmlabError(f"{rule}, got {entry}; {choices(name, known)}")
         elif (mark and scheme != "file") or not Path(place).is_dir():
             raise FmlabError(f"hydra.searchpath must be a list of folders, file://... or pkg://..., got {entry!r}")

@@ -74,7 +74,7 @@ def check_overrides(overrides: Sequence[Override], typed: Callable[[str], bool])
 
 
 def check_file(part: Any, place: str) -> None:
-    """Raise FmlabError for the first key below `hydra` in a config file that is not accepted; `place` names the file."""
+    """Raise FmlabError for the first key below `hydra` in the config file `place` that is not accepted."""
     for name in keys_below(part, "hydra"):
         _check(name, file=place)
 

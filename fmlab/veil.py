@@ -12,7 +12,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from fmlab.redaction import holds_password, looks_secret, passwords, remember
 
-_ELEMENT = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\$\{[^}]*\}|[\w.-]+:(?!//)|[^\s,\[\]{}'"]+""")  # of a list or dict
+_ELEMENT = re.compile(
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\$\{[^}]*\}|[\w.-]+:(?!//)|[^\s,\[\]{}'"]+"""
+)  # of a list or dict
 
 
 def veil_override(override: str, vault: MutableMapping[str, str]) -> str:

@@ -1,6 +1,5 @@
 """Whether the rows of a leaderboard differ: paired tests on what each user or row of the test contributed."""
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +9,7 @@ from fmlab.data import Array
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.report.boards import Board, Row
 from fmlab.report.significance import Comparison, compare, paired_units
+from fmlab.report.units import read_units
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,10 @@ def _units(row: Row) -> tuple[dict[str, Array] | None, list[str]]:
     for run in row.runs:
         path = run.folder / "units.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
-                loaded.append({name: file[name] for name in file.files})
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            return None, [f"{path} cannot be read: {error}"]
-        if "row" not in loaded[-1] or not np.array_equal(loaded[-1]["row"], loaded[0]["row"]):
+            loaded.append(read_units(path))
+        except ValueError as error:
+            return None, [str(error)]
+        if not np.array_equal(loaded[-1]["row"], loaded[0]["row"]):
             return None, [f"{path} is of other test rows than the other seeds"]
-    first = loaded[0]
+    first = {k: v for k, v in loaded[0].items() if all(k in u for u in loaded)}
     return {k: v if k in ("row", "user") else np.mean([u[k] for u in loaded], axis=0) for k, v in first.items()}, []

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from fmlab import composition, registry
 from fmlab.errors import FmlabError
+from fmlab.escaping import escaped_line
 from fmlab.fetch import find
 from fmlab.sweep.definition import Sweep, read
 
@@ -133,8 +134,10 @@ def _needed(raw: Mapping[str, Any]) -> set[str]:
 def main(arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING) -> int:
     """`fmlab sweep list [words]`; `environment` is what the config reads for the folder of raw data."""
     from rich import box
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from fmlab.terminal import Console
 
     parser = argparse.ArgumentParser(prog="fmlab sweep", description="Sweeps: fmlab -m sweep=<name> runs one.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -148,6 +151,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING) ->
     root = Path(composition.compose((), environment).root)
     for line in lines(composition.beside("sweeps"), root):
         if not options.words or any(w in line.name for w in options.words):
-            table.add_row(line.name, line.sampler, line.trials, line.here, line.state)
+            table.add_row(
+                *(escape(escaped_line(c)) for c in (line.name, line.sampler, line.trials, line.here, line.state))
+            )
     Console(width=None if Console().is_terminal else _WIDTH, highlight=False).print(table)
     return 0
