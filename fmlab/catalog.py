@@ -10,18 +10,19 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
 from fmlab import registry, statistics
 from fmlab.data import Dataset, Step
 from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.escaping import escaped_line
 from fmlab.fetch import ensure, find, mismatch, places
 from fmlab.files import digest, remembered_digest, size
 from fmlab.protocols import Raw, Source
 from fmlab.split import positives
 from fmlab.store import lookup, open_dataset, verify
+from fmlab.terminal import Console
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 WIDTH = 120  # where there is no terminal
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
         return _list(show)
     if args.command == "path":
         chosen = _chosen("synthetic", [], args, environment)
-        show.print(f"raw data  {chosen.root}\nprepared  {chosen.cache}", soft_wrap=True)
+        show.print(f"raw data  {chosen.root}\nprepared  {chosen.cache}", soft_wrap=True, markup=False)
         return 0
     chosen = _chosen(args.name, args.options, args, environment)
     commands = {"show": _show, "fetch": _fetch, "prepare": _prepare, "check": _check}
@@ -121,7 +122,8 @@ def _list(show: Console) -> int:
     grid = Grid("name", "what it is", "protocol", "package", box=box.SIMPLE_HEAD)
     for plugin in registry.describe("data"):
         summary = f"broken: {plugin.error}" if plugin.error else plugin.signature.summary
-        grid.add_row(plugin.name, summary, str(plugin.signature.defaults.get("protocol", "")), plugin.package)
+        cells = (plugin.name, summary, str(plugin.signature.defaults.get("protocol", "")), plugin.package)
+        grid.add_row(*map(escape, cells))
     show.print(grid)
     return 0
 
@@ -142,7 +144,7 @@ def _show(show: Console, chosen: Chosen) -> int:
         show.print(f"not prepared yet: `fmlab data prepare {chosen.name}` does it")
         return 0
     used = sum(f.stat().st_size for f in folder.iterdir())
-    show.print(f"prepared  {size(used)} in {folder}", soft_wrap=True)
+    show.print(f"prepared  {size(used)} in {folder}", soft_wrap=True, markup=False)
     _show_dataset(show, chosen.open())
     return 0
 
@@ -161,10 +163,10 @@ def _show_files(show: Console, chosen: Chosen, raw: Sequence[Raw]) -> list[Raw]:
             missing.append(file)
             source = f"by hand from {file.page}" if file.page else f"from {' or '.join(file.urls) or 'nowhere'}"
             wanted = places(file, chosen.root, chosen.name)[0]
-            grid.add_row(file.path, "-", f"missing: {wanted}; {source}")
+            grid.add_row(escape(file.path), "-", escape(f"missing: {wanted}; {source}"))
         else:
             length = "(folder)" if place.is_dir() else size(place.stat().st_size)
-            grid.add_row(file.path, length, str(place))
+            grid.add_row(escape(file.path), length, escape(str(place)))
     show.print(grid)
     return missing
 
@@ -174,7 +176,7 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
     grid = Grid("field", "side", "features", "columns", "kind", box=box.SIMPLE_HEAD)
     for field in schema.fields:
         kind = "numeric" if field.numeric else "multi-valued" if field.slots > 1 else "categorical"
-        grid.add_row(field.name, field.side, f"{field.size:,}", str(field.slots), kind)
+        grid.add_row(escape(escaped_line(field.name)), field.side, f"{field.size:,}", str(field.slots), kind)
     grid.add_row("[bold]all", "", f"{schema.n_features:,}", str(schema.n_columns), f"{len(schema.fields)} fields")
     show.print(grid)
     steps, figures = dataset.steps, [statistics.measured(dataset)]
@@ -198,7 +200,7 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
 def _show_steps(show: Console, steps: Sequence[Step]) -> None:
     grid = Grid("step", "rows", "users", "items", "features", box=box.SIMPLE_HEAD)
     for step in steps:
-        grid.add_row(step.name, *(f"{n:,}" for n in (step.rows, step.users, step.items, step.features)))
+        grid.add_row(escape(step.name), *(f"{n:,}" for n in (step.rows, step.users, step.items, step.features)))
     show.print(grid)
 
 

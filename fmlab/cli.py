@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from fmlab import __version__
 from fmlab.errors import FmlabError, StorageError, choices
+from fmlab.escaping import safe_log, shown
 
 if TYPE_CHECKING:
     from hydra._internal.hydra import Hydra
@@ -44,6 +45,7 @@ COMMANDS = {
     "export": "fmlab.serving.export",
 }
 FAILED_JOBS = 3
+_OWN_OVERRIDES = ("hydra.mode=", "hydra.job_logging.root.handlers=")  # keys that the program itself gives Hydra
 _STORAGE = {
     errno.ENOSPC,
     errno.EACCES,
@@ -56,13 +58,15 @@ _STORAGE = {
     errno.EEXIST,
     errno.ENOTDIR,
     errno.EISDIR,
+    errno.EMFILE,
+    errno.ENFILE,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     given = sys.argv[1:] if arguments is None else list(arguments)
-    with _stopping_on_signals() as stop, _logging_left_as_it_was():
+    with _stopping_on_signals() as stop, _logging_left_as_it_was(), safe_log():
         try:
             code = _dispatch(given)
             sys.stdout.flush()
@@ -80,6 +84,8 @@ def _dispatch(arguments: list[str]) -> int:
     first = arguments[0] if arguments else "-"
     if first in COMMANDS:
         return _command(first, arguments[1:])
+    if not all(a.strip() for a in arguments):
+        raise FmlabError("an argument must be a command or look like key=value, got an empty one")
     if "=" not in first and first[0] not in "-~+":
         raise FmlabError(f"an argument must be a command or look like key=value, got {first!r}; {_near(first)}")
     if "--version" in arguments:
@@ -115,15 +121,19 @@ def _hydra(arguments: list[str]) -> int:
         raise FmlabError("--experimental-rerun unpickles a file, which runs what is in it; it is refused")
     if args.resolve and not (args.cfg or args.help):
         raise FmlabError("--resolve goes with --cfg or --help")
-    install(os.environ, hide=not runs)
+    from fmlab.sweep.commandline import translate
+
+    # What is typed is the user's word; config files are trusted with less, see SECURITY.md.
+    typed = translate(args.overrides, multirun=bool(args.multirun)) if runs else args.overrides
+    install(os.environ, typed=typed, hide=not runs)
     path = search_path(args.config_path and os.path.abspath(args.config_path))
     if args.config_dir:
         _add_folder(path, args.config_dir)
-    loader = Loader(path, vault=os.environ, complete=runs)
+    loader = Loader(path, vault=os.environ, complete=runs, typed=[*typed, *_OWN_OVERRIDES])
     hydra = Hydra(task_name="fmlab", config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
     try:
-        return _run(hydra, args) if runs else _show(hydra, parser, args)
+        return _run(hydra, args, typed) if runs else _show(hydra, parser, args)
     finally:
         GlobalHydra.instance().clear()
 
@@ -173,14 +183,12 @@ def _show(hydra: "Hydra", parser: argparse.ArgumentParser, args: argparse.Namesp
     return 0
 
 
-def _run(hydra: "Hydra", args: argparse.Namespace) -> int:
+def _run(hydra: "Hydra", args: argparse.Namespace, overrides: list[str]) -> int:
     from fmlab.jobs import Jobs
-    from fmlab.sweep.commandline import translate
 
-    overrides = translate(args.overrides, multirun=bool(args.multirun))
     helps = os.environ.get("LOCAL_RANK", "0") != "0"  # a process that Lightning started for another device
     if helps:
-        overrides.append("hydra.job_logging.root.handlers=[file]")
+        overrides = [*overrides, "hydra.job_logging.root.handlers=[file]"]
     jobs = Jobs(terminal=sys.stderr.isatty())
     if not args.multirun:
         jobs.run_one(hydra, args.config_name, [*overrides, "hydra.mode=RUN"])
@@ -190,7 +198,7 @@ def _run(hydra: "Hydra", args: argparse.Namespace) -> int:
     hydra.multirun(args.config_name, jobs, [*overrides, "hydra.mode=MULTIRUN"])
     jobs.print_figures()
     for overrides_of_job, error in jobs.failed:
-        print(f"failed: {' '.join(overrides_of_job)}: {_message(error)}", file=sys.stderr)
+        print(shown(f"failed: {' '.join(overrides_of_job)}: {_message(error)}"), file=sys.stderr)
     return FAILED_JOBS if jobs.failed else 0
 
 
@@ -200,16 +208,27 @@ def _run(hydra: "Hydra", args: argparse.Namespace) -> int:
 def _failed(error: Exception) -> int:
     """Print one line about an error; returns the exit code."""
     if os.environ.get("FMLAB_TRACEBACK") == "1":
-        traceback.print_exception(error)
+        print(shown("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     print(f"error: {_message(error)}", file=sys.stderr)
     if isinstance(error, FmlabError):
         return error.code
+    if isinstance(error, MemoryError):
+        return FmlabError.code
     return StorageError.code if isinstance(error, OSError) and error.errno in _STORAGE else 1
 
 
 def _message(error: BaseException) -> str:
+    """One line: without secrets, without control characters."""
+    return shown(_told(error))
+
+
+def _told(error: BaseException) -> str:
     if isinstance(error, FmlabError):
         return " ".join(str(error).split())
+    if isinstance(error, MemoryError):
+        return f"this needs more memory than the machine has: {error or 'nothing is left'}; choose smaller options"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many files are open ({error.filename or 'no name'}); raise the limit, see ulimit -n"
     if isinstance(error, OSError) and error.errno in _STORAGE:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     text = " ".join(str(error).split("\n")[0].split())
@@ -224,17 +243,17 @@ def _message(error: BaseException) -> str:
 def _ended(error: BaseException, stop: "_Stop") -> int:
     """The exit code of an interruption, or of a program that wants to end."""
     if stop.code:
-        print(f"stopped by {signal.Signals(stop.code - 128).name}: {error}", file=sys.stderr)
+        print(shown(f"stopped by {signal.Signals(stop.code - 128).name}: {error}"), file=sys.stderr)
         return stop.code
     code: object = error.code if isinstance(error, SystemExit) else 1
     link: BaseException | None = error
     while link is not None:  # Lightning turns Ctrl-C into sys.exit(1)
         if isinstance(link, KeyboardInterrupt):
-            print(str(link) or "interrupted", file=sys.stderr)
+            print(shown(str(link)) or "interrupted", file=sys.stderr)
             return 128 + signal.SIGINT
         link = link.__cause__ or link.__context__
     if isinstance(code, str):
-        print(code, file=sys.stderr)
+        print(shown(code), file=sys.stderr)
     return code if isinstance(code, int) else int(code is not None)
 
 

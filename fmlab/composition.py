@@ -6,7 +6,6 @@ file, that over a plugin's `defaults`, and those over `conf/config.yaml`. Among 
 set, and that over the protocol.
 """
 
-import os
 import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from importlib.metadata import entry_points
@@ -15,7 +14,6 @@ from typing import Any
 
 import yaml
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
@@ -32,8 +30,9 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab import registry, settings, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
+from fmlab.gate import GuardedLoader
 from fmlab.options import REQUIRED
-from fmlab.redaction import HIDDEN
+from fmlab.variables import install_resolvers
 from fmlab.veil import veil_config, veil_override
 from fmlab.verification import refuse_import_paths, verify
 
@@ -187,17 +186,25 @@ def beside(name: str) -> Path:
     return package / name if (package / name).is_dir() else package.parent / name
 
 
-class Loader(ConfigLoaderImpl):
+class Loader(GuardedLoader):
     """Hydra's loader, with one-line errors and every value checked against its signature.
 
     `complete`: also require what must be given; otherwise `???` may stand, as in `--cfg job`.
     """
 
     def __init__(
-        self, path: ConfigSearchPath, *, complete: bool, vault: MutableMapping[str, str] | None = None
+        self,
+        path: ConfigSearchPath,
+        *,
+        complete: bool,
+        vault: MutableMapping[str, str] | None = None,
+        typed: Sequence[str] | None = None,
     ) -> None:
-        """`path` as `search_path()` gives it; secrets move into `vault`, if there is one, see `fmlab.veil`."""
-        super().__init__(path)
+        """`path` as `search_path()` gives it; secrets move into `vault`, if there is one, see `fmlab.veil`.
+
+        `typed`: the overrides that the user typed; None: all that a config is composed of are.
+        """
+        super().__init__(path, beside("conf"), vault or {}, typed)
         self.vault, self.complete = vault, complete
 
     def load_configuration(
@@ -221,7 +228,9 @@ class Loader(ConfigLoaderImpl):
             raise FmlabError(explain(error)) from error
         if config_name is not None:
             refuse_import_paths(config.hydra)
-            verify(config, complete=self.complete and run_mode == RunMode.RUN)
+            self.check_folders(config, overrides)
+            plain = verify(config, complete=self.complete and run_mode == RunMode.RUN)
+            self.check_paths(plain, overrides)
             if self.vault is not None:
                 self._veil(config, self.vault)
         return config
@@ -246,21 +255,15 @@ class Loader(ConfigLoaderImpl):
         return self.repository.get_group_options(group_name, results_filter)
 
 
-def install(environment: MutableMapping[str, str], *, hide: bool = False) -> None:
+def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (), hide: bool = False) -> None:
     """Make plugins selectable in this process; `${env:NAME,default}` and `${secret:NAME}` read `environment`.
 
-    With `hide`, secrets read `***`: for configs that are shown.
+    `typed`: the command line, whose variables may be read. With `hide`, secrets read `***`: for configs that are shown.
     """
     for plugin in (PluginSource, SweepSource, SearchPath):
         Plugins.instance().register(plugin)
     version.setbase("1.3")
     setup_globals()
-
-    def env(name: str, *default: Any) -> Any:
-        if name not in environment and not default:
-            raise FmlabError(f"environment variable {name} is not set")
-        value = environment[name] if name in environment else default[0]
-        return os.path.expanduser(value) if isinstance(value, str) else value
 
     def options(*, _root_: DictConfig) -> str:
         from fmlab.help import help_on
@@ -270,8 +273,7 @@ def install(environment: MutableMapping[str, str], *, hide: bool = False) -> Non
         return help_on({str(k): v for k, v in plain.items()}).replace("$", "$$")  # the help is a template
 
     OmegaConf.register_new_resolver("plugin_options", options, replace=True)
-    OmegaConf.register_new_resolver("env", env, replace=True)
-    OmegaConf.register_new_resolver("secret", lambda n: HIDDEN if hide else environment[n], replace=True)
+    install_resolvers(environment, typed, hide=hide)
 
 
 def search_path(folder: str | None = None) -> ConfigSearchPath:
@@ -282,7 +284,7 @@ def search_path(folder: str | None = None) -> ConfigSearchPath:
 def compose(overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> DictConfig:
     """The config that `fmlab <overrides>` would run; raises FmlabError for the first mistake in it."""
     vault = dict(environment or {})
-    install(vault)
+    install(vault, typed=overrides)
     loader = Loader(search_path(), vault=vault, complete=True)
     config = loader.load_configuration("config", list(overrides), RunMode.RUN)
     with open_dict(config):

@@ -12,6 +12,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from fmlab.errors import FmlabError
+from fmlab.escaping import escaped_line
 
 log = logging.getLogger("fmlab")
 _PLAIN = "hydra._internal.core_plugins.basic_"
@@ -60,12 +61,11 @@ class Jobs:
     def print_figures(self) -> None:
         """Leaderboards of what was run here; another sweeper prints its own."""
         if self.folder is not None:
-            from rich.console import Console
-
             from fmlab.report import print_leaderboards
+            from fmlab.terminal import Console
 
             print_leaderboards(self.folder)
-            Console().print(str(self.folder), markup=False, highlight=False, soft_wrap=True)
+            Console().print(escaped_line(str(self.folder)), markup=False, highlight=False, soft_wrap=True)
 
 
 def quiet() -> None:

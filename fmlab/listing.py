@@ -9,6 +9,7 @@ from typing import Any
 
 from fmlab import registry
 from fmlab.errors import FmlabError
+from fmlab.escaping import escaped, escaped_line
 from fmlab.help import option_lines
 from fmlab.options import Option
 from fmlab.registry import KINDS, Plugin
@@ -79,7 +80,7 @@ def _print_table(plugins: Iterable[Plugin]) -> None:
             kind = plugin.kind
         text = f"broken: {plugin.error}" if plugin.error else plugin.signature.summary
         line = f"  {plugin.name:<20} {plugin.package:<16} {text}"
-        print(line if plugin.error or len(line) <= width else f"{line[: width - 1]}…")
+        print(escaped_line(line if plugin.error or len(line) <= width else f"{line[: width - 1]}…"))
 
 
 def _show(
@@ -97,13 +98,13 @@ def _show(
         plain = _plain(Plugin(kind, name, registry.owner(entry), entry.value, signature))
         print(json.dumps(plain | figures, indent=2))
         return
-    print(f"{kind}={name}  {registry.owner(entry)}, {entry.value}\n\n{signature.doc}\n")
+    print(escaped(f"{kind}={name}  {registry.owner(entry)}, {entry.value}\n\n{signature.doc}\n"))
     for line in option_lines(signature):
-        print(f"  {line}")
+        print(escaped(f"  {line}"))
     if signature.defaults:
         print("\nunless said otherwise: " + ", ".join(f"{k}={v}" for k, v in signature.defaults.items()))
     if lines:
-        print("\n" + "\n".join(lines))
+        print(escaped("\n" + "\n".join(lines)))
 
 
 def _plain(plugin: Plugin) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -
         return [csv]
     if name != "wandb":
         raise FmlabError(f"a logger must be installed, got {name!r}; {choices(str(name), ('csv', 'none', 'wandb'))}")
-    wandb = _wandb(options, redacted(config), folder)
+    wandb = _wandb(redacted(options), redacted(config), folder)
     return [csv] if wandb is None else [csv, wandb]
 
 

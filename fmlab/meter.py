@@ -5,8 +5,9 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fmlab.terminal import Console
 
 log = logging.getLogger(__name__)
 SECONDS = 10.0

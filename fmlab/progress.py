@@ -5,10 +5,10 @@ import time
 from typing import Any
 
 import pytorch_lightning as pl
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from fmlab.learner import Learner
+from fmlab.terminal import Console
 
 log = logging.getLogger("fmlab")
 _SECONDS_BETWEEN_REFRESHES = 0.2  # a step of these models takes milliseconds; drawing must not cost more

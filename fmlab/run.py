@@ -23,6 +23,7 @@ from fmlab.data import Dataset, Schema
 from fmlab.distributed import is_first_process
 from fmlab.dryrun import try_one_batch
 from fmlab.errors import FmlabError
+from fmlab.escaping import shown
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
 from fmlab.learner import Learner
@@ -67,7 +68,7 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
         value = _run(plain, folder, record, used, callbacks)
     except BaseException as error:
         status = "interrupted" if isinstance(error, KeyboardInterrupt) else getattr(error, "status", "failed")
-        record.update(status=status, error=str(error))
+        record.update(status=status, error=shown(str(error)))
         loggers.close(used, {}, failed=True)
         raise
     loggers.close(used, record.figures(), failed=False)
@@ -179,11 +180,8 @@ def assemble(
     loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed)
     _prepare_model(model, plain, task, trained)
     identity = {
-        "model": dict(plain["model"]),
         "schema": data.schema.to_dict(),
-        "loss": dict(plain["loss"]),
-        "optimizer": dict(plain["optimizer"]),
-        "protocol": dict(plain["protocol"]),
+        **{part: redacted(plain[part]) for part in ("model", "loss", "optimizer", "protocol")},
         "data": data.fingerprint,
         "seed": seed,
         "batch_size": int(plain["batch_size"]),

@@ -26,6 +26,7 @@ from fmlab.fetch import ensure, find, mismatch
 from fmlab.files import digest, free_bytes, is_locked, locked, remembered_digest, size, storing, sync
 from fmlab.packing import pack, unpack
 from fmlab.protocols import Source
+from fmlab.redaction import redacted
 
 log = logging.getLogger(__name__)
 LAYOUT = 3  # changes whenever the same data set would be written otherwise
@@ -98,7 +99,7 @@ def identify(
         "layout": LAYOUT,
         "name": name,
         "version": source.version,
-        "options": all_options(source, options),
+        "options": redacted(all_options(source, options)),  # a secret opens data, it does not change them
         "raw": prints,
     }
     plain["key"] = hashlib.sha256(_canonical(plain).encode()).hexdigest()

@@ -6,10 +6,15 @@ processes started from here still find it.
 
 import re
 from collections.abc import MutableMapping
+from itertools import count
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from fmlab.redaction import holds_password, looks_secret
+from fmlab.redaction import holds_password, looks_secret, passwords, remember
+
+_ELEMENT = re.compile(
+    r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|\$\{[^}]*\}|[\w.-]+:(?!//)|[^\s,\[\]{}'"]+"""
+)  # of a list or dict
 
 
 def veil_override(override: str, vault: MutableMapping[str, str]) -> str:
@@ -17,10 +22,23 @@ def veil_override(override: str, vault: MutableMapping[str, str]) -> str:
     found = re.fullmatch(r"(\+*[\w.@/-]+)=(.+)", override, re.DOTALL)
     if not found or not _is_secret(found[1].rpartition(".")[2], found[2]):
         return override
-    value = found[2]
+    key, value = found[1], found[2]
+    if value[0] not in "[{":
+        return f"{key}={_keep(key.lstrip('+'), _unquoted(value), vault)}"
+    number = count()
+
+    def kept(one: re.Match[str]) -> str:
+        if one[0].endswith(":") or not _is_secret(key.rpartition(".")[2], _unquoted(one[0])):
+            return one[0]
+        return _keep(f"{key.lstrip('+')}.{next(number)}", _unquoted(one[0]), vault)
+
+    return f"{key}={_ELEMENT.sub(kept, value)}"
+
+
+def _unquoted(value: str) -> str:
     if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        value = value[1:-1].replace(f"\\{value[0]}", value[0])
-    return f"{found[1]}={_keep(found[1].lstrip('+'), value, vault)}"
+        return value[1:-1].replace(f"\\{value[0]}", value[0])
+    return value
 
 
 def veil_config(node: DictConfig | ListConfig, vault: MutableMapping[str, str], prefix: str = "") -> None:
@@ -44,4 +62,8 @@ def _is_secret(name: str, value: str) -> bool:
 def _keep(key: str, value: str, vault: MutableMapping[str, str]) -> str:
     name = f"FMLAB_SECRET_{re.sub(r'[^A-Za-z0-9]+', '_', key).upper()}"
     vault[name] = value
+    if looks_secret(key.rstrip(".0123456789").rpartition(".")[2]):
+        remember(value)
+    for password in passwords(value):
+        remember(password, alone=False)
     return f"${{secret:{name}}}"

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab import registry, settings, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
+from fmlab.folders import cache_folder, expanded
 from fmlab.signatures import Signature
 
 KINDS = ("data", "protocol", "model", "loss", "optimizer")
@@ -19,10 +20,10 @@ _HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandle
 _STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
 
 
-def verify(config: DictConfig, *, complete: bool) -> None:
+def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
     """Check every option against its signature, and fill in what a preset left out; raises FmlabError.
 
-    With `complete`, required options must be given.
+    With `complete`, required options must be given. Returns the options as they were given, resolved.
     """
     plain = _resolved(config)
     top = signatures.of_object(settings.Run)
@@ -44,6 +45,7 @@ def verify(config: DictConfig, *, complete: bool) -> None:
         sweep = config.hydra.runtime.choices.get("sweep")
         if sweep is not None and config.hydra.mode == RunMode.RUN:
             raise FmlabError(f"a sweep is started with -m, got sweep={sweep} without it")
+    return plain
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
@@ -86,9 +88,18 @@ def _settle(
     values = registry.check_options(prefix, signature, given, title)
     with open_dict(node):
         for key, value in values.items():
-            plain = list(value) if isinstance(value, tuple) else value
+            plain = _at_home(f"{prefix}.{key}".lstrip("."), list(value) if isinstance(value, tuple) else value)
             if key not in given or (_differs(given[key], plain) and not OmegaConf.is_interpolation(node, key)):
                 node[key] = plain
+
+
+def _at_home(key: str, value: Any) -> Any:
+    """Paths such as `~/ratings.csv` with the home folder in them: no part of a run looks for a folder named `~`."""
+    if isinstance(value, list):
+        return [_at_home(key, v) for v in value]
+    if not isinstance(value, str) or not value.startswith("~/"):
+        return value
+    return cache_folder(value) if key == "cache" else expanded(value, key)
 
 
 def _differs(a: Any, b: Any) -> bool:

@@ -52,10 +52,11 @@ class Row:
             found = [number(v) for r in self.runs if (v := r.content["validation"].get(metric)) is not None]
         elif name == "seconds_per_epoch":
             whole = [r for r in self.runs if r.config.get("trainer.limit_train_batches") is None]
-            found = [r.content["seconds_fit"] / r.content["epochs"] for r in whole if r.content.get("epochs")]
+            known = [r.content for r in whole if r.content.get("epochs") and r.content.get("seconds_fit") is not None]
+            found = [content["seconds_fit"] / content["epochs"] for content in known]
         else:
-            found = [float(r.content[name]) for r in self.runs if name in COUNTS and name in r.content]
-        return (fmean(found), stdev(found) if len(found) > 1 else None) if found else self.metrics.get(name)
+            found = [float(r.content[name]) for r in self.runs if name in COUNTS and r.content.get(name) is not None]
+        return (fmean(found), _deviation(found)) if found else self.metrics.get(name)
 
     @property
     def value(self) -> float:
@@ -200,8 +201,15 @@ def _row(runs: Sequence[Run], label: str) -> Row:
     for run in kept:
         for name, value in run.content["test"].items():
             figures[name].append(number(value))
-    metrics = {k: (fmean(v), stdev(v) if len(v) > 1 else None) for k, v in figures.items()}
+    metrics = {k: (fmean(v), _deviation(v)) for k, v in figures.items()}
     return Row(str(kept[0].content["model"]), label, kept, metrics, len(runs) - len(kept))
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    """Standard deviation of two values or more; NaN where one of them is undefined."""
+    if len(values) < 2:
+        return None
+    return stdev(values) if all(map(math.isfinite, values)) else math.nan
 
 
 def _key(options: Mapping[str, Any]) -> str:

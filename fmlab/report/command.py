@@ -6,16 +6,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from fmlab.errors import FmlabError
+from fmlab.escaping import escaped_line
 from fmlab.files import write_text
 from fmlab.report import sheets
 from fmlab.report.boards import Board, best_of_each, boards
 from fmlab.report.comparisons import refuse_unknown
 from fmlab.report.runs import Run, Unreadable, find_runs
+from fmlab.terminal import Console
 
 _WIDTH = 200  # where there is no terminal
 _PANELS = 6  # options of a board that a dashboard shows
@@ -60,7 +61,7 @@ def remarks(runs: Sequence[Run], unreadable: Sequence[Unreadable]) -> list[str]:
         lines.append(f"{run.content['status']}: {run.folder}  {error:.300}".rstrip())
     if len(said) > _SAID:
         lines.append(f"and {len(said) - _SAID} more that did not finish")
-    return [*lines, *(f"unreadable: {u.path}: {u.why}" for u in unreadable)]
+    return [escaped_line(line) for line in (*lines, *(f"unreadable: {u.path}: {u.why}" for u in unreadable))]
 
 
 def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType({})) -> int:

@@ -1,7 +1,6 @@
 """Whether the rows of a leaderboard differ: tests on what each case contributed to the figures of each run."""
 
 import math
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,10 +12,10 @@ from fmlab.errors import DataError, FmlabError, choices
 from fmlab.report.boards import Board, Row
 from fmlab.report.runs import Run, number
 from fmlab.report.significance import Comparison, Groups, Judged, OfMean, compare
+from fmlab.report.units import read_units, unit_names
 
 _FILE = "units.npz"
 _CASES = ("row", "user")  # what tells one case from another
-_BROKEN = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def against(board: Board, references: Sequence[Row]) -> list[Compared]:
                 units = _units(row.runs[0], _CASES)
                 groups, cases = Groups.of(units), "users" if "user" in units else "rows"
             judged[place] = _judged(row, groups, metric, of_mean)
-        except (*_BROKEN, FmlabError) as error:
+        except (ValueError, FmlabError) as error:
             why.append(f"{row.title}: {error}")
     places = [place for place in judged if board.own[place] in references]
     lines: list[list[Comparison | None]] = []
@@ -93,18 +92,16 @@ def _names(row: Row, why: list[str]) -> set[str]:
     found = []
     for run in row.runs:
         try:
-            with np.load(run.folder / _FILE, allow_pickle=False) as file:
-                found.append(set(file.files))
-        except _BROKEN as error:
-            why.append(f"{run.folder / _FILE} cannot be read: {error}")
+            found.append(unit_names(run.folder / _FILE))
+        except ValueError as error:
+            why.append(str(error))
             return set()
     return set.intersection(*found)
 
 
 def _units(run: Run, names: Sequence[str]) -> dict[str, Array]:
     """Some of what a run left of each test case; what it has none of is absent."""
-    with np.load(run.folder / _FILE, allow_pickle=False) as file:
-        return {name: file[name] for name in names if name in file.files}
+    return read_units(run.folder / _FILE, names)
 
 
 def _judged(row: Row, groups: Groups, metric: str, of_mean: OfMean) -> Judged:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from fmlab.escaping import escaped_line
+from fmlab.parsing import read_text
 from fmlab.report import svg
 from fmlab.report.boards import Board, Row
-from fmlab.report.runs import Run
+from fmlab.report.runs import LARGEST, Run
 from fmlab.report.svg import Axis, Series
 from fmlab.sweep.space import text
 
@@ -58,7 +60,8 @@ def _history(board: Board, runs: Sequence[Run]) -> str:
 
 
 def _note(board: Board, run: Run) -> str:
-    return f"{run.content['model']}, seed {run.content['seed']}: {board.monitor} {run.value:.5g}\n{run.folder}"
+    folder = escaped_line(str(run.folder))
+    return f"{run.content['model']}, seed {run.content['seed']}: {board.monitor} {run.value:.5g}\n{folder}"
 
 
 def importance(board: Board, runs: Sequence[Run]) -> list[tuple[str, float]]:
@@ -155,13 +158,13 @@ def _curves(board: Board) -> str:
 
 def _curve(run: Run, column: str) -> list[tuple[float, float]]:
     try:
-        lines = list(csv.DictReader((run.folder / "metrics.csv").read_text("utf-8").splitlines()))
+        lines = list(csv.DictReader(read_text(run.folder / "metrics.csv").splitlines()))
         points = {float(line["epoch"]): float(line[column]) for line in reversed(lines) if line.get(column)}
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return []
     # The best checkpoint is validated once more when training is over; that line comes under a later epoch.
-    last = float(run.content.get("epochs", math.inf))
-    return sorted((epoch, value) for epoch, value in points.items() if epoch < last)
+    last = float(run.content.get("epochs") or math.inf)
+    return sorted((e, v) for e, v in points.items() if e < last and abs(e) < LARGEST and abs(v) < LARGEST)
 
 
 def _cost(board: Board, name: str, label: str, word: str) -> str:

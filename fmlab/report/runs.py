@@ -1,20 +1,32 @@
 """Run folders as a report reads them: what cannot be read is told apart, never an end to the others."""
 
-import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from fmlab.errors import StorageError
+from fmlab.escaping import escaped_line, shown
+from fmlab.parsing import read_json, read_yaml
 
 _NEEDED = ("data", "protocol", "model", "seed", "fingerprint", "monitor", "maximize", "test", "validation")
 # What says where a run takes place and what is shown of it, not what it computes.
 _ASIDE = ("seed", "root", "cache", "ckpt_path", "tags", "logger.", "trainer.threads", "trainer.progress")
 _PLACE = ("data.", "protocol.")
+_TEXTS = ("data", "protocol", "model", "fingerprint", "monitor")
+_FIGURES = (
+    "parameters",
+    "flops",
+    "epochs",
+    "best_epoch",
+    "seconds_fit",
+    "seconds_test",
+    "rows_per_second",
+    "batch_size",
+)
+LARGEST = 1e100  # of a figure; sums and squares of these are still numbers
 
 
 @dataclass(frozen=True)
@@ -64,8 +76,8 @@ class Unreadable(NamedTuple):
 
 
 def number(value: Any) -> float:
-    """A figure of metrics.json, which writes NaN as null."""
-    return float("nan") if value is None else float(value)
+    """A figure of metrics.json, which writes NaN as null; an infinite one is undefined too."""
+    return float("nan") if value is None or not math.isfinite(value) else float(value)
 
 
 def find_runs(folder: Path) -> tuple[list[Run], list[Unreadable]]:
@@ -79,8 +91,8 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Unreadable]]:
     for path in sorted(_metrics(folder)):
         try:
             runs.append(_read(path))
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            unreadable.append(Unreadable(path, " ".join(str(error).split())))
+        except (OSError, ValueError) as error:
+            unreadable.append(Unreadable(Path(escaped_line(str(path))), shown(" ".join(str(error).split()))))
     return runs, unreadable
 
 
@@ -89,38 +101,69 @@ def _metrics(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> Run:
-    content = json.loads(path.read_text("utf-8"))
+    """The run of a metrics.json; raises ValueError with what is wrong, OSError."""
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("status"), str):
         raise ValueError("holds no status of a run")
-    if content["status"] != "complete":
-        return Run(path.parent, content, _config(path) or {})
-    missing = [k for k in _NEEDED if k not in content]
-    if missing:
-        raise ValueError(f"is said to be complete but holds no {', no '.join(missing)}")
-    for part in ("test", "validation"):
-        figures = content[part]
-        if not isinstance(figures, dict) or content["monitor"] not in figures:
-            raise ValueError(f"{part} holds no {content['monitor']}")
-        for value in figures.values():
-            number(value)
+    for key in _FIGURES:
+        _check_figure(key, content.get(key))
+    for part in ("test", "validation", "known_best"):
+        figures = content.get(part)
+        if not isinstance(figures, dict | None):
+            raise ValueError(f"{part} must be figures by name, got {figures!r:.80}")
+        for name, value in (figures or {}).items():
+            _check_figure(f"{part} {name}", value)
     config = _config(path)
+    if content["status"] != "complete":
+        return Run(path.parent, content, config or {})
+    _check_complete(content)
     if config is None:
         raise ValueError("has no config.yaml beside it")
-    absent = [g for g in ("data", "protocol", "model", "loss", "optimizer") if f"{g}.name" not in config]
+    absent = [g for g in ("data", "protocol", "model", "loss", "optimizer") if not config.get(f"{g}.name")]
     if absent:
         raise ValueError(f"its config.yaml has no {', no '.join(absent)}")
     return Run(path.parent, content, config)
 
 
+def _check_complete(content: Mapping[str, Any]) -> None:
+    """Raise ValueError for what a report needs of a finished run and does not find."""
+    missing = [k for k in _NEEDED if content.get(k) is None]
+    if missing:
+        raise ValueError(f"is said to be complete but holds no {', no '.join(missing)}")
+    for key in _TEXTS:
+        if not isinstance(content[key], str):
+            raise ValueError(f"{key} must be text, got {content[key]!r:.80}")
+    if not isinstance(content["maximize"], bool):
+        raise ValueError(f"maximize must be true or false, got {content['maximize']!r:.80}")
+    if not isinstance(content["seed"], int) or isinstance(content["seed"], bool):
+        raise ValueError(f"seed must be a whole number, got {content['seed']!r:.80}")
+    for part in ("test", "validation"):
+        if content["monitor"] not in content[part]:
+            raise ValueError(f"{part} holds no {content['monitor']}")
+
+
+def _check_figure(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"{name} must be a number, got {value!r:.80}")
+    if abs(value) > LARGEST and value not in (math.inf, -math.inf):
+        raise ValueError(f"{name} must be at most {LARGEST:g}, got {value:.3g}")
+
+
 def _config(path: Path) -> dict[str, Any] | None:
-    """The config.yaml beside a metrics.json, None if there is none."""
+    """The config.yaml beside a metrics.json, None if there is none; raises ValueError."""
     try:
-        plain = yaml.load(
-            path.with_name("config.yaml").read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        )
+        plain = read_yaml(path.with_name("config.yaml"))
     except FileNotFoundError:
         return None
-    return flat(plain) if isinstance(plain, dict) else {}
+    except ValueError as error:
+        raise ValueError(f"config.yaml {error}") from error
+    found = flat(plain) if isinstance(plain, dict) else {}
+    for key, value in found.items():
+        if isinstance(value, int | float) and not abs(value) <= LARGEST:
+            raise ValueError(f"config.yaml: {key} must be a number of at most {LARGEST:g}, got {value!r:.80}")
+    return found
 
 
 def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

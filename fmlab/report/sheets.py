@@ -2,10 +2,12 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from fmlab.escaping import escaped_line
 from fmlab.report.boards import COUNTS, KNOWN_BEST, Board, Figure, Row
 from fmlab.report.comparisons import Compared, against, baseline
 from fmlab.report.notes import SIGNIFICANT, WARNED, notes
@@ -22,6 +24,13 @@ class Sheet:
     rows: tuple[tuple[str, ...], ...]
     words: int = 1
     notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Escape control characters: names of folders, models and options may be foreign."""
+        object.__setattr__(self, "title", escaped_line(self.title))
+        for name in ("head", "notes"):
+            object.__setattr__(self, name, tuple(map(escaped_line, getattr(self, name))))
+        object.__setattr__(self, "rows", tuple(tuple(map(escaped_line, row)) for row in self.rows))
 
 
 LEAST_WIDE = 12  # characters of a column of words, which may fold
@@ -172,11 +181,15 @@ def markdown(shown: Sequence[Sheet]) -> str:
     parts = []
     for sheet in shown:
         marks = ["---" if i < sheet.words else "--:" for i in range(len(sheet.head))]
-        lines = [
-            "| " + " | ".join(c.replace("|", "\\|") for c in row) + " |" for row in (sheet.head, marks, *sheet.rows)
-        ]
-        parts.append("\n".join([f"### {sheet.title}", "", *lines, *([""] if sheet.notes else []), *sheet.notes]))
+        lines = ["| " + " | ".join(map(_quoted, row)) + " |" for row in (sheet.head, marks, *sheet.rows)]
+        notes = map(_quoted, sheet.notes)
+        parts.append("\n".join([f"### {_quoted(sheet.title)}", "", *lines, *([""] if sheet.notes else []), *notes]))
     return "\n\n".join(parts) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Foreign text in Markdown: no cell ends, no tag and no link begins."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text.replace("|", "\\|")).replace("](", "]\\(")
 
 
 _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
@@ -272,4 +285,15 @@ def _test_cells(one: Result, place: int | None, metric: str) -> dict[str, Any]:
 
 
 def _filled(cells: dict[str, Any]) -> dict[str, Any]:
-    return {k: "" if v is None else v for k, v in cells.items()}
+    return {k: "" if v is None else as_text(v) for k, v in cells.items()}
+
+
+def as_text(value: Any) -> Any:
+    """A cell that a spreadsheet does not calculate: a text that begins as a formula does gets an apostrophe."""
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

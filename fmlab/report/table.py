@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.errors import FmlabError, choices
+from fmlab.escaping import escaped_line
 from fmlab.files import storing, write_bytes
 from fmlab.report.runs import Run, number
 from fmlab.sweep.space import text
@@ -50,11 +51,11 @@ def columns(runs: Sequence[Run]) -> dict[str, Column]:
 
 
 def _line(run: Run) -> dict[str, Any]:
-    line = {"folder": str(run.folder), **{k: run.content.get(k) for k in _FACTS if k != "warnings"}}
+    line = {"folder": escaped_line(str(run.folder)), **{k: run.content.get(k) for k in _FACTS if k != "warnings"}}
     if isinstance(found := run.content.get("warnings"), list) and found:
         line["warnings"] = " ".join(map(str, found))
     for part in ("validation", "test"):
-        line |= {f"{part}/{name}": number(value) for name, value in run.content.get(part, {}).items()}
+        line |= {f"{part}/{name}": number(value) for name, value in (run.content.get(part) or {}).items()}
     names = {k: v for k, v in run.config.items() if not k.endswith(".name") or k.startswith("logger.")}
     return {**names, **{k: v for k, v in line.items() if v is not None}}
 

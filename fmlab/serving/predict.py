@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmlab.errors import FmlabError
+from fmlab.escaping import escaped_line
 from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
 
 if TYPE_CHECKING:
@@ -134,9 +135,10 @@ def _typed(path: Path) -> Any:
 
 def _list_columns(run: "Opened", encoder: "Encoder") -> None:
     from rich import box
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from fmlab.terminal import Console
 
     fields = {f.name: f for f in run.dataset.schema.fields}
     grid = Table("column", "", "field", "what it holds", box=box.SIMPLE_HEAD)
@@ -152,7 +154,7 @@ def _list_columns(run: "Opened", encoder: "Encoder") -> None:
             what += f"; several are split at {given.within!r}" if given.within else ""
             what += f"; made by {given.transform}" if given.transform else ""
             need = "required" if column.required else f"for a new {fields[name].side}"
-            grid.add_row(*map(escape, (column.name, need, name, what)))
+            grid.add_row(*(escape(escaped_line(cell)) for cell in (column.name, need, name, what)))
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = 120

@@ -11,6 +11,7 @@ from hydra.errors import HydraException
 
 from fmlab import registry, signatures
 from fmlab.errors import FmlabError, choices
+from fmlab.hydra_keys import refuse_overrides_of_hydra
 from fmlab.options import Range
 from fmlab.sweep.space import Space, parse
 
@@ -132,6 +133,8 @@ def read(name: str, raw: Mapping[str, Any], command: Mapping[str, str] | None = 
 
 def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     fixed, space = (_mapping(raw.get(k), k) for k in ("fixed", "space"))
+    for part, overrides in (("fixed", fixed), ("space", space)):
+        refuse_overrides_of_hydra(overrides, part)
     if not space:
         raise FmlabError("space must hold at least one override to search, got none")
     plain = {k: v for k, v in raw.items() if k not in _SPECIAL}
@@ -141,6 +144,8 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     given = {**fixed, **{k: _value(v) for k, v in command.items()}}
     usable, left_out = _installed(space)
     first = tuple(_mapping(p, "first") for p in raw.get("first") or ())
+    for point in first:
+        refuse_overrides_of_hydra(point, "first")
     first = tuple(p for p in first if not any(f"{k} {v}" in left_out for k, v in p.items()))
     sweep = Sweep(
         name=name,

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from fmlab import composition, registry
 from fmlab.errors import FmlabError
+from fmlab.escaping import escaped_line
 from fmlab.fetch import find
 from fmlab.sweep.definition import Sweep, read
 
@@ -156,8 +157,10 @@ def _recover(path: Path) -> int:
 
 def _print(words: Sequence[str], environment: Mapping[str, str]) -> int:
     from rich import box
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from fmlab.terminal import Console
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("sweep", "sampler", "trials", "here"):
@@ -166,6 +169,7 @@ def _print(words: Sequence[str], environment: Mapping[str, str]) -> int:
     root = Path(composition.compose((), environment).root)
     for line in lines(composition.beside("sweeps"), root):
         if not words or any(w in line.name for w in words):
-            table.add_row(line.name, line.sampler, line.trials, line.here, line.state)
+            cells = (line.name, line.sampler, line.trials, line.here, line.state)
+            table.add_row(*(escape(escaped_line(cell)) for cell in cells))
     Console(width=None if Console().is_terminal else _WIDTH, highlight=False).print(table)
     return 0

@@ -62,13 +62,14 @@ class Training:
         """`environment`: what `${env:...}` in configs reads."""
         quiet()
         torch.set_num_threads(job.threads)
-        composition.install(environment)
+        typed = [f"{key}={value}" for key, value in job.command.items()]  # the rest was written in the sweep's file
+        composition.install(environment, typed=typed)
         path = composition.search_path()
         if job.search_path:
             path = ConfigSearchPathImpl()
             for provider, place in job.search_path:
                 path.append(provider, place)
-        self._loader = composition.Loader(path, vault=environment, complete=True)
+        self._loader = composition.Loader(path, vault=environment, complete=True, typed=typed)
         self._config_name = job.config_name
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:

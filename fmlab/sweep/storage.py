@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBSt
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import storing
-from fmlab.redaction import redacted
+from fmlab.redaction import hidden, hidden_message
 from fmlab.sweep.journal import SafeJournal
 
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs")
@@ -132,8 +132,8 @@ def _file_system(path: Path) -> str:
 
 def shown(url: str) -> str:
     """The URL without its password."""
-    return str(redacted(url))
+    return hidden(url)
 
 
 def _short(error: BaseException) -> str:
-    return " ".join(str(error.__cause__ or error).split())[:300]
+    return hidden_message(" ".join(str(error.__cause__ or error).split()))[:300]

@@ -19,6 +19,7 @@ from typing import Any, TextIO
 from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError, StorageError
+from fmlab.escaping import SafeRecord, shown
 from fmlab.files import write_text
 from fmlab.sweep import proposal
 from fmlab.sweep.definition import read
@@ -80,17 +81,17 @@ class Worker:
         except Pruned:
             state, values = TrialState.PRUNED, progress.reported[-1:] or None
         except Lost as error:
-            notes = {"reason": "lost", "error": str(error)}
+            notes = {"reason": "lost", "error": shown(str(error))}
         except KeyboardInterrupt:
             self.stopping = True
             notes = {"reason": "interrupted", "error": "interrupted"}
         except StorageError as error:
             full = error
-            notes = {"reason": "interrupted", "error": str(error)}
+            notes = {"reason": "interrupted", "error": shown(str(error))}
         except (Exception, SystemExit) as error:
             # Lightning turns Ctrl-C into an exit; whatever is raised while stopping is no fault of the point.
             why = "interrupted" if self.stopping else "failed"
-            notes = {"reason": why, "error": f"{type(error).__name__}: {error}"[:1000]}
+            notes = {"reason": why, "error": shown(f"{type(error).__name__}: {error}")[:1000]}
             if why == "failed":
                 self._keep_error(folder, point)
         finally:
@@ -176,7 +177,7 @@ class Worker:
     def _keep_error(self, folder: Path, point: Point) -> None:
         """The command that repeats the run, and the traceback."""
         command = shlex.join(["python", "-m", "fmlab", *self.job.overrides, *self._overrides(point)])
-        write_text(folder / "error.txt", f"{command}\n\n{traceback.format_exc()}")
+        write_text(folder / "error.txt", shown(f"{command}\n\n{traceback.format_exc()}"))
 
 
 def main(environment: MutableMapping[str, str]) -> int:
@@ -190,6 +191,7 @@ def main(environment: MutableMapping[str, str]) -> int:
         except (BrokenPipeError, ValueError):
             return
 
+    logging.setLogRecordFactory(SafeRecord)  # this process is a worker to its end
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         module, _, name = job.objective.partition(":")
@@ -198,11 +200,11 @@ def main(environment: MutableMapping[str, str]) -> int:
         threading.Thread(target=_listen, daemon=True).start()
         worker.work()
     except FmlabError as error:
-        tell("fatal", error=str(error), code=error.code)
+        tell("fatal", error=shown(str(error)), code=error.code)
         return error.code
     except Exception as error:
         log.exception("the worker stops")
-        tell("fatal", error=f"{type(error).__name__}: {error}", code=1)
+        tell("fatal", error=shown(f"{type(error).__name__}: {error}"), code=1)
         return 1
     return 0
 
