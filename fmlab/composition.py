@@ -3,7 +3,7 @@
 `model=lorentzfm` selects an entry point: its options become the config group, its `defaults` become overrides of the
 defaults list (`loss: bce` -> `override /loss: bce`) or top-level values. What the user writes wins over an experiment
 file, that over a plugin's `defaults`, and those over `conf/config.yaml`. Among plugins the model wins over the data
-set, and that over the protocol.
+set, and that over the protocol, but for what a protocol's `binding` names.
 """
 
 import re
@@ -224,6 +224,9 @@ class Loader(GuardedLoader):
             overrides = [veil_override(o, self.vault) for o in overrides]
         try:
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+            if config_name is not None and (more := _binding(config, overrides)):
+                given = [*overrides, *more]
+                config = super().load_configuration(config_name, given, run_mode, from_shell, validate_sweep_overrides)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
             raise FmlabError(explain(error)) from error
         if config_name is not None:
@@ -253,6 +256,24 @@ class Loader(GuardedLoader):
         if any("hydra.searchpath" in o for o in overrides or ()):
             return list(super().get_group_options(group_name, results_filter, config_name, overrides))
         return self.repository.get_group_options(group_name, results_filter)
+
+
+def _binding(config: DictConfig, overrides: Sequence[str]) -> list[str]:
+    """Overrides for the partners that the protocol's `binding` names, where a model's `defaults` chose others.
+
+    What the user or an experiment file says stays.
+    """
+    chosen = config.hydra.runtime.choices
+    name = OmegaConf.select(config, "protocol.name")
+    if not isinstance(name, str) or chosen.get("experiment") is not None:
+        return []
+    wanted = registry.schema("protocol", name).binding
+    typed = [o.lstrip("+~") for o in overrides]
+    return [
+        f"{group}={partner}"
+        for group, partner in wanted.items()
+        if chosen.get(group) != partner and not any(re.match(rf"{group}[=.]", o) for o in typed)
+    ]
 
 
 def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (), hide: bool = False) -> None:

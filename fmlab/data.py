@@ -186,7 +186,8 @@ class Dataset:
     """A prepared data set. Arrays may be memory-mapped and must not be written to.
 
     `user`, `item`: int32[rows], indices into the side tables, or None when every column is context.
-    `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all are positives.
+    `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all
+    are positives; float64 where float32 would not tell labels apart.
     `time`: int64[rows], microseconds since 1970 (taken for UTC where the source names no zone).
     `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
     `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from fmlab.data import SECOND, Array, Side
 from fmlab.errors import DataError
+from fmlab.moments import Moments
 from fmlab.vocabulary import Codes, Growing, Vocabulary, numbers
 
 log = logging.getLogger(__name__)
@@ -70,11 +71,11 @@ class FirstPass:
         self.numeric = [n for n in listed if n in plan.numeric]
         self.vocabularies = {n: Vocabulary() for n in self.coded}
         self.codes = Codes(workspace / "codes", len(self.coded))
-        self.values = Growing(workspace / "numbers.npy", np.float32, len(self.numeric))
-        kinds = {"label": np.float32, "time": np.int64, "split": np.int8}
+        self.values = Growing(workspace / "numbers.npy", np.float64, len(self.numeric))
+        kinds = {"label": np.float64, "time": np.int64, "split": np.int8}
         self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
         self.unit: int | None = None  # of times, its place in UNITS
-        self._sums = np.zeros((3, len(self.numeric)))  # count, sum, sum of squares
+        self._moments = Moments(len(self.numeric))
 
     def add(self, batches: Sequence[Any]) -> None:
         """Take some batches; many at a time, because merging many dictionaries at once is cheaper."""
@@ -91,7 +92,7 @@ class FirstPass:
         for name in (self.plan.user, self.plan.item):
             if name:
                 self._refuse(np.asarray(batch[name].is_null()), name, "must name an entity in every row")
-        read = np.empty((len(batch), len(self.numeric)), np.float32)
+        read = np.empty((len(batch), len(self.numeric)))
         for at, name in enumerate(self.numeric):
             read[:, at] = self._numbers(batch, name)
         self.values.append(read)
@@ -99,9 +100,7 @@ class FirstPass:
             split = self._splits(batch)
             self.roles["split"].append(split)
             read = read[split == 0]
-        there = ~np.isnan(read)
-        full = np.where(there, read, 0).astype(np.float64)
-        self._sums += np.stack([there.sum(0), full.sum(0), (full**2).sum(0)])
+        self._moments.add(read)
         if "label" in self.roles:
             label = self._numbers(batch, self.plan.label)
             self._refuse(np.isnan(label), self.plan.label, "must have a label in every row")
@@ -112,14 +111,14 @@ class FirstPass:
 
     def moments(self) -> tuple[Array, Array]:
         """What is subtracted from each numeric field, and what it is then divided by."""
-        _, total, squares = self._sums / np.maximum(self._sums[0], 1)
-        deviation = np.sqrt(np.maximum(squares - total**2, 0))
-        varied = deviation > 1e-6 * np.maximum(np.abs(total), 1)
+        varied = self._moments.varied
+        if wrong := [n for n, size in zip(self.numeric, self._moments.deviation, strict=True) if not np.isfinite(size)]:
+            raise DataError(f"numbers must be within 1e150 of 0, column {wrong[0]!r} has others; ignore=[{wrong[0]}]")
         if constant := [name for name, varies in zip(self.numeric, varied, strict=True) if not varies]:
             log.warning("%s: one number in all training rows; ignore=[...] leaves it out", ", ".join(constant))
         if not self.plan.standardize:
             return np.zeros(len(self.numeric)), np.ones(len(self.numeric))
-        return total, np.where(varied, deviation, 1)
+        return self._moments.mean, np.where(varied, self._moments.deviation, 1)
 
     def _refuse(self, wrong: Array, name: str, rule: str) -> None:
         if (at := np.flatnonzero(wrong)).size:

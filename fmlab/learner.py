@@ -15,6 +15,7 @@ from fmlab.distributed import gather_rows, sync_gradients
 from fmlab.errors import FmlabError
 from fmlab.loaders import TrainingLoader
 from fmlab.protocols import Evaluation, Loss, Outcome, Report, StartsEpoch, Task
+from fmlab.soundness import is_far
 
 _NO_BLOCK = -1
 _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
@@ -43,6 +44,8 @@ class Learner(pl.LightningModule):
         self.rows_per_second = 0.0
         self._outcomes: list[Outcome] = []
         self._state: Any = None
+        self.diverged: dict[str, float] | None = None
+        self._first: Tensor | None = None  # the loss before the first step of all
         self._total = torch.zeros(())
         self._began = 0.0
 
@@ -82,6 +85,8 @@ class Learner(pl.LightningModule):
         loss = self.loss(self.model, batch) * batch.weight
         if (self.device.type == "cpu" or batch_idx % _GPU_CHECK_STEPS == 0) and not torch.isfinite(loss):
             raise self._diverged()
+        if self._first is None:
+            self._first = loss.detach()
         self._total += loss.detach()
         return loss
 
@@ -112,6 +117,8 @@ class Learner(pl.LightningModule):
         if not torch.isfinite(mean):
             raise self._diverged()
         self.log("train/loss", mean, rank_zero_only=False)
+        if self.diverged is None and self._first is not None and is_far(float(mean), float(self._first)):
+            self.diverged = {"epoch": self.current_epoch, "loss": float(mean), "first_loss": float(self._first)}
 
     def on_validation_start(self) -> None:
         """Stop the training clock: rows per second leaves validation out."""
@@ -193,3 +200,12 @@ class Learner(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without the data."""
         checkpoint["fmlab"] = self.identity
+        first = None if self._first is None else float(self._first)
+        checkpoint["fmlab_training"] = {"first_loss": first, "diverged": self.diverged}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on judging by the loss that the training began with; a run that diverged stays one that did."""
+        if self.trainer.state.fn == "fit":
+            saved = checkpoint.get("fmlab_training") or {"first_loss": None, "diverged": None}
+            first, self.diverged = saved["first_loss"], saved["diverged"]
+            self._first = None if first is None else torch.tensor(first)

@@ -18,6 +18,7 @@ from torch import Tensor
 from fmlab.batch import Batch, Features, Tables
 from fmlab.data import Array, Dataset, Table
 from fmlab.errors import DataError
+from fmlab.labels import LabelScale
 from fmlab.protocols import Training
 from fmlab.sampling import Observed, draw_negatives
 
@@ -43,11 +44,19 @@ class TrainingLoader:
     the mean over processes the mean over the global batch.
     """
 
-    def __init__(self, dataset: Dataset, training: Training, *, batch_size: int, seed: int) -> None:
-        """Raises DataError when there is nothing to train on, or a user has no item left to sample."""
+    def __init__(
+        self,
+        dataset: Dataset,
+        training: Training,
+        *,
+        batch_size: int,
+        seed: int,
+        scale: LabelScale = LabelScale(),  # noqa: B008 - it is frozen
+    ) -> None:
+        """`scale`: that of the labels. Raises DataError without rows, or where a user has no item left to sample."""
         if len(training.rows) == 0:
             raise DataError("training needs at least one row, got an empty training part")
-        self.dataset, self.training = dataset, training
+        self.dataset, self.training, self.scale = dataset, training, scale
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
         self.tables = Tables.of(dataset)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
@@ -117,13 +126,14 @@ class TrainingLoader:
             user=column(data.user, torch.int64),
             item=column(data.item, torch.int64),
             context=context,
-            label=None if self.training.negatives else column(self._labels(), torch.float32),
+            label=None if self.training.negatives else self._labels(rows)[shuffle].to(self.device),
         )
 
-    def _labels(self) -> Array:
+    def _labels(self, rows: Array) -> Tensor:
+        """Labels float32 as the loss sees them."""
         if self.dataset.label is None:
             raise DataError("rows without labels can be trained on only with sampled negatives; got negatives=0")
-        return self.dataset.label
+        return torch.from_numpy(self.scale.standardized(np.array(self.dataset.label[rows])))
 
     def _batch(self, window: _Window, low: int, high: int) -> Batch:
         """Rows `low..high` of a window are the global batch; this process takes its share of them."""

@@ -1,13 +1,13 @@
 """What the parts of a split share, and what of the judged rows no training row has."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fmlab.data import Array, Dataset
 from fmlab.errors import DataError
-from fmlab.split import given_parts, sides
+from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, sides
 
 CHUNK = 1 << 18  # rows of context in memory at a time
 
@@ -49,6 +49,60 @@ def refuse_shared(dataset: Dataset, min_label: float | None, leaks: str) -> None
             f"the parts of a split must not share interactions, {shared:,} rows of {dataset.name!r} are in more than "
             "one; protocol.leaks=drop keeps the earliest of each"
         )
+
+
+class Copies(NamedTuple):
+    """Judged `rows` that copy one of an earlier part, of so many `judged`; `usual`: how often rows repeat anyway."""
+
+    rows: Array
+    judged: int
+    usual: float
+
+
+def copies(dataset: Dataset, part: Array) -> Copies:
+    """Judged rows that an earlier part has too: features, label and time are equal.
+
+    Events may repeat: the same ad is shown to the same user again, or few columns tell few rows apart. A test row
+    meets its like in training about as often as a training row does among the others. Rows count as copies where they
+    are more than that, beyond three standard errors.
+    """
+    found, judged, prints = [np.empty(0, np.int64)], 0, _prints(dataset)
+    _, times = np.unique(prints[part == TRAIN], return_counts=True)
+    trained = max(1, int(times.sum()))
+    rate = float(times[times > 1].sum()) / trained
+    for where in (VALIDATION, TEST):
+        rows = np.flatnonzero(part == where)
+        again = rows[_among(np.unique(prints[part < where]), prints[rows])]
+        chance = rate * (1 - rate) * (len(rows) + len(rows) ** 2 / trained)
+        if len(again) > rate * len(rows) + 3 * chance**0.5:
+            found.append(again)
+        judged += len(rows)
+    return Copies(np.concatenate(found), judged, rate)
+
+
+def _among(known: Array, prints: Array) -> Array:
+    """Which of the numbers are in the ascending `known`."""
+    at = np.minimum(known.searchsorted(prints), len(known) - 1)
+    return np.asarray(known[at] == prints)
+
+
+def _prints(dataset: Dataset) -> Array:
+    """A number uint64 of each row that tells different rows apart, but for a chance of 2^-64."""
+    found = np.empty(dataset.rows, np.uint64)
+    for rows in _pieces(np.arange(dataset.rows)):
+        columns = [c[rows] for c in (dataset.user, dataset.item, dataset.label, dataset.time) if c is not None]
+        if dataset.context is not None:
+            table = dataset.context.take(rows)
+            columns += [*table.ids.T, *([] if table.values is None else table.values.T)]
+        mixed = np.zeros(len(rows), np.uint64)
+        for column in columns:
+            exact = column.astype(np.float64) + 0.0 if column.dtype.kind == "f" else column.astype(np.int64)
+            mixed = (mixed ^ exact.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+            mixed *= np.uint64(0xBF58476D1CE4E5B9)
+            mixed ^= mixed >> np.uint64(32)
+        found[rows] = mixed
+    return found
 
 
 def unseen(dataset: Dataset, trained: Array, judged: Array) -> dict[str, int]:

@@ -11,11 +11,11 @@ from numpy.typing import DTypeLike
 
 from fmlab.data import Array, Dataset, Input, Rule, Schema, Step, Table, Truth
 from fmlab.errors import DataError
+from fmlab.moments import float_kind
 
 COLUMNS: dict[str, DTypeLike] = {
     "user": np.int32,
     "item": np.int32,
-    "label": np.float32,
     "time": np.int64,
     "split": np.int8,
 }
@@ -28,6 +28,8 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
     arrays: dict[str, Array] = {}
     for name, kind in COLUMNS.items():
         _put(arrays, name, getattr(dataset, name), kind)
+    if dataset.label is not None:
+        _put(arrays, "label", dataset.label, float_kind(np.asanyarray(dataset.label)))
     for name in TABLES:
         if (table := getattr(dataset, name)) is not None:
             _put(arrays, f"{name}.ids", table.ids, np.int32)

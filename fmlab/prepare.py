@@ -19,7 +19,7 @@ from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
 from fmlab.packing import Texts
 from fmlab.pipeline import ahead, returning_memory
-from fmlab.vocabulary import Growing, Vocabulary, kept
+from fmlab.vocabulary import Growing, Told, Vocabulary, kept
 
 ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
@@ -55,7 +55,7 @@ def encode(
     read = first.values.close()
     if settle:
         columns: dict[str, Sliced] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
-        columns |= {n: read[:, at].view(np.int32) for at, n in enumerate(first.numeric)}
+        columns |= {n: Told(read, at) for at, n in enumerate(first.numeric)}
         plan = settle(plan, columns)
     return _SecondPass(name, plan, first, read, workspace).dataset()
 
@@ -270,7 +270,7 @@ class _Entities:
         self.numeric = [n for n, name in enumerate(first.numeric) if name in fields]
         count = len(first.vocabularies[self.name])
         self.codes = np.full((count, len(first.coded)), -1, np.int32)
-        self.numbers = np.full((count, len(first.numeric)), np.nan, np.float32)
+        self.numbers = np.full((count, len(first.numeric)), np.nan)
 
     def see(self, codes: Array, read: Array) -> None:
         """Take the rows of entities not seen yet; raises DataError if a row contradicts an earlier one."""

@@ -14,6 +14,11 @@ log = logging.getLogger("fmlab")
 _SECONDS_BETWEEN_REFRESHES = 0.2  # a step of these models takes milliseconds; drawing must not cost more
 
 
+def figure(value: float) -> str:
+    """A metric as a person reads it: four decimals, or as many as a small one needs to be told from 0."""
+    return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.3g}"
+
+
 class EpochLines(pl.Callback):
     """Logs one line an epoch and, on a terminal, draws a bar over its batches."""
 
@@ -53,7 +58,7 @@ class EpochLines(pl.Callback):
         self._end()
         assert isinstance(pl_module, Learner)
         shown = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        figures = "  ".join(f"{k} {v:.4f}" for k, v in shown.items())
+        figures = "  ".join(f"{k} {figure(v)}" for k, v in shown.items())
         seconds = time.perf_counter() - self._began
         log.info(f"epoch {trainer.current_epoch}  {figures}  {seconds:.1f} s  {pl_module.rows_per_second:,.0f} rows/s")
 

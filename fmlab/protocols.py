@@ -10,7 +10,8 @@
 | metric                                  | `(*, options)`             | `RankMetric` or `ScoreMetric`             |
 
 A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
-`defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin.
+`defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin. A protocol may carry
+`binding = {"loss": "squared"}` as well: what it names wins over the `defaults` of models, which could not work there.
 """
 
 from collections.abc import Mapping, Sequence
@@ -230,7 +231,8 @@ class Loss(Protocol):
     """Calls the model, usually through `fmlab.scoring.score`; gives a scalar averaged over the rows of the batch.
 
     One that takes scores for the logarithm of the odds of label 1 has `log_odds = True`: predictions then come with
-    probabilities.
+    probabilities. One that takes differences of scores and labels has `on_label_scale = True`: it then sees labels of
+    mean 0 and deviation 1, and predictions are brought back to the scale of the labels (`fmlab.labels`).
     """
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:

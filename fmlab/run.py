@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab import environment, flops, loggers, statistics
+from fmlab import environment, flops, loggers, soundness, statistics
 from fmlab.checkpoints import Keeper, read_checkpoint, refuse_mismatch
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import is_first_process
@@ -26,9 +26,11 @@ from fmlab.errors import FmlabError
 from fmlab.escaping import shown
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
+from fmlab.labels import LabelScale, set_label_scale
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
+from fmlab.progress import figure
 from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
 from fmlab.redaction import redacted
 from fmlab.registry import build, load
@@ -112,7 +114,11 @@ def _run(
         test=dict(test.values),
         known_best=_known_best(task),
     )
-    log.info("test  " + "  ".join(f"{k} {v:.4f}" for k, v in test.values.items()))
+    log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
+    found = soundness.findings(task, test, parts.learner.diverged)
+    record.update(**found)
+    for warning in found.get("warnings", ()):
+        log.warning(warning)
     if is_first_process():
         np.savez_compressed(folder / "units.npz", allow_pickle=False, **test.units)
     return value
@@ -159,6 +165,7 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise FmlabError(f"{path} holds another version of {identity['model']['name']}: {error}") from error
+    set_label_scale(model, LabelScale.from_dict(identity.get("label_scale")))
     return model.eval()
 
 
@@ -177,7 +184,9 @@ def assemble(
     if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
         loss.check(np.asarray(data.label[task.training.rows]))
     optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
-    loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed)
+    scale = _label_scale(task, loss)
+    set_label_scale(model, scale)
+    loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale)
     _prepare_model(model, plain, task, trained)
     identity = {
         "schema": data.schema.to_dict(),
@@ -185,12 +194,20 @@ def assemble(
         "data": data.fingerprint,
         "seed": seed,
         "batch_size": int(plain["batch_size"]),
-    }
+    } | ({} if scale == LabelScale() else {"label_scale": scale.to_dict()})
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
     keeper = Keeper(folder / "checkpoints", f"val/{task.monitor}", task.maximize)
     trainer = make_trainer(plain["trainer"], task, folder, used, keeper, callbacks)
     return Parts(task, model, learner, trainer, keeper)
+
+
+def _label_scale(task: Task, loss: Any) -> LabelScale:
+    """The scale of the labels that the training rows carry, bounded as the protocol bounds what it judges."""
+    if task.training.negatives or task.dataset.label is None:
+        return LabelScale()
+    label = np.asarray(task.dataset.label[task.training.rows])
+    return LabelScale.of(label, loss, getattr(task.test, "bounds", None))
 
 
 def _options_from(options: Mapping[str, Any], trained: Sequence[nn.Module]) -> dict[str, Any]:

@@ -26,6 +26,9 @@ BITMAP_CELLS = 1 << 31
 ROUNDS = ((0, 2), (2, 32))
 """Hashes tried at once, two attempts each, for draws that hit an observed item: 64 in all, seldom more than 4."""
 
+NAMED = 5
+"""Users that an error names."""
+
 _GRID = 1 << 24  # cells of a (user, item) grid held at once when unobserved items are enumerated
 _GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
@@ -77,14 +80,20 @@ class Observed:
         place, bit = (owner >> 3) * self.n_items + self.items, (1 << (owner & 7)).to(torch.uint8)
         return bits.scatter_add_(0, place, bit)  # the pairs are distinct, so that adding bits is setting them
 
-    def check(self, user: Tensor | Array, n: int = 1, hint: str = "") -> None:
-        """Raise DataError if any of the users has fewer than `n` unobserved items, so that no draw can fail later."""
+    def check(self, user: Tensor | Array, n: int = 1, hint: str = "", names: Array | None = None) -> None:
+        """Raise DataError if any of the users has fewer than `n` unobserved items, so that no draw can fail later.
+
+        `names[n_users]`: what users are called; without, they are numbered.
+        """
         asked = torch.unique(torch.as_tensor(user).to(self.degree.device, torch.int64))
-        short = int((self.n_items - self.degree[asked] < n).sum())
+        short = asked[self.n_items - self.degree[asked] < n].tolist()
         if short:
+            called = [repr(str(u if names is None else names[u])) for u in short[:NAMED]]
+            listed = ", ".join(called) + (", ..." if len(short) > NAMED else "")
             raise DataError(
                 f"every user needs {n:,} or more items it has not interacted with, to draw from; "
-                f"got {short:,} of {len(asked):,} users with fewer among the {self.n_items:,} items{hint}"
+                f"got {len(short):,} of {len(asked):,} users with fewer among the {self.n_items:,} items{hint}; "
+                f"they are {listed}"
             )
 
 

@@ -19,6 +19,7 @@ from typing import Any, get_type_hints
 from fmlab.annotations import Broken, Unreadable, read_annotation
 from fmlab.options import REQUIRED, Option, supported
 
+_LITERALS = ("defaults", "space", "binding")  # class attributes that are read without an import
 _MAX_HOPS = 5  # re-exports followed from package to module
 
 
@@ -33,6 +34,8 @@ class Signature:
     """What the run gives, by position; None if any number may be given."""
     space: Mapping[str, Any] = field(default_factory=dict)
     """Where AutoML searches each option, as in a sweep's `space`; names say it where a plugin does not."""
+    binding: Mapping[str, Any] = field(default_factory=dict)
+    """Partners of a protocol that win over those of a model's `defaults`."""
 
     @property
     def summary(self) -> str:
@@ -62,11 +65,11 @@ def of_source(module: str, attribute: str) -> Signature:
         raise Unreadable("the constructor is inherited from what its source does not show plainly")
     if constructor is not None and constructor.decorator_list:
         raise Unreadable("a decorator may change the signature")
-    defaults, space = (next(filter(None, (_literal(c, n) for c in lineage)), {}) for n in ("defaults", "space"))
+    defaults, space, binding = (next(filter(None, (_literal(c, n) for c in lineage)), {}) for n in _LITERALS)
     if constructor is None:
-        return Signature((), doc, defaults, (), space)
+        return Signature((), doc, defaults, (), space, binding)
     given = _positional(constructor)
-    return Signature(_options(constructor), doc, defaults, given[1:] if given else given, space)
+    return Signature(_options(constructor), doc, defaults, given[1:] if given else given, space, binding)
 
 
 def _lineage(module: str, node: ast.ClassDef) -> list[ast.ClassDef]:
@@ -103,9 +106,9 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
             any_number = True
         else:
             positional.append(p.name)
-    defaults, space = (_pairs(getattr(plugin, n, {}), n) for n in ("defaults", "space"))
+    defaults, space, binding = (_pairs(getattr(plugin, n, {}), n) for n in _LITERALS)
     given = None if any_number else tuple(positional)
-    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, space)
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, space, binding)
 
 
 _NAMED = "its options must be named one by one after `*`, got **, which accepts any name"
@@ -125,7 +128,7 @@ def _option(name: str, annotation: Any, default: Any) -> Option:
 
 def _pairs(content: object, name: str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
-        such = "{'loss': 'bpr'}" if name == "defaults" else "{'dim': {'int': [4, 64], 'log': True}}"
+        such = "{'loss': 'bpr'}" if name != "space" else "{'dim': {'int': [4, 64], 'log': True}}"
         raise Broken(f"`{name}` must be a dict such as {such}, got {content!r}")
     return dict(content)
 

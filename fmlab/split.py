@@ -10,6 +10,7 @@ import numpy as np
 
 from fmlab.data import Array, Dataset, Field, Schema, Step, Table
 from fmlab.errors import DataError
+from fmlab.sampling import NAMED, Observed
 
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PARTS = ("train", "validation", "test")
@@ -53,6 +54,32 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
         schema = result.schema
         counted.append(Step(name, result.rows, schema.n_users, schema.n_items, schema.n_features))
     return replace(result, label=None, steps=tuple(counted))
+
+
+def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
+    """Without users who have interacted with every item, if `saturated` is "drop", and a step that names them.
+
+    No negative can be drawn for such a user, and nothing can be recommended. Raises DataError otherwise, naming them,
+    and if nothing is left. Items that nobody else has are dropped too, which may saturate others: until none is left.
+    """
+    while True:
+        user, item = sides(dataset)
+        observed = Observed(user, item, dataset.schema.n_users, dataset.schema.n_items)
+        full = (observed.degree == observed.n_items).numpy()
+        if not full.any():
+            return dataset
+        names = dataset.keys["user"] if "user" in dataset.keys else np.arange(observed.n_users)
+        if saturated != "drop":
+            observed.check(user, hint="; protocol.saturated=drop leaves these users out", names=names)
+        rows = np.flatnonzero(~full[user])
+        if not len(rows):
+            raise DataError(f"every user of {dataset.name!r} has interacted with every item: there is nothing to rank")
+        called = ", ".join(map(str, names[np.flatnonzero(full)[:NAMED]]))
+        name = f"without {int(full.sum()):,} users who have every item ({called}{', ...' if full.sum() > NAMED else ''})"
+        dataset = _select(dataset, rows)
+        schema = dataset.schema
+        step = Step(name, dataset.rows, schema.n_users, schema.n_items, schema.n_features)
+        dataset = replace(dataset, steps=(*dataset.steps, step))
 
 
 def sides(dataset: Dataset) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ import torch
 from fmlab.batch import Batch, Tables, as_features
 from fmlab.data import Array, Dataset
 from fmlab.errors import DataError
+from fmlab.labels import label_scale_of
 from fmlab.evaluation.catalogue import Planted, refuse_non_finite
 from fmlab.evaluation.metrics import score_metric
 from fmlab.protocols import Outcome, Report
@@ -20,7 +21,8 @@ ROWS = 1 << 14
 class ScoredRows:
     """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
 
-    With `bounds` scores are clipped to them for metrics that take their differences from labels.
+    Metrics that take differences from labels see predictions on the scale of the labels (`fmlab.labels`), clipped to
+    `bounds` if there are any; other metrics see the scores.
 
     `Report.units` holds, in row order, `row` and the contribution of each row to every metric that is a mean.
     """
@@ -59,7 +61,7 @@ class ScoredRows:
             _index(data.user, rows),
             _index(data.item, rows),
             None if data.context is None else as_features(data.context.take(rows)),
-            torch.from_numpy(np.array(data.label[rows], np.float32)),
+            torch.from_numpy(np.array(data.label[rows], np.float64)),
         )
         if isinstance(scorer, Planted):
             assert batch.user is not None
@@ -68,7 +70,10 @@ class ScoredRows:
         else:
             scores = score(scorer, batch.to(_device(tables, scorer)))
         refuse_non_finite(scores)
-        columns = {"score": scores.to("cpu", torch.float64), "label": batch.label.double()}
+        columns = {"score": scores.to("cpu", torch.float64), "label": batch.label}
+        scale = label_scale_of(scorer)
+        if not scale.plain:
+            columns["predicted"] = torch.from_numpy(scale.predicted(columns["score"].numpy()))
         return Outcome(torch.arange(cases.start, cases.stop), columns)
 
     def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
@@ -77,12 +82,38 @@ class ScoredRows:
         order = np.argsort(self.rows[unit], kind="stable")
         values, units = {}, {"row": self.rows[unit][order]}
         score, label = columns["score"][first][order], columns["label"][first][order]
-        clipped = score if self.bounds is None else np.clip(score, *self.bounds)
+        found = columns.get("predicted", columns["score"])[first][order]
+        found = found if self.bounds is None else np.clip(found, *self.bounds)
         for name, metric in self.metrics.items():
-            values[name], each = metric.of_scores(clipped if getattr(metric, "on_label_scale", False) else score, label)
+            values[name], each = metric.of_scores(found if _on_label_scale(metric) else score, label)
             if each is not None:
                 units[name] = each
         return Report(values, units)
+
+    def of_constant(self, mean: float) -> Report:
+        """What one score for all rows gets, the mean label of the training rows: what a model must beat.
+
+        `mean` stands for its log-odds where a metric takes scores for those, which labels 0 and 1 tell. A metric that
+        is undefined for these rows is left out.
+        """
+        order = np.argsort(self.rows, kind="stable")
+        label = np.asarray(self.dataset.label, np.float64)[self.rows[order]]
+        classes = bool(((label == 0) | (label == 1)).all())
+        score = float(np.log(mean / (1 - mean))) if classes and 0 < mean < 1 else mean
+        values, units = {}, {}
+        for name, metric in self.metrics.items():
+            same = np.full(len(label), mean if _on_label_scale(metric) else score)
+            try:
+                values[name], each = metric.of_scores(same, label)
+            except DataError:
+                continue
+            if each is not None:
+                units[name] = each
+        return Report(values, units)
+
+
+def _on_label_scale(metric: Any) -> bool:
+    return bool(getattr(metric, "on_label_scale", False))
 
 
 def _index(column: Array | None, rows: Array) -> torch.Tensor | None:

@@ -185,7 +185,7 @@ class _Reader:
                 yield [text]
 
     def _numbers(self, texts: list[str | None]) -> Array:
-        """Scaled numbers of the texts, and of a missing one after them: float32, rounded as in preparation."""
+        """Scaled numbers of the texts, and of a missing one after them: narrowed to float32 last, as in preparation."""
         column = pa.array([*texts, None], pa.string()).dictionary_encode()
         values, bad = numbers(column, self.given.decimal)
         if bad:
@@ -193,5 +193,5 @@ class _Reader:
             raise DataError(
                 f"column {self.given.column!r} must hold finite numbers, {len(bad)} values are none: {shown}"
             )
-        scaled: Array = (values.astype(np.float32) - np.float64(self.given.center)) / np.float64(self.given.scale)
+        scaled: Array = (values - self.given.center) / self.given.scale
         return scaled.astype(np.float32)

@@ -68,12 +68,16 @@ def _refuse_file(rows: Path, out: Path | None) -> None:
 
 
 def scored(model: Any, table: "Table") -> "Array":
-    """Scores float32[rows] of whole feature rows; raises FmlabError if one is not finite."""
+    """Scores of whole feature rows, on the scale of the labels as they are judged (float64), log-odds as they are.
+
+    Raises FmlabError if one is not finite.
+    """
     import numpy as np
     import torch
 
     from fmlab.batch import as_features
     from fmlab.evaluation.catalogue import refuse_non_finite
+    from fmlab.labels import LabelScale, label_scale_of
 
     features, parts = as_features(table), []
     with torch.no_grad():
@@ -82,7 +86,8 @@ def scored(model: Any, table: "Table") -> "Array":
             parts.append(model(features.ids[low : low + ROWS], values).float())
             refuse_non_finite(parts[-1])
     found: Array = torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
-    return found
+    scale = label_scale_of(model)
+    return found if scale.log_odds or scale == LabelScale() else scale.predicted(found)
 
 
 def _predict(run: "Opened", encoder: "Encoder", args: argparse.Namespace) -> None:

@@ -61,7 +61,7 @@ class Csv:
     """
 
     defaults = {"protocol": "ctr"}
-    version = "3"
+    version = "4"
     licence = "yours"
     citation = "none"
 

@@ -13,7 +13,12 @@ class Squared:
     """Squared difference of score and label, `(s - y)^2`; for ratings, or targets +1 and -1.
 
     Source: GML-FM (section 3.3 of the reproduced settings), with targets +1 and -1.
+
+    Labels other than classes are standardized before, by mean and deviation of the training rows, so that a learning
+    rate means the same for stars, prices and hours; metrics and predictions are on the scale of the labels.
     """
+
+    on_label_scale = True
 
     def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
         """On labelled rows the two reductions agree."""

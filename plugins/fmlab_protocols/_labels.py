@@ -1,25 +1,42 @@
 """What labels mean, as the protocols need to know it."""
 
+import logging
 from dataclasses import replace
 
 import numpy as np
 
 from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
+from fmlab.labels import is_binary
 
 
-def is_binary(label: Array | None) -> bool:
-    """Whether labels are 0 and 1, or -1 and 1, with both present: rows then hold their own negatives."""
-    if label is None or not len(label):
-        return False
-    label = np.asarray(label)
-    low, high = label.min(), label.max()
-    return bool(high == 1 and low in (0, -1) and ((label == low) | (label == high)).all())
+log = logging.getLogger(__name__)
 
 
 def least_positive(dataset: Dataset, min_label: float | None) -> float | None:
-    """The least label of a positive: as asked, or 1 where labels are binary, or None: every row is positive."""
-    return 1.0 if min_label is None and is_binary(dataset.label) else min_label
+    """The least label of a positive: as asked, or 1 where labels are binary, or None: every row is positive.
+
+    Without a threshold labels above 0 are positives, which is said: what a user rated -1 or 0 is not liked. Raises
+    DataError where no label is above 0.
+    """
+    if min_label is not None or dataset.label is None:
+        return min_label
+    label = np.asarray(dataset.label)
+    if is_binary(label):
+        return 1.0
+    low, high = float(label.min()), float(label.max())
+    if low > 0:
+        span = f"{low:g} to {high:g}" if low < high else f"all {low:g}"
+        log.info("labels are %s: every row is a positive; protocol.min_label=<number> keeps those from it on", span)
+        return None
+    rule = "a positive is a row with a label above 0, unless protocol.min_label=<number> says from where on"
+    if high <= 0:
+        span = f"from {low:g} to {high:g}" if low < high else f"all {low:g}"
+        raise DataError(f"{rule}; the labels of {dataset.name!r} are {span}")
+    above = label[label > 0]
+    counts = f"{len(above):,} of {len(label):,} rows, labels are from {low:g} to {high:g}"
+    log.warning("%s: %s", rule, counts)
+    return float(above.min())
 
 
 def classed(dataset: Dataset, min_label: float | None) -> Dataset:
@@ -35,15 +52,21 @@ def classed(dataset: Dataset, min_label: float | None) -> Dataset:
     if least is not None:
         ones = label >= least
         name = f"label 1 where it was >= {least:g}: {int(ones.sum()):,} rows"
-        schema = dataset.schema
-        step = Step(name, dataset.rows, schema.n_users, schema.n_items, schema.n_features)
-        return replace(dataset, label=ones.astype(np.float32), steps=(*dataset.steps, step))
+        return with_step(replace(dataset, label=ones.astype(np.float32)), name)
     if is_binary(label):
-        return replace(dataset, label=(label > 0).astype(np.float32))
+        data = replace(dataset, label=(label > 0).astype(np.float32))
+        return data if label.min() == 0 else with_step(data, "labels -1 and 1 are read as 0 and 1")
     values = np.unique(label)
     shown = ", ".join(f"{v:g}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
     rule = "ctr needs labels 0 and 1 (or -1 and 1)"
     raise DataError(f"{rule}, got {shown}; protocol.min_label=<number> says from where on a label counts as 1")
+
+
+def with_step(data: Dataset, name: str) -> Dataset:
+    """With a step of this name, which counts what there is."""
+    schema = data.schema
+    step = Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
+    return replace(data, steps=(*data.steps, step))
 
 
 def _no_labels(dataset: Dataset) -> str:

@@ -1,11 +1,16 @@
 """The split that three protocols share: as the data come, or at random."""
 
-from dataclasses import replace
 from typing import Literal
 
-from fmlab.data import Array, Dataset, Step
-from fmlab.overlap import shared_rows
-from fmlab.split import given_parts, random_parts, sizes
+import numpy as np
+
+from fmlab.data import Array, Dataset
+from fmlab.errors import DataError
+from fmlab.overlap import copies, shared_rows
+from fmlab.split import given_parts, random_parts, require, sizes
+from fmlab_protocols._labels import with_step
+
+LEFT_OUT = 3  # the part of rows that are in none
 
 Choice = Literal["auto", "random", "given"]
 
@@ -24,10 +29,24 @@ def parts(
     return random_parts(dataset.rows, *sizes(dataset.rows, validation, test), seed)
 
 
-def with_shared(data: Dataset) -> Dataset:
-    """With a step that counts what parts of the given split share: labelled events may repeat, so it is no error."""
+def without_copies(data: Dataset, part: Array, leaks: str) -> tuple[Dataset, Array]:
+    """Parts of labelled rows in which no judged row is a copy of an earlier part's, as `leaks` says.
+
+    "refuse" raises DataError; "drop" puts copies into no part; "allow" leaves them. Rows that events repeat by
+    themselves are counted, see `fmlab.overlap.copies`.
+    """
+    found = copies(data, part)
+    if len(found.rows) and leaks == "refuse":
+        raise DataError(
+            f"the test must not hold rows that are trained on: {len(found.rows):,} of {found.judged:,} judged rows of "
+            f"{data.name!r} are copies of rows of an earlier part, where rows repeat each other in "
+            f"{found.usual:.2%}; protocol.leaks=drop leaves the copies out, leaks=allow judges them"
+        )
+    if len(found.rows) and leaks == "drop":
+        part = part.copy()
+        part[found.rows] = LEFT_OUT
+        data = with_step(data, f"copies of rows of an earlier part, in no part: {len(found.rows):,}")
+        require(*np.bincount(part, minlength=3)[:3].tolist())
     if data.user is None or data.item is None or not (shared := shared_rows(data)):
-        return data
-    schema, name = data.schema, f"rows whose user, item and context are in another part too: {shared:,}"
-    step = Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
-    return replace(data, steps=(*data.steps, step))
+        return data, part
+    return with_step(data, f"rows whose user, item and context are in another part too: {shared:,}"), part

@@ -13,11 +13,11 @@ from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, require, sides
+from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, without_saturated
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given
-from fmlab_protocols.rating import label_bounds, with_negatives
+from fmlab_protocols.rating import label_bounds, together, with_negatives
 
 SCENARIOS = ("w-w", "w-c", "c-w", "c-c")
 
@@ -40,7 +40,7 @@ class ColdStart(Task):
     scenario, and as `<metric>.n5-9` for users with 5 to 9 training interactions (`bins` are the lower ends). Sweep
     `shots` for the curve of the paper's figure 4. `split=given` takes the split that the data come with: cold are
     then users with at most `shots` training interactions, times are not needed, and `cold_users`, `validation` and
-    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. Else the split is by
+    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. `saturated` is that of `full_ranking`. Else the split is by
     user: warm users' test interactions may be earlier than training ones.
     """
 
@@ -57,6 +57,7 @@ class ColdStart(Task):
         shots: Annotated[int, Range(0, None)] = 5,
         split: Literal["auto", "user", "given"] = "auto",
         leaks: Literal["refuse", "drop"] = "refuse",
+        saturated: Literal["refuse", "drop"] = "refuse",
         validation: Annotated[float, Range(0.0, 0.5, open_low=True)] = 0.1,
         test: Annotated[float, Range(0.0, 0.5, open_low=True, open_high=True)] = 0.2,
         negatives: Annotated[int, Range(1, None)] = 2,
@@ -71,7 +72,7 @@ class ColdStart(Task):
         least = least_positive(dataset, min_label)
         if given := is_given(dataset, split):
             refuse_shared(dataset, least, leaks)
-        data = positives(dataset, least, 0)
+        data = without_saturated(positives(dataset, least, 0), saturated)
         user, item = sides(data)
         cold_user = np.empty(0, bool) if given else _late(data, cold_users)
         part = given_parts(data) if given else _parts(data, cold_user, shots, validation, test, seed)
@@ -82,7 +83,8 @@ class ColdStart(Task):
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
         ranked = judged == "ranking"
         if not ranked:
-            data = replace(with_negatives(data, negatives, seed), truth=None)
+            data = replace(with_negatives(data, negatives, seed, part), truth=None)
+            data = replace(data, split=together(data, np.asarray(data.split)))
         usual = ("sampled_hr@10", "sampled_ndcg@10", "hr@10", "ndcg@10") if ranked else ("rmse",)
         monitor = monitor or ("sampled_ndcg@10" if ranked else "rmse")
         names = with_monitor(metrics or usual, monitor)
@@ -95,7 +97,7 @@ class ColdStart(Task):
             if not ranked:
                 return Grouped(ScoredRows(data, rows[where], names, bounds=bounds), groups)
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
-            observed.check(users, candidates, hint="; lower protocol.candidates")
+            observed.check(users, candidates, "; lower protocol.candidates", data.keys.get("user"))
             drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), candidates, seed=seed)
             return Grouped(Ranking(data, rows[where], observed, names, candidates=drawn), groups)
 

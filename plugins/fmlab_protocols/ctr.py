@@ -11,7 +11,7 @@ from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab_protocols._labels import classed
-from fmlab_protocols._parts import is_given, parts, with_shared
+from fmlab_protocols._parts import is_given, parts, without_copies
 
 
 class Ctr(Task):
@@ -21,7 +21,9 @@ class Ctr(Task):
 
     Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`), null takes
     the data set's own rule.
-    `split=auto` takes the split that the data come with, if they do. `validation` and `test` are shares (fractions) or
+    `split=auto` takes the split that the data come with, if they do; judged rows that copy rows of an earlier part of it
+    are refused, `leaks=drop` leaves them out, `leaks=allow` judges them. Events that repeat in the test as often as
+    they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or
     rows (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
     """
 
@@ -33,6 +35,7 @@ class Ctr(Task):
         *,
         min_label: float | None = None,
         split: Literal["auto", "random", "given"] = "auto",
+        leaks: Literal["refuse", "drop", "allow"] = "refuse",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         seed: int = 0,
@@ -41,9 +44,9 @@ class Ctr(Task):
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
         data = classed(dataset, min_label)
-        if is_given(dataset, split):
-            data = with_shared(data)
         part = parts(data, split, validation, test, seed)
+        if is_given(dataset, split):
+            data, part = without_copies(data, part, leaks)
         _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
         super().__init__(
@@ -57,8 +60,8 @@ class Ctr(Task):
 
 
 def _refuse_one_class(data: Dataset, part: Array) -> None:
-    rows = np.bincount(part, minlength=3)
-    ones = np.bincount(part, data.label, minlength=3).astype(np.int64)
+    rows = np.bincount(part, minlength=3)[:3]
+    ones = np.bincount(part, data.label, minlength=3)[:3].astype(np.int64)
     if ((ones == 0) | (ones == rows)).any():
         got = ", ".join(f"{name} {p:,} of {n:,}" for name, p, n in zip(PARTS, ones, rows, strict=True))
         raise DataError(

@@ -10,7 +10,7 @@ from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
-from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides
+from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides, without_saturated
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given, parts
 
@@ -21,13 +21,14 @@ class FullRanking(Task):
     Paper: Xu, Wu, Lorentzian Factorization Machine with Triangle Inequality for Feature Interactions, AAAI 2020
 
     Kept are rows with label >= `min_label`, then a `core`-core; null takes the data set's own rule, and label 1 where
-    labels are 0/1 or -1/1. `validation` and `test` are rows (whole numbers) or shares (fractions); null is the paper's
+    labels are 0/1 or -1/1; of other labels those above 0 are positives. `validation` and `test` are rows (whole numbers) or shares (fractions); null is the paper's
     10,000 rows, at most a tenth of all. `split=auto` takes the split that the data come with, if they do; sizes then do
     not count. Interactions in two parts of such a split are refused; `leaks=drop` keeps the earliest.
 
     Training pairs each positive with `negatives` items without a training interaction of its user, drawn anew every
     epoch; rejecting validation and test items there would leak them. Ranked are all items without an interaction of
-    the user in any part, and the test item. `seed` is the split's; the run's seed does not change it.
+    the user in any part, and the test item. A user who has every item is refused; `saturated=drop` leaves such users
+    out. `seed` is the split's; the run's seed does not change it.
     """
 
     defaults = {"loss": "bpr"}
@@ -40,6 +41,7 @@ class FullRanking(Task):
         core: Annotated[int, Range(0, None)] | None = None,
         split: Literal["auto", "random", "given"] = "auto",
         leaks: Literal["refuse", "drop"] = "refuse",
+        saturated: Literal["refuse", "drop"] = "refuse",
         validation: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
         test: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
         negatives: Annotated[int, Range(1, None)] = 10,
@@ -52,7 +54,7 @@ class FullRanking(Task):
         least = least_positive(dataset, rule.min_label if min_label is None else min_label)
         if is_given(dataset, split):
             refuse_shared(dataset, least, leaks)
-        data = positives(dataset, least, rule.core if core is None else core)
+        data = without_saturated(positives(dataset, least, rule.core if core is None else core), saturated)
         part = parts(data, split, validation, test, seed)
         user, item = sides(data)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)

@@ -18,7 +18,7 @@ from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, positives, sides, tested_parts
+from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, positives, sides, tested_parts, without_saturated
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._labels import least_positive
@@ -47,7 +47,8 @@ class LeaveOneOut(Task):
     `split=auto` takes the split that the data come with, if they do, with one test interaction a user at most and any
     validation rows; `time` does not. Interactions in two of its parts are refused; `leaks=drop` keeps the earliest.
 
-    All interactions count (label 1 where labels are 0/1 or -1/1) unless `min_label` or `core` say otherwise. Users
+    All interactions count (label 1 where labels are 0/1 or -1/1, above 0 where some are not) unless `min_label` or
+    `core` say otherwise; a user who has every item is refused, `saturated=drop` leaves such users out. Users
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
@@ -70,6 +71,7 @@ class LeaveOneOut(Task):
         candidate_ids: Literal["raw", "compact"] = "raw",
         split: Literal["auto", "time", "given"] = "auto",
         leaks: Literal["refuse", "drop"] = "refuse",
+        saturated: Literal["refuse", "drop"] = "refuse",
         negatives: Annotated[int, Range(1, None)] = 1,
         redraw: bool = True,
         train_on_validation: bool = False,
@@ -81,7 +83,7 @@ class LeaveOneOut(Task):
         least = least_positive(dataset, min_label)
         if given := is_given(dataset, split):
             refuse_shared(dataset, least, leaks)
-        data = positives(dataset, least, core)
+        data = without_saturated(positives(dataset, least, core), saturated)
         user, item = sides(data)
         observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
@@ -118,7 +120,7 @@ def _drawn(
     if not any(name.startswith(SAMPLED) for name in metrics):
         return None
     users = torch.from_numpy(np.asarray(data.user)[rows].astype(np.int64))
-    observed.check(users, n, hint="; lower protocol.candidates")
+    observed.check(users, n, "; lower protocol.candidates", data.keys.get("user"))
     return draw_distinct(observed, users, torch.from_numpy(rows), n, seed=seed)
 
 

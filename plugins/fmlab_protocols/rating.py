@@ -13,9 +13,9 @@ from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_negatives
-from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides
-from fmlab_protocols._labels import is_binary
-from fmlab_protocols._parts import is_given, parts, with_shared
+from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides, without_saturated
+from fmlab_protocols._labels import is_binary, least_positive, with_step
+from fmlab_protocols._parts import is_given, parts, without_copies
 
 
 class Rating(Task):
@@ -26,17 +26,18 @@ class Rating(Task):
 
     Each interaction gets `negatives` items that its user has not met in any part, in the same context, drawn once by
     `seed`; then all rows are split, as in the papers. Negatives of a user are different items; where there are too few,
-    equal ones are put into one part. Ratings do not matter: every interaction is a positive.
+    equal ones are put into one part. Ratings do not matter: every interaction is a positive, but for labels of 0 and less.
     Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and -1.
     With negatives=0 the rows' own labels are predicted, for instance stars.
     `clip` bounds scores by the least and the largest training label before their errors are taken, as the authors'
     code of both papers does, and that of NFM and AFM, whose comparisons they take up.
     `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
     Interactions in two parts of such a split are refused where negatives are drawn; `leaks=drop` keeps the earliest.
-    Where the data hold their own, they are counted.
+    Where rows have labels of their own, `leaks` is that of `ctr`. `saturated` is that of `full_ranking`.
     """
 
     defaults = {"loss": "squared"}
+    binding = {"loss": "squared"}  # most labels are outside of [0, 1], and there are no candidates to compare
 
     def __init__(
         self,
@@ -44,7 +45,8 @@ class Rating(Task):
         *,
         negatives: Annotated[int, Range(0, None)] = 2,
         split: Literal["auto", "random", "given"] = "auto",
-        leaks: Literal["refuse", "drop"] = "refuse",
+        leaks: Literal["refuse", "drop", "allow"] = "refuse",
+        saturated: Literal["refuse", "drop"] = "refuse",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.2,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         clip: bool = True,
@@ -55,19 +57,23 @@ class Rating(Task):
         """Raises DataError when a part is empty, labels are missing or not finite, or a user has met every item."""
         drawn = negatives and not is_binary(dataset.label)
         if drawn:
-            if is_given(dataset, split):
-                refuse_shared(dataset, None, leaks)
-            data = with_negatives(positives(dataset, None, 0), negatives, seed)
+            least, given = least_positive(dataset, None), is_given(dataset, split)
+            if given:
+                refuse_shared(dataset, least, leaks)
+            data = without_saturated(positives(dataset, least, 0), saturated)
+            data = with_negatives(data, negatives, seed, data.split if given else None)
         elif negatives:
             data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
+            if np.asarray(dataset.label).min() == 0:
+                data = with_step(data, "labels 0 and 1 are read as -1 and 1")
         else:
             data = _own_labels(dataset)
-        if is_given(data, split) and not drawn:
-            data = with_shared(data)
         data = replace(data, truth=None)  # a planted score is on another scale than these labels
         part = parts(data, split, validation, test, seed)
-        if drawn and not is_given(data, split):
-            part = _together(data, part)
+        if drawn:
+            part = together(data, part)
+        elif is_given(data, split):
+            data, part = without_copies(data, part, leaks)
         names, training = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
         bounds = label_bounds(data, training) if clip else None
         super().__init__(
@@ -95,17 +101,17 @@ def _own_labels(data: Dataset) -> Dataset:
     return data
 
 
-def with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
+def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) -> Dataset:
     """Each positive, labelled 1, followed by its n negatives, labelled -1: distinct items for each user if they do.
 
-    Any stretch of rows thus has one share of positives, which training on windows of a large set relies on.
+    With `part[rows]` equal ones are in one part, as far as a user has unmet items for each of its parts. Any stretch of rows thus has one share of positives, which training on windows of a large set relies on.
     A step says which share of the negatives is there more than once, because their users lack so many unmet items.
     """
     user, item = sides(data)
     observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
-    observed.check(user)
+    observed.check(user, names=data.keys.get("user"))
     schema, whose = data.schema, np.repeat(user, n)
-    drawn = distinct_negatives(observed, whose, seed)
+    drawn = distinct_negatives(observed, whose, seed, None if part is None else np.repeat(part, n))
     pairs = np.sort(whose.astype(np.int64) * schema.n_items + drawn)
     again = np.count_nonzero(pairs[1:] == pairs[:-1]) / len(pairs)
     name = f"{n} sampled negatives for each, {again:.2%} of them there before"
@@ -124,8 +130,11 @@ def with_negatives(data: Dataset, n: int, seed: int) -> Dataset:
     )
 
 
-def distinct_negatives(observed: Observed, user: Array, seed: int) -> Array:
-    """An unobserved item for each `user[n]`, no pair twice but where a user has fewer unobserved items than entries."""
+def distinct_negatives(observed: Observed, user: Array, seed: int, part: Array | None = None) -> Array:
+    """An unobserved item for each `user[n]`, no pair twice but where a user has fewer unobserved items than entries.
+
+    Those are then shared out among the parts of the user's entries, `part[n]`, if they are given.
+    """
     wanted = np.bincount(user, minlength=observed.n_users)
     free = observed.n_items - observed.degree.numpy()
     out = np.empty(len(user), np.int64)
@@ -139,7 +148,11 @@ def distinct_negatives(observed: Observed, user: Array, seed: int) -> Array:
             u = int(user[mine[0]])
             met = observed.items[observed.offsets[u] : observed.offsets[u + 1]].numpy()
             items = np.delete(np.arange(observed.n_items), met)
-            out[mine] = np.resize(draw.permutation(items), len(mine))  # from the beginning again at its end
+            items = draw.permutation(items)
+            if part is None or len(items) >= len(mine):
+                out[mine] = np.resize(items, len(mine))  # from the beginning again at its end
+            else:
+                out[mine] = _shared_out(items, part[mine])
     todo = np.flatnonzero(~many)
     taken: Array = np.empty(0, np.int64)
     epoch = 0
@@ -154,8 +167,21 @@ def distinct_negatives(observed: Observed, user: Array, seed: int) -> Array:
     return out
 
 
-def _together(data: Dataset, part: Array) -> Array:
-    """The parts, with equal pairs (user, item) in that of the first of them."""
+def _shared_out(items: Array, part: Array) -> Array:
+    """One of the `items` for each entry of `part[n]`, n > len(items): those of different parts differ if they can."""
+    kinds, count = np.unique(part, return_counts=True)
+    share = 1 + count * (len(items) - len(kinds)) // len(part)  # of an item each, and of what is left by their entries
+    share[np.argmax(count)] += len(items) - share.sum()
+    begins = np.cumsum(share) - share
+    out = np.empty(len(part), np.int64)
+    for kind, n, low in zip(kinds.tolist(), count.tolist(), begins.tolist(), strict=True):
+        own = items[low : low + share[kinds == kind][0]] if len(items) >= len(kinds) else items
+        out[part == kind] = np.resize(own, n)
+    return out
+
+
+def together(data: Dataset, part: Array) -> Array:
+    """The parts, with equal pairs (user, item) in that of the first of them: no judged row is trained on."""
     user, item = sides(data)
     key = user.astype(np.int64) * data.schema.n_items + item
     _, first, place = np.unique(key, return_index=True, return_inverse=True)

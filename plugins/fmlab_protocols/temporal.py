@@ -11,7 +11,7 @@ from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, wit
 from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
-from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, sizes
+from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, sizes, without_saturated
 from fmlab_protocols._labels import classed, is_binary, least_positive
 
 
@@ -31,7 +31,7 @@ class Temporal(Task):
     `judged=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
     all that the user has not met; `judged=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
     or labels are 0/1. `unseen=drop` does not judge, and counts, positives of users or items that nothing is learned
-    of before; `keep` judges them too.
+    of before; `keep` judges them too. `saturated` is that of `full_ranking`.
     """
 
     defaults = {"loss": "bce"}
@@ -47,6 +47,7 @@ class Temporal(Task):
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         unseen: Literal["drop", "keep"] = "drop",
+        saturated: Literal["refuse", "drop"] = "refuse",
         negatives: Annotated[int, Range(1, None)] = 10,
         metrics: tuple[str, ...] = (),
         monitor: str = "",
@@ -60,6 +61,7 @@ class Temporal(Task):
         else:
             least = least_positive(dataset, dataset.rule.min_label if min_label is None else min_label)
             data = positives(dataset, least, dataset.rule.core if core is None else core)
+            data = without_saturated(data, saturated)
         part = _given(data) if split == "given" else temporal_parts(np.asarray(data.time), validation, test)
         rows = {where: np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST)}
         monitor = monitor or ("logloss" if scored else "mrr")

@@ -1,5 +1,7 @@
 """Warm and cold users and items."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -114,3 +116,17 @@ def test_data_without_times_or_without_cold_users_are_refused() -> None:
         task(interactions(PAIRS))
     with pytest.raises(DataError, match="both warm and cold users"):
         task(cold_users=0.01)
+
+
+@pytest.mark.parametrize("negatives", [2, 5])
+@pytest.mark.parametrize("given", [False, True])
+def test_no_judged_row_is_a_negative_of_training(given: bool, negatives: int) -> None:
+    data = DATA
+    if given:
+        data = replace(DATA, split=task().dataset.split[::3])
+    for seed in range(5):
+        t = task(data, negatives=negatives, seed=seed)
+        parts = [set(pairs_of(t.dataset, rows)) for rows in (t.training.rows, t.validation.rows, t.test.rows)]
+        assert not parts[0] & parts[2]
+        assert not parts[0] & parts[1]
+        assert not parts[1] & parts[2]

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import interactions, raw
 
+from fmlab.data import Dataset, Field, Schema, Table
 from fmlab.errors import DataError
-from fmlab.overlap import refuse_shared, said, shared_rows, unseen, unseen_of
+from fmlab.overlap import copies, refuse_shared, said, shared_rows, unseen, unseen_of
 from fmlab.registry import build
 
 PAIRS = [(u, i) for u, i in product(range(8), range(12)) if (3 * u + 5 * i) % 4]
@@ -115,7 +116,9 @@ def test_protocols_of_labelled_rows_count_what_their_parts_share(name) -> None:
     data = interactions(
         [(k % 5, k % 4) for k in range(30)], split=split, label=(np.arange(30) // 3 % 2).astype(np.float32)
     )
-    steps = build("protocol", {"name": name}, data).dataset.steps
+    with pytest.raises(DataError, match=r"4 of 20 judged rows of 'toy' are copies.*leaks=allow"):
+        build("protocol", {"name": name}, data)
+    steps = build("protocol", {"name": name, "leaks": "allow"}, data).dataset.steps
     assert steps[-1].name == f"rows whose user, item and context are in another part too: {shared_rows(data)}"
 
 
@@ -131,3 +134,51 @@ def test_cold_users_of_a_given_split_have_few_training_interactions() -> None:
     split = np.array([2 if u < 2 and i > 3 else 1 if i == 0 or (u, i) == (7, 2) else 0 for u, i in PAIRS], np.int8)
     task = build("protocol", {"name": "cold_start", "shots": 3}, interactions(PAIRS, split=split))
     assert "2 cold users" in task.dataset.steps[-2].name or any("2 cold users" in s.name for s in task.dataset.steps)
+
+
+def labelled(rows, split, *, users: bool = True, **more):
+    """Rows of (user, item, hour, label); without users all columns are context."""
+    hours, label = [r[2] for r in rows], np.array([r[3] for r in rows], np.float32)
+    data = interactions([r[:2] for r in rows], context=hours, label=label, split=np.array(split, np.int8), **more)
+    if users:
+        return data
+    table = Table(np.array([[u, 40 + i, 80 + h] for u, i, h, _ in rows], np.int32))
+    fields = (Field("a", "context", 40), Field("b", "context", 40), Field("c", "context", 5))
+    return Dataset("toy", Schema(fields), len(rows), context=table, label=label, split=data.split)
+
+
+@pytest.mark.parametrize("users", [True, False])
+@pytest.mark.parametrize("name", ["ctr", "rating"])
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_copies_of_training_rows_are_refused_left_out_or_allowed(name, users, share) -> None:
+    rng = np.random.default_rng(0)
+    rows = list({(int(u), int(i), int(h), int(y)) for u, i, h, y in rng.integers(0, [40, 40, 5, 2], (600, 4))})[:500]
+    split = [0] * 400 + [1] * 50 + [2] * 50
+    assert len(build("protocol", {"name": name}, labelled(rows, split, users=users)).test.rows) == 50
+    for n in range(int(50 * share)):
+        rows[450 + n] = rows[n]
+    data = labelled(rows, split, users=users)
+    with pytest.raises(DataError, match=f"{int(50 * share)} of 100 judged rows .* are copies of rows of an earlier"):
+        build("protocol", {"name": name}, data)
+    assert len(build("protocol", {"name": name, "leaks": "allow"}, data).test.rows) == 50
+    if share < 1:
+        kept = build("protocol", {"name": name, "leaks": "drop"}, data)
+        assert kept.test.rows.tolist() == list(range(455, 500))
+        assert len(kept.training.rows) == 400
+
+
+def test_events_that_repeat_within_training_as_often_are_no_copies() -> None:
+    rng = np.random.default_rng(1)
+    rows = [tuple(r) for r in rng.integers(0, [12, 6, 2, 2], (600, 4)).tolist()]
+    data = labelled(rows, [0] * 400 + [1] * 100 + [2] * 100)
+    assert not len(copies(data, data.split).rows)
+    assert len(build("protocol", {"name": "ctr"}, data).test.rows) == 100
+    doubled = labelled(rows[:400] + rows[:200], [0] * 400 + [1] * 100 + [2] * 100)
+    with pytest.raises(DataError, match="are copies"):
+        build("protocol", {"name": "ctr"}, doubled)
+
+
+def test_an_event_at_another_time_is_another_event() -> None:
+    rows, split = [(n % 5, n % 7, 0, n % 2) for n in range(35)] * 3, [0] * 35 + [1] * 35 + [2] * 35
+    assert len(copies(labelled(rows, split), np.array(split)).rows) == 70
+    assert not len(copies(labelled(rows, split, time=np.arange(105)), np.array(split)).rows)
