@@ -1,49 +1,88 @@
-"""A text file as blocks of whole lines in utf-8, one after the other in the same memory."""
+"""A text file as blocks of whole rows in utf-8, one after the other in the same memory.
+
+A row ends with its line, unless the end of the line is inside quotes.
+"""
 
 import codecs
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fmlab.errors import DataError
+from fmlab.quotes import PIECE, line_ends, quotes
 from fmlab.reading import MAX_LINE, opened
 
 log = logging.getLogger(__name__)
 PEEK = 64
-PIECE = 1 << 18  # bytes that stay in the cache
+ADVICE = "quoted=false reads quotes as any other character"
+
+
+@dataclass
+class Quoting:
+    """Where quotes matter: the bytes that part columns, and the character that takes its meaning from a quote.
+
+    `opened` is set before a last block whose last quote is never closed.
+    """
+
+    separators: bytes
+    escape: str = ""
+    opened: bool = False
 
 
 def blocks(
-    path: Path, member: str, encoding: str, header: bool, heard: Callable[[int], None], size: int
+    path: Path,
+    member: str,
+    encoding: str,
+    header: int,
+    heard: Callable[[int], None],
+    size: int,
+    quoting: Quoting | None = None,
 ) -> Iterator[memoryview]:
-    """The file after its header, about `size` bytes at a time; `heard` is told how many were read.
+    """The file after its first `header` lines, about `size` bytes at a time; `heard` is told how many were read.
 
     A block must not be looked at once the next one was asked for: fresh memory costs as much as reading.
     """
-    memory, held = bytearray(size), 0  # `held` bytes are the beginning of a line
-    decode = _transcoder(path, encoding)
+    memory, held = bytearray(size), 0  # `held` bytes are the beginning of a row
+    decode, passed = _transcoder(path, encoding), 0  # lines that no block holds
     with opened(path, member) as file:
         while True:
             memory, count, end = _fill(memory, held, file, size, decode)
             if not count:
                 break
             heard(count)
-            cut = memory.rfind(b"\n", held, end) + 1
-            if end - cut > MAX_LINE:
-                raise DataError(f"{path} has a line of more than {MAX_LINE >> 20} MB: is it text?")
-            start = memory.index(b"\n") + 1 if header and cut else 0
-            header = header and not cut
             view = memoryview(memory)
+            cut = memory.rfind(b"\n", held, end) + 1
+            if cut and quoting:
+                cut = _last_row(view[:cut], quoting)
+            if end - cut > MAX_LINE:
+                what = f", or a quote that is open from there on ({ADVICE})" if quoting else ""
+                raise DataError(f"{path} has a line of more than {MAX_LINE >> 20} MB{what}: is it text?")
+            start = 0
+            while passed < header and (at := memory.find(b"\n", start, cut)) >= 0:
+                start, passed = at + 1, passed + 1
             if cut > start and not _is_blank(view[start:cut]):
                 yield view[start:cut]
             held = end - cut
             view[:held] = view[cut:end]
-    if memory[:held].strip() and not header:
-        log.warning("the last line of %s does not end: is the file cut short?", path)
+    if memory[:held].strip() and passed >= header:
+        if not memory.endswith(b"\n", 0, held):
+            log.warning("the last line of %s does not end: is the file cut short?", path)
+        if quoting:
+            quoting.opened = line_ends(memoryview(memory)[:held], quoting.separators, quoting.escape).opened >= 0
         yield memoryview(memory)[:held]
+
+
+def _last_row(view: memoryview, quoting: Quoting) -> int:
+    """The end of the last whole row of a text that begins with a row and ends with a line."""
+    if quotes(view) % 2 == 0 and not quoting.escape:
+        return len(view)  # every quote that opens is closed
+    ends = line_ends(view, quoting.separators, quoting.escape)
+    outside = ends.places[~ends.enclosed]
+    return int(outside[-1]) + 1 if len(outside) else 0
 
 
 def line_count(block: memoryview) -> int:
@@ -79,7 +118,7 @@ def _is_blank(block: memoryview) -> bool:
 
 def _transcoder(path: Path, encoding: str) -> Callable[[bytes], bytes] | None:
     """Pieces of a file in its encoding to pieces in utf-8; None for utf-8 itself, which the parser checks."""
-    if encoding.lower() in ("utf-8", "utf8"):
+    if codecs.lookup(encoding).name == "utf-8":
         return None
     decoder = codecs.getincrementaldecoder(encoding)()
 

@@ -131,8 +131,9 @@ class Input:
 
     `column` is the raw column, `missing` the texts in it that stand for nothing, as an empty cell does. What is left
     goes through `transform`, see `fmlab.transforms`: `log2`; `binned` at the ascending `edges`; `hashed` into
-    `buckets`; `hour`; `weekday`. Cells are split at `within`, if it is not empty. Of a numeric field `center` is
-    subtracted, and the rest divided by `scale`.
+    `buckets`; `hour`; `weekday`, of `times` as `fmlab.times.Times.close` tells them. Cells are split at `within`, if it
+    is not empty, and lists are read as lists. Numbers have the `decimal` sign, perhaps one between `thousands`. Of a
+    numeric field `center` is subtracted, and the rest divided by `scale`.
     """
 
     column: str
@@ -142,6 +143,8 @@ class Input:
     edges: tuple[float, ...] = ()
     buckets: int = 0
     decimal: str = "."
+    thousands: str = ""
+    times: str = ""
     center: float = 0.0
     scale: float = 1.0
 

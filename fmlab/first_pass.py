@@ -11,17 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.data import SECOND, Array, Side
+from fmlab.data import Array, Side
 from fmlab.errors import DataError
 from fmlab.moments import Moments
+from fmlab.number_texts import Labels, hint, refusal
+from fmlab.times import Times
 from fmlab.vocabulary import Codes, Growing, Vocabulary, numbers
 
 log = logging.getLogger(__name__)
 _NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
 PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
-# 1e10 is the year 2286 in seconds, and April 1970 in milliseconds.
-UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
-FROM = (1e10, 1e13, 1e16)  # the absolute numbers from which the next unit is read
 SHOWN = 5
 
 
@@ -34,6 +33,10 @@ class Plan:
     times become unknown, but for users and items themselves. Numeric fields are brought to mean 0 and standard
     deviation 1 over the rows that have them, unless `standardize` is off. Both look at the training rows alone where
     `split` is given, and at all rows otherwise: preparation then comes before the protocol's split.
+
+    Numbers have the `decimal` sign and perhaps one between `thousands`. A label is a number or a boolean; with
+    `positive` it is 1 where it has this text, else 0. Times that are numbers are in `time_unit` (s, ms, us, ns), or in
+    the one that the largest of them tells.
     """
 
     user: str = ""
@@ -46,6 +49,9 @@ class Plan:
     multi: tuple[str, ...] = ()
     within: str = "|"
     decimal: str = "."
+    thousands: str = ""
+    positive: str = ""
+    time_unit: str = ""
     standardize: bool = True
     min_count: int = 1
 
@@ -74,8 +80,9 @@ class FirstPass:
         self.values = Growing(workspace / "numbers.npy", np.float64, len(self.numeric))
         kinds = {"label": np.float64, "time": np.int64, "split": np.int8}
         self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
-        self.unit: int | None = None  # of times, its place in UNITS
         self._moments = Moments(len(self.numeric))
+        self.labels = Labels(plan.label, plan.positive, plan.decimal, plan.thousands)
+        self.times = Times(plan.time, plan.time_unit)
 
     def add(self, batches: Sequence[Any]) -> None:
         """Take some batches; many at a time, because merging many dictionaries at once is cheaper."""
@@ -102,12 +109,24 @@ class FirstPass:
             read = read[split == 0]
         self._moments.add(read)
         if "label" in self.roles:
-            label = self._numbers(batch, self.plan.label)
+            label = self.labels.read(batch[self.plan.label], self.rows)
             self._refuse(np.isnan(label), self.plan.label, "must have a label in every row")
             self.roles["label"].append(label)
         if "time" in self.roles:
-            self.roles["time"].append(self._times(batch))
+            times, missing = self.times.read(batch[self.plan.time])
+            self._refuse(missing, self.plan.time, "must have a time in every row")
+            self.roles["time"].append(times)
         self.rows += len(batch)
+
+    def close_roles(self) -> dict[str, Array]:
+        """The labels, times and parts of all rows, those that the plan has; raises DataError where they do not fit."""
+        if "label" in self.roles:
+            self.labels.close()
+        closed = {role: grown.close() for role, grown in self.roles.items()}
+        if "time" in closed:
+            self.times.close()
+            self.times.correct(np.load(self.roles["time"].path, mmap_mode="r+", allow_pickle=False))
+        return closed
 
     def moments(self) -> tuple[Array, Array]:
         """What is subtracted from each numeric field, and what it is then divided by."""
@@ -126,30 +145,11 @@ class FirstPass:
             raise DataError(f"column {name!r} {rule}; {at.size} do not, the first are data rows {rows}")
 
     def _numbers(self, batch: Any, name: str) -> Array:
-        values, bad = numbers(batch[name], self.plan.decimal)
+        values, bad = numbers(batch[name], self.plan.decimal, self.plan.thousands)
         if bad:
-            other = "," if self.plan.decimal == "." else "."
-            hint = f"; is the decimal sign {other!r}?" if any(other in text for text in bad) else ""
-            shown = ", ".join(map(repr, bad[:SHOWN]))
             first = self.rows + 1 + pc.index(batch[name].cast(pa.string()), bad[0]).as_py()
-            rule = f"column {name!r} must hold finite numbers, {len(bad)} values are none"
-            raise DataError(f"{rule}, the first in data row {first}: {shown}{hint}")
+            raise refusal(name, bad, first, hint(bad, self.plan.decimal, self.plan.thousands))
         return values
-
-    def _times(self, batch: Any) -> Array:
-        values, bad = numbers(batch[self.plan.time])
-        if bad:
-            values = _dates(self.plan.time, batch[self.plan.time])
-        self._refuse(np.isnan(values), self.plan.time, "must have a time in every row")
-        if bad:
-            return values.astype(np.int64)
-        units = np.unique(np.searchsorted(FROM, np.abs(values[values != 0])))
-        if self.unit is None and units.size:
-            self.unit = int(units[0])
-        if wrong := [n for n in units.tolist() if n != self.unit]:
-            mixed = " and ".join(UNITS[n] for n in sorted({self.unit or 0, *wrong}))
-            raise DataError(f"column {self.plan.time!r} mixes {mixed}")
-        return np.rint(values * (SECOND / 1000 ** (self.unit or 0))).astype(np.int64)
 
     def _splits(self, batch: Any) -> Array:
         column = batch[self.plan.split]
@@ -160,26 +160,3 @@ class FirstPass:
             rule = "must hold train, valid or test"
             raise DataError(f"column {self.plan.split!r} {rule}; got {', '.join(map(repr, texts[:SHOWN]))}")
         return codes
-
-
-def _dates(name: str, column: Any) -> Array:
-    """Microseconds of ISO 8601 times."""
-    try:
-        moments = _cast(column, "us")
-    except pa.ArrowInvalid:
-        try:
-            moments = pc.cast(_cast(column, "ns"), pa.timestamp("us"), safe=False)
-        except pa.ArrowInvalid as error:
-            rule = "must hold seconds, milliseconds, or ISO 8601 times, all with a time zone or none"
-            raise DataError(f"column {name!r} {rule}: {error}") from error
-    known = np.append(moments.cast(pa.int64()).to_numpy().astype(np.float64), np.nan)
-    return known[column.indices.fill_null(len(known) - 1).to_numpy()]
-
-
-def _cast(column: Any, unit: str) -> Any:
-    return pc.cast(column.dictionary, pa.timestamp(unit, "UTC" if _zoned(column) else None))
-
-
-def _zoned(column: Any) -> bool:
-    text = column.dictionary[0].as_py()
-    return text.endswith("Z") or "+" in text or "-" in text[10:]

@@ -1,6 +1,6 @@
 """Parquet files whose damage is told as damage: Arrow's errors look like those of a disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,18 @@ from fmlab.errors import DataError
 def parquet_names(path: Path) -> tuple[str, ...]:
     """Names of the columns."""
     return tuple(_opened(path).schema_arrow.names)
+
+
+def parquet_types(path: Path, member: str = "") -> Mapping[str, Any]:
+    """The type of each column by its name; raises DataError for what is damaged, packed, or names two columns alike."""
+    with path.open("rb") as file:
+        packed = member or not file.read(4).startswith(b"PAR1")
+    if packed and path.suffix.lower() not in (".parquet", ".parq", ".pq"):
+        raise DataError(f"{path} is a packed Parquet file, which cannot be read as a stream: unpack it")
+    schema = _opened(path).schema_arrow
+    if double := [n for n in schema.names if schema.names.count(n) > 1]:
+        raise DataError(f"columns need different names, {path} repeats {double[0]!r}")
+    return {field.name: field.type for field in schema}
 
 
 def parquet_batches(path: Path, columns: Sequence[str]) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from fmlab.cells import split
 from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Step, Table
 from fmlab.errors import DataError
 from fmlab.first_pass import FirstPass, Plan
@@ -94,7 +95,7 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     """Whole cells were encoded; each distinct one is split into features here, repeats within a cell once."""
     inner: dict[str, int] = {}
     cells = [
-        [inner.setdefault(part, len(inner) + 1) for part in dict.fromkeys(key.split(plan.within)) if part]
+        [inner.setdefault(part, len(inner) + 1) for part in split(key, plan.within)]
         for key in vocabulary.keys.to_pylist()
     ]
     table = np.zeros((len(cells) + 1, max([1, *map(len, cells)])), np.int32)
@@ -113,7 +114,7 @@ class _SecondPass:
     def __init__(self, name: str, plan: Plan, first: FirstPass, numbers: Array, workspace: Path) -> None:
         self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
         self.numbers = numbers
-        self.roles = {role: grown.close() for role, grown in first.roles.items()}
+        self.roles = first.close_roles()
         counts = self._counts()
         self.coders = {n: _coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
         self.center, self.scale = first.moments()
@@ -212,14 +213,15 @@ class _SecondPass:
             return Input(shown, within=self.plan.within if shown in self.plan.multi else "")
         at = self.first.numeric.index(shown)
         center, scale = float(self.center[at]), float(self.scale[at])
-        return Input(shown, decimal=self.plan.decimal, center=center, scale=scale)
+        plan = self.plan
+        return Input(shown, decimal=plan.decimal, thousands=plan.thousands, center=center, scale=scale)
 
     def _steps(self) -> tuple[Step, ...]:
         users, items = self.schema.n_users, self.schema.n_items
         before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
         for name, vocabulary in self.first.vocabularies.items():
             cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
-            parts = {part for cell in cells for part in cell.split(self.plan.within) if part}
+            parts = {part for cell in cells for part in split(cell, self.plan.within)}
             before += len(parts) if name in self.plan.multi else len(vocabulary)
         steps = [Step("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""

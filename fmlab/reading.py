@@ -1,9 +1,8 @@
-"""Reading raw files as they come: plain, gzip, or a member of a zip or tar archive or of its unpacked folder.
+"""Reading raw files as they come: plain, compressed, or a member of a zip or tar archive or of its unpacked folder.
 
 Nothing is ever unpacked to disk. Archives are refused as a whole if their table of contents is hostile.
 """
 
-import gzip
 import io
 import struct
 import tarfile
@@ -12,25 +11,28 @@ import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO
 
+from fmlab import compression
+from fmlab.compression import DAMAGE, MAGIC, MAX_RATIO, WORKBOOKS, bare, unpacked
 from fmlab.errors import DataError
 from fmlab.files import BLOCK
 
-MAX_RATIO = 250  # deflate reaches 1,032; text that people share stays below 100
 RATIO_FROM = 64 << 20
 MAX_MEMBERS = 10_000
 MAX_LINE = 64 << 20
+TARS = (".tar", ".tgz", ".tbz2", ".txz")
+CHOOSE = "member=<name>"
 SPECIAL = 0o6000  # set-user-ID and set-group-ID
 SYMLINK, TYPE_MASK, REGULAR, FOLDER = 0o120000, 0o170000, 0o100000, 0o040000
 
 
 @contextmanager
 def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
-    """Bytes of a file; gzip is unpacked on the way, and of a zip archive or folder the `member` is read.
+    """Bytes of a file; what is compressed is unpacked on the way, and of an archive or folder the `member` is read.
 
-    A member is named by its path in the archive or, if only one fits, by the end of that path.
-    Raises DataError for a damaged or hostile archive or a missing member.
+    A member is named by its path in the archive or, if only one fits, by the end of that path; without a name the
+    archive must hold one file. Raises DataError for a damaged or hostile archive or a missing member.
     """
     if path.is_dir():
         with opened(_in_folder(path, member)) as file:
@@ -44,10 +46,10 @@ def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
             elif not _is_zip(path):
                 if member:
                     raise zipfile.BadZipFile("it is no zip archive")
-                yield _nested(stack.enter_context(path.open("rb")), path.name)
+                yield unpacked(stack.enter_context(path.open("rb")), path.name, RATIO_FROM)
             else:
-                yield _nested(_zip_member(path, member, stack), member or path.stem)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+                yield _zip_member(path, member, stack)
+    except (zipfile.BadZipFile, tarfile.TarError, *DAMAGE) as error:
         raise DataError(f"the file is damaged or cut short: {name}: {error}; remove it and fetch it again") from error
 
 
@@ -63,8 +65,10 @@ def text_size(path: Path, member: str = "") -> int | None:
         if _is_zip(path):
             with zipfile.ZipFile(path) as archive:
                 return _in_archive(path, archive, member).file_size
-        if path.suffix not in (".gz", ".tgz"):
-            return packed
+        with path.open("rb") as file:
+            kind = compression.compression(file.read(16), path.name.replace(".tgz", ".gz"))
+        if kind != ".gz":
+            return None if kind else packed
         with path.open("rb") as file:
             stream, start = zlib.decompressobj(zlib.MAX_WBITS | 16), file.read(BLOCK)
         text = stream.decompress(start, 16 * BLOCK)  # no bomb goes off here
@@ -79,22 +83,53 @@ def _is_zip(path: Path) -> bool:
 
 
 def _is_tar(path: Path) -> bool:
-    return path.suffix in (".tar", ".tgz") or path.suffixes[-2:] == [".tar", ".gz"]
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return suffixes[-1:] in [[s] for s in TARS] or (suffixes[-2:-1] == [".tar"] and suffixes[-1] in MAGIC)
+
+
+def member_name(path: Path, member: str = "") -> str:
+    """The name of what `opened` gives, without the suffixes of compression; raises DataError as it does."""
+    if path.is_dir() or not (_is_tar(path) or _is_zip(path)):
+        return bare(member or path.name)
+    if member:
+        return bare(member)
+    try:
+        if _is_tar(path):
+            with ExitStack() as stack:
+                return bare(_tar_entry(path, "", stack)[1].name)
+        with zipfile.ZipFile(path) as archive:
+            return bare(_in_archive(path, archive, "").filename)
+    except (zipfile.BadZipFile, tarfile.TarError, *DAMAGE):
+        return bare(path.name)  # whoever reads it says what is wrong
 
 
 def _tar_member(path: Path, member: str, stack: ExitStack) -> BinaryIO:
     """A tar archive has no table of contents: entries are looked at until the member comes, and after its end."""
-    file = _nested(stack.enter_context(path.open("rb")), path.name.replace(".tgz", ".gz"))
+    archive, entry, rest = _tar_entry(path, member, stack)
+    found = archive.extractfile(entry)
+    assert found is not None
+    followed = _Followed(found, lambda: _refuse_second(path, rest, member))
+    return unpacked(io.BufferedReader(followed, BLOCK), entry.name, RATIO_FROM)
+
+
+def _tar_entry(
+    path: Path, member: str, stack: ExitStack
+) -> tuple[tarfile.TarFile, tarfile.TarInfo, Iterator[tarfile.TarInfo]]:
+    """The archive, the entry of the member, and those that come after it."""
+    file = unpacked(stack.enter_context(path.open("rb")), path.name.replace(".tgz", ".gz"), RATIO_FROM)
     archive = stack.enter_context(tarfile.TarFile.open(fileobj=file, mode="r|"))
     names: list[str] = []
     entries = _checked_tar(path, archive, names)
     for entry in entries:
-        if entry.isfile() and f"/{entry.name}".endswith(f"/{member}"):
-            found = archive.extractfile(entry)
-            assert found is not None
-            followed = _Followed(found, lambda: _refuse_second(path, entries, member))
-            return _nested(io.BufferedReader(followed, BLOCK), member)
+        if _fits(entry, member):
+            return archive, entry, entries
     raise DataError(f"{path} has no file {member!r}; it holds: {', '.join(names[:20]) or '(nothing)'}")
+
+
+def _fits(entry: tarfile.TarInfo, member: str) -> bool:
+    if not member:
+        return entry.isfile() and not _is_leftover(entry.name)
+    return entry.isfile() and f"/{entry.name}".endswith(f"/{member}")
 
 
 def _checked_tar(path: Path, archive: tarfile.TarFile, names: list[str]) -> Iterator[tarfile.TarInfo]:
@@ -109,8 +144,9 @@ def _checked_tar(path: Path, archive: tarfile.TarFile, names: list[str]) -> Iter
 
 
 def _refuse_second(path: Path, rest: Iterable[tarfile.TarInfo], member: str) -> None:
-    if more := [e.name for e in rest if e.isfile() and f"/{e.name}".endswith(f"/{member}")]:
-        raise DataError(f"{path} has several files {member!r}; a later one is {more[0]!r}")
+    if more := [e.name for e in rest if _fits(e, member)]:
+        which = f" {member!r}" if member else f", and none is named ({CHOOSE})"
+        raise DataError(f"{path} has several files{which}; a later one is {more[0]!r}")
 
 
 class _Followed(io.RawIOBase):
@@ -147,10 +183,11 @@ def _hostile_tar(entry: tarfile.TarInfo, seen: Collection[str]) -> str:
     return "that is there twice" if entry.name.casefold() in seen and entry.isfile() else ""
 
 
-def _zip_member(path: Path, member: str, stack: ExitStack) -> IO[bytes]:
+def _zip_member(path: Path, member: str, stack: ExitStack) -> BinaryIO:
     try:
         archive = stack.enter_context(zipfile.ZipFile(path))
-        return stack.enter_context(archive.open(_in_archive(path, archive, member)))
+        entry = _in_archive(path, archive, member)
+        return unpacked(stack.enter_context(archive.open(entry)), entry.filename, RATIO_FROM)
     except (NotImplementedError, RuntimeError, UnicodeDecodeError, OSError, struct.error) as error:  # a damaged table
         raise zipfile.BadZipFile(str(error)) from error
 
@@ -178,32 +215,6 @@ def members(path: Path) -> list[str]:
         return [m.filename for m in _checked(path, archive)]
 
 
-def _nested(file: IO[bytes], name: str) -> BinaryIO:
-    if not name.endswith(".gz"):
-        return cast(BinaryIO, file)
-    return io.BufferedReader(_Guarded(gzip.GzipFile(fileobj=file), file, name), BLOCK)
-
-
-class _Guarded(io.RawIOBase):
-    """A gzip stream that refuses to swell beyond any honest text."""
-
-    def __init__(self, stream: gzip.GzipFile, packed: IO[bytes], name: str) -> None:
-        self._stream, self._packed, self._name, self._given = stream, packed, name, 0
-
-    def readable(self) -> bool:
-        """As of any file."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the buffer; raises DataError for a bomb."""
-        data = self._stream.read(len(buffer))
-        self._given += len(data)
-        if self._given > RATIO_FROM and self._given > MAX_RATIO * max(self._packed.tell(), 1):
-            raise DataError(f"refused: {self._name} unpacks to more than {MAX_RATIO} times its size")
-        buffer[: len(data)] = data
-        return len(data)
-
-
 def _in_folder(folder: Path, member: str) -> Path:
     names = members(folder)
     return folder / _pick(folder, names, member)
@@ -214,14 +225,25 @@ def _in_archive(path: Path, archive: zipfile.ZipFile, member: str) -> zipfile.Zi
     return found[_pick(path, list(found), member)]
 
 
+def _is_leftover(name: str) -> bool:
+    """Whether an archive holds this for the system that made it: macOS adds files of its own to every archive."""
+    parts = PurePosixPath(name).parts
+    last = parts[-1] if parts else ""
+    return "__MACOSX" in parts or last.startswith("._") or last in (".DS_Store", "Thumbs.db")
+
+
 def _pick(path: Path, names: list[str], member: str) -> str:
+    names = [n for n in names if not _is_leftover(n)]
+    if not member and any(n in names for n in WORKBOOKS):
+        raise DataError(f"{path} is a workbook of Excel or LibreOffice: save the sheet as CSV (UTF-8), and read that")
     fits = [n for n in names if n == member] or [n for n in names if f"/{n}".endswith(f"/{member}")]
     fits = fits or [n for n in names if f"{member}/".endswith(f"/{n}/")]  # the folder itself was unpacked
     if not member and len(names) == 1:
         return names[0]
     if len(fits) != 1:
-        rule = "has no file" if not fits else "has several files"
-        raise DataError(f"{path} {rule} {member!r}; it holds: {', '.join(sorted(names)[:20]) or '(nothing)'}")
+        rule = f"has no file {member!r}" if not fits else f"has several files {member!r}"
+        rule = rule if member else f"must hold one file, or one is to be named ({CHOOSE})"
+        raise DataError(f"{path} {rule}; it holds: {', '.join(sorted(names)[:20]) or '(nothing)'}")
     return fits[0]
 
 

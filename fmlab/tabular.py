@@ -1,34 +1,40 @@
-"""Tables of text as a stream of batches: CSV, TSV, JSON lines and Parquet, with errors that name the line.
+"""Tables as a stream of batches: delimited text, JSON and Parquet, with errors that name the line.
 
 Every column arrives dictionary-encoded, or as plain text where that is allowed, its values just as they are written:
-"007" stays apart from "7", and "NA" is a value. Only an empty cell is missing.
+"007" stays apart from "7", and "NA" is a value. Only an empty cell is missing. Lists are cells of `fmlab.cells`.
 """
 
 import codecs
 import csv
-import json
+import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from fmlab.blocks import blocks, has_nul, line_count
+from fmlab.compression import what_else
+from fmlab.delimited import LEAST_SHARE, TEXT, delimited_batches
 from fmlab.errors import DataError, choices
-from fmlab.parquet import parquet_batches, parquet_names
-from fmlab.reading import lines, opened
+from fmlab.form import BLANKS, Form
+from fmlab.jsonlines import json_batches, json_form
+from fmlab.parquet import parquet_batches, parquet_types
+from fmlab.reading import MAX_LINE, member_name, opened
+from fmlab.typed import as_json, is_empty, is_list, passed, refusal, texts, unreadable
 
-LEAST_SHARE = 4 << 20  # bytes of a block that are worth a core of their own
+__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "TEXT", "Form", "as_json", "batches", "deaf", "recognise"]
+log = logging.getLogger(__name__)
 BLOCK_BYTES = LEAST_SHARE * pa.cpu_count()
 HEAD_BYTES = 1 << 20
-SHOWN = 5
-VARIOUS = 0.25  # the share of distinct values from which a dictionary does not pay
-TEXT = pa.dictionary(pa.int32(), pa.string())
+HEADER_LINES = 20  # the most that a header with line ends in its names may have
 SEPARATORS = ("\t", ",", ";", "|")
 WIDE = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+KINDS = {".parquet": ".parquet", ".parq": ".parquet", ".pq": ".parquet"}
+KINDS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), ".jsonl")
+UNNAMED = "Unnamed: {}"  # as pandas calls a column without a name
 Heard = Callable[[int], None]  # told of every piece of a file that has been read, in bytes
 
 
@@ -37,32 +43,35 @@ def deaf(count: int) -> None:
     pass
 
 
-@dataclass(frozen=True)
-class Form:
-    """How a table is written; `recognise` fills in what is empty. `names` are given for a file without a header."""
+def recognise(path: Path, form: Form | None = None, whole: bool = True) -> Form:
+    """The form with its kind, separator and column names; raises DataError if the columns cannot be told apart.
 
-    separator: str = ""
-    names: tuple[str, ...] = ()
-    header: bool = True
-    encoding: str = "utf-8"
-    member: str = ""
-    quoted: bool = True
-
-
-def recognise(path: Path, form: Form | None = None) -> Form:
-    """The form with its separator and column names; raises DataError if the columns cannot be told apart."""
+    The keys of JSON are those of the `whole` file, which is read for them, or those of its beginning.
+    """
     form = form or Form()
-    kind = _kind(path, form)
-    if kind == ".parquet":
-        form = replace(form, names=parquet_names(path))
-    elif kind == ".jsonl":
-        first = next(_blocks(path, replace(form, header=False), deaf, HEAD_BYTES), memoryview(b""))
-        form = replace(form, header=False, names=tuple(dict.fromkeys(k for row in _objects(path, first) for k in row)))
+    form = replace(form, kind=_kind(path, form))
+    if form.kind == ".parquet":
+        types = parquet_types(path, form.member)
+        form = replace(
+            form,
+            names=tuple(types),
+            lists=tuple(n for n, kind in types.items() if is_list(kind) and not unreadable(kind)),
+            refused=tuple(n for n, kind in types.items() if unreadable(kind)),
+            empty=tuple(n for n, kind in types.items() if is_empty(kind)),
+        )
+    elif form.kind == ".jsonl":
+        form = json_form(path, form, whole)
     else:
         form = _recognise_text(path, form)
-    if double := [repr(n) for n, count in Counter(form.names).items() if count > 1]:
-        raise DataError(f"columns need different names, {path} repeats {', '.join(double)}")
+    if double := [n for n, count in Counter(form.names).items() if count > 1]:
+        places = ", ".join(f"{n!r} (columns {_places(form.names, n)})" for n in double)
+        hint = "; is there no header? header=none names the columns 0, 1, 2, ..." if form.header else ""
+        raise DataError(f"columns need different names, {path} repeats {places}{hint}")
     return form
+
+
+def _places(names: Sequence[str], name: str) -> str:
+    return " and ".join(str(at) for at, other in enumerate(names, 1) if other == name)
 
 
 def batches(
@@ -72,143 +81,54 @@ def batches(
     heard: Heard = deaf,
     block: int = BLOCK_BYTES,
     plain: Collection[str] = (),
+    loose: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some columns, of about `block` bytes of text; raises DataError at the first malformed one.
 
-    A table without any row is an error too. The columns `plain` may come as plain text where values hardly repeat,
-    which saves a dictionary that is hardly shorter.
+    Other columns are not looked at, whatever they hold. A table without any row is an error too. The columns `plain`
+    may come as plain text where values hardly repeat, which saves a dictionary that is hardly shorter. The columns
+    `loose` are passed on by who asks for them: they may hold anything, and what is no text is written as JSON.
     """
     for name in columns:
         if name not in form.names:
             raise DataError(f"{path} has no column {name!r}; {choices(name, form.names)}")
-    kind = _kind(path, form)
+    kind = form.kind or _kind(path, form)
     stream: Iterator[pa.RecordBatch]
     if kind == ".parquet":
+        if refused := [n for n in columns if n in form.refused and n not in loose]:
+            raise refusal(path, refused[0], parquet_types(path, form.member)[refused[0]])
         stream = parquet_batches(path, columns)
     elif kind == ".jsonl":
-        stream = _json(path, form, columns, heard, block)
+        stream = json_batches(path, form, columns, heard, block, loose)
     else:
-        stream = _csv(path, form, columns, heard, block, plain)
+        stream = delimited_batches(path, form, columns, heard, block, plain)
     rows = 0
     for batch in stream:
         rows += len(batch)
         if len(batch):
-            yield pa.RecordBatch.from_arrays([_as_text(path, n, batch[n], plain) for n in columns], list(columns))
+            cells = [passed(batch[n]) if n in loose else _as_text(path, n, batch[n], plain) for n in columns]
+            yield pa.RecordBatch.from_arrays(cells, list(columns))
     if not rows:
         raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
 
 
 def _kind(path: Path, form: Form) -> str:
-    name = Path(form.member) if form.member else path
-    suffixes = [s.lower() for s in name.suffixes if s.lower() not in (".gz", ".zip")]
-    last = suffixes[-1] if suffixes else ""
-    return ".jsonl" if last in (".jsonl", ".ndjson", ".json") else last
-
-
-def _json(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int) -> Iterator[pa.RecordBatch]:
-    for block in _blocks(path, form, heard, size):
-        rows = _objects(path, block)
-        cells = [[_cell(path, n, row.get(n)) for row in rows] for n in columns]
-        yield pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in cells], list(columns))
-
-
-def _objects(path: Path, block: memoryview) -> list[dict[str, Any]]:
-    """The objects of some lines, numbers as they are written."""
-    rows = []
-    for line in filter(None, map(bytes.strip, bytes(block).split(b"\n"))):
-        try:
-            row = json.loads(line, parse_int=str, parse_float=str)
-        except ValueError as error:
-            raise DataError(f"{path} must hold one JSON object a line: {error}: {line[:80]!r}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path} must hold one JSON object a line, got {line[:80]!r}")
-        rows.append(row)
-    return rows
-
-
-def _cell(path: Path, name: str, value: Any) -> str | None:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "|".join(str(_cell(path, name, v)) for v in value)
-    if value is None or isinstance(value, str):
-        return value or None
-    raise DataError(f"{name!r} of {path} must be text, a number or a list of them, got {value!r}")
-
-
-def _csv(
-    path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int, plain: Collection[str]
-) -> Iterator[pa.RecordBatch]:
-    """Blocks of whole lines, each parsed on all cores into batches that are dictionary-encoded on the way."""
-    from pyarrow import csv as arrow
-
-    bad: list[Any] = []
-
-    def skip(row: Any) -> str:
-        bad.append(row)
-        return "skip"
-
-    quote = '"' if form.quoted else False
-    parse = arrow.ParseOptions(delimiter=form.separator, quote_char=quote, invalid_row_handler=skip)
-    types = dict.fromkeys(columns, TEXT)
-    convert = arrow.ConvertOptions(
-        include_columns=list(columns), column_types=types, null_values=[""], strings_can_be_null=True
-    )
-    for block in _blocks(path, form, heard, size):
-        if has_nul(block):
-            raise DataError(_binary(path, form))
-        share = max(LEAST_SHARE, len(block) // pa.cpu_count() + 1)  # a part for each core
-        try:
-            read = arrow.ReadOptions(column_names=form.names, block_size=share)
-            try:
-                table = arrow.read_csv(pa.py_buffer(block), read, parse, convert)
-            except pa.ArrowInvalid as error:
-                if "straddling" not in str(error):
-                    raise
-                read.block_size = len(block) + 1  # a line is longer than a part
-                table = arrow.read_csv(pa.py_buffer(block), read, parse, convert)
-        except pa.ArrowInvalid as error:
-            if not bad:
-                raise DataError(_why(path, form, str(error))) from error
-        if bad:
-            raise DataError(_bad_rows(path, form, bad))
-        if form.quoted and len(table) < line_count(block):  # or lines are empty
-            _refuse_line_breaks(path, table)
-        yield from (parsed := table.to_batches())
-        types |= dict.fromkeys((n for n in plain if parsed and _is_various(parsed[0][n])), pa.string())
-        convert.column_types = types
-
-
-def _is_various(column: Any) -> bool:
-    return not pa.types.is_dictionary(column.type) or len(column.dictionary) > VARIOUS * len(column)
-
-
-def _refuse_line_breaks(path: Path, table: pa.Table) -> None:
-    """An open quote swallows lines, which would then be missing in silence."""
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        for chunk in column.chunks:
-            values = chunk.dictionary if pa.types.is_dictionary(chunk.type) else chunk
-            if pc.any(broken := pc.match_substring(values, "\n")).as_py():
-                value = values.filter(broken)[0].as_py()
-                rule = f"column {name!r} of {path} has a line break inside a value: is a quote open?"
-                raise DataError(f"{rule} {value[:80]!r}; quoted=false reads quotes as any other character")
-
-
-def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[memoryview]:
-    return blocks(path, form.member, form.encoding, form.header, heard, size)
+    with opened(path, form.member) as file:
+        head = file.read(16)
+    if head.startswith(b"PAR1"):
+        return ".parquet"
+    if what := what_else(head):
+        raise DataError(f"{path} is {what}")
+    suffix = Path(member_name(path, form.member)).suffix.lower()
+    return KINDS.get(suffix, suffix)
 
 
 def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.Array:
-    """Any column as dictionary-encoded text, or as `plain` text if it is; lists are joined by `|`."""
+    """Any column as dictionary-encoded text, or as `plain` text if it is."""
     if name in plain and pa.types.is_string(column.type):
         return column
-    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-        column = pc.binary_join(column.cast(pa.list_(pa.string())), "|")
     if column.type != TEXT:  # also dictionaries of other makers: they may repeat values
-        try:
-            column = column.cast(pa.string()).dictionary_encode()
-        except pa.ArrowInvalid as error:
-            raise DataError(f"column {name!r} of {path} cannot be read as text: {error}") from error
+        column = texts(path, name, column).dictionary_encode()
     return column
 
 
@@ -217,62 +137,86 @@ def _recognise_text(path: Path, form: Form) -> Form:
         codecs.lookup(form.encoding)
     except LookupError as error:
         raise DataError(f"{error}; encodings are named utf-8, latin-1, cp1252, utf-16, ...") from error
+    skip, first = _first_row(path, form)
+    separator = form.separator or _separator(first, form.quoted)
+    if separator != BLANKS and len(separator) != 1:
+        raise DataError(f"a separator is one character, got {separator!r}; sep={BLANKS} is any run of blanks")
+    found = _split(path, first, separator, form)
+    if form.names and len(found) != len(form.names):
+        raise DataError(f"{path} has {len(found)} columns at sep={separator!r}, {len(form.names)} were named")
+    header = first.count("\n") + 1 if form.header else 0
+    names = form.names or (_named(found) if form.header else tuple(str(n) for n in range(len(found))))
+    return replace(form, separator=separator, names=names, skip=skip + header)
+
+
+def _first_row(path: Path, form: Form) -> tuple[int, str]:
+    """The number of lines before the first row, and the row; raises DataError if there is none."""
     with opened(path, form.member) as file:
         head = file.read(HEAD_BYTES)
-    wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
-    if wide and not form.encoding.lower().startswith("utf-16"):
-        raise DataError(f"{path} is written in {wide}; give encoding={wide}")
-    try:
-        first = head.split(b"\n")[0].decode(form.encoding) if not wide else head.decode(form.encoding, "ignore")
-    except UnicodeDecodeError as error:
-        raise DataError(f"the first line of {path} is not {form.encoding}; is it encoding=latin-1?") from error
-    first = first.split("\n")[0].rstrip("\r").removeprefix("\ufeff")
+        wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
+        if wide and not form.encoding.lower().startswith("utf-16"):
+            raise DataError(f"{path} is written in {wide}; give encoding={wide}")
+        if form.comment or b"\n" not in head:
+            while len(head) < MAX_LINE and (more := file.read(HEAD_BYTES)):
+                head += more
+                if b"\n" in more and not form.comment:
+                    break
+    text = head.decode(form.encoding, "ignore" if codecs.lookup(form.encoding).name != "utf-8" else "surrogateescape")
+    lines = text.removeprefix("\ufeff").split("\n")
+    skip = 0
+    while form.comment and skip < len(lines) and lines[skip].lstrip().startswith(form.comment):
+        skip += 1
+    first = lines[skip] if skip < len(lines) else ""
+    for line in lines[skip + 1 : skip + HEADER_LINES] if form.quoted and first.count('"') % 2 else ():
+        first += f"\n{line}"
+        if first.count('"') % 2 == 0:
+            break
+    else:
+        first = first.partition("\n")[0]  # a quote that is no quote
+    first = first.rstrip("\r")
+    if re.search("[\udc80-\udcff]", first):
+        raise DataError(f"the first line of {path} is not {form.encoding}; is it encoding=latin-1?")
     if not first:
         raise DataError(f"{path} is empty, or its first line is")
     if first.lstrip().lower().startswith(("<!doctype html", "<html")):
         raise DataError(f"{path} is a web page, not a table: a page that asks to log in, perhaps")
-    separator = form.separator or max(SEPARATORS, key=first.count)
-    if len(separator) != 1:
-        raise DataError(f"a separator is one character, got {separator!r}")
+    return skip, first
+
+
+def _separator(first: str, quoted: bool) -> str:
+    """The separator that is most frequent in the first row, outside of quotes."""
+    bare = re.sub(r'"(?:[^"]|"")*"', "", first) if quoted else first
+    return max(SEPARATORS, key=bare.count)
+
+
+def _split(path: Path, first: str, separator: str, form: Form) -> list[str]:
+    if separator == BLANKS:
+        first, separator = re.sub(r'"(?:[^"]|"")*"|[ \t]+', _as_tab, first.strip()), "\t"
+    if not form.quoted:
+        return first.split(separator)
+    limit = csv.field_size_limit(MAX_LINE)
     try:
-        found = next(csv.reader([first], delimiter=separator)) if form.quoted else first.split(separator)
+        escape = form.escape or None
+        rows = [f"{line}\n" for line in first.split("\n")]
+        return next(csv.reader(rows, delimiter=separator, escapechar=escape))
     except csv.Error as error:
         rule = f"the first line of {path} is no row of columns: {first[:80]!r}"
         raise DataError(f"{rule}; do lines end in carriage returns alone?") from error
-    if not form.header and form.names and len(found) != len(form.names):
-        raise DataError(f"{path} has {len(found)} columns at sep={separator!r}, {len(form.names)} were named")
-    names = form.names or (tuple(found) if form.header else tuple(str(n) for n in range(len(found))))
-    return replace(form, separator=separator, names=names)
+    finally:
+        csv.field_size_limit(limit)
 
 
-def _bad_rows(path: Path, form: Form, bad: Sequence[Any]) -> str:
-    """What the first bad rows look like, and on which lines they are: the parser itself does not know."""
-    texts = [row.text.split("\n")[0] for row in bad[:SHOWN]]  # an open quote swallows lines
-    found = {}
-    for number, line in enumerate(lines(path, form.member, form.encoding), 1):
-        if line in texts and line not in found:
-            found[line] = number
-        if len(found) == len(set(texts)):
-            break
-    rows = zip(texts, bad, strict=False)
-    shown = [f"line {found.get(text, '?')}: {row.actual_columns} columns: {text[:100]}" for text, row in rows]
-    if any("\n" in row.text for row in bad):
-        shown.append("is a quote open? quoted=false reads quotes as any other character")
-    rule = f"every row needs the {len(form.names)} columns of the header"
-    return f"{rule}, {path} has {len(bad)} or more that do not: {'; '.join(shown)}"
+def _as_tab(match: re.Match[str]) -> str:
+    return match[0] if match[0].startswith('"') else "\t"
 
 
-def _why(path: Path, form: Form, error: str) -> str:
-    if "UTF8" in error:
-        try:
-            for _ in lines(path, form.member, "utf-8"):
-                pass
-        except DataError as wrong:
-            return f"{wrong}; is it encoding=latin-1?"
-    return f"{path} is malformed: {error}"
-
-
-def _binary(path: Path, form: Form) -> str:
-    numbered = enumerate(lines(path, form.member, form.encoding), 1)
-    number = next((n for n, line in numbered if "\0" in line), "?")
-    return f"text holds no NUL bytes, {path} has one in line {number}: is the file damaged, or is it not a text?"
+def _named(found: Sequence[str]) -> tuple[str, ...]:
+    """The names of a header without blanks at their ends; a column without a name gets that of its place."""
+    names = [name.strip() for name in found]
+    for at, name in enumerate(names):
+        number, fresh = 0, UNNAMED.format(at)
+        while not name and fresh in names:
+            number += 1
+            fresh = f"{UNNAMED.format(at)}.{number}"
+        names[at] = name or fresh
+    return tuple(names)

@@ -1,5 +1,6 @@
 """Growing vocabularies and growing .npy files: what a streaming encoder remembers and what it lets go."""
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from fmlab.data import Array
 
 _HEADER = 128
 _GOLDEN = 0x9E3779B97F4A7C15
+BOOLEANS = {"false": 0.0, "true": 1.0}
+SIGNS = {" ": " \u00a0\u202f", "'": "'\u2019"}  # what is written for a blank or an apostrophe between thousands
 
 
 class Vocabulary:
@@ -170,15 +173,39 @@ class Growing:
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
 
 
-def numbers(column: pa.DictionaryArray, decimal: str = ".") -> tuple[Array, list[str]]:
-    """Numbers float64[n] of a dictionary-encoded column, and its distinct texts that are none; missing is NaN."""
-    texts = column.dictionary if decimal == "." else pc.replace_substring(column.dictionary, decimal, ".")
+def numbers(column: pa.DictionaryArray, decimal: str = ".", thousands: str = "") -> tuple[Array, list[str]]:
+    """Numbers float64[n] of a dictionary-encoded column, and its distinct texts that are none; missing is NaN.
+
+    The sign `thousands` may part groups of digits, the last of three, before the `decimal` sign. A column of true and
+    false alone, in any case, is one of 1 and 0.
+    """
+    texts = column.dictionary
+    if thousands:
+        texts = _without(thousands, decimal, texts)
+    if decimal != ".":
+        texts = pc.replace_substring(texts, decimal, ".")
     try:
         values = texts.cast(pa.float64()).to_numpy()
     except pa.ArrowInvalid:
         values = np.array([_number(text) for text in texts.to_pylist()], np.float64)
+        if set(pc.utf8_lower(texts).to_pylist()) <= set(BOOLEANS):
+            values = np.array([BOOLEANS[text.lower()] for text in texts.to_pylist()], np.float64)
     bad = column.dictionary.filter(pa.array(~np.isfinite(values))).to_pylist()
     return np.append(values, np.nan)[_places(column, len(values))], bad
+
+
+def _without(thousands: str, decimal: str, texts: Any) -> Any:
+    """Texts without the signs that part thousands, where these are at their places; other texts become no numbers."""
+    sign = f"[{re.escape(SIGNS.get(thousands, thousands))}]"
+    number = rf"[+-]?\d{{1,3}}(?:{sign}\d{{2,3}})*{sign}\d{{3}}(?:{re.escape(decimal)}\d*)?(?:[eE][+-]?\d+)?"
+    whole = re.compile(number)
+
+    def without(text: str | None) -> str | None:
+        if text is None or not re.search(sign, text):
+            return text
+        return re.sub(sign, "", text) if whole.fullmatch(text.strip()) else "no number"
+
+    return pa.array([without(text) for text in texts.to_pylist()], pa.string())
 
 
 def _number(text: str) -> float:

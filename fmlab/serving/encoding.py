@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fmlab.cells import readable, split
 from fmlab.data import SIDES, Array, Dataset, Field, Input, Side, Table
 from fmlab.errors import DataError, choices
 from fmlab.transforms import transform_of
@@ -161,7 +162,7 @@ class _Reader:
                 missing[row] = not parts
                 unseen[row], dropped[row] = codes.count(0), max(0, len(codes) - self.field.slots)
                 table[row, : len(codes)] = codes[: self.field.slots]
-        strange = [t for t, n in zip(column.dictionary.to_pylist(), unseen, strict=False) if n]
+        strange = [t for t, n in zip(readable(column.dictionary).to_pylist(), unseen, strict=False) if n]
         tally.count(unseen[places], missing[places], dropped[places], strange)
         return (table + np.int32(self.offset))[places], values
 
@@ -180,14 +181,14 @@ class _Reader:
             if text is None:
                 yield []
             elif self.given.within:
-                yield [part for part in dict.fromkeys(text.split(self.given.within)) if part]
+                yield split(text, self.given.within)
             else:
-                yield [text]
+                yield split(text, "")  # a list of one value stands for that value
 
     def _numbers(self, texts: list[str | None]) -> Array:
         """Scaled numbers of the texts, and of a missing one after them: narrowed to float32 last, as in preparation."""
         column = pa.array([*texts, None], pa.string()).dictionary_encode()
-        values, bad = numbers(column, self.given.decimal)
+        values, bad = numbers(column, self.given.decimal, self.given.thousands)
         if bad:
             shown = ", ".join(map(repr, bad[:SHOWN]))
             raise DataError(

@@ -104,7 +104,7 @@ def _categories(path: Path, kind: str) -> dict[str, str | None]:
         with opened(path) as file:
             try:
                 listed: Any = json.load(file)
-                return {item: "|".join(map(str, numbers)) for item, numbers in listed.items()}
+                return {item: text(list(numbers)) for item, numbers in listed.items()}
             except (ValueError, AttributeError, TypeError) as error:
                 raise DataError(f"{path} must hold one JSON object, item -> list of attributes: {error}") from error
     found = {}
@@ -112,7 +112,7 @@ def _categories(path: Path, kind: str) -> dict[str, str | None]:
         paths = [p for p in row.get("categories") or () if p]
         if "asin" in row and paths:
             names = [n for p in paths for n in p] if kind == "path" else paths[0][-1:]
-            found[str(row["asin"])] = text(list(dict.fromkeys(names)))
+            found[str(row["asin"])] = text(list(dict.fromkeys(names)) if kind == "path" else names[0])
     return found
 
 

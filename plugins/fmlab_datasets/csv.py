@@ -1,35 +1,35 @@
 """Any table of the user's own: CSV, TSV, JSON lines or Parquet, its roles named in the options."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fmlab.data import Array, Dataset, Input, Rule, Side
-from fmlab.errors import DataError, choices
+from fmlab.cells import alone
+from fmlab.data import Array, Dataset, Input, Rule, Step
+from fmlab.errors import DataError
 from fmlab.first_pass import PART_NAMES, Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
 from fmlab.prepare import encode
 from fmlab.protocols import Raw
 from fmlab.reading import text_size
-from fmlab.tabular import HEAD_BYTES, Form, batches, deaf, recognise
+from fmlab.tabular import Form, batches, deaf, recognise
+from fmlab.times import Times
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
-from fmlab_datasets.remarks import are_fractions, tell, tell_decimals
+from fmlab_datasets.columns import layout
+from fmlab_datasets.planning import PART, Planned
+from fmlab_datasets.remarks import tell
 from fmlab_datasets.sides import settled
-from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
+from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
 
 log = logging.getLogger(__name__)
-TAKEN = ("user", "item")
-OFTEN = 0.05  # the share of distinct values with a `|` from which a column is taken for multi-valued
-PART = "part "  # a column of that name is in no file: names lose their blanks
 CLOCK = {"hour": hours, "weekday": weekdays}
 
 
-class Csv:
+class Csv(Planned):
     """A table of your own: one row an interaction or a labelled row, the roles of its columns given as options.
 
     Source: a file of yours.
@@ -44,10 +44,21 @@ class Csv:
     Columns without a role are used unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these
     then list all to be used. Kinds are guessed from the first rows otherwise, and printed. `log2` and `binned` make
     categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
-    rows. `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not
-    "7"); an empty cell of a field, or one of the texts in `missing`, becomes the field's unknown feature. Features keep
-    the order of their first appearance; with `buckets`, values of categorical fields are hashed into so many for each
-    (users and items are not). `min_label` and `core` say what counts as a positive where a protocol needs positives.
+    rows. Cells of a `multi` field are split at `within`; lists, in JSON and Parquet, are multi-valued as they are.
+    `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not "7"); an
+    empty cell of a field, or one of the texts in `na_values` (`missing` is its older name), becomes the field's unknown
+    feature. Features keep the order of their first appearance; with `buckets`, values of categorical fields are hashed
+    into so many for each (users and items are not). Columns that only number the rows, as pandas writes them, are left
+    out.
+
+    A `label` is a number, or true and false, or yes and no; `positive=<text>` makes this text 1 and any other 0. Rows
+    without a label are refused, or left out and counted: `unlabelled=drop`. `min_label` and `core` say what counts as a
+    positive where a protocol needs positives.
+
+    `sep` is found in the first line; `sep=blanks` is any run of blanks. `header=none` names the columns 0, 1, 2, ...,
+    and `names=[...]` names them in their order (with `header=true`, in place of a header). `decimal` and `thousands`
+    are the signs in numbers, `escape` is the character that takes its meaning from a quote, lines that begin with
+    `comment` are skipped, and `member` is one file of an archive.
 
     A split of your own is a column `split` that holds train, valid or test, or three files: `path`, `valid`, `test`.
     With `test` alone, a seeded share `validation` of the rows in `path` becomes the validation part. `min_count`, the
@@ -55,9 +66,9 @@ class Csv:
     unknown (users and items are told apart all the same); otherwise all rows are looked at, before the protocol splits
     them: a mild look ahead.
 
-    `time` is in seconds, milliseconds, microseconds, nanoseconds (told apart by size) or ISO 8601, kept to the
-    microsecond. Without a `label` all rows are positives: `protocol=full_ranking` ranks items, for the default, ctr,
-    scores labelled rows.
+    `time` is in seconds, milliseconds, microseconds, nanoseconds (the largest tells, or `time_unit`), in digits alone
+    (20140131) or ISO 8601, kept to the microsecond. Without a `label` all rows are positives: `protocol=full_ranking`
+    ranks items, for the default, ctr, scores labelled rows.
     """
 
     defaults = {"protocol": "ctr"}
@@ -75,14 +86,23 @@ class Csv:
         validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1,
         seed: int = 0,
         sep: str = "",
-        header: bool = True,
+        header: bool | Literal["auto", "none"] | None = "auto",
+        names: tuple[str, ...] = (),
         encoding: str = "utf-8",
+        member: str = "",
+        comment: str = "",
         quoted: bool = True,
+        escape: str = "",
+        line_breaks: bool = False,
         decimal: Literal[".", ","] = ".",
+        thousands: Literal["", ",", ".", " ", "'", "_"] = "",
         user: str = "",
         item: str = "",
         label: str = "",
+        positive: str | bool | int | float = "",
+        unlabelled: Literal["refuse", "drop"] = "refuse",
         time: str = "",
+        time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto",
         split: str = "",
         categorical: tuple[str, ...] = (),
         numeric: tuple[str, ...] = (),
@@ -92,6 +112,7 @@ class Csv:
         binned: tuple[str, ...] = (),
         bins: Annotated[int, Range(2, None)] = 10,
         clock: tuple[Literal["hour", "weekday"], ...] = (),
+        na_values: tuple[str, ...] = (),
         missing: tuple[str, ...] = (),
         user_fields: tuple[str, ...] = (),
         item_fields: tuple[str, ...] = (),
@@ -114,14 +135,20 @@ class Csv:
             raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
         self.raw: Sequence[Raw] = tuple(Raw(str(file)) for file in self.files)
         self.validation, self.seed = validation, seed
-        self.form = Form(sep.replace("\\t", "\t"), (), header, encoding, "", quoted)
+        form = Form(sep, tuple(names), True, encoding, member, quoted, escape, comment, line_breaks)
+        self.form = layout(form, header)
         self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
         self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
         self.leaks = leaks
         kinds = {"categorical": categorical, "numeric": numeric, "multi": multi, "log2": log2, "binned": binned}
         self.kinds = {kind: tuple(columns) for kind, columns in kinds.items()}
-        self.bins, self.clock, self.missing = bins, tuple(dict.fromkeys(clock)), tuple(missing)
-        self.ignore, self.within, self.decimal, self.standardize = tuple(ignore), within, decimal, standardize
+        self.bins, self.clock, self.missing = bins, tuple(dict.fromkeys(clock)), alone((*na_values, *missing))
+        self.ignore, self.within, self.standardize = tuple(ignore), within, standardize
+        self.decimal, self.thousands = decimal, thousands
+        self.positive = str(positive).lower() if isinstance(positive, bool) else str(positive)
+        self.drops, self.dropped = unlabelled == "drop", 0
+        self.time_unit = "" if time_unit == "auto" else time_unit
+        self.times = {}
         self.min_count, self.buckets, self.rule = min_count, buckets, Rule(min_label, core)
         self._check()
 
@@ -133,14 +160,24 @@ class Csv:
         sizes = [None if path.suffix == ".parquet" else text_size(path) for path in paths]
         meter = Meter(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
         tables = list(zip(paths, forms, strict=True))
-        columns = [c for c in plan.columns if c not in (PART, *self.clock)]
-        edges = self._edges(plan, tables)
-        stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges)
+        columns = [c for c in plan.columns if c not in (PART, *self.times)]
+        edges, written = self._edges(plan, tables), self._times(plan, tables)
+        self.dropped = 0
+        stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges, written)
         loose = [c for c in plan.fields if c not in self._sided()]
         settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
         made = encode("csv", stream, plan, workspace, meter, settle)
         tell(made)
-        return replace(made, rule=self.rule, inputs={n: self._input(n, i, plan, edges) for n, i in made.inputs.items()})
+        inputs = {n: self._input(n, i, plan, edges, written) for n, i in made.inputs.items()}
+        return replace(made, rule=self.rule, inputs=inputs, steps=(*made.steps, *self._steps(made)))
+
+    def _steps(self, made: Dataset) -> list[Step]:
+        if not self.dropped:
+            return []
+        log.info("%s rows have no label and are left out", f"{self.dropped:,}")
+        schema = made.schema
+        rule = f"{self.dropped:,} rows without a label are left out"
+        return [Step(rule, made.rows, schema.n_users, schema.n_items, schema.n_features)]
 
     def _rows(
         self,
@@ -150,22 +187,27 @@ class Csv:
         plain: Sequence[str] = (),
     ) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
-        cells = [c for c in columns if c not in self.roles.values()]
+        entities = (self.roles["user"], self.roles["item"], self.roles["split"])
+        label = [self.roles["label"]] if self.drops and self.roles["label"] else []
+        cells = [c for c in columns if c not in entities]
+        columns = list(dict.fromkeys([*columns, *label]))
         for (path, form), part in zip(tables, self._parts(), strict=True):
             stream = batches(path, form, columns, meter.heard if meter else deaf, plain=plain)
+            for field in dict.fromkeys([*cells, *label]) if self.missing else ():
+                stream = derived(stream, field, {field: self.present})
+            for field in label:
+                stream = labelled(stream, field, self._drop)
             if part == "drawn":
                 stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
             elif part:
                 stream = constant(stream, PART, part)
-            for field in cells if self.missing else ():
-                stream = derived(stream, field, {field: self._present})
             yield from stream
+
+    def _drop(self, count: int) -> None:
+        self.dropped += count
 
     def _parts(self) -> Sequence[str]:
         return {1: ("",), 2: ("drawn", "test"), 3: ("train", "valid", "test")}[len(self.files)]
-
-    def _present(self, texts: Any) -> list[str | None]:
-        return [None if t in self.missing else t for t in texts.to_pylist()]
 
     def _edges(self, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> dict[str, Array]:
         """Where the intervals of `binned` fields meet: a pass of its own over the tables."""
@@ -177,32 +219,41 @@ class Csv:
         if plan.split:
             rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
         for name, times in zip(names, counts(rows, *names), strict=True):
-            edges[name] = quantiles(name, times, self.bins, self.decimal)
+            edges[name] = quantiles(name, times, self.bins, self.decimal, self.thousands)
             log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges[name].tolist())))
         return edges
 
-    def _transformed(self, stream: Stream, plan: Plan, edges: Mapping[str, Array]) -> Stream:
+    def _times(self, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> str:
+        """How times are written, if fields are made of them: a pass of its own, for the last row may tell."""
+        if not self.clock:
+            return ""
+        times = Times(plan.time, self.time_unit)
+        for batch in self._rows(tables, [plan.time]):
+            times.read(batch[plan.time])
+        return times.close()
+
+    def _transformed(self, stream: Stream, plan: Plan, edges: Mapping[str, Array], written: str) -> Stream:
         """With categories in place of numbers, and with buckets in place of other categories."""
         for name in self.kinds["log2"]:
-            stream = derived(stream, name, {name: log_squared(name, self.decimal)})
+            stream = derived(stream, name, {name: log_squared(name, self.decimal, self.thousands)})
         for name, ends in edges.items():
-            stream = derived(stream, name, {name: binned(name, ends, self.decimal)})
+            stream = derived(stream, name, {name: binned(name, ends, self.decimal, self.thousands)})
         if self.clock:
-            stream = derived(stream, plan.time, {name: CLOCK[name] for name in self.clock})
+            stream = derived(stream, plan.time, {name: CLOCK[part](written) for name, part in self.times.items()})
         return hashed(stream, self._named(plan), self.buckets)
 
     def _named(self, plan: Plan) -> list[str]:
         """Fields of the table whose values are names: categories that are not made of numbers."""
-        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.clock}
+        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.times}
         return [c for c in plan.fields if c not in made]
 
-    def _input(self, field: str, given: Input, plan: Plan, edges: Mapping[str, Array]) -> Input:
+    def _input(self, field: str, given: Input, plan: Plan, edges: Mapping[str, Array], written: str) -> Input:
         """How a field is read from the raw columns that `_rows` and `_transformed` read it from."""
-        if field in TAKEN:
+        if field in ("user", "item"):
             return replace(given, column=self.roles[field])
-        if field in self.clock:
-            return replace(given, column=plan.time, transform=field)
-        given = replace(given, missing=self.missing, decimal=self.decimal)
+        if field in self.times:
+            return replace(given, column=plan.time, transform=self.times[field], times=written)
+        given = replace(given, missing=self.missing, decimal=self.decimal, thousands=self.thousands)
         if field in self.kinds["log2"]:
             return replace(given, transform="log2")
         if field in edges:
@@ -214,76 +265,7 @@ class Csv:
     def _untouched(self, plan: Plan) -> list[str]:
         """Columns that go from the table to the encoder as they are."""
         entities = [n for n in (plan.user, plan.item) if n]
-        return entities if self.missing or self.buckets else [*entities, *self._named(plan)]
-
-    def _check(self) -> None:
-        roles = [c for c in self.roles.values() if c]
-        if self.clock and not self.roles["time"]:
-            raise DataError(f"clock={list(self.clock)} needs a column of times: give time=<column>")
-        listed = [c for kind in self.kinds.values() for c in kind]
-        given = Counter([*roles, *set(listed) - {self.roles["user"], self.roles["item"]}, *self.ignore])
-        for what, names in (("role or kind", given), ("kind", Counter(listed)), ("side", Counter(self._sided()))):
-            if twice := [c for c, n in names.items() if n > 1]:
-                raise DataError(f"a column has one {what}, {twice[0]!r} was given two")
-        if wrong := [c for c in self._sided() if c in roles]:
-            raise DataError(f"a field of a side cannot have a role as well, got {wrong[0]!r}")
-        for side, fields in self.sides.items():
-            if fields and not self.roles.get(side, side):
-                raise DataError(f"{side}_fields need the column that identifies the {side}: give {side}=<column>")
-
-    def _sided(self) -> list[str]:
-        return [column for fields in self.sides.values() for column in fields]
-
-    def _plan(self, file: Path, form: Form) -> Plan:
-        roles = [c for c in self.roles.values() if c]
-        listed = [c for kind in self.kinds.values() for c in kind]
-        for column in (*roles, *listed, *self._sided(), *self.ignore):
-            if column not in form.names:
-                found = f"{len(form.names)} column{'s' * (len(form.names) != 1)} found at sep={form.separator!r}"
-                raise DataError(f"{file} has no column {column!r} ({found}); {choices(column, form.names)}")
-        chosen = {*listed, *self._sided()} if listed else set(form.names)
-        fields = [c for c in form.names if c in chosen and c not in roles and c not in self.ignore]
-        if twice := [c for c in self.clock if c in form.names]:
-            raise DataError(f"clock={twice} would be a second column of that name in {file}")
-        if wrong := [c for c in fields if c in TAKEN]:
-            raise DataError(f"a field named {wrong[0]!r} must be the {wrong[0]} itself: give {wrong[0]}=<column>")
-        if not fields and not self.clock and not (self.roles["user"] and self.roles["item"]):
-            raise DataError(f"{file} has no columns left to be features; its columns are {', '.join(form.names)}")
-        kinds = self._kinds(file, form, fields)
-        sides: dict[str, Side] = dict.fromkeys((*fields, *self.clock), "context")
-        sides |= dict.fromkeys(self.sides["user"], "user")
-        sides |= dict.fromkeys(self.sides["item"], "item")
-        return Plan(
-            **{**self.roles, "split": PART if len(self.files) > 1 else self.roles["split"]},
-            fields=sides,
-            numeric=tuple(c for c in fields if kinds[c] == "numeric"),
-            multi=tuple(c for c in fields if kinds[c] == "multi"),
-            within=self.within,
-            decimal=self.decimal,
-            standardize=self.standardize,
-            min_count=self.min_count,
-        )
-
-    def _kinds(self, file: Path, form: Form, fields: Sequence[str]) -> dict[str, str]:
-        given = {c: kind for kind, columns in self.kinds.items() for c in columns}
-        unknown = [c for c in fields if c not in given]
-        if not unknown:
-            return given
-        first = next(batches(file, form, unknown, block=HEAD_BYTES))
-        shown = {c: mapped(first[c], self._present(first[c].dictionary)) for c in unknown}
-        guessed = {c: self._guess(column) for c, column in shown.items()}
-        log.info("columns of %s: %s", file.name, ", ".join(f"{c} is {kind}" for c, kind in guessed.items()))
-        tell_decimals({c: column for c, column in shown.items() if guessed[c] != "numeric"}, self.decimal)
-        return {**given, **guessed}
-
-    def _guess(self, column: Any) -> str:
-        """Numbers with fractions are numeric; whole numbers may as well be names, and are categorical."""
-        # Few texts among many numbers are told as mistakes by whoever reads the numbers.
-        if are_fractions(column, self.decimal):
-            return "numeric"
-        texts = column.dictionary.to_pylist()
-        many = sum(self.within in t for t in texts)
-        return "multi" if many > OFTEN * len(texts) else "categorical"
+        return entities if self.missing or self.buckets or self.drops else [*entities, *self._named(plan)]
 
 
 def _locate(path: str, root: Path) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from fmlab.cells import joined
 from fmlab.errors import DataError
 from fmlab.reading import lines
 
@@ -57,11 +58,10 @@ def _as_json(token: re.Match[str]) -> str:
     return '"' + body.replace('"', '\\"') + '"'
 
 
-def text(value: Any, within: str = "|") -> str | None:
-    """A value as the text of a cell: lists joined, what is empty or no plain value None."""
+def text(value: Any) -> str | None:
+    """A value as the text of a cell (`fmlab.cells`); what is empty or no plain value is None."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        parts = [t.replace(within, "/") for v in value if (t := text(v))]
-        return within.join(parts) or None
+        return joined([text(v) for v in value])
     return str(value) if isinstance(value, int | float) else value or None if isinstance(value, str) else None

@@ -15,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fmlab.cells import joined as joined_cell
+from fmlab.cells import split
 from fmlab.data import Dataset, Input, Rule, Step
 from fmlab.errors import DataError
 from fmlab.fetch import find
@@ -48,7 +50,7 @@ def table(
     Raw names in `plain` may come as plain text: those that go to the encoder as they are.
     """
     heard = meter.heard if meter else deaf
-    for batch in batches(path, recognise(path, form), list(columns), heard, plain=plain):
+    for batch in batches(path, recognise(path, form, whole=False), list(columns), heard, plain=plain):
         yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns.values()))
 
 
@@ -149,6 +151,18 @@ def frequent(stream: Stream, again: Stream, least: int, fields: int = 2) -> tupl
     return only(again, "u", (u for u, n in users.items() if n >= least)), (step,)
 
 
+def labelled(stream: Stream, column: str, dropped: Callable[[int], None]) -> Stream:
+    """Without the rows that have no value in a column; their number is told to `dropped`."""
+    for batch in stream:
+        if count := batch[column].null_count:
+            dropped(count)
+            left = batch.filter(batch[column].is_valid())
+            columns = [c.cast(pa.string()).dictionary_encode() for c in left.columns]
+            batch = pa.RecordBatch.from_arrays(columns, names=left.schema.names)
+        if len(batch):
+            yield batch
+
+
 def only(stream: Stream, column: str, wanted: Iterable[str]) -> Stream:
     """Without the rows whose value is not wanted."""
     known = pa.array(list(wanted), pa.string())
@@ -194,7 +208,7 @@ def prepared(
 
 
 def _first(within: str, slots: int) -> Callable[[Any], Any]:
-    def cut(texts: Any) -> list[str]:
-        return [within.join([p for p in t.split(within) if p][:slots]) for t in texts.to_pylist()]
+    def cut(texts: Any) -> list[str | None]:
+        return [joined_cell(split(t, within)[:slots]) for t in texts.to_pylist()]
 
     return cut

@@ -1,0 +1,134 @@
+"""What options say of the columns of a table, as a plan for its encoder."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from fmlab.data import Side
+from fmlab.errors import DataError
+from fmlab.first_pass import Plan
+from fmlab.tabular import HEAD_BYTES, Form, batches
+from fmlab_datasets.columns import guess, left_out, refuse_lists, unknown_column
+from fmlab_datasets.remarks import tell_signs
+from fmlab_datasets.streams import mapped
+
+log = logging.getLogger(__name__)
+TAKEN = ("user", "item")
+PART = "\0part"  # no column has that name
+
+
+class Planned:
+    """A table of which options name the roles, the kinds and the sides of columns."""
+
+    files: Sequence[Path]
+    roles: Mapping[str, str]
+    sides: Mapping[str, tuple[str, ...]]
+    kinds: Mapping[str, tuple[str, ...]]
+    ignore: tuple[str, ...]
+    clock: tuple[str, ...]
+    missing: tuple[str, ...]
+    within: str
+    decimal: str
+    thousands: str
+    positive: str
+    time_unit: str
+    standardize: bool
+    min_count: int
+    times: Mapping[str, str]  # fields made of the time: the part of it that each is
+
+    def present(self, texts: Any) -> list[str | None]:
+        """Distinct texts, None for those that stand for nothing."""
+        return [None if t in self.missing else t for t in texts.to_pylist()]
+
+    def _check(self) -> None:
+        roles = [c for c in self.roles.values() if c]
+        if self.clock and not self.roles["time"]:
+            raise DataError(f"clock={list(self.clock)} needs a column of times: give time=<column>")
+        listed = [c for kind in self.kinds.values() for c in kind]
+        named = set(self.kinds["categorical"]) & {self.roles["user"], self.roles["item"]}  # that they are, anyway
+        given = Counter([*roles, *set(listed) - named, *self.ignore])
+        for what, names in (("role or kind", given), ("kind", Counter(listed)), ("side", Counter(self._sided()))):
+            if twice := [c for c, n in names.items() if n > 1]:
+                raise DataError(f"a column has one {what}, {twice[0]!r} was given two{self._given(twice[0])}")
+        if wrong := [c for c in self._sided() if c in roles]:
+            raise DataError(f"a field of a side cannot have a role as well, got {wrong[0]!r}")
+        for side, fields in self.sides.items():
+            if fields and not self.roles.get(side, side):
+                raise DataError(f"{side}_fields need the column that identifies the {side}: give {side}=<column>")
+
+    def _given(self, column: str) -> str:
+        """The options that name a column."""
+        options = {**{k: (v,) for k, v in self.roles.items()}, **self.kinds, "ignore": self.ignore}
+        options |= {f"{side}_fields": fields for side, fields in self.sides.items()}
+        return f": {' and '.join(f'{name}={column}' for name, columns in options.items() if column in columns)}"
+
+    def _sided(self) -> list[str]:
+        return [column for fields in self.sides.values() for column in fields]
+
+    def _plan(self, file: Path, form: Form) -> Plan:
+        roles = [c for c in self.roles.values() if c]
+        listed = [c for kind in self.kinds.values() for c in kind]
+        for column in (*roles, *listed, *self._sided(), *self.ignore):
+            if column not in form.names:
+                raise unknown_column(file, form, column)
+        chosen = {*listed, *self._sided()} if listed else set(form.names)
+        fields = [c for c in form.names if c in chosen and c not in roles and c not in self.ignore]
+        unasked = [c for c in fields if c not in listed and c not in self._sided()]
+        counting = left_out(file, form, unasked)
+        fields = [c for c in fields if c not in counting]
+        self.times = self._clock(fields)
+        if wrong := [c for c in fields if c in TAKEN]:
+            raise DataError(f"a field named {wrong[0]!r} must be the {wrong[0]} itself: give {wrong[0]}=<column>")
+        if not fields and not self.clock and not (self.roles["user"] and self.roles["item"]):
+            raise DataError(f"{file} has no columns left to be features; its columns are {', '.join(form.names)}")
+        refuse_lists(file, form, {**{role: (c,) for role, c in self.roles.items()}, **self.kinds})
+        kinds = self._kinds(file, form, fields)
+        sides: dict[str, Side] = dict.fromkeys((*fields, *self.times), "context")
+        sides |= dict.fromkeys(self.sides["user"], "user")
+        sides |= dict.fromkeys(self.sides["item"], "item")
+        return Plan(
+            **{**self.roles, "split": PART if len(self.files) > 1 else self.roles["split"]},
+            fields=sides,
+            numeric=tuple(c for c in fields if kinds[c] == "numeric"),
+            multi=tuple(c for c in fields if kinds[c] == "multi"),
+            within=self.within,
+            decimal=self.decimal,
+            thousands=self.thousands,
+            positive=self.positive,
+            time_unit=self.time_unit,
+            standardize=self.standardize,
+            min_count=self.min_count,
+        )
+
+    def _clock(self, fields: Sequence[str]) -> dict[str, str]:
+        """The fields made of the time, and the part of it in each: named after it, or after both if that is taken."""
+        made = {part if part not in fields else f"{self.roles['time']}_{part}": part for part in self.clock}
+        if twice := [name for name in made if name in fields]:
+            raise DataError(f"clock={list(self.clock)} would be a second column {twice[0]!r}: ignore=[{twice[0]}]")
+        for name, part in made.items():
+            if name != part:
+                own = "the table has a column %s of its own: the %s of %s is %s"
+                log.info(own, part, part, self.roles["time"], name)
+        return made
+
+    def _kinds(self, file: Path, form: Form, fields: Sequence[str]) -> dict[str, str]:
+        given = {c: kind for kind, columns in self.kinds.items() for c in columns}
+        unknown = [c for c in fields if c not in given]
+        if not unknown:
+            return given
+        first = next(batches(file, form, unknown, block=HEAD_BYTES))
+        shown = {c: mapped(first[c], self.present(first[c].dictionary)) for c in unknown}
+        lists = {c for c in unknown if c in form.lists}
+        guessed = {
+            c: "multi" if c in lists else guess(v, self.within, decimal=self.decimal, thousands=self.thousands)
+            for c, v in shown.items()
+        }
+        log.info("columns of %s: %s", file.name, ", ".join(f"{c} is {kind}" for c, kind in guessed.items()))
+        tell_signs(
+            {c: column for c, column in shown.items() if guessed[c] == "categorical"},
+            decimal=self.decimal,
+            thousands=self.thousands,
+        )
+        return {**given, **guessed}
