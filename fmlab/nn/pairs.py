@@ -58,8 +58,9 @@ def triangle_pairs(points: Tensor, at: Incidence, values: Tensor | None = None) 
 class _Triangle(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, v: Tensor, x: Tensor | None, at: Incidence) -> tuple[Tensor, Tensor]:
-        inverse = (1 + _inner(v, v)).rsqrt()  # 1 / v0
-        c = 1 - inverse
+        square = _inner(v, v)
+        inverse = (1 + square).rsqrt()  # 1 / v0
+        c = square * inverse.square() / (1 + inverse)  # 1 - 1/v0, which loses its digits near the origin
         lifted = torch.cat([c, v * inverse, 2 * inverse * c], -1)
         total = _weigh(sum_columns, lifted, at, x)
         vector = total[..., :-1].contiguous()
