@@ -1,7 +1,8 @@
 """Training rows as batches: contiguous slices of shuffled windows, the same whatever the number of processes.
 
 The order of an epoch is a pure function of (seed, epoch), and negatives are a pure function of (seed, epoch, row):
-there is no loader state to save, and N processes with a global batch see exactly the batches that one process sees.
+there is no loader state to save but the number of batches done, and N processes with a global batch see exactly the
+batches that one process sees.
 Up to `WINDOW` rows an epoch is one permutation. Larger sets are read in random chunks, a window of chunks shuffled
 together, so that memory stays flat and memory-mapped files are read in long runs. Windows are of one size: the epoch
 must not end on a few rows that lie side by side in the file, and may be alike.
@@ -41,7 +42,7 @@ class TrainingLoader:
     """One epoch of batches for process `rank` of `world`; `batch_size` is that of all processes together.
 
     Every row is in exactly one batch of one process. A batch that splits unevenly carries the weight that makes
-    the mean over processes the mean over the global batch.
+    the mean over processes the mean over the global batch. `skip`: batches of the epoch that were trained on before.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class TrainingLoader:
             raise DataError("training needs at least one row, got an empty training part")
         self.dataset, self.training, self.scale = dataset, training, scale
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.skip = 0
         self.tables = Tables.of(dataset)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
         self.observed: Observed | None = None
@@ -82,7 +84,7 @@ class TrainingLoader:
         return -(-len(self.training.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches of epoch `self.epoch`."""
+        """Batches of epoch `self.epoch` after the first `self.skip`."""
         rng = np.random.default_rng([self.seed, self.epoch])
         windows, n = self._windows(), len(self.training.rows)
         begins = np.arange(0, n, CHUNK)
@@ -90,13 +92,17 @@ class TrainingLoader:
             begins = rng.permutation(begins)
         ends = np.minimum(begins + CHUNK, n)
         last = np.cumsum(ends - begins)  # place in the order of the epoch at which each chunk ends
+        begin = self.skip * self.batch_size
         for start, stop in windows:
+            if stop <= begin:  # the same draws, nothing read
+                rng.permutation(stop - start)
+                continue
             parts = slice(np.searchsorted(last, start, side="right"), np.searchsorted(last, stop) + 1)
             low, high, done = begins[parts].copy(), ends[parts].copy(), last[parts]
             low[0], high[-1] = high[0] - (done[0] - start), high[-1] - (done[-1] - stop)
             at = np.concatenate([np.arange(low[c], high[c]) for c in np.argsort(low)])
             window = self._read(self.training.rows[at], rng.permutation(len(at)))
-            for first in range(0, stop - start, self.batch_size):
+            for first in range(max(0, begin - start), stop - start, self.batch_size):
                 yield self._batch(window, first, min(first + self.batch_size, stop - start))
 
     def _windows(self) -> list[tuple[int, int]]:

@@ -51,7 +51,12 @@ def test_every_model_starts_at_the_mean_of_the_labels_and_goes_down(model: str, 
 @pytest.mark.parametrize(("center", "size"), [(2500.0, 1000.0), (-40.0, 0.5), (1.6e9, 30.0), (0.5, 2.0**-20)])
 def test_training_is_the_same_on_any_scale(center: float, size: float, tmp_path: Path) -> None:
     plain = trained(table(tmp_path / "a.csv"), tmp_path / "a", "model=lorentzfm", "trainer.max_epochs=1")
-    other = trained(table(tmp_path / "b.csv", lambda s: center + size * s), tmp_path / "b", "model=lorentzfm", "trainer.max_epochs=1")
+    other = trained(
+        table(tmp_path / "b.csv", lambda s: center + size * s),
+        tmp_path / "b",
+        "model=lorentzfm",
+        "trainer.max_epochs=1",
+    )
     assert other["test"]["rmse"] / size == pytest.approx(plain["test"]["rmse"], rel=1e-4)
     assert other["constant"]["rmse"] / size == pytest.approx(plain["constant"]["rmse"], rel=1e-4)
 
