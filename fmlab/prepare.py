@@ -20,6 +20,7 @@ from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
 from fmlab.packing import Texts
 from fmlab.pipeline import ahead, returning_memory
+from fmlab.transforms import binned
 from fmlab.vocabulary import Growing, Told, Vocabulary, kept
 
 ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
@@ -36,7 +37,7 @@ class Sliced(Protocol):
         """A range of rows."""
 
 
-Settle = Callable[[Plan, Mapping[str, Sliced]], Plan]
+Settle = Callable[[Plan, Mapping[str, Sliced], Mapping[str, Vocabulary]], Plan]
 
 
 def encode(
@@ -46,7 +47,8 @@ def encode(
 
     Large arrays are memory maps of files in `workspace`. `settle` may move fields to other sides once all rows are
     read: it is given int32[rows] of every field, of which equal numbers are equal values and, but for those of numeric
-    fields, 0 is a missing one.
+    fields, 0 is a missing one; and the values of coded fields with their counts. It may also leave context fields out,
+    or give them intervals.
     """
     first = FirstPass(plan, workspace)
     with meter, returning_memory():
@@ -57,7 +59,7 @@ def encode(
     if settle:
         columns: dict[str, Sliced] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
         columns |= {n: Told(read, at) for at, n in enumerate(first.numeric)}
-        plan = settle(plan, columns)
+        plan = settle(plan, columns, first.vocabularies)
     return _SecondPass(name, plan, first, read, workspace).dataset()
 
 
@@ -87,8 +89,18 @@ def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Cod
     """`counts` are those of the codes in the rows that preparation may look at."""
     if name in plan.multi:
         return _split_cells(vocabulary, counts, plan)
+    if name in plan.intervals:
+        return _in_intervals(vocabulary, plan, name)
     new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
     return _Coder(new[None], vocabulary.keys.filter(pa.array(new[1:] > 0)))
+
+
+def _in_intervals(vocabulary: Vocabulary, plan: Plan, name: str) -> _Coder:
+    """The numbers of a field as the intervals they are in."""
+    labels = binned(name, np.array(plan.intervals[name]), plan.decimal)(vocabulary.keys)
+    keys, table = np.unique(np.array(labels, object), return_inverse=True)
+    codes = np.concatenate([[0], table.reshape(-1) + 1]).astype(np.int32)
+    return _Coder(codes[None], pa.array(keys.tolist(), pa.string()))
 
 
 def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
@@ -126,7 +138,7 @@ class _SecondPass:
             n_items=self._entities(plan.item),
         )
         self.unchanged = {n for n, c in self.coders.items() if np.array_equal(c.table, np.arange(c.table.size)[None])}
-        self.features = {n: c.table + np.int32(self.schema.offsets[self.places[n]]) for n, c in self.coders.items()}
+        self.features = {n: c.table + np.int32(self.schema.offsets[self.places[n]]) for n, c in self.coders.items() if n in self.places}
 
     def _counts(self) -> dict[str, Array]:
         """How often each code is there; where the rows come split, in those of training."""
@@ -209,6 +221,8 @@ class _SecondPass:
 
     def _input(self, shown: str) -> Input:
         """The column is named as the field: who reads other names says so."""
+        if shown in self.plan.intervals:
+            return Input(shown, transform="binned", edges=self.plan.intervals[shown], decimal=self.plan.decimal)
         if shown not in self.plan.numeric:
             return Input(shown, within=self.plan.within if shown in self.plan.multi else "")
         at = self.first.numeric.index(shown)
@@ -220,12 +234,17 @@ class _SecondPass:
         users, items = self.schema.n_users, self.schema.n_items
         before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
         for name, vocabulary in self.first.vocabularies.items():
+            if name not in self.places or name in self.plan.intervals:
+                before += len(self.coders[name].keys) if name in self.places else 0
+                continue
             cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
             parts = {part for cell in cells for part in split(cell, self.plan.within)}
             before += len(parts) if name in self.plan.multi else len(vocabulary)
         steps = [Step("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
         rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
+        rules += [f"{n} is left out: near-unique" for n in self.first.plan.fields if n not in self.plan.fields]
+        rules += [f"{n} is put into intervals: near-unique" for n in self.plan.intervals]
         if least > 1:
             rules.append(f"features seen fewer than {least} times{where} are unknown")
         elif before > self.schema.n_features:

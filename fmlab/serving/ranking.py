@@ -10,6 +10,7 @@ from fmlab.batch import Features, Tables
 from fmlab.data import Array, Dataset
 from fmlab.evaluation.catalogue import catalogue
 from fmlab.evaluation.ranking import CELLS
+from fmlab.labels import is_binary
 from fmlab.protocols import TwoSided
 from fmlab.sampling import Observed
 
@@ -17,7 +18,11 @@ Met = tuple[Array, Array]  # places of queries and of items
 
 
 class Interactions:
-    """What every user has met, by text: label above 0, or no labels; in all rows, also those that a protocol drops."""
+    """What every user has met, by text, in all rows, also those that a protocol drops.
+
+    Rows that hold their own negatives, labels 0/1 or -1/1, count where the label is 1; what a user rated counts whatever
+    the rating.
+    """
 
     def __init__(self, source: Dataset, dataset: Dataset) -> None:
         """`source`: all rows; `dataset`: the items that are ranked."""
@@ -27,7 +32,7 @@ class Interactions:
         ranked = {key: at for at, key in enumerate(dataset.keys[_id_field(dataset, "item")].tolist())}
         place = np.array([ranked.get(key, -1) for key in items], np.int64)
         met = place[np.asarray(source.item)] >= 0
-        if source.label is not None:
+        if is_binary(source.label):
             met &= np.asarray(source.label) > 0
         rows = np.flatnonzero(met)
         self.users = {key: at for at, key in enumerate(users)}

@@ -13,17 +13,19 @@ from fmlab.errors import DataError
 from fmlab.first_pass import PART_NAMES, Plan
 from fmlab.meter import Meter
 from fmlab.options import Range
-from fmlab.prepare import encode
+from fmlab.prepare import Sliced, encode
 from fmlab.protocols import Raw
 from fmlab.reading import text_size
 from fmlab.tabular import Form, batches, deaf, recognise
 from fmlab.times import Times
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
+from fmlab.vocabulary import Vocabulary
 from fmlab_datasets.columns import layout
 from fmlab_datasets.planning import PART, Planned
 from fmlab_datasets.remarks import tell
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
+from fmlab_datasets.unique import usable
 
 log = logging.getLogger(__name__)
 CLOCK = {"hour": hours, "weekday": weekdays}
@@ -41,8 +43,10 @@ class Csv(Planned):
     what is moved is said. A context field that an item determines, or each of whose values comes with one item, would
     give the answer away to whoever ranks items, and is refused unless `leaks=allow`.
 
-    Columns without a role are used unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these
-    then list all to be used. Kinds are guessed from the first rows otherwise, and printed. `log2` and `binned` make
+    Of the columns without a role, a time, a text or a number that is another one in nearly every row says nothing of
+    rows to come: times and texts are left out, numbers are put into `bins` intervals, which is said. Columns are used
+    unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these then list all to be used. Kinds
+    are guessed from the first rows otherwise, and printed. `log2` and `binned` make
     categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
     rows. Cells of a `multi` field are split at `within`; lists, in JSON and Parquet, are multi-valued as they are.
     `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not "7"); an
@@ -165,7 +169,12 @@ class Csv(Planned):
         self.dropped = 0
         stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges, written)
         loose = [c for c in plan.fields if c not in self._sided()]
-        settle = partial(settled, loose=loose, refuse=self.leaks == "refuse")
+        guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.clock]
+
+        def settle(plan: Plan, columns: Mapping[str, Sliced], values: Mapping[str, Vocabulary]) -> Plan:
+            prune = partial(usable, vocabularies=values, loose=guessed, bins=self.bins, decimal=self.decimal)
+            return settled(plan, columns, loose=loose, refuse=self.leaks == "refuse", prune=prune)
+
         made = encode("csv", stream, plan, workspace, meter, settle)
         tell(made)
         inputs = {n: self._input(n, i, plan, edges, written) for n, i in made.inputs.items()}

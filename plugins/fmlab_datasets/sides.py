@@ -5,7 +5,7 @@ the right item in every negative: it says which item to choose, and a model that
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import pairwise
 
@@ -21,11 +21,18 @@ SOME = 5  # items in several rows that it takes to believe a rule
 ROWS = 1 << 18
 
 
-def settled(plan: Plan, columns: Mapping[str, Sliced], *, loose: Collection[str], refuse: bool) -> Plan:
+def settled(
+    plan: Plan,
+    columns: Mapping[str, Sliced],
+    *,
+    loose: Collection[str],
+    refuse: bool,
+    prune: Callable[[Plan], Plan] = lambda plan: plan,
+) -> Plan:
     """The plan with those of the `loose` context fields that an item (or else a user) determines moved to its side.
 
-    `columns` as in `fmlab.prepare.Settle`. Raises DataError, if it should `refuse`, for a context field left that an
-    item determines, or that determines the item.
+    `prune` may then leave out fields of the context that is left. `columns` as in `fmlab.prepare.Settle`. Raises
+    DataError, if it should `refuse`, for a context field left that an item determines, or that determines the item.
     """
     sides = dict(plan.fields)
     entities: tuple[tuple[str, Side], ...] = ((plan.item, "item"), (plan.user, "user"))
@@ -38,11 +45,13 @@ def settled(plan: Plan, columns: Mapping[str, Sliced], *, loose: Collection[str]
                 log.info("%s has one value for each %s and is taken for a field of the %s", field, side, side)
             elif side == "item" and refuse:
                 raise _given_away(field, "every item has one value of it")
-    left = [n for n, side in sides.items() if side == "context" and n not in plan.numeric]
+    plan = prune(replace(plan, fields=sides))
+    aside = {*plan.numeric, *plan.intervals}
+    left = [n for n, side in plan.fields.items() if side == "context" and n not in aside]
     for field in left if plan.item and refuse else ():
         if _determined(columns[field], {plan.item: columns[plan.item]}):
             raise _given_away(field, "every value of it comes with one item")
-    return replace(plan, fields=sides)
+    return plan
 
 
 def _given_away(field: str, why: str) -> DataError:

@@ -24,5 +24,5 @@ class BPR:
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar; raises FmlabError on labelled rows."""
         require_candidates(batch, "bpr")
-        scores = score(model, batch)
+        scores = score(model, batch, differences=True)
         return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction)

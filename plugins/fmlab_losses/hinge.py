@@ -40,7 +40,7 @@ class Hinge:
         """Scalar; raises FmlabError on labelled rows, or if `distortion` is asked of a model without points."""
         require_candidates(batch, "hinge")
         if not self.distortion:
-            return self._hinges(score(model, batch))
+            return self._hinges(score(model, batch, differences=True))
         if not isinstance(model, MetricSpace):
             raise FmlabError(
                 "hinge.distortion compares distances of points and needs a metric model (hyperml, cml), got "

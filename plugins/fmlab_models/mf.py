@@ -19,7 +19,8 @@ class MF(nn.Module):
 
     Paper: Koren, Bell, Volinsky, Matrix factorization techniques for recommender systems, Computer 2009, equation 4.
 
-    With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0.
+    With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0:
+    they have no gradient, and `fmlab.scoring.score` leaves them out.
 
     Parameters: 1 + (U + I) (1 + dim)
     Cost: O(dim)

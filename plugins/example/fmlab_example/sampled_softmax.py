@@ -26,5 +26,5 @@ class SampledSoftmax:
     def __call__(self, model: Any, batch: Batch) -> Tensor:
         """Scalar; raises FmlabError on labelled rows."""
         require_candidates(batch, "sampled_softmax")
-        scores = score(model, batch) / self.temperature
+        scores = score(model, batch, differences=True) / self.temperature
         return (scores.logsumexp(-1) - scores[:, 0]).mean()
