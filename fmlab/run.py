@@ -19,9 +19,10 @@ from torch.optim import Optimizer
 
 from fmlab import environment, flops, loggers, statistics
 from fmlab.checkpoints import Keeper, read_checkpoint, refuse_mismatch
+from fmlab.contracts import checked_source, checked_task
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import is_first_process
-from fmlab.dryrun import try_one_batch
+from fmlab.dryrun import try_evaluation, try_one_batch
 from fmlab.errors import FmlabError
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
@@ -123,12 +124,13 @@ def open_task(plain: Mapping[str, Any]) -> Task:
     options = {k: v for k, v in plain["data"].items() if k != "name"}
 
     def dataset() -> Dataset:
-        source = build("data", plain["data"], root, gives=Source)
+        source = checked_source(build("data", plain["data"], root, gives=Source), plain["data"]["name"])
         return open_dataset(source, name=plain["data"]["name"], options=options, root=root, cache=cache)
 
     data = _reuse("data", repr((plain["data"], root, cache)), dataset)
-    key = repr((data.fingerprint, plain["protocol"]))
-    return _reuse("task", key, lambda: build("protocol", plain["protocol"], data, gives=Task))
+    options = plain["protocol"]
+    made = partial(build, "protocol", options, data, gives=Task)
+    return _reuse("task", repr((data.fingerprint, options)), lambda: checked_task(made(), options["name"]))
 
 
 def _reuse(kind: str, key: str, make: Any) -> Any:
@@ -189,6 +191,7 @@ def assemble(
         "batch_size": int(plain["batch_size"]),
     }
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
+    try_evaluation(task, model, loader, name=plain["protocol"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
     keeper = Keeper(folder / "checkpoints", f"val/{task.monitor}", task.maximize)
     trainer = make_trainer(plain["trainer"], task, folder, used, keeper, callbacks)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.checks import check
+from fmlab.contracts import checked_dataset
 from fmlab.data import Array, Dataset
 from fmlab.errors import DataError, StorageError
 from fmlab.fetch import ensure, find, mismatch
@@ -178,7 +179,7 @@ def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[
     log.info("preparing %s", name)
     with storing(draft.parent, HINT):
         workspace.mkdir(parents=True)
-        dataset = source.build(files, workspace)
+        dataset = checked_dataset(source.build(files, workspace), name)
         check(dataset)
         arrays, packed = pack(dataset)
         new = [a for a in arrays.values() if _whole_file(a, workspace) is None]
