@@ -24,11 +24,12 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from difflib import get_close_matches
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from fmlab import __version__
-from fmlab.errors import FmlabError, StorageError, choices
+from fmlab.errors import FmlabError, StorageError
 from fmlab.escaping import safe_log, shown
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ COMMANDS = {
     "data": "fmlab.catalog",
     "report": "fmlab.report",
     "sweep": "fmlab.sweep.listing",
+    "experiment": "fmlab.experiments",
     "predict": "fmlab.serving.predict",
     "recommend": "fmlab.serving.recommend",
     "export": "fmlab.serving.export",
 }
+_SECOND = ("plugins show", "data show", "data list", "sweep list", "sweep recover", "experiment list")
 FAILED_JOBS = 3
 _OWN_OVERRIDES = ("hydra.mode=", "hydra.job_logging.root.handlers=")  # keys that the program itself gives Hydra
 _STORAGE = {
@@ -82,12 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    first = arguments[0] if arguments else "-"
+    if not arguments:
+        return _hydra(["--help"])
+    first = arguments[0]
     if first in COMMANDS:
         return _command(first, arguments[1:])
     if not all(a.strip() for a in arguments):
         raise FmlabError("an argument must be a command or look like key=value, got an empty one")
-    if "=" not in first and first[0] not in "-~+":
+    if "=" not in first and first[:1] not in ("-", "~", "+"):
         raise FmlabError(f"an argument must be a command or look like key=value, got {first!r}; {_near(first)}")
     if "--version" in arguments:
         print(f"fmlab {__version__}")
@@ -96,7 +101,19 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _near(word: str) -> str:
-    return choices(word, COMMANDS).replace("choices", "commands")
+    """The commands, options and plugins that a word alone may mean."""
+    from fmlab import registry
+    from fmlab.composition import compose
+    from fmlab.suggestions import meant, nearest, paths_of
+
+    listed = f"commands: {', '.join(sorted(COMMANDS))}; fmlab --help lists the options"
+    whole = [*COMMANDS, *_SECOND]
+    plugins = [f"{kind}={name}" for kind in registry.KINDS for name in registry.names(kind) if kind != "metric"]
+    for known, end, cutoff in ((plugins, "=", 1.0), (whole, " ", 0.6), (plugins, "=", 0.8)):
+        if near := get_close_matches(word, {k.rpartition(end)[2] for k in known}, n=1, cutoff=cutoff):
+            return meant(k for k in known if k.rpartition(end)[2] == near[0]) + listed
+    found = [f"{p}=" for p in nearest(word, paths_of({str(k): v for k, v in compose().items()}))]
+    return meant(found) + listed
 
 
 def _command(name: str, arguments: list[str]) -> int:
@@ -131,6 +148,7 @@ def _hydra(arguments: list[str]) -> int:
     if args.config_dir:
         _add_folder(path, args.config_dir)
     loader = Loader(path, vault=os.environ, complete=runs, typed=[*typed, *_OWN_OVERRIDES])
+    loader.nested = bool(args.shell_completion)
     hydra = Hydra(task_name="fmlab", config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
     try:

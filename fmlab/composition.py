@@ -20,7 +20,7 @@ from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
 from hydra.core.utils import setup_globals
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from hydra.types import RunMode
@@ -32,6 +32,7 @@ from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
 from fmlab.gate import GuardedLoader
 from fmlab.options import REQUIRED
+from fmlab.suggestions import names_below
 from fmlab.variables import install_resolvers
 from fmlab.veil import veil_config, veil_override
 from fmlab.verification import refuse_import_paths, verify
@@ -39,6 +40,7 @@ from fmlab.verification import refuse_import_paths, verify
 # In the order of the defaults list of conf/config.yaml: a plugin may name partners of the groups before its own.
 GROUPS = ("loss", "optimizer", "protocol", "data", "model")
 _VALUES = "_values_"
+PRESETS = "experiment"  # the group whose files are whole runs, in folders
 
 
 class PluginSource(ConfigSource):
@@ -192,6 +194,8 @@ class Loader(GuardedLoader):
     `complete`: also require what must be given; otherwise `???` may stand, as in `--cfg job`.
     """
 
+    nested = False  # whether presets are listed by their whole names, as completion wants them
+
     def __init__(
         self,
         path: ConfigSearchPath,
@@ -228,6 +232,8 @@ class Loader(GuardedLoader):
                 given = [*overrides, *more]
                 config = super().load_configuration(config_name, given, run_mode, from_shell, validate_sweep_overrides)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+            if isinstance(error, MissingConfigException) and (error.missing_cfg_file or "").startswith(f"{PRESETS}/"):
+                error.presets = names_below(self.repository, PRESETS)  # type: ignore[attr-defined]
             raise FmlabError(explain(error)) from error
         if config_name is not None:
             refuse_import_paths(config.hydra)
@@ -255,6 +261,8 @@ class Loader(GuardedLoader):
         """As Hydra's, without a deep copy of all sources at each of the hundred calls that help makes."""
         if any("hydra.searchpath" in o for o in overrides or ()):
             return list(super().get_group_options(group_name, results_filter, config_name, overrides))
+        if self.nested and group_name == PRESETS:
+            return [] if results_filter == ObjectType.GROUP else names_below(self.repository, PRESETS)
         return self.repository.get_group_options(group_name, results_filter)
 
 

@@ -1,7 +1,7 @@
 """One small batch through model and loss before the first epoch: contract mistakes are named at the door."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from fmlab.batch import Batch
-from fmlab.errors import FmlabError
+from fmlab.errors import DataError, FmlabError
 from fmlab.loaders import TrainingLoader
+from fmlab.plugin_checks import check_report, plugin
+from fmlab.protocols import Outcome, Report, Task, TwoSided
 
 _ROWS = 4
 
@@ -33,6 +35,7 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
             raise FmlabError(f"model {name!r} must give one score a row: {wanted}, got {got}")
         if not scores.is_floating_point():
             raise FmlabError(f"model {name!r} must give scores of a floating-point type, got {scores.dtype}")
+        _try_sides(model, batch, name)
         if not any(p.requires_grad for p in model.parameters()):
             return
         with _blamed(f"loss {type(loss).__name__} on model {name!r}"):
@@ -44,6 +47,57 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
     if not torch.isfinite(value):
         raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+
+
+def _try_sides(model: Any, batch: Batch, name: str) -> None:
+    """Whether what a model gives for a side has the shapes that ranking joins; raises FmlabError."""
+    if not isinstance(model, TwoSided) or batch.item is None or batch.tables.items is None:
+        return
+    widths = []
+    for side, features in (("user", batch.query()), ("item", batch.tables.items.take(batch.item))):
+        lead = features.ids.shape[:-1]
+        with _blamed(f"`{side}` of model {name!r}"):
+            given = getattr(model, side)(*features)
+        pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(t, Tensor) for t in given)
+        if not pair or given[0].shape != lead or given[1].shape[:-1] != lead:
+            got = [tuple(t.shape) for t in given] if pair else type(given).__name__
+            rule = f"(bias {tuple(lead)}, vector {(*lead, 'd')})"
+            raise FmlabError(
+                f"`{side}` of model {name!r} must give {rule} for ids {tuple(features.ids.shape)}, got {got}"
+            )
+        widths.append(given[1].shape[-1])
+    if widths[0] != widths[1]:
+        raise FmlabError(f"vectors of `user` and `item` of model {name!r} must be of one length, got {widths}")
+
+
+def try_evaluation(task: Task, model: nn.Module, loader: TrainingLoader, *, name: str) -> None:
+    """Score one block by an evaluation of a protocol's own: whether it gives what is joined and monitored.
+
+    Those of `fmlab.evaluation` say themselves which metrics they have. Raises FmlabError naming the protocol.
+    """
+    evaluation, who = task.validation, plugin("protocol", name)
+    if isinstance(getattr(evaluation, "metrics", None), Mapping):
+        return
+    training = model.training
+    try:
+        model.eval()
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), _blamed(f"{who}: a block of its validation"):
+            state = evaluation.start(model, loader.tables)
+            outcome = evaluation.block(0, model, loader.tables, state)
+        if not isinstance(outcome, Outcome):
+            raise FmlabError(f"{who}: block must give a fmlab.protocols.Outcome, got {type(outcome).__name__}")
+        try:
+            columns = {n: c.cpu().numpy() for n, c in outcome.columns.items()}
+            report = evaluation.finish(outcome.unit.cpu().numpy(), columns)
+        except DataError:  # it is undefined on so few cases
+            return
+        except Exception as error:
+            raise FmlabError(f"{who}: finish fails on one block: {type(error).__name__}: {error}") from error
+    finally:
+        model.train(training)
+    if not isinstance(report, Report):
+        raise FmlabError(f"{who}: finish must give a fmlab.protocols.Report, got {type(report).__name__}")
+    check_report(report.values, task.monitor, who)
 
 
 @contextmanager

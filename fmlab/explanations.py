@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Iterator
+from difflib import get_close_matches
 
 import yaml
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
@@ -14,6 +15,21 @@ from omegaconf.errors import (
 )
 
 from fmlab.errors import choices
+from fmlab.suggestions import meant, nearest, paths_of, presets_like
+
+# Parts of Hydra in packages of their own, and the command that installs each.
+PACKAGES = {
+    ("hydra/launcher", "joblib"): 'pip install "fmlab[joblib]"',
+    ("hydra/launcher", "ray"): "pip install hydra-ray-launcher",
+    ("hydra/launcher", "ray_aws"): "pip install hydra-ray-launcher",
+    ("hydra/launcher", "rq"): "pip install hydra-rq-launcher",
+    ("hydra/launcher", "submitit_local"): "pip install hydra-submitit-launcher",
+    ("hydra/launcher", "submitit_slurm"): "pip install hydra-submitit-launcher",
+    ("hydra/sweeper", "ax"): "pip install hydra-ax-sweeper",
+    ("hydra/sweeper", "nevergrad"): "pip install hydra-nevergrad-sweeper",
+    ("hydra/job_logging", "colorlog"): "pip install hydra-colorlog",
+    ("hydra/hydra_logging", "colorlog"): "pip install hydra-colorlog",
+}
 
 
 def explain(error: BaseException) -> str:
@@ -57,12 +73,32 @@ def _explain_one(error: BaseException) -> str:
 
 
 def _unknown_choice(error: MissingConfigException, path: str) -> str:
+    nested = getattr(error, "presets", ())  # names below the group, folders included
     group, _, name = path.rpartition("/")
+    if nested:
+        group, _, name = path.partition("/")
     asked = re.match(r"In '(.+?)'", str(error))
     where = f"{asked[1]}: " if asked and asked[1] not in ("config", "hydra/config") else ""
     if not group:
         return f"{where}there is no config file {name!r}"
-    return f"{where}no {group} named {name!r}; {choices(name, error.options or ())}"
+    known = [*(nested or error.options or ())]
+    if (group, name) in PACKAGES or close_package(group, name):
+        return f"{where}{_uninstalled(group, name)}; installed: {', '.join(known)}"
+    if nested:
+        hint, listed = meant(presets_like(name, known)), f"fmlab {group} list"
+        return f"{where}no {group} named {name!r}; {hint}choices: {', '.join(sorted(known))}; `{listed}` describes them"
+    return f"{where}no {group} named {name!r}; {choices(name, known)}"
+
+
+def close_package(group: str, name: str) -> str:
+    """A part of Hydra of nearly that name that is in a package of its own; empty if there is none."""
+    return next(iter(get_close_matches(name, [n for g, n in PACKAGES if g == group], n=1, cutoff=0.75)), "")
+
+
+def _uninstalled(group: str, name: str) -> str:
+    meant_name = name if (group, name) in PACKAGES else close_package(group, name)
+    hint = "" if meant_name == name else f"no {group} named {name!r}; did you mean {meant_name!r}? "
+    return f"{hint}{group}={meant_name} comes with a package that is not installed: {PACKAGES[group, meant_name]}"
 
 
 def _unreadable(override: str) -> str:
@@ -76,9 +112,22 @@ def _unreadable(override: str) -> str:
 
 def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:
     prefix = str(error.full_key).rpartition(".")[0]
+    near = _paths_like(str(error.full_key), parent)
     known = [str(k) for k in parent if k != "hydra"] + ([] if prefix else ["experiment", "sweep"])
     title = f"{prefix} {parent.get('name')}" if prefix and "name" in parent else prefix or "a run"
+    if near and not (prefix and get_close_matches(str(error.key), known, n=1, cutoff=0.5)):
+        return f"{error.full_key} is not an option of {title}; {meant(near)}choices: {', '.join(sorted(known))}"
     return f"{error.full_key} is not an option of {title}; {choices(str(error.key), known)}"
+
+
+def _paths_like(key: str, parent: DictConfig) -> list[str]:
+    """Full paths of options that a key may mean: those beside it first."""
+    root = OmegaConf.to_container(parent._get_root(), resolve=False)
+    if not isinstance(root, dict):
+        return []
+    paths = [*paths_of({str(k): v for k, v in root.items()}), "experiment", "sweep"]
+    beside = [p for p in paths if p.startswith(f"{key.rpartition('.')[0]}.")]
+    return nearest(key.rpartition(".")[2], beside) or nearest(key, paths)
 
 
 def _plain(error: BaseException) -> str:

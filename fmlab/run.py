@@ -23,7 +23,7 @@ from fmlab import environment, flops, loggers, soundness, statistics
 from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import ending_children, is_first_process, take_rank
-from fmlab.dryrun import try_one_batch
+from fmlab.dryrun import try_evaluation, try_one_batch
 from fmlab.errors import FmlabError, StorageError
 from fmlab.escaping import shown
 from fmlab.evaluation import evaluate, planted_scorer
@@ -33,6 +33,7 @@ from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
 from fmlab.pace import Pace
+from fmlab.plugin_checks import checked_source, checked_task
 from fmlab.processes import Launch, this_launch
 from fmlab.progress import figure
 from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
@@ -155,12 +156,13 @@ def open_task(plain: Mapping[str, Any]) -> Task:
     options = {k: v for k, v in plain["data"].items() if k != "name"}
 
     def dataset() -> Dataset:
-        source = build("data", plain["data"], root, gives=Source)
+        source = checked_source(build("data", plain["data"], root, gives=Source), plain["data"]["name"])
         return open_dataset(source, name=plain["data"]["name"], options=options, root=root, cache=cache)
 
     data = _reuse("data", repr((plain["data"], root, cache)), dataset)
-    key = repr((data.fingerprint, plain["protocol"]))
-    return _reuse("task", key, lambda: build("protocol", plain["protocol"], data, gives=Task))
+    options = plain["protocol"]
+    made = partial(build, "protocol", options, data, gives=Task)
+    return _reuse("task", repr((data.fingerprint, options)), lambda: checked_task(made(), options["name"]))
 
 
 def _reuse(kind: str, key: str, make: Any) -> Any:
@@ -223,6 +225,7 @@ def assemble(
         "batch_size": int(plain["batch_size"]),
     } | ({} if scale == LabelScale() else {"label_scale": scale.to_dict()})
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
+    try_evaluation(task, model, loader, name=plain["protocol"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
     options = plain["trainer"]
     every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"

@@ -25,6 +25,7 @@ from fmlab.errors import DataError, StorageError
 from fmlab.fetch import ensure, find, mismatch
 from fmlab.files import digest, free_bytes, is_locked, locked, remembered_digest, size, storing, sync
 from fmlab.packing import pack, unpack
+from fmlab.plugin_checks import checked_dataset
 from fmlab.protocols import Source
 from fmlab.redaction import redacted
 
@@ -179,7 +180,7 @@ def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[
     log.info("preparing %s", name)
     with storing(draft.parent, HINT):
         workspace.mkdir(parents=True)
-        dataset = source.build(files, workspace)
+        dataset = checked_dataset(source.build(files, workspace), name)
         check(dataset)
         arrays, packed = pack(dataset)
         new = [a for a in arrays.values() if _whole_file(a, workspace) is None]

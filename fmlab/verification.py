@@ -13,6 +13,7 @@ from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
 from fmlab.folders import cache_folder, expanded
 from fmlab.signatures import Signature
+from fmlab.suggestions import meant, nearest, paths_of
 
 KINDS = ("data", "protocol", "model", "loss", "optimizer")
 _MISSING = "???"
@@ -31,7 +32,8 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
     known = [*groups, *(o.name for o in top.options)]
     for key in plain:
         if key not in known:
-            raise FmlabError(f"{key} is not an option of a run; {choices(str(key), known)}")
+            near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
+            raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
     _settle(config, "", top, {k: v for k, v in plain.items() if k not in groups}, "a run", complete=complete)
     for group in groups:
         given = plain.get(group)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fmlab.errors import FmlabError
+from fmlab.plugin_checks import checked_metric
 from fmlab.protocols import RankMetric, ScoreMetric
 from fmlab.registry import build
 
@@ -17,7 +18,7 @@ def metric(text: str) -> Any:
     if at and not k.isdecimal():
         raise FmlabError(f"a metric is a name, or a name and a cut-off such as hr@10; got {text!r}")
     options = {"name": name, "k": int(k)} if at else {"name": name}
-    return build("metric", options, gives=(RankMetric, ScoreMetric))
+    return checked_metric(build("metric", options, gives=(RankMetric, ScoreMetric)), name)
 
 
 def rank_metric(text: str) -> RankMetric:

@@ -74,9 +74,9 @@ class Agenda:
         held = set(pids)
         for trial in self.ledger.trials(TrialState.RUNNING):
             worker = trial.user_attrs.get("worker", {})
-            if worker.get("host") == host and worker.get("pid") in held:
-                if self.ledger.give_up(trial, "interrupted", "interrupted"):
-                    self._disown(trial, "interrupted")
+            mine = worker.get("host") == host and worker.get("pid") in held
+            if mine and self.ledger.give_up(trial, "interrupted", "interrupted"):
+                self._disown(trial, "interrupted")
 
     def _disown(self, trial: FrozenTrial, why: str) -> None:
         """The study says what counts: a run whose result never reached it is not complete, and is made again.

@@ -15,6 +15,7 @@ from fmlab.testing.losses import LossContract
 from fmlab.testing.metrics import MetricContract
 from fmlab.testing.models import ModelContract
 from fmlab.testing.optimizers import OptimizerContract
+from fmlab.testing.protocols import ProtocolContract
 
 __all__ = [
     "KINDS",
@@ -24,6 +25,7 @@ __all__ = [
     "MetricContract",
     "ModelContract",
     "OptimizerContract",
+    "ProtocolContract",
     "candidates",
     "checkerboard",
     "labelled",

@@ -1,4 +1,4 @@
-"""Another package claims the names of built-in plugins: theirs stay theirs, and its own are `package:name` everywhere."""
+"""Another package claims the names of built-in plugins: theirs stay theirs, its own are `package:name` everywhere."""
 
 import logging
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A gRPC storage whose server is killed and comes back: waited out, and what the folders hold is what the study holds."""
+"""A gRPC storage whose server is killed and comes back: waited out, and the folders hold what the study holds."""
 
 import json
 import os

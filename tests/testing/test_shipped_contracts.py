@@ -1,6 +1,7 @@
 """The contract tests that third parties subclass, run over optimizers, metrics and data sets of fmlab."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab.data import Dataset
-from fmlab.protocols import Loss, RankMetric, ScoreMetric
+from fmlab.protocols import Loss, RankMetric, ScoreMetric, Task
 from fmlab.registry import build
 from fmlab.testing import (
     KINDS,
@@ -21,11 +22,30 @@ from fmlab.testing import (
     LossContract,
     MetricContract,
     OptimizerContract,
+    ProtocolContract,
     candidates,
     checkerboard,
     labelled,
     tiny,
 )
+
+
+def many(kind: Kind) -> Dataset:
+    """A tiny data set with so many rows that each user has several, one at a time."""
+    data = tiny(kind)
+    rng, rows = np.random.default_rng(0), np.arange(4 * data.rows) % data.rows
+    user = None if data.user is None else rng.permutation(np.repeat(np.arange(7), 14)[: len(rows)]).astype(np.int32)
+    item = None if data.item is None else np.arange(len(rows)).astype(np.int32) * 3 % 11
+    context = None if data.context is None else data.context.take(rows)
+    return replace(
+        data,
+        rows=len(rows),
+        user=user,
+        item=None if item is None else item.astype(np.int32),
+        context=context,
+        label=(rng.random(len(rows)) < 0.5).astype(np.float32),
+        time=np.arange(len(rows)).astype(np.int64) * 3600,
+    )
 
 
 def _ours(kind: str) -> list[str]:
@@ -46,6 +66,19 @@ def _metric(name: str) -> type[MetricContract]:
     return type(f"Test_{name}", (MetricContract,), {"make": make})
 
 
+def _protocol(name: str) -> type[ProtocolContract]:
+    def make(self: ProtocolContract, dataset: Dataset) -> Task:
+        few = {"candidates": 3} if name == "leave_one_out" else {}
+        return build("protocol", {"name": name, **few}, dataset, gives=Task)
+
+    def data(self: ProtocolContract, kind: Kind) -> Dataset:
+        return many(kind)
+
+    return type(f"Test_{name}", (ProtocolContract,), {"make": make, "data": data, "name": name})
+
+
+for _name in _ours("protocol"):
+    globals()[f"Test_{_name}"] = _protocol(_name)
 for _name in _ours("optimizer"):
     globals()[f"Test_{_name}"] = _optimizer(_name)
 for _name in _ours("metric"):
