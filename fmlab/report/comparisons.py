@@ -51,13 +51,15 @@ def against(board: Board, references: Sequence[Row]) -> list[Compared]:
         try:
             if groups is None:
                 units = _units(row.runs[0], _CASES)
-                groups, cases = Groups.of(units), "users" if "user" in units else "rows"
-            judged[place] = _judged(row, groups, metric, of_mean)
+                judged[place] = _judged(row, first := Groups.of(units), metric, of_mean)
+                groups, cases = first, "users" if "user" in units else "rows"
+            else:
+                judged[place] = _judged(row, groups, metric, of_mean)
         except (ValueError, FmlabError) as error:
             why.append(f"{row.title}: {error}")
-    places = [place for place in judged if board.own[place] in references]
+    places = [place for place in judged if any(board.own[place] is r for r in references)]
     lines: list[list[Comparison | None]] = []
-    if groups is not None and len(judged) > 1:
+    if groups is not None and places and len(judged) > 1:
         at = [list(judged).index(place) for place in places]
         lines = compare(list(judged.values()), groups.count, at, of_mean=of_mean)
     found = {

@@ -43,8 +43,12 @@ class Groups:
 
     @classmethod
     def of(cls, units: Mapping[str, Array]) -> "Groups":
-        """Of a report's units; raises DataError for fewer than two groups."""
+        """Of a report's units; raises DataError for fewer than two groups, or users that are not those of the rows."""
         row = np.asarray(units["row"])
+        if row.ndim != 1 or ("user" in units and np.shape(units["user"]) != row.shape):
+            raise DataError(
+                f"units need one row and one user a case, got {row.shape}, {np.shape(units.get('user', row))}"
+            )
         which = np.unique(units["user"], return_inverse=True)[1] if "user" in units else np.arange(len(row))
         groups = int(which.max()) + 1 if len(which) else 0
         if groups > _GROUPS:

@@ -100,6 +100,16 @@ def test_the_best_row_is_first_and_undefined_values_last(tmp_path):
     assert [row.option("model.dim") for row in board_of(tmp_path).rows] == [2, 0, 3, 1]
 
 
+def test_rows_stand_in_the_order_of_the_validation_behind_the_known_best(tmp_path):
+    for n, (value, test) in enumerate([(0.2, 0.9), (None, 0.95), (0.4, 0.1), (0.3, None)]):
+        options = {"model.dim": n}
+        make_run(tmp_path / str(n), options, test={"mrr": test}, validation={"mrr": value}, known_best={"mrr": 0.05})
+    board = board_of(tmp_path)
+    assert [row.option("model.dim") for row in board.rows] == [None, 2, 3, 0, 1]
+    assert [row.validation for row in board.rows][:2] == [None, (0.4, None)]
+    assert best_of_each(board).own == [board.rows[1]]
+
+
 @pytest.mark.parametrize(
     "text", ["", "[]", "{}", '{"status": "complete"', '{"status": "complete"}', "null", "\x00\x01"]
 )

@@ -158,6 +158,43 @@ def test_rows_of_other_test_cases_are_not_tested_and_that_is_said(three, capsys)
     assert "-0.5000" in text
 
 
+@pytest.mark.parametrize(
+    "units",
+    [
+        b"",
+        b"PK\x03\x04 no archive",
+        {"mrr": np.zeros(300)},
+        {"row": np.arange(300), "user": np.arange(300), "mrr": np.array(["a"] * 300)},
+        {"row": np.arange(300), "user": np.arange(300), "mrr": np.full(300, np.nan)},
+        {"row": np.arange(300), "user": np.arange(300), "mrr": np.zeros((300, 2))},
+        {"row": np.arange(300), "user": np.arange(300), "mrr": np.array([None] * 300)},
+        {"row": np.arange(300), "user": np.arange(7), "mrr": np.zeros(300)},
+    ],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_broken_units_are_said_and_the_other_rows_are_compared(three, capsys, units, first):
+    folder, _ = three
+    path = make_run(folder / "broken", {"model.name": "broken"}, test=5.0 if first else 0.01) / "units.npz"
+    path.write_bytes(units) if isinstance(units, bytes) else np.savez(path, **units)
+    text = " ".join(said(capsys, folder, "--baseline", "best").split())
+    assert "not tested: " in text
+    assert "-0.5000 │ -0.5000 to -0.5000 │" in text
+
+
+def test_a_metric_without_units_of_all_rows_gives_way_to_one_that_has_them(tmp_path, capsys):
+    ctr = {"protocol": {"name": "ctr", "monitor": "auc"}}
+    for model, shift in (("fm", 0.0), ("mf", 0.1)):  # runs of before AUC had them
+        losses = np.linspace(0.1, 0.9, 50) + shift
+        folder = make_run(
+            tmp_path / model, {"model.name": model, **ctr}, test={"auc": 0.7 - shift, "logloss": losses.mean()}
+        )
+        np.savez(folder / "units.npz", row=np.arange(50), logloss=losses)
+    text = " ".join(said(capsys, tmp_path).split())
+    assert "logloss vs best" in text
+    assert "+0.1000 │ +0.1000 to +0.1000" in text
+    assert "(auc has no value for each case)" in text
+
+
 def test_a_baseline_must_be_there(three, capsys):
     with pytest.raises(FmlabError, match="did you mean 'best'"):
         main([str(three[0]), "--baseline", "bst"])
