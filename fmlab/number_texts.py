@@ -12,6 +12,7 @@ from fmlab.vocabulary import BOOLEANS, numbers
 
 SHOWN = 5
 PLAIN = re.compile(r"[A-Za-z][\w/.]*")  # what Hydra reads as text without quotes
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 # What programs write where there is no value.
 NOTHING = {
     *("na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "null", "(null)", "none", "nil", "nat", "missing", "unknown"),
@@ -129,4 +130,6 @@ class Labels:
 def _same(text: str, positive: str) -> bool:
     if text == positive:
         return True
+    if NUMBER.fullmatch(positive) and NUMBER.fullmatch(text):
+        return float(text) == float(positive)
     return positive.casefold() in ("true", "false") and text.casefold() == positive.casefold()
