@@ -117,7 +117,7 @@ class Labels:
             return ""
         if len(named) == 2:
             return (
-                f"; of two texts positive={named[0]} (or positive={named[1]}) names the one that is 1, the other is 0"
+                f"; positive={named[0]} or positive={named[1]} names the one that is 1, the other is 0"
             )
         return "; positive=<text> names the text that is 1, others are 0"
 
