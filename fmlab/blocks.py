@@ -5,6 +5,7 @@ A row ends with its line, unless the end of the line is inside quotes.
 
 import codecs
 import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from fmlab.reading import MAX_LINE, opened
 
 log = logging.getLogger(__name__)
 PEEK = 64
+_QUOTED = re.compile(rb'"(?:[^"]|"")*"')
 ADVICE = "quoted=false reads quotes as any other character"
 
 
@@ -25,10 +27,11 @@ ADVICE = "quoted=false reads quotes as any other character"
 class Quoting:
     """Where quotes matter: the bytes that part columns, and the character that takes its meaning from a quote.
 
-    `opened` is set before a last block whose last quote is never closed.
+    Rows have so many `columns`. `opened` is set before a last block whose last quote is never closed.
     """
 
     separators: bytes
+    columns: int
     escape: str = ""
     opened: bool = False
 
@@ -78,11 +81,21 @@ def blocks(
 
 def _last_row(view: memoryview, quoting: Quoting) -> int:
     """The end of the last whole row of a text that begins with a row and ends with a line."""
-    if quotes(view) % 2 == 0 and not quoting.escape:
+    if quotes(view) % 2 == 0 and not quoting.escape and _ends_with_row(view, quoting):
         return len(view)  # every quote that opens is closed
     ends = line_ends(view, quoting.separators, quoting.escape)
     outside = ends.places[~ends.enclosed]
     return int(outside[-1]) + 1 if len(outside) else 0
+
+
+def _ends_with_row(view: memoryview, quoting: Quoting) -> bool:
+    """Whether the last line looks like a row: an even number of quotes does not tell, if some are no quotes."""
+    text = view.obj
+    assert isinstance(text, bytearray)
+    line = bytes(view[text.rfind(b"\n", 0, len(view) - 1) + 1 : len(view)])
+    if len(quoting.separators) > 1:  # any run of them
+        return len(_QUOTED.sub(b"x", line).split()) == quoting.columns
+    return _QUOTED.sub(b"", line).count(quoting.separators) + 1 == quoting.columns
 
 
 def line_count(block: memoryview) -> int:

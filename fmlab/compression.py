@@ -36,18 +36,26 @@ OTHERS = {
     b"\x93NUMPY": "a file of NumPy: save the table as Parquet",
     b"\x80\x04\x95": "a pickle of Python, which is not read because it could run code: save the table as Parquet",
     b"\x80\x05\x95": "a pickle of Python, which is not read because it could run code: save the table as Parquet",
+    b"\x1f\x9d": "packed by `compress`: unpack it",
     b"%PDF": "a PDF, not a table",
 }
 WORKBOOKS = ("xl/workbook.xml", "xl/workbook.bin", "content.xml")
 
 
 def compression(head: bytes, name: str) -> str:
-    """The suffix that says how a file is compressed, by its name or by its first bytes; empty for none."""
+    """The suffix that says how a file is compressed, by its name or by its first bytes; empty for none.
+
+    Browsers unpack what they fetch, and keep its name: what begins as plain text is not compressed.
+    """
     for suffix in MAGIC:
-        if name.endswith(suffix):
+        if name.lower().endswith(suffix) and not _is_plain(head):
             return suffix
     found = next((suffix for suffix, magic in MAGIC.items() if head.startswith(magic)), "")
     return "" if found == ".bz2" and head[4:10] != BLOCKS_OF_BZIP2 else found
+
+
+def _is_plain(head: bytes) -> bool:
+    return bool(head) and all((byte >= ord(" ") and byte != 0x7F) or byte in b"\t\r\n" for byte in head)
 
 
 def bare(name: str) -> str:
@@ -78,7 +86,7 @@ def unpacked(file: IO[bytes], name: str, trusted: int) -> BinaryIO:
     elif kind == ".bz2":
         stream = bz2.BZ2File(source)
     elif kind == ".xz":
-        stream = lzma.LZMAFile(source)  # noqa: SIM115: closed with what it reads from
+        stream = lzma.LZMAFile(source)  # noqa: SIM115
     else:
         stream = _Arrow(pa.CompressedInputStream(pa.PythonFile(source, "r"), {".zst": "zstd"}.get(kind, kind[1:])))
     return io.BufferedReader(_Guarded(stream, source, name, trusted), BLOCK)

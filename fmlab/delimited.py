@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fmlab.blocks import ADVICE, Quoting, blocks, has_nul, line_count
+from fmlab.blocks import ADVICE, blocks, has_nul, line_count
 from fmlab.errors import DataError
 from fmlab.form import BLANKS, Form
 from fmlab.quotes import Lines, line_ends, swallowed
@@ -20,7 +20,6 @@ SHOWN = 5
 WIDE_TEXT = 0.2  # the share of NUL bytes from which a text is of two bytes a character
 VARIOUS = 0.25  # the share of distinct values from which a dictionary does not pay
 TEXT = pa.dictionary(pa.int32(), pa.string())
-NO_QUOTES = Quoting(b"")
 _RUN = re.compile(rb'"(?:[^"]|"")*"|[ \t]+')
 _EDGES = re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)")
 
@@ -33,6 +32,8 @@ def delimited_batches(
     reader = _Reader(path, form, columns)
     quoting = form.quoting
     for block in blocks(path, form.member, form.encoding, line - 1, heard, size, quoting):
+        if block[-1] != ord("\n"):
+            log.warning("the last line of %s does not end: is the file cut short?", path)
         if quoting and quoting.opened:
             raise DataError(reader.never_closed(block, line))
         parsed, lines = reader.read(block, line)
@@ -91,20 +92,23 @@ class _Reader:
         share = max(LEAST_SHARE, len(block) // pa.cpu_count() + 1)  # a part for each core
         read = self.arrow.ReadOptions(column_names=self.form.names, block_size=share)
         buffer = pa.py_buffer(block)
-        for _ in range(3):
-            self.bad.clear()
+        while True:
+            self.bad = []
+            self.parse.invalid_row_handler = _collected(self.bad)
             try:
-                return self.arrow.read_csv(buffer, read, self.parse, self.convert)
+                table = self.arrow.read_csv(buffer, read, self.parse, self.convert)
             except pa.ArrowInvalid as error:
-                if "straddling" in str(error):
+                if "straddling" in str(error) and read.block_size <= len(block):
                     read.block_size = len(block) + 1  # a line is longer than a part
-                elif "out of sync" in str(error) and not self.parse.newlines_in_values:
-                    self.parse.newlines_in_values = True  # a value has lines in two parts
-                elif self.bad:
-                    return pa.table({})
-                else:
+                    continue
+                if not self.bad and "out of sync" not in str(error):
                     raise DataError(self._why(block, line, str(error))) from error
-        raise DataError(f"{self.path} is malformed in a row after line {line}")
+                table = pa.table({})
+                if self.parse.newlines_in_values and not self.bad:
+                    raise DataError(self._why(block, line, str(error))) from error
+            if not self.form.quoted or self.parse.newlines_in_values or (table.num_columns and not self.bad):
+                return table
+            self.parse.newlines_in_values = True  # a value may have lines in two parts
 
     def _over_lines(self, block: memoryview, line: int, table: pa.Table) -> pa.Table:
         """The table, once it is known that the values over several lines in it are meant; raises DataError."""
@@ -220,6 +224,16 @@ class _Reader:
         return f"text holds no NUL bytes, {self.path} has one in line {number}: {hint}"
 
 
+def _collected(bad: list[Any]) -> Callable[[Any], str]:
+    """Skips bad rows into a list; each reading has its own, for threads of one that failed may go on."""
+
+    def skip(row: Any) -> str:
+        bad.append(row)
+        return "skip"
+
+    return skip
+
+
 def _is_row(text: bytes, start: int, wanted: bytes) -> bool:
     end = start + len(wanted)
     return text.startswith(wanted, start) and text[end : end + 1] in (b"\n", b"\r", b"")
@@ -229,8 +243,8 @@ def _inside(text: bytes, form: Form) -> set[int]:
     """The places of line ends that quotes enclose."""
     if not form.quoted or b'"' not in text:
         return set()
-    quoting = form.quoting or NO_QUOTES
-    lines = line_ends(memoryview(text), quoting.separators, quoting.escape)
+    separators = b" \t" if form.separator == BLANKS else form.separator.encode()
+    lines = line_ends(memoryview(text), separators, form.escape)
     return set(lines.places[np.asarray(lines.enclosed)].tolist())
 
 

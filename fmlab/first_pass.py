@@ -112,7 +112,8 @@ class FirstPass:
         self._moments.add(read)
         if "label" in self.roles:
             label = self.labels.read(batch[self.plan.label], self.rows)
-            self._refuse(np.isnan(label), self.plan.label, "must have a label in every row")
+            hint = "; unlabelled=drop leaves them out"
+            self._refuse(np.isnan(label), self.plan.label, "must have a label in every row", hint)
             self.roles["label"].append(label)
         if "time" in self.roles:
             times, missing = self.times.read(batch[self.plan.time])
@@ -141,10 +142,10 @@ class FirstPass:
             return np.zeros(len(self.numeric)), np.ones(len(self.numeric))
         return self._moments.mean, np.where(varied, self._moments.deviation, 1)
 
-    def _refuse(self, wrong: Array, name: str, rule: str) -> None:
+    def _refuse(self, wrong: Array, name: str, rule: str, advice: str = "") -> None:
         if (at := np.flatnonzero(wrong)).size:
             rows = ", ".join(str(self.rows + n + 1) for n in at[:SHOWN].tolist())
-            raise DataError(f"column {name!r} {rule}; {at.size} do not, the first are data rows {rows}")
+            raise DataError(f"column {name!r} {rule}; {at.size} do not, the first are data rows {rows}{advice}")
 
     def _numbers(self, batch: Any, name: str) -> Array:
         values, bad = numbers(batch[name], self.plan.decimal, self.plan.thousands)

@@ -40,4 +40,5 @@ class Form:
         """Where quotes matter, if they do."""
         if not self.quoted:
             return None
-        return Quoting(b" \t" if self.separator == BLANKS else self.separator.encode(), self.escape)
+        separators = b" \t" if self.separator == BLANKS else self.separator.encode()
+        return Quoting(separators, len(self.names), self.escape)

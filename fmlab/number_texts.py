@@ -12,6 +12,7 @@ from fmlab.vocabulary import BOOLEANS, numbers
 
 SHOWN = 5
 PLAIN = re.compile(r"[A-Za-z][\w/.]*")  # what Hydra reads as text without quotes
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 # What programs write where there is no value.
 NOTHING = {
     *("na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "null", "(null)", "none", "nil", "nat", "missing", "unknown"),
@@ -116,7 +117,7 @@ class Labels:
             return ""
         if len(named) == 2:
             return (
-                f"; of two texts positive={named[0]} (or positive={named[1]}) names the one that is 1, the other is 0"
+                f"; positive={named[0]} or positive={named[1]} names the one that is 1, the other is 0"
             )
         return "; positive=<text> names the text that is 1, others are 0"
 
@@ -129,4 +130,6 @@ class Labels:
 def _same(text: str, positive: str) -> bool:
     if text == positive:
         return True
+    if NUMBER.fullmatch(positive) and NUMBER.fullmatch(text):
+        return float(text) == float(positive)
     return positive.casefold() in ("true", "false") and text.casefold() == positive.casefold()

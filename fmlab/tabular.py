@@ -32,6 +32,7 @@ HEAD_BYTES = 1 << 20
 HEADER_LINES = 20  # the most that a header with line ends in its names may have
 SEPARATORS = ("\t", ",", ";", "|")
 WIDE = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+WIDE_NAMES = "encoding=utf-16, utf-16-le or utf-16-be"
 KINDS = {".parquet": ".parquet", ".parq": ".parquet", ".pq": ".parquet"}
 KINDS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), ".jsonl")
 UNNAMED = "Unnamed: {}"  # as pandas calls a column without a name
@@ -65,7 +66,9 @@ def recognise(path: Path, form: Form | None = None, whole: bool = True) -> Form:
         form = _recognise_text(path, form)
     if double := [n for n, count in Counter(form.names).items() if count > 1]:
         places = ", ".join(f"{n!r} (columns {_places(form.names, n)})" for n in double)
-        hint = "; is there no header? header=none names the columns 0, 1, 2, ..." if form.header else ""
+        hint = "; names=[...] with header=true names them otherwise" if form.header else ""
+        if form.header and any(name[:1].isdigit() for name in double):
+            hint = "; is there no header? header=none names the columns 0, 1, 2, ..."
         raise DataError(f"columns need different names, {path} repeats {places}{hint}")
     return form
 
@@ -119,6 +122,9 @@ def _kind(path: Path, form: Form) -> str:
         return ".parquet"
     if what := what_else(head):
         raise DataError(f"{path} is {what}")
+    wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
+    if wide and not form.encoding.lower().startswith("utf-16"):
+        raise DataError(f"{path} is written in {wide}; give encoding={wide}")
     suffix = Path(member_name(path, form.member)).suffix.lower()
     return KINDS.get(suffix, suffix)
 
@@ -144,6 +150,9 @@ def _recognise_text(path: Path, form: Form) -> Form:
     found = _split(path, first, separator, form)
     if form.names and len(found) != len(form.names):
         raise DataError(f"{path} has {len(found)} columns at sep={separator!r}, {len(form.names)} were named")
+    if not form.header and form.names == tuple(name.strip() for name in found):
+        rule = f"the first line of {path} is a header, it holds the names given"
+        raise DataError(f"{rule}; header=true skips it")
     header = first.count("\n") + 1 if form.header else 0
     names = form.names or (_named(found) if form.header else tuple(str(n) for n in range(len(found))))
     return replace(form, separator=separator, names=names, skip=skip + header)
@@ -156,11 +165,8 @@ def _first_row(path: Path, form: Form) -> tuple[int, str]:
         wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
         if wide and not form.encoding.lower().startswith("utf-16"):
             raise DataError(f"{path} is written in {wide}; give encoding={wide}")
-        if form.comment or b"\n" not in head:
-            while len(head) < MAX_LINE and (more := file.read(HEAD_BYTES)):
-                head += more
-                if b"\n" in more and not form.comment:
-                    break
+        while not _has_row(head, form.comment) and len(head) < MAX_LINE and (more := file.read(HEAD_BYTES)):
+            head += more
     text = head.decode(form.encoding, "ignore" if codecs.lookup(form.encoding).name != "utf-8" else "surrogateescape")
     lines = text.removeprefix("\ufeff").split("\n")
     skip = 0
@@ -174,6 +180,8 @@ def _first_row(path: Path, form: Form) -> tuple[int, str]:
     else:
         first = first.partition("\n")[0]  # a quote that is no quote
     first = first.rstrip("\r")
+    if "\0" in first:
+        raise DataError(f"text holds no NUL bytes, {path} has one in its first line: is it {WIDE_NAMES}?")
     if re.search("[\udc80-\udcff]", first):
         raise DataError(f"the first line of {path} is not {form.encoding}; is it encoding=latin-1?")
     if not first:
@@ -181,6 +189,11 @@ def _first_row(path: Path, form: Form) -> tuple[int, str]:
     if first.lstrip().lower().startswith(("<!doctype html", "<html")):
         raise DataError(f"{path} is a web page, not a table: a page that asks to log in, perhaps")
     return skip, first
+
+
+def _has_row(head: bytes, comment: str) -> bool:
+    """Whether a line that is no comment ends in this beginning of a file."""
+    return any(not comment or not line.lstrip().startswith(comment.encode()) for line in head.split(b"\n")[:-1])
 
 
 def _separator(first: str, quoted: bool) -> str:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from fmlab.data import SECOND, Array
 from fmlab.errors import DataError
-from fmlab.number_texts import listed
+from fmlab.number_texts import listed, stands_for_nothing
 from fmlab.vocabulary import numbers
 
 UNITS = ("seconds", "milliseconds", "microseconds", "nanoseconds")
@@ -22,7 +22,7 @@ RECENT = 3e8  # seconds: 1979
 _EDGES = np.array([edge * 1000.0**unit for unit in range(4) for edge in (RECENT, FROM[0])])
 DIGITS = {8: "%Y%m%d", 10: "%Y%m%d%H", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 _COMPACT = re.compile(r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[01]\d|2[0-3])?(?:[0-5]\d){0,2}")
-FEW, MOSTLY = 1000, 0.9  # of a sample of texts, the share from which others among them are mistakes
+FEW, MANY = 1000, 0.3  # of a sample of numbers, the share of dates from which the others are mistakes
 COMPACT, ISO = "digits", "iso"
 RULE = "must hold seconds, milliseconds, or ISO 8601 times, all with a time zone or none"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,11 +96,12 @@ class Times:
         if self.form not in ("", COMPACT) or np.isnan(values).all():
             return None
         few = column.dictionary[:FEW].to_pylist()
-        if not self.form and sum(map(bool, map(_COMPACT.fullmatch, few))) < MOSTLY * len(few):
+        if not self.form and sum(map(bool, map(_COMPACT.fullmatch, few))) < MANY * len(few):
             return None
         texts = column.dictionary.to_pylist()
         if others := [text for text in texts if not _COMPACT.fullmatch(text)]:
-            rule = f"column {self.name!r} mixes dates of digits, {few[0]}, and other numbers, {others[0]}"
+            date = next(filter(_COMPACT.fullmatch, texts), "20140131")
+            rule = f"column {self.name!r} mixes dates of digits, {date}, and other numbers, {others[0]}"
             raise DataError(f"{rule}; na_values={listed(others[:3])} takes them for missing, time_unit=s for seconds")
         try:
             found = [_micros(_moment_of_digits(text)) for text in texts]
@@ -123,7 +124,7 @@ class Times:
             try:
                 return np.array([_micros(_moment_of_iso(text)) for text in texts.to_pylist()], np.int64)
             except ValueError as error:
-                raise DataError(f"column {self.name!r} {RULE}: {error}") from error
+                raise DataError(f"column {self.name!r} {RULE}: {error}{_advice(texts.to_pylist())}") from error
 
     @staticmethod
     def _coded(column: Any, known: Array) -> Array:
@@ -150,6 +151,14 @@ def moment(text: str, form: str = "") -> datetime:
         return datetime.fromtimestamp(number / 1000**unit, UTC)
     except (ValueError, OverflowError, OSError) as error:
         raise DataError(f"a time since 1970 must be a date of the calendar, got {text!r}") from error
+
+
+def _advice(texts: list[str]) -> str:
+    if nothing := [text for text in texts if stands_for_nothing(text)]:
+        return f"; na_values={listed(nothing[:3])} takes such texts for missing"
+    if any(re.match(r"\d\d?([./-])\d\d?\1\d{2,4}", text) for text in texts):
+        return "; which of day and month comes first is not told by such dates: write them as 2014-01-31"
+    return ""
 
 
 def _arrow(texts: Any, zoned: bool) -> Array:

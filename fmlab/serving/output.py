@@ -108,5 +108,14 @@ def _parquet(file: Any) -> Iterator[Write]:
 
 def _plain(batch: Any) -> Any:
     """Without dictionaries, whose types differ from batch to batch."""
-    columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
+    columns = [_decoded(c) if pa.types.is_dictionary(c.type) else c for c in batch.columns]
     return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _decoded(column: Any) -> Any:
+    """The texts of a column, lists as people read them."""
+    import pyarrow as pa
+
+    from fmlab.cells import readable
+
+    return pa.DictionaryArray.from_arrays(column.indices, readable(column.dictionary)).dictionary_decode()

@@ -1,26 +1,24 @@
 """Amazon reviews of 2014, 5-core: one plugin a category."""
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fmlab.data import Dataset
-from fmlab.errors import DataError
 from fmlab.fetch import find
 from fmlab.first_pass import Plan
 from fmlab.protocols import Raw
-from fmlab.reading import opened
 from fmlab.tabular import Form
 from fmlab_datasets.literals import objects, text
-from fmlab_datasets.sequences import pairs
+from fmlab_datasets.sequences import item_attributes, pairs
 from fmlab_datasets.streams import Stream, constant, first_found, joined, packed, prepared, table
 
 log = logging.getLogger(__name__)
 ADDRESS = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/"
 REVIEWS = {"reviewerID": "u", "asin": "i", "overall": "stars", "unixReviewTime": "when"}
+ATTRIBUTES = "_item2attributes.json"  # perhaps packed, of a file of lists
 PARTS = {"train": "train", "val": "valid", "test": "test"}
 
 
@@ -34,7 +32,7 @@ class Amazon:
 
     `category`: `leaf` is the most specific name of a product's first path in `meta_<Category>.json.gz` (GML-FM's
     sub-category), `path` every name of all its paths as a multi-valued field, `none` no field. Without that file the
-    field is left out, unless `sequences` stand beside `<Category>_item2attributes.json`.
+    field is left out, unless `sequences` stand beside `<Category>_item2attributes.json`, packed or not.
     """
 
     defaults = {"protocol": "leave_one_out"}
@@ -66,7 +64,8 @@ class Amazon:
         there = [f for f, raws in files.items() if all(find(raw, root, name) for raw in raws)]
         self.form = form if form != "auto" else [*there, "reviews"][0]
         meta = [Raw(f"{folder}meta_{stem}.json.gz", (f"{ADDRESS}meta_{stem}.json.gz",)) for folder in (f"{at}/", "")]
-        extra = Raw(f"{at}/{stem}_item2attributes.json") if self.form == "sequences" else first_found(root, name, *meta)
+        listed = [Raw(f"{at}/{n}{ATTRIBUTES}{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
+        extra = first_found(root, name, *(listed if self.form == "sequences" else meta))
         self.extra = extra if category != "none" and self.form != "splits" and find(extra, root, name) else None
         self.raw: Sequence[Raw] = (*files[self.form], *([self.extra] if self.extra else []))
 
@@ -100,13 +99,8 @@ def _part(path: Path, part: str) -> Stream:
 
 def _categories(path: Path, kind: str) -> dict[str, str | None]:
     """Category by item, `|` between several."""
-    if path.name.endswith("attributes.json"):
-        with opened(path) as file:
-            try:
-                listed: Any = json.load(file)
-                return {item: text(list(numbers)) for item, numbers in listed.items()}
-            except (ValueError, AttributeError, TypeError) as error:
-                raise DataError(f"{path} must hold one JSON object, item -> list of attributes: {error}") from error
+    if ATTRIBUTES in path.name:
+        return item_attributes(path)
     found = {}
     for row in objects(path):
         paths = [p for p in row.get("categories") or () if p]
@@ -177,6 +171,15 @@ class Sports(Amazon):
     """
 
     name, stem = "amazon-sports", "Sports_and_Outdoors"
+
+
+class Health(Amazon):
+    """Health and Personal Care: 346,355 reviews of 18,534 products by 38,609 users.
+
+    Paper: McAuley et al., Image-based Recommendations on Styles and Substitutes, SIGIR 2015
+    """
+
+    name, stem = "amazon-health", "Health_and_Personal_Care"
 
 
 class CellPhones(Amazon):

@@ -183,9 +183,10 @@ class Csv(Planned):
     def _steps(self, made: Dataset) -> list[Step]:
         if not self.dropped:
             return []
-        log.info("%s rows have no label and are left out", f"{self.dropped:,}")
-        schema = made.schema
-        rule = f"{self.dropped:,} rows without a label are left out"
+        if not made.rows:
+            raise DataError(f"no row has a label in column {self.roles['label']!r}: unlabelled=drop leaves none")
+        rule, schema = f"{self.dropped:,} row{'s' * (self.dropped > 1)} without a label left out", made.schema
+        log.info("%s", rule)
         return [Step(rule, made.rows, schema.n_users, schema.n_items, schema.n_features)]
 
     def _rows(

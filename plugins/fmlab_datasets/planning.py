@@ -104,8 +104,9 @@ class Planned:
 
     def _clock(self, fields: Sequence[str]) -> dict[str, str]:
         """The fields made of the time, and the part of it in each: named after it, or after both if that is taken."""
-        made = {part if part not in fields else f"{self.roles['time']}_{part}": part for part in self.clock}
-        if twice := [name for name in made if name in fields]:
+        taken = {*fields, *self.roles.values()}
+        made = {part if part not in taken else f"{self.roles['time']}_{part}": part for part in self.clock}
+        if twice := [name for name in made if name in taken]:
             raise DataError(f"clock={list(self.clock)} would be a second column {twice[0]!r}: ignore=[{twice[0]}]")
         for name, part in made.items():
             if name != part:

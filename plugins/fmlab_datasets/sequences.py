@@ -1,8 +1,10 @@
 """Adjacency lists, a user and its items on each line: Gowalla and other sets of that form, and files of your own."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -11,8 +13,9 @@ from fmlab.errors import DataError
 from fmlab.first_pass import Plan
 from fmlab.options import Range
 from fmlab.protocols import Raw
-from fmlab.reading import lines
-from fmlab_datasets.streams import packed, prepared
+from fmlab.reading import lines, opened
+from fmlab_datasets.literals import text
+from fmlab_datasets.streams import Cells, joined, packed, prepared
 
 LIGHTGCN = "https://raw.githubusercontent.com/kuandeng/LightGCN/master/Data/gowalla/"
 
@@ -36,13 +39,24 @@ def pairs(path: Path, member: str = "") -> Iterator[tuple[str, str]]:
         raise DataError(f"{path} holds no interactions")
 
 
+def item_attributes(path: Path) -> dict[str, str | None]:
+    """The attributes of each item as a cell (`fmlab.cells`), of a JSON object `{item: [attribute, ...]}`."""
+    with opened(path) as file:
+        try:
+            listed: Any = json.load(file)
+            return {item: text(list(attributes)) for item, attributes in listed.items()}
+        except (ValueError, AttributeError, TypeError) as error:
+            raise DataError(f"{path} must hold one JSON object, item -> list of attributes: {error}") from error
+
+
 class Adjacency:
     """Adjacency lists of your own: lines `user item item ...`, and if you have it a second file with the test.
 
     Source: files of yours.
 
     Items of a line are taken to be in the user's order of time (leave-one-out needs it). With `test`, a seeded share
-    `validation` of the other file's interactions is the validation part.
+    `validation` of the other file's interactions is the validation part. `attributes` is a JSON file
+    `{item: [attribute, ...]}`, of which the items get a multi-valued field `attributes`.
     """
 
     defaults = {"protocol": "full_ranking"}
@@ -56,16 +70,19 @@ class Adjacency:
         *,
         path: str,
         test: str = "",
+        attributes: str = "",
         validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1,
         seed: int = 0,
     ) -> None:
         """Paths are relative to the root folder, or absolute."""
-        self.raw: Sequence[Raw] = tuple(Raw(p) for p in (path, test) if p)
-        self.validation, self.seed = validation, seed
+        self.raw: Sequence[Raw] = tuple(Raw(p) for p in (path, test, attributes) if p)
+        self.validation, self.seed, self.attributed = validation, seed, bool(attributes)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read one file, or two."""
-        return adjacency("adjacency", list(files.values()), workspace, self.validation, self.seed)
+        paths = [files[raw.path] for raw in self.raw]
+        extra = {"attributes": item_attributes(paths.pop())} if self.attributed else {}
+        return adjacency("adjacency", paths, workspace, self.validation, self.seed, extra)
 
 
 class Gowalla:
@@ -98,17 +115,22 @@ class Gowalla:
         return adjacency("gowalla", list(files.values()), workspace, self.validation, self.seed)
 
 
-def adjacency(name: str, files: Sequence[Path], workspace: Path, validation: float, seed: int) -> Dataset:
-    """The data set of a file, or of the files of training and test."""
+def adjacency(
+    name: str,
+    files: Sequence[Path],
+    workspace: Path,
+    validation: float,
+    seed: int,
+    extra: Mapping[str, Cells] | None = None,
+) -> Dataset:
+    """The data set of a file, or of the files of training and test; `extra` are multi-valued fields of the items."""
+    added = extra or {}
+    plan = Plan(user="u", item="i", fields=dict.fromkeys(added, "item"), multi=tuple(added))
     if len(files) == 1:
-        return prepared(name, packed(pairs(files[0]), ("u", "i")), Plan(user="u", item="i"), workspace)
+        return prepared(name, joined(packed(pairs(files[0]), ("u", "i")), "i", added), plan, workspace)
     draw = np.random.default_rng(seed)
     train, test = files
     rows = ((u, i, "valid" if draw.random() < validation else "train") for u, i in pairs(train))
     tested = ((u, i, "test") for u, i in pairs(test))
-    return prepared(
-        name,
-        packed((row for part in (rows, tested) for row in part), ("u", "i", "part")),
-        Plan(user="u", item="i", split="part"),
-        workspace,
-    )
+    stream = packed((row for part in (rows, tested) for row in part), ("u", "i", "part"))
+    return prepared(name, joined(stream, "i", added), replace(plan, split="part"), workspace)

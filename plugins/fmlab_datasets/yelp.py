@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
-from fmlab.data import Dataset
+from fmlab.data import Dataset, Side
+from fmlab.fetch import find
 from fmlab.first_pass import Plan
 from fmlab.protocols import Raw
 from fmlab.tabular import Form
 from fmlab_datasets.literals import objects, text
-from fmlab_datasets.streams import first_found, joined, prepared, table
+from fmlab_datasets.sequences import item_attributes, pairs
+from fmlab_datasets.streams import first_found, joined, packed, prepared, table
 
 PAGE = "https://www.yelp.com/dataset"
 REVIEW = {"user_id": "u", "business_id": "i", "stars": "stars", "date": "when"}
@@ -23,6 +26,10 @@ class Yelp:
     of 22K users and 18K businesses are a part whose choice the paper does not state: `protocol.core` narrows ours.
     `categories` of a business (multi-valued, at most `slots`) and its `city` are fields; editions write the categories
     as a list or as a text with commas.
+
+    `form`: `reviews` are the files of Yelp; `sequences` are `Yelp.txt`, lines `user item item ...` in the user's order
+    of time, as sequential recommenders distribute them, and `Yelp_item2attributes.json` for the categories, both packed
+    or not; `auto` is the first of these that is on this disk.
     """
 
     defaults = {"protocol": "leave_one_out"}
@@ -30,7 +37,15 @@ class Yelp:
     licence = "Yelp Dataset Terms of Use: academic use, not to be redistributed"
     citation = "Yelp Inc.: Yelp Open Dataset, yelp.com/dataset"
 
-    def __init__(self, root: Path, *, categories: bool = True, city: bool = True, slots: int = 5) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        form: Literal["auto", "reviews", "sequences"] = "auto",
+        categories: bool = True,
+        city: bool = True,
+        slots: int = 5,
+    ) -> None:
         """The files are `yelp_academic_dataset_{review,business}.json`, or the archive with both."""
         self.fields = (("categories",) if categories else ()) + (("city",) if city else ())
         self.slots = slots
@@ -39,14 +54,27 @@ class Yelp:
         review = first_found(root, "yelp", *single, *archives)
         business = Raw(review.path.replace("review", "business"), page=PAGE)
         self.raw: Sequence[Raw] = (review, business) if self.fields and review not in archives else (review,)
+        listed = first_found(root, "yelp", Raw("yelp/Yelp.txt", page=PAGE), Raw("yelp/Yelp.txt.gz", page=PAGE))
+        here = find(listed, root, "yelp") is not None and find(review, root, "yelp") is None
+        self.form = form if form != "auto" else "sequences" if here else "reviews"
+        if self.form == "sequences":
+            names = [Raw(f"yelp/Yelp_item2attributes.json{gz}") for gz in ("", ".gz")]
+            extra = first_found(root, "yelp", *names)
+            self.raw = (listed, extra) if categories and find(extra, root, "yelp") else (listed,)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Read the reviews and the businesses: JSON lines."""
+        """Read the reviews and the businesses: JSON lines; or the lists and the attributes."""
         places = [files[raw.path] for raw in self.raw]
-        packed = ".json" not in places[0].suffixes
-        stream = table(places[0], REVIEW, Form(member="yelp_academic_dataset_review.json" if packed else ""))
+        if self.form == "sequences":
+            extra = {"categories": item_attributes(places[1])} if len(places) > 1 else {}
+            stream = joined(packed(pairs(places[0]), ("u", "i")), "i", extra)
+            sides: dict[str, Side] = dict.fromkeys(extra, "item")
+            plan = Plan(user="u", item="i", fields=sides, multi=tuple(extra))
+            return prepared("yelp", stream, plan, workspace, slots=self.slots)
+        archive = ".json" not in places[0].suffixes
+        stream = table(places[0], REVIEW, Form(member="yelp_academic_dataset_review.json" if archive else ""))
         if self.fields:
-            rows = objects(places[-1], "yelp_academic_dataset_business.json" if packed else "")
+            rows = objects(places[-1], "yelp_academic_dataset_business.json" if archive else "")
             known: dict[str, dict[str, str | None]] = {f: {} for f in self.fields}
             for row in rows:
                 for field in self.fields:

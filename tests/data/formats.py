@@ -38,13 +38,13 @@ def amazon_reviews(root: Path, category: str = "Automotive") -> None:
     write(root / f"meta_{category}.json.gz", "".join(f"{m!r}\n" for m in meta))
 
 
-def amazon_sequences(root: Path, category: str = "Beauty") -> None:
+def amazon_sequences(root: Path, category: str = "Beauty", packed: str = "") -> None:
     """Lines `user item item ...`, and attributes as a JSON object."""
     by_user = {u: [i for v, i in PAIRS if v == u] for u in range(USERS)}
     lines = "".join(f"{u + 1} {' '.join(str(i + 1) for i in items)}\n" for u, items in by_user.items())
     write(root / f"amazon/{category}/{category}.txt.gz", lines)
     attributes = json.dumps({str(i + 1): [i % 2 + 1, 3] for i in range(ITEMS)})
-    write(root / f"amazon/{category}/{category}_item2attributes.json", attributes)
+    write(root / f"amazon/{category}/{category}_item2attributes.json{packed}", attributes)
 
 
 def amazon_splits(root: Path, category: str = "Office_Products") -> None:
@@ -216,6 +216,12 @@ def mercari(root: Path) -> None:
     write(root / "mercari/ticket.csv", head + "".join(rows))
 
 
+def yelp_sequences(root: Path, packed: str = "") -> None:
+    """Lines `user item item ...` and attributes, as sequential recommenders distribute them."""
+    amazon_sequences(root, "Yelp", packed)
+    (root / "amazon/Yelp").rename(root / "yelp")
+
+
 def gowalla(root: Path) -> None:
     """Training and test lists of LightGCN."""
     for part, n in (("train", 0), ("test", 1)):
@@ -245,6 +251,7 @@ FORMATS: dict[str, tuple[str, Callable[[Path], None], dict[str, Any]]] = {
     "amazon-auto": ("amazon-auto", amazon_reviews, {}),
     "amazon-auto path": ("amazon-auto", amazon_reviews, {"category": "path"}),
     "amazon-beauty": ("amazon-beauty", amazon_sequences, {}),
+    "amazon-health": ("amazon-health", lambda r: amazon_sequences(r, "Health_and_Personal_Care", ".gz"), {}),
     "amazon-office": ("amazon-office", amazon_splits, {}),
     "steam": ("steam", steam, {}),
     "steam slots": ("steam", steam, {"slots": 3, "fields": ("tags", "price")}),
@@ -262,6 +269,7 @@ FORMATS: dict[str, tuple[str, Callable[[Path], None], dict[str, Any]]] = {
     "kkbox": ("kkbox", kkbox, {}),
     "yelp": ("yelp", yelp, {}),
     "yelp archive": ("yelp", yelp_archive, {}),
+    "yelp sequences": ("yelp", yelp_sequences, {}),
     "meetup": ("meetup", meetup, {}),
     "mercari-ticket": ("mercari-ticket", mercari, {}),
     "gowalla": ("gowalla", gowalla, {}),

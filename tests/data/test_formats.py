@@ -349,3 +349,44 @@ def test_large_sets_know_how_far_they_are(tmp_path, monkeypatch, case):
     prepared(tmp_path, case)
     (meter,) = made
     assert 0 < meter.bytes <= meter.total
+
+
+@pytest.mark.parametrize("packed", ["", ".gz"])
+def test_attributes_of_sequences_are_found_packed_or_not(tmp_path, packed):
+    formats.amazon_sequences(tmp_path, packed=packed)
+    formats.yelp_sequences(tmp_path, packed)
+    beauty, yelp = again(tmp_path, "amazon-beauty"), again(tmp_path, "yelp")
+    lists = "amazon/Beauty/Beauty{}"
+    options = {"path": lists.format(".txt.gz"), "attributes": lists.format(f"_item2attributes.json{packed}")}
+    own = again(tmp_path, "adjacency", **options)
+    for data, name in ((beauty, "category"), (yelp, "categories"), (own, "attributes")):
+        item = int(data.keys["item"][data.item[7]])
+        assert cells(data, 7)[name] == [str((item - 1) % 2 + 1), "3"]
+    assert "categories" not in [f.name for f in again(tmp_path, "yelp", categories=False).schema.fields]
+
+
+def test_a_split_of_sequences_has_attributes_too(tmp_path):
+    formats.gowalla(tmp_path)
+    (tmp_path / "tags.json").write_text(json.dumps({str(i): ["R&B|Soul", i] for i in range(ITEMS - 1)}))
+    paths = {"path": "gowalla/train.txt", "test": "gowalla/test.txt"}
+    data = again(tmp_path, "adjacency", attributes="tags.json", **paths)
+    item = cells(data, 0)["item"][0]
+    assert cells(data, 0)["attributes"] == ["R&B|Soul", item]
+    assert data.split is not None
+    (tmp_path / "tags.json").write_text("[1]")
+    with pytest.raises(DataError, match="must hold one JSON object, item -> list of attributes"):
+        again(tmp_path, "adjacency", attributes="tags.json", **paths)
+
+
+def test_a_name_with_the_separator_of_other_files_stays_one(tmp_path):
+    writer = formats.yelp_lines
+
+    def named():
+        return {n: t.replace(b'"Bars", "K1"', b'"Bars|Clubs", "K1"') for n, t in writer().items()}
+
+    formats.yelp_lines = named
+    try:
+        data = prepared(tmp_path, "yelp")
+    finally:
+        formats.yelp_lines = writer
+    assert "Bars|Clubs" in data.keys["categories"].tolist()
