@@ -36,17 +36,17 @@ class AUC:
         ranked = score[order]
         last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True]) + 1  # ends of runs of equal scores
         first = np.r_[1, last[:-1] + 1]
-        hits = np.add.reduceat(positive[order].astype(np.int64), first - 1)
+        hit = positive[order]
+        hits = np.add.reduceat(hit.astype(np.int64), first - 1)
         total = float(((first + last) * hits).sum()) / 2
         value = (total - p * (p + 1) / 2) / (p * (n - p))
         size, before = last - first + 1, np.cumsum(hits) - hits
-        of_positive = (first - 1 - before + (size - hits) / 2) / (n - p)
-        of_negative = 1 - (before + hits / 2) / p
-        run = np.repeat(np.arange(len(size)), size)
+        of_positive = value + n / p * ((first - 1 - before + (size - hits) / 2) / (n - p) - value)
+        of_negative = value + n / (n - p) * (1 - (before + hits / 2) / p - value)
+        if len(size) < n:
+            of_positive, of_negative = np.repeat(of_positive, size), np.repeat(of_negative, size)
         each = np.empty(n, np.float32)
-        each[order] = value + np.where(
-            positive[order], n / p * (of_positive[run] - value), n / (n - p) * (of_negative[run] - value)
-        )
+        each[order] = np.where(hit, of_positive, of_negative)
         return value, each
 
 
