@@ -65,11 +65,11 @@ class Result:
 def result(board: Board, model: str | None = None) -> Result:
     """The tests of each row against the best, and against the best row of a baseline model."""
     own = board.own
-    tests = [against(board, own[0])] if len(own) > 1 else []
-    row = baseline(board, model) if model else None
+    tests = [against(board, own[0])] if len(own) > 1 and not board.cut else []
+    row = baseline(board, model) if model and not board.cut else None
     if row is not None and row is not own[0]:
         tests.append(against(board, row))
-    return Result(board, tuple(tests), tuple(printed(board)))
+    return Result(board, tuple(tests), () if board.cut else tuple(printed(board)))
 
 
 def sheets(found: Result) -> list[Sheet]:
@@ -100,7 +100,7 @@ def _short(found: Result, compared: Compared) -> str:
 
 
 def _notes(found: Result) -> list[str]:
-    notes = []
+    notes = ["the time of their sweep ended these trials: they are not compared"] if found.board.cut else []
     tested = [c for c in found.tests if c.found]
     if tested:
         metric = tested[0].metric
