@@ -13,6 +13,7 @@ from fmlab.report.runs import Run, number
 from fmlab.sweep.space import override
 
 KNOWN_BEST = "known best"
+CUT = "(trials cut by time)"
 _EMPTY: tuple[Any, ...] = (None, [])  # as good as not said: configs of an older version lack newer options
 Figure = tuple[float, float | None]  # mean, and standard deviation over seeds where there are several
 
@@ -100,6 +101,7 @@ class Board:
     maximize: bool
     rows: tuple[Row, ...]
     older: int = field(default=0)
+    cut: bool = field(default=False)  # of trials that the time of their sweep ended: not to be compared
 
     @property
     def title(self) -> str:
@@ -123,15 +125,15 @@ class Board:
 
 def boards(runs: Iterable[Run]) -> list[Board]:
     """Leaderboards of the complete runs, by data, protocol and label."""
-    groups: dict[tuple[str, str], list[Run]] = defaultdict(list)
+    groups: dict[tuple[str, str, bool], list[Run]] = defaultdict(list)
     for run in runs:
         if run.complete:
-            groups[run.content["fingerprint"], _key(run.protocol)].append(run)
+            groups[run.content["fingerprint"], _key(run.protocol), run.cut is not None].append(run)
     newest = [max(members, key=lambda r: r.finished) for members in groups.values()]
     labels = _place_labels(newest)
     found = [
         _board(newest[i], labels[i], fingerprint, members)
-        for i, ((fingerprint, _), members) in enumerate(groups.items())
+        for i, ((fingerprint, _, _), members) in enumerate(groups.items())
     ]
     return sorted(found, key=lambda b: (b.data, b.protocol, b.label))
 
@@ -162,6 +164,7 @@ def _sweep(run: Run, *, again: bool = False) -> Path | None:
 def _place_labels(newest: Sequence[Run]) -> list[str]:
     """What tells boards apart: options, or the fingerprint where the options are the same but the files were not."""
     labels = differences([r.place for r in newest], ("data", "protocol"))
+    labels = [f"{label} {CUT}".strip() if r.cut else label for r, label in zip(newest, labels, strict=True)]
     names = [(r.content["data"], r.content["protocol"], label) for r, label in zip(newest, labels, strict=True)]
     return [
         f"{label} fingerprint={run.content['fingerprint'][:8]}".strip() if names.count(name) > 1 else label
@@ -174,7 +177,7 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
     for run in members:
         same[_key({k: v for k, v in run.settings.items() if v not in _EMPTY})].append(run)
     told = differences([runs[0].settings for runs in same.values()], ("model",))
-    rows = [_row(runs, text) for runs, text in zip(same.values(), told, strict=True)]
+    rows = [_row(runs, f"{text} {_progress(runs)}".strip()) for runs, text in zip(same.values(), told, strict=True)]
     best = next((r.content["known_best"] for r in members if r.content.get("known_best")), None)
     if best:
         rows.append(Row(KNOWN_BEST, "", (), {k: (number(v), None) for k, v in best.items()}))
@@ -187,6 +190,7 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
         monitor=str(newest.content["monitor"]),
         maximize=bool(newest.content["maximize"]),
         rows=(),
+        cut=newest.cut is not None,
     )
     rows.sort(key=lambda r: (1, board.worth(r.value)) if r.runs else (2, 0.0), reverse=True)
     return Board(**{**vars(board), "rows": tuple(rows), "older": sum(r.older for r in rows)})
@@ -210,6 +214,15 @@ def _deviation(values: Sequence[float]) -> float | None:
     if len(values) < 2:
         return None
     return stdev(values) if all(map(math.isfinite, values)) else math.nan
+
+
+def _progress(runs: Sequence[Run]) -> str:
+    """How far trials came that were cut; empty for whole runs."""
+    found = [r.cut for r in runs if r.cut]
+    if not found:
+        return ""
+    epochs, share = (fmean(c[k] for c in found) for k in ("epochs", "share"))
+    return f"(cut after {epochs:.3g} epochs, {share:.0%} of the training rows seen)"
 
 
 def _key(options: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ WARNED = "(!)"  # stands behind a row whose runs warn of something
 
 def notes(board: Board, tests: Sequence[Compared]) -> tuple[str, ...]:
     """Warnings of the runs, what the tests say, what is left out and why."""
-    lines = [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
+    lines = ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
+    lines += [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
     tested = [c for c in tests if c.found]
     if tested:
         lines += _method(board, tested)

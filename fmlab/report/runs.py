@@ -46,6 +46,13 @@ class Run:
         return self.content["status"] == "complete"
 
     @property
+    def cut(self) -> Mapping[str, float] | None:
+        """How far a trial came that the time of its sweep ended: `epochs`, and the `share` of the training rows."""
+        found = self.content.get("cut")
+        told = isinstance(found, Mapping) and all(isinstance(found.get(k), int | float) for k in ("epochs", "share"))
+        return found if told else None
+
+    @property
     def value(self) -> float:
         """The metric that selects models, of the validation; NaN where it is undefined."""
         return number(self.content["validation"][self.content["monitor"]])

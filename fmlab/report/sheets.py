@@ -73,6 +73,8 @@ class Result:
 def result(board: Board, model: str | None = None) -> Result:
     """Each row beside the best by the validation, and beside the best row of a baseline model."""
     own = board.own
+    if board.cut:
+        return Result(board, (), ())
     references = own[:1] if len(own) > 1 else []
     row = baseline(board, model) if model else None
     if row is not None and row is not own[0]:

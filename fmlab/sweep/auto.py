@@ -8,8 +8,7 @@ of a sweep's `space`. So a model takes part by being installed.
 """
 
 import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,24 +23,28 @@ from fmlab.protocols import Observes, Task
 from fmlab.run import build_model, open_task
 from fmlab.sweep.space import text
 
-log = logging.getLogger("fmlab")
 _KEYS = ("options", "start", "front", "rows")
 _PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
 _RANKING = ("bce", "bpr")
 _DENSE = ("adam", "adagrad")
 
 
-def expand(raw: Mapping[str, Any], plain: Mapping[str, Any]) -> dict[str, Any]:
+def expand(
+    raw: Mapping[str, Any], plain: Mapping[str, Any], left_out: MutableMapping[str, str] | None = None
+) -> dict[str, Any]:
     """A sweep with `auto` as one with an explicit space and first points; `plain`: the composed config of a run.
 
-    Raises FmlabError if no installed model can be trained on the data under the protocol.
+    `left_out` is filled with the models that do not take part, and why. Raises FmlabError if no installed model can be
+    trained on the data under the protocol.
     """
     auto = dict(raw.get("auto") or {})
     for key in auto:
         if key not in _KEYS:
             raise FmlabError(f"auto.{key} is not an option; {choices(str(key), _KEYS)}")
     task = open_task(plain)
-    fits = _suitable(task, plain)
+    fits, why = _suitable(task, plain)
+    if left_out is not None:
+        left_out.update(why)
     front = [m for m in auto.get("front") or () if m in fits]
     models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
@@ -68,8 +71,8 @@ def _is_own(model: str) -> bool:
     return registry.package(registry.find("model", model)) == DISTRIBUTION
 
 
-def _suitable(task: Task, plain: Mapping[str, Any]) -> dict[str, tuple[str, str, bool]]:
-    """Loss, optimizer, and whether there is anything to train, of each model that survives one batch."""
+def _suitable(task: Task, plain: Mapping[str, Any]) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
+    """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not."""
     fits, why = {}, {}
     usual = str(registry.schema("protocol", plain["protocol"]["name"]).defaults.get("loss", plain["loss"]["name"]))
     for name in registry.names("model"):
@@ -81,11 +84,10 @@ def _suitable(task: Task, plain: Mapping[str, Any]) -> dict[str, tuple[str, str,
             fits[name] = (loss, str(wants.get("optimizer", "adam")), _try(name, loss, task))
         except (FmlabError, OSError, MemoryError) as error:
             why[name] = " ".join(str(error).split())
-    for name, reason in why.items():
-        log.info(f"automl: {name} does not take part: {reason}")
     if not fits:
-        raise FmlabError("no installed model can be trained on this data under this protocol")
-    return fits
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in [*why.items()][:3])
+        raise FmlabError(f"no installed model can be trained on this data under this protocol: {reasons}")
+    return fits, why
 
 
 def _try(name: str, loss: str, task: Task) -> bool:

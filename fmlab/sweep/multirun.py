@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fmlab import registry
 from fmlab.errors import FmlabError
+from fmlab.files import write_text
 from fmlab.sweep.check import check_points
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.definition import Sweep, read
@@ -34,12 +35,13 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     name, raw = _options(config)
     typed = typed_overrides(arguments)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
+    left_out: dict[str, str] = {}
     if raw.get("auto"):
         from fmlab.sweep.auto import expand
 
         plain = compose(_early(raw, typed))
         plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
-        raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)))
+        raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)), left_out)
     sweep = read(name, raw, command)
     workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
@@ -51,6 +53,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         log.warning(f"sweep {name}: {line}")
     check_points(sweep, lasting, compose)
     folder = Path(sweep.settings.folder or Path(config.hydra.sweep.dir).parent / sweep.study).absolute()
+    _announce(sweep, folder, left_out)
     job = Job(
         name=name,
         raw=raw,
@@ -74,6 +77,24 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
 
     refit(sweep, job, workers)
     print_leaderboards(folder, best=True)
+
+
+def _announce(sweep: Sweep, folder: Path, left_out: Mapping[str, str]) -> None:
+    """Say in a line each who takes part in a search over all models, and what the budget does not hold."""
+    if left_out:
+        place, models = folder / "left-out.txt", {p.key: p.domain for p in sweep.space.parameters}.get("model")
+        write_text(place, "".join(f"{model}: {reason}\n" for model, reason in left_out.items()))
+        taking = f"{len(models.grid())} models take part" if models is not None else "one model takes part"
+        log.info(
+            f"sweep {sweep.name}: {taking}, {len(left_out)} do not suit the data or the protocol: {place} says why"
+        )
+    if sweep.settings.budget is not None and sweep.settings.refit:
+        seeds = ", ".join(map(str, sweep.settings.refit))
+        log.info(
+            f"budget {sweep.settings.budget} is the time of the search, from the first worker that is ready; after it "
+            f"the best point is trained again with seeds {seeds}, on whole epochs and without a limit, which takes "
+            "time of its own: refit=[] leaves it out"
+        )
 
 
 def _early(raw: dict[str, Any], typed: Mapping[str, str]) -> list[str]:

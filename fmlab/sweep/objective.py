@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fmlab import composition
 from fmlab.errors import FmlabError, StorageError
+from fmlab.files import write_json
 from fmlab.jobs import quiet
 from fmlab.learner import Learner
 from fmlab.run import run
@@ -32,6 +33,7 @@ class Reporter(pl.Callback):
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
+        self.cut: dict[str, float] | None = None  # where its time ended a run that had more to do
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report; raises Pruned, or Lost."""
@@ -41,13 +43,24 @@ class Reporter(pl.Callback):
         if name in trainer.callback_metrics:
             self.progress.step(trainer.current_epoch, float(trainer.callback_metrics[name]))
         if self.progress.time_is_up:
+            if trainer.max_epochs is None or trainer.current_epoch + 1 < trainer.max_epochs:
+                self._cut(trainer, pl_module, trainer.current_epoch + 1)
             trainer.should_stop = True
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Raises Lost once somebody else runs this trial; out of time, the epoch ends here and is validated."""
         self.progress.check()
         if self.progress.time_is_up:
+            if batch_idx + 1 < trainer.num_training_batches:
+                part = (batch_idx + 1) / trainer.num_training_batches
+                self._cut(trainer, pl_module, trainer.current_epoch + part)
             trainer.should_stop = True
+
+    def _cut(self, trainer: pl.Trainer, learner: Any, epochs: float) -> None:
+        """Note how far the run came: epochs, and the share of all training rows that it can have seen."""
+        if self.cut is None and not trainer.should_stop:
+            seen = min(1.0, trainer.global_step / max(1, len(learner.loader)))
+            self.cut = {"epochs": round(epochs, 3), "share": round(seen, 4)}
 
 
 def _monitor(learner: pl.LightningModule) -> str:
@@ -86,12 +99,17 @@ class Training:
         config = self.compose(overrides)
         if spans_processes(config):
             return _in_own_process(overrides, folder, progress)
+        reporter = Reporter(progress)
         try:
-            value = run(config, folder, callbacks=[Reporter(progress)])
+            value = run(config, folder, callbacks=[reporter])
         finally:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # what a failed run held must not fail the next
-        return {**figures(folder), "": value}
+        found = {**figures(folder), "": value}
+        if reporter.cut:
+            path = folder / "metrics.json"
+            write_json(path, {**json.loads(path.read_text("utf-8")), "cut": reporter.cut})
+        return found
 
 
 def spans_processes(config: DictConfig) -> bool:

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from optuna.exceptions import StorageInternalError
 
@@ -86,7 +86,7 @@ def patiently(step: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P
     def patient(self: S, *arguments: P.args, **named: P.kwargs) -> T:
         return self._wait_out(lambda: step(self, *arguments, **named))
 
-    return patient
+    return cast(Callable[Concatenate[S, P], T], patient)
 
 
 def _reason(error: BaseException) -> str:

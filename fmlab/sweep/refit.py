@@ -1,8 +1,9 @@
 """After the search: the best point again with several seeds, the best checkpoint, and how the models compare."""
 
+import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,10 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
     folder = Path(job.folder) / f"refit-{best[0].number:04d}"
     overrides = lasting_overrides(again, [f"{k}={v}" for k, v in sweep.command.items()], job.threads)
     task = Job(**{**asdict(job), "raw": _raw(sweep, best[0]), "overrides": overrides, "folder": str(folder)})
-    log.info(f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.settings.refit))}")
+    log.info(
+        f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.settings.refit))}"
+        f"{_estimate(sweep, best[0], overrides, workers)}"
+    )
     Coordinator(again, task, workers=min(workers, len(sweep.settings.refit))).run()
     done = best_trials(again, Ledger.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
     source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
@@ -46,6 +50,19 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
         target.with_suffix(".part").replace(target)
     log.info(f"best checkpoint: {target}")
     return target
+
+
+def _estimate(sweep: Sweep, best: FrozenTrial, overrides: Sequence[str], workers: int) -> str:
+    """How long it may take at most, by the epochs of the trial; empty where its run does not tell."""
+    try:
+        found = json.loads((Path(best.user_attrs["result"]["folder"]) / "metrics.json").read_text("utf-8"))
+        epoch = float(found["seconds_fit"]) / max(1, int(found["epochs"])) / float(sweep.settings.part or 1)
+        most = next(int(o.partition("=")[2]) for o in overrides if o.startswith("trainer.max_epochs="))
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        return ""
+    rounds = -(-len(sweep.settings.refit) // min(workers, len(sweep.settings.refit)))
+    seconds = rounds * most * epoch
+    return f": {most} epochs of about {epoch:.1f} s each at most, so up to {seconds / 60:.1f} min"
 
 
 def _raw(sweep: Sweep, best: FrozenTrial) -> dict[str, Any]:

@@ -101,7 +101,7 @@ BREACHES = {
         "finish must give a fmlab.protocols.Report, got float",
     ),
     "a report of texts": (
-        "own.finish = lambda u, c: Report({'odd': 'high'}); return changed(task, validation=own, test=own, monitor='odd')",
+        "own.finish = lambda u, c: Report({'odd': 'x'}); return changed(task, validation=own, test=own, monitor='odd')",
         "finish must give a Report whose values are a number by name",
     ),
 }

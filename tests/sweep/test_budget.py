@@ -1,0 +1,143 @@
+"""What a budget holds is said before the start; trials that it cuts say how far they came, and stand apart."""
+
+import json
+import logging
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from omegaconf import OmegaConf
+from optuna.trial import TrialState, create_trial
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+
+from run_folders import make_run
+
+from fmlab import composition, registry
+from fmlab.report import sheets
+from fmlab.report.boards import best_of_each, boards
+from fmlab.report.runs import find_runs
+from fmlab.sweep import auto
+from fmlab.sweep.definition import read
+from fmlab.sweep.job import Job, Progress
+from fmlab.sweep.multirun import _announce
+from fmlab.sweep.objective import Reporter, Training
+from fmlab.sweep.refit import _estimate
+
+RAW = {"budget": "3m", "refit": [1, 2, 3], "space": {"model": {"choice": ["mf", "fm"]}}}
+
+
+def said(caplog, raw, folder, left_out=()):
+    caplog.set_level(logging.INFO, "fmlab")
+    _announce(read("automl", raw), folder, dict(left_out))
+    return [r.getMessage() for r in caplog.records]
+
+
+def test_a_refit_after_the_budget_is_announced(caplog, tmp_path):
+    (line,) = said(caplog, RAW, tmp_path)
+    assert line.startswith("budget 3m is the time of the search")
+    assert "trained again with seeds 1, 2, 3" in line
+    assert "refit=[] leaves it out" in line
+
+
+@pytest.mark.parametrize("raw", [{**RAW, "refit": []}, {**RAW, "budget": None, "trials": 2}])
+def test_nothing_is_announced_where_the_budget_holds_all(raw, caplog, tmp_path):
+    assert said(caplog, raw, tmp_path) == []
+
+
+def test_models_that_do_not_take_part_are_one_line_and_a_file(caplog, tmp_path):
+    left_out = {"a": "it reads user-item interactions", "b": "no context"}
+    (line,) = said(caplog, {**RAW, "refit": []}, tmp_path, left_out.items())
+    place = tmp_path / "left-out.txt"
+    assert line == ("sweep automl: 2 models take part, 2 do not suit the data or the protocol: " + f"{place} says why")
+    assert place.read_text() == "a: it reads user-item interactions\nb: no context\n"
+
+
+def test_a_search_over_all_models_gives_the_reasons_and_says_no_line_each(tmp_path, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "fmlab")
+    config = composition.compose(
+        ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", f"cache={tmp_path}"], {}
+    )
+    plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    names = registry.names
+    monkeypatch.setattr(registry, "names", lambda k: ("mf", "broken") if k == "model" else names(k))
+    found = {}
+    auto.expand({"budget": 9, "auto": {}, "fixed": {}, "space": {}}, plain, found)
+    assert list(found) == ["broken"]
+    assert "no model named 'broken'" in found["broken"]
+    assert not [r for r in caplog.records if "broken" in r.getMessage()]
+
+
+def test_a_refit_is_estimated_from_the_trial(tmp_path):
+    sweep = read("automl", {**RAW, "part": 0.5})
+    make_run(tmp_path / "run", seconds_fit=8.0, epochs=4)
+    trial = create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs={"result": {"folder": str(tmp_path / "run")}})
+    text = _estimate(sweep, trial, ["trainer.max_epochs=30"], 2)
+    assert text == ": 30 epochs of about 4.0 s each at most, so up to 4.0 min"
+    gone = create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs={"result": {"folder": str(tmp_path / "no")}})
+    assert _estimate(sweep, gone, ["trainer.max_epochs=30"], 2) == ""
+
+
+def trainer(**more):
+    plain = {"current_epoch": 1, "max_epochs": 5, "num_training_batches": 4, "global_step": 6, "should_stop": False}
+    return SimpleNamespace(**{**plain, **more})
+
+
+class Spent(Progress):
+    @property
+    def time_is_up(self):
+        return True
+
+
+LEARNER = SimpleNamespace(loader=range(8))
+
+
+@pytest.mark.parametrize(
+    ("more", "batch", "cut"),
+    [
+        ({}, 1, {"epochs": 1.5, "share": 0.75}),
+        ({"global_step": 30}, 1, {"epochs": 1.5, "share": 1.0}),
+        ({}, 3, None),  # the end of the epoch says
+        ({"should_stop": True}, 1, None),  # it was about to end by itself
+    ],
+)
+def test_a_run_that_is_cut_within_an_epoch_says_how_far_it_came(more, batch, cut):
+    reporter, now = Reporter(Spent()), trainer(**more)
+    reporter.on_train_batch_end(now, LEARNER, None, None, batch)
+    assert reporter.cut == cut
+    assert now.should_stop
+
+
+def test_a_whole_run_is_not_marked_and_a_cut_one_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", "logger=none", "model=mf"]
+    job = Job("s", {}, {}, [], "", str(tmp_path))
+    train = Training(job, {})
+    common = [*small, "batch_size=64", f"cache={tmp_path}/cache", "trainer.max_epochs=2"]
+    train(common, tmp_path / "whole", Progress())
+    train(common, tmp_path / "cut", Spent())
+    whole, cut = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("whole", "cut"))
+    assert "cut" not in whole
+    assert (whole["status"], cut["status"]) == ("complete", "complete")
+    assert 0 < cut["cut"]["epochs"] < 1
+    assert cut["cut"]["share"] == pytest.approx(cut["cut"]["epochs"], abs=0.01)
+
+
+def test_cut_trials_stand_apart_with_what_they_saw_and_without_stars(tmp_path):
+    units = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    for n, (model, value) in enumerate((("mf", 0.3), ("fm", 0.2))):
+        make_run(tmp_path / f"whole-{n}", {"model.name": model}, test=value, units=[u * value for u in units])
+    for n, (model, value) in enumerate((("lr", 0.5), ("mf", 0.1))):
+        cut = {"epochs": 0.37, "share": 0.372}
+        make_run(tmp_path / f"cut-{n}", {"model.name": model}, test=value, units=[u * value for u in units], cut=cut)
+    apart, found = boards(find_runs(tmp_path)[0]), {}
+    for board in map(best_of_each, apart):
+        found[board.cut] = [row.title for row in board.own]
+        (sheet,) = sheets.sheets(sheets.result(board, "mf"))
+        assert ("p t-test" in sheet.head) != board.cut
+        assert board.cut == ("(trials cut by time)" in sheet.title)
+        assert board.cut == any("are not compared" in n for n in sheet.notes)
+        assert "fingerprint" not in sheet.title
+    mark = "(cut after 0.37 epochs, 37% of the training rows seen)"
+    assert found == {False: ["mf", "fm"], True: [f"lr  {mark}", f"mf  {mark}"]}
