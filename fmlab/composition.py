@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from hydra import version
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab import registry, settings, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
-from fmlab.gate import GuardedLoader
+from fmlab.gate import CheckedFiles, GuardedLoader
 from fmlab.options import REQUIRED
 from fmlab.variables import install_resolvers
 from fmlab.veil import veil_config, veil_override
@@ -39,6 +39,7 @@ from fmlab.verification import refuse_import_paths, verify
 # In the order of the defaults list of conf/config.yaml: a plugin may name partners of the groups before its own.
 GROUPS = ("loss", "optimizer", "protocol", "data", "model")
 _VALUES = "_values_"
+_LONGEST = 20_000  # characters of an override; Hydra parses a thousand of them in some milliseconds
 
 
 class PluginSource(ConfigSource):
@@ -127,7 +128,7 @@ class SweepSource(ConfigSource):
     def __init__(self, provider: str, path: str) -> None:
         """`path`: `fmlab-sweeps://` and a folder."""
         super().__init__(provider, path)
-        self.files = FileConfigSource(provider, f"file://{self.path}")
+        self.files = CheckedFiles(provider, f"file://{self.path}")
 
     def available(self) -> bool:
         """Whether there is such a folder."""
@@ -222,6 +223,11 @@ class Loader(GuardedLoader):
     ) -> DictConfig:
         """Compose and check; raises FmlabError."""
         for override in overrides:
+            if len(override) > _LONGEST:
+                raise FmlabError(
+                    f"an argument must have at most {_LONGEST:,} characters, got {len(override):,}: {override:.60}...; "
+                    "a config file holds long lists"
+                )
             renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
@@ -267,6 +273,7 @@ def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (),
     """
     for plugin in (PluginSource, SweepSource, SearchPath):
         Plugins.instance().register(plugin)
+    SourcesRegistry.instance().types["file"] = CheckedFiles  # a plugin of a known scheme would not replace Hydra's
     version.setbase("1.3")
     setup_globals()
 
