@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab import registry, settings, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
-from fmlab.gate import CheckedFiles, GuardedLoader
+from fmlab.gate import CheckedFiles, GuardedLoader, refuse_long
 from fmlab.options import REQUIRED
 from fmlab.variables import install_resolvers
 from fmlab.veil import veil_config, veil_override
@@ -39,7 +39,6 @@ from fmlab.verification import refuse_import_paths, verify
 # In the order of the defaults list of conf/config.yaml: a plugin may name partners of the groups before its own.
 GROUPS = ("loss", "optimizer", "protocol", "data", "model")
 _VALUES = "_values_"
-_LONGEST = 20_000  # characters of an override; Hydra parses a thousand of them in some milliseconds
 
 
 class PluginSource(ConfigSource):
@@ -223,11 +222,7 @@ class Loader(GuardedLoader):
     ) -> DictConfig:
         """Compose and check; raises FmlabError."""
         for override in overrides:
-            if len(override) > _LONGEST:
-                raise FmlabError(
-                    f"an argument must have at most {_LONGEST:,} characters, got {len(override):,}: {override:.60}...; "
-                    "a config file holds long lists"
-                )
+            refuse_long(override)
             renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")

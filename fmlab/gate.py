@@ -32,6 +32,7 @@ _SWEEPER = ("hydra.sweeper.folder", "hydra.sweeper.storage", "hydra.sweeper.stud
 _INSIDE = ("hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.name", "hydra.sweeper.study")  # also where typed
 _NAME = re.compile(r"[\w][\w.+-]{0,199}", re.ASCII)
 _VALUES = 20_000  # in a config file
+_LONGEST = 20_000  # characters of an override
 _NO_PATHS = ("tags",)  # shown, never opened
 
 
@@ -173,6 +174,15 @@ def _texts(plain: Any, prefix: str) -> list[tuple[str, str]]:
     if isinstance(plain, list | tuple):
         return [pair for value in plain for pair in _texts(value, prefix)]
     return [(prefix, plain)] if isinstance(plain, str) else []
+
+
+def refuse_long(override: str) -> None:
+    """Raise FmlabError for an override that Hydra's parser would work on for minutes."""
+    if len(override) > _LONGEST:
+        raise FmlabError(
+            f"an argument must have at most {_LONGEST:,} characters, got {len(override):,}: {override:.60}...; "
+            "a config file holds long lists"
+        )
 
 
 def _check_search_path(entries: Any) -> None:

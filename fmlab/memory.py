@@ -1,6 +1,7 @@
 """How much memory there is, and what is refused because it would need more."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,7 +46,7 @@ class _Counting(TorchFunctionMode):
             made = func(*args, **(kwargs or {}))
         except RuntimeError as error:
             if "allocate memory" in str(error) or "out of memory" in str(error).lower():
-                text = str(error).split("] ")[-1].split("\n")[0]
+                text = re.sub(r".*Allocator: ", "", str(error).split("\n")[0])
                 raise FmlabError(f"{self.what} must fit into memory: {text}; {self.hint}") from error
             raise
         if isinstance(made, torch.Tensor) and not any(isinstance(a, torch.Tensor) for a in args):
