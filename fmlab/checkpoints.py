@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +18,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
+from fmlab.checkpoint_content import Unplain, check_checkpoint, load_plain, require
 from fmlab.curves import Curves
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_bytes
@@ -42,15 +42,21 @@ def read_checkpoint(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
             f"was not written by fmlab{_others(path)}"
         )
     try:
-        loaded = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        # torch's own text may advise to load it without this protection
-        raise StorageError(
-            f"{path} holds more than plain tensors and containers: it is not read{_others(path)}"
-        ) from error
-    if not isinstance(loaded, dict) or "fmlab" not in loaded:
-        raise FmlabError(f"{path} was not written by fmlab: it has no 'fmlab' entry")
+        loaded = load_plain(content, map_location)
+        check_checkpoint(loaded)
+    except Unplain as error:
+        raise StorageError(f"checkpoint {path} is not read: {error}{_others(path)}") from error
+    except ValueError as error:
+        raise FmlabError(f"{path} was not written by fmlab, or by another version: {error}") from error
     return loaded
+
+
+def require_entries(saved: Mapping[str, Any], path: Path, *names: str) -> None:
+    """Raise FmlabError for the first of these entries that the checkpoint at `path` has not."""
+    try:
+        require(saved, *names)
+    except ValueError as error:
+        raise FmlabError(f"{path} was not written by fmlab, or by another version: {error}") from error
 
 
 def _split(content: bytes) -> tuple[bytes, bytes | None]:
@@ -243,6 +249,7 @@ class Keeper(Callback):
 
         Raises FmlabError if the best checkpoint is not there.
         """
+        require_entries(saved, path, "epoch", "callbacks.Keeper.epoch")
         epoch = saved["callbacks"]["Keeper"]["epoch"]
         beside = path if saved["epoch"] == epoch else path.with_name(self.best.name)
         if epoch is not None:

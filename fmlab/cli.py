@@ -127,8 +127,10 @@ def _hydra(arguments: list[str]) -> int:
     """What `hydra.main` does, with the checking loader and with exceptions left to `main`."""
     from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
+    from omegaconf.errors import OmegaConfBaseException
 
     from fmlab.composition import Loader, install, search_path
+    from fmlab.explanations import explain
 
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
@@ -153,6 +155,8 @@ def _hydra(arguments: list[str]) -> int:
     GlobalHydra.instance().initialize(hydra)
     try:
         return _run(hydra, args, typed) if runs else _show(hydra, parser, args)
+    except OmegaConfBaseException as error:
+        raise FmlabError(explain(error)) from error
     finally:
         GlobalHydra.instance().clear()
 
@@ -228,10 +232,8 @@ def _failed(error: Exception) -> int:
     if os.environ.get("FMLAB_TRACEBACK") == "1":
         print(shown("".join(traceback.format_exception(error))), end="", file=sys.stderr)
     print(f"error: {_message(error)}", file=sys.stderr)
-    if isinstance(error, FmlabError):
-        return error.code
-    if isinstance(error, MemoryError):
-        return FmlabError.code
+    if isinstance(error, FmlabError | MemoryError):
+        return getattr(error, "code", FmlabError.code)
     return StorageError.code if isinstance(error, OSError) and error.errno in _STORAGE else 1
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from hydra import version
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab import registry, settings, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.explanations import explain
-from fmlab.gate import GuardedLoader
+from fmlab.gate import CheckedFiles, GuardedLoader, refuse_long
 from fmlab.options import REQUIRED
 from fmlab.suggestions import names_below
 from fmlab.variables import install_resolvers
@@ -124,7 +124,7 @@ class SweepSource(ConfigSource):
     def __init__(self, provider: str, path: str) -> None:
         """`path`: `fmlab-sweeps://` and a folder."""
         super().__init__(provider, path)
-        self.files = FileConfigSource(provider, f"file://{self.path}")
+        self.files = CheckedFiles(provider, f"file://{self.path}")
 
     def available(self) -> bool:
         """Whether there is such a folder."""
@@ -221,6 +221,7 @@ class Loader(GuardedLoader):
     ) -> DictConfig:
         """Compose and check; raises FmlabError."""
         for override in overrides:
+            refuse_long(override)
             renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
@@ -291,6 +292,7 @@ def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (),
     """
     for plugin in (PluginSource, SweepSource, SearchPath):
         Plugins.instance().register(plugin)
+    SourcesRegistry.instance().types["file"] = CheckedFiles  # a plugin of a known scheme would not replace Hydra's
     version.setbase("1.3")
     setup_globals()
 

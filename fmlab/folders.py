@@ -69,7 +69,7 @@ def leaves(path: str, environment: Mapping[str, str]) -> bool:
     if not path.startswith("/") and not _TILDE.match(path):
         return False
     found = os.path.normpath(os.path.expanduser(path))
-    own = (os.getcwd(), environment.get(DATA), environment.get(CACHE) or _USUAL_CACHE)
+    own = (os.getcwd(), environment.get(DATA), cache_folder(environment.get(CACHE) or _USUAL_CACHE))
     return not any(_inside(found, os.path.abspath(os.path.expanduser(folder))) for folder in own if folder)
 
 

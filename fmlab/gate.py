@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
@@ -24,12 +25,30 @@ from fmlab.errors import FmlabError, choices
 from fmlab.escaping import escaped_line
 from fmlab.folders import expanded, leaves
 from fmlab.hydra_keys import check_file, check_overrides
+from fmlab.parsing import check_yaml, read_text
 
 _FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 _SWEEPER = ("hydra.sweeper.folder", "hydra.sweeper.storage", "hydra.sweeper.study")
 _INSIDE = ("hydra.sweep.subdir", "hydra.output_subdir", "hydra.job.name", "hydra.sweeper.study")  # also where typed
 _NAME = re.compile(r"[\w][\w.+-]{0,199}", re.ASCII)
+_VALUES = 20_000  # in a config file
+_LONGEST = 20_000  # characters of an override
 _NO_PATHS = ("tags",)  # shown, never opened
+
+
+class CheckedFiles(FileConfigSource):
+    """Hydra's config files, each of bounded size: aliases of YAML can make gigabytes of a few lines."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """As Hydra's; raises FmlabError for a file that is too large, or nested too deep."""
+        path = Path(self.path) / self._normalize_file_name(config_path)
+        try:
+            check_yaml(read_text(path), _VALUES)
+        except (OSError, UnicodeError):  # Hydra says so
+            pass
+        except ValueError as error:
+            raise FmlabError(f"config file {path} {error}") from None
+        return super().load_config(config_path)
 
 
 class GuardedLoader(ConfigLoaderImpl):
@@ -155,6 +174,15 @@ def _texts(plain: Any, prefix: str) -> list[tuple[str, str]]:
     if isinstance(plain, list | tuple):
         return [pair for value in plain for pair in _texts(value, prefix)]
     return [(prefix, plain)] if isinstance(plain, str) else []
+
+
+def refuse_long(override: str) -> None:
+    """Raise FmlabError for an override that Hydra's parser would work on for minutes."""
+    if len(override) > _LONGEST:
+        raise FmlabError(
+            f"an argument must have at most {_LONGEST:,} characters, got {len(override):,}: {override:.60}...; "
+            "a config file holds long lists"
+        )
 
 
 def _check_search_path(entries: Any) -> None:

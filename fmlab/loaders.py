@@ -20,6 +20,7 @@ from fmlab.batch import Batch, Features, Tables
 from fmlab.data import Array, Dataset, Table
 from fmlab.errors import DataError
 from fmlab.labels import LabelScale
+from fmlab.memory import refuse_larger
 from fmlab.protocols import Training
 from fmlab.sampling import Observed, draw_negatives
 
@@ -67,6 +68,10 @@ class TrainingLoader:
             if dataset.user is None or dataset.item is None:
                 raise DataError("negatives are sampled per user: the data need a user and an item side")
             schema = dataset.schema
+            # Of a batch: items, labels, scores, their gradients and one feature vector each, at the least.
+            needed = min(batch_size, len(training.rows)) * (1 + training.negatives) * 64.0
+            what = f"a batch of {batch_size:,} rows with {training.negatives:,} negatives each"
+            refuse_larger(needed, what, "choose a smaller batch_size or fewer protocol.negatives")
             user, item = (np.asarray(a[training.rows], np.int64) for a in (dataset.user, dataset.item))
             self.observed = Observed(user, item, n_users=schema.n_users, n_items=schema.n_items)
             self.observed.check(user)

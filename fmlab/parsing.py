@@ -39,7 +39,7 @@ def read_yaml(path: Path) -> Any:
         raise ValueError(f"is no plain YAML: {error}") from error
 
 
-def check_yaml(text: str) -> None:
+def check_yaml(text: str, most: int = NODES) -> None:
     """Raise ValueError where YAML is nested too deep or grows beyond bounds; a file that cannot be read passes here."""
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     sizes: dict[str, int] = {}
@@ -62,8 +62,8 @@ def check_yaml(text: str) -> None:
                         sizes[anchor] = size
             if len(open_nodes) > DEEPEST:
                 raise ValueError(f"is nested more than {DEEPEST} levels deep")
-            if open_nodes[-1][1] > NODES:
-                raise ValueError(f"holds more than {NODES:,} values, aliases counted as often as they stand")
+            if open_nodes[-1][1] > most:
+                raise ValueError(f"holds more than {most:,} values, aliases counted as often as they stand")
     except (yaml.YAMLError, UnicodeError):
         return
 

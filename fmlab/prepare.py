@@ -138,7 +138,11 @@ class _SecondPass:
             n_items=self._entities(plan.item),
         )
         self.unchanged = {n for n, c in self.coders.items() if np.array_equal(c.table, np.arange(c.table.size)[None])}
-        self.features = {n: c.table + np.int32(self.schema.offsets[self.places[n]]) for n, c in self.coders.items() if n in self.places}
+        self.features = {
+            n: c.table + np.int32(self.schema.offsets[self.places[n]])
+            for n, c in self.coders.items()
+            if n in self.places
+        }
 
     def _counts(self) -> dict[str, Array]:
         """How often each code is there; where the rows come split, in those of training."""

@@ -29,7 +29,7 @@ def looks_secret(name: str) -> bool:
 
 def names_secret(name: str) -> bool:
     """Whether an environment variable or a parameter of a URL of this name holds a secret: `PGPASSWORD`, `pwd`."""
-    return looks_secret(name) or not _SHORT.isdisjoint(_words(name)) or _words(name)[-1].endswith("pwd")
+    return looks_secret(name) or not _SHORT.isdisjoint(_words(name)) or _words(name)[-1].endswith(("pwd", "key"))
 
 
 def _words(name: str) -> list[str]:
@@ -65,7 +65,13 @@ def forget() -> None:
 
 def holds_password(value: str) -> bool:
     """Whether a text has a URL with a secret in it, or a value that is known to be one."""
-    return hidden(value) != value
+    return _hidden_value(value) != value
+
+
+def _hidden_value(value: str) -> str:
+    """`hidden` for the value of an option: where it is a URL, it is one to its end, blanks included."""
+    whole = re.match(r"[\w.+:-]*//", value) and re.search(r"\s", value)
+    return _without_known(_hidden_url(value)) if whole else hidden(value)
 
 
 def hidden(text: str) -> str:
@@ -158,7 +164,8 @@ def _is_credential(name: str) -> bool:
 
 def passwords(value: str) -> Iterator[str]:
     """The secrets in the URLs of a text, to be remembered."""
-    for url in (m[0] for m in _URL.finditer(value)):
+    whole = re.match(r"[\w.+:-]*//", value)
+    for url in [value] if whole else [m[0] for m in _URL.finditer(value)]:
         rest = url.partition("//")[2]
         end = _end_of_userinfo(rest)
         if end >= 0 and (secret := rest[:end].partition(":")[2]):
@@ -175,7 +182,7 @@ def redacted(value: Any, name: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [redacted(v, name) for v in value]
     if isinstance(value, str):
-        return HIDDEN if value and looks_secret(name) else hidden(value)
+        return HIDDEN if value and looks_secret(name) else _hidden_value(value)
     if isinstance(value, int | float) and not isinstance(value, bool) and len(str(value)) >= 4 and str(value) in _known:
         return HIDDEN
     return value

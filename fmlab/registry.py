@@ -14,6 +14,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
@@ -256,8 +257,13 @@ def check_options(prefix: str, signature: Signature, given: Mapping[str, Any], t
             values[option.name] = option.check(given.get(option.name, option.default))
         except ValueError as error:
             text = "has a value of the wrong type" if looks_secret(option.name) else str(error)
-            raise FmlabError(f"{dotted}{option.name} {text}") from None
+            raise FmlabError(f"{dotted}{option.name} {_short(text)}") from None
     return values
+
+
+def _short(text: str) -> str:
+    """A message that quotes a value is no longer than a screen."""
+    return text if len(text) <= 1000 else f"{text[:500]} ... {text[-300:]}"
 
 
 def build(kind: str, options: Mapping[str, Any], *positional: Any, gives: Any = object) -> Any:
@@ -270,7 +276,8 @@ def build(kind: str, options: Mapping[str, Any], *positional: Any, gives: Any = 
     entry = find(kind, options["name"])
     plugin = _import(kind, entry)
     try:
-        made = plugin(*positional, **values)
+        with _within_memory(kind, options["name"]):
+            made = plugin(*positional, **values)
     except (FmlabError, OSError, MemoryError):
         raise
     except Exception as error:
@@ -280,6 +287,15 @@ def build(kind: str, options: Mapping[str, Any], *positional: Any, gives: Any = 
         wanted = " or ".join(t.__name__ for t in (gives if isinstance(gives, tuple) else (gives,)))
         raise FmlabError(f"{_title(kind, entry)} must give a {wanted}, got {type(made).__name__}")
     return made
+
+
+def _within_memory(kind: str, name: str) -> AbstractContextManager[None]:
+    """A model's parameters are refused before they fill more memory than there is."""
+    if kind != "model":
+        return nullcontext()
+    from fmlab.memory import bounded  # only here: it needs torch, which listings do without
+
+    return bounded(f"the parameters of {name}", "choose smaller options of the model, or fewer features of the data")
 
 
 def describe(kind: str | None = None) -> list[Plugin]:

@@ -20,7 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab import environment, flops, loggers, soundness, statistics
-from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch
+from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch, require_entries
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import ending_children, is_first_process, take_rank
 from fmlab.dryrun import try_evaluation, try_one_batch
@@ -184,13 +184,14 @@ def load_model(path: Path) -> nn.Module:
 
 def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     """The trained model in the containers that `read_checkpoint(path)` gave; raises FmlabError."""
+    require_entries(saved, path, "fmlab.model", "fmlab.schema", "state_dict")
     identity = saved["fmlab"]
     model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
     try:
         model.load_state_dict(state)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, AttributeError) as error:
         raise FmlabError(f"{path} holds another version of {identity['model']['name']}: {error}") from error
     set_label_scale(model, LabelScale.from_dict(identity.get("label_scale")))
     return model.eval()

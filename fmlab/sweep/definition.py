@@ -30,8 +30,8 @@ class Settings:
     metric: str | tuple[str, ...] | None = None  # of the validation; null: the one the protocol selects by
     direction: Direction | tuple[Direction, ...] | None = None  # null: the metric's own
     trials: Positive | None = None  # null: the whole grid, or until the budget is spent
-    workers: Positive | None = None  # null: one for each core up to 8, then one for each two
-    threads: Positive | None = None  # of one worker; null: its share of the cores
+    workers: Annotated[int, Range(1, 1024)] | None = None  # null: one for each core up to 8, then one for each two
+    threads: Annotated[int, Range(1, 1024)] | None = None  # of one worker; null: its share of the cores
     seeds: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # one run each, their mean counts; (): the run's own
     budget: str | Annotated[float, Range(0, None, open_low=True)] | None = None  # 90, 20m, 6h: wall-clock time
     storage: str | None = None  # null: a journal in the sweep's folder; a URL: sqlite:///, postgresql://, grpc://

@@ -9,9 +9,11 @@ from typing import Any, cast
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from fmlab import registry
 from fmlab.errors import FmlabError
+from fmlab.explanations import explain
 from fmlab.files import write_text
 from fmlab.sweep.check import check_points
 from fmlab.sweep.coordinator import Coordinator
@@ -114,7 +116,10 @@ def _refuse_launcher(config: DictConfig) -> None:
 
 def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
     """Name and options of the sweep; what it searches on is always part of it."""
-    raw = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweeper, resolve=True))
+    try:
+        raw = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweeper, resolve=True))
+    except OmegaConfBaseException as error:
+        raise FmlabError(explain(error)) from error
     del raw["_target_"]
     name = raw.pop("name")
     if not name:

@@ -9,6 +9,7 @@ import torch
 from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
+from fmlab.memory import refuse_larger
 from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
@@ -108,6 +109,7 @@ def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) 
     A step says which share of the negatives is there more than once, because their users lack so many unmet items.
     """
     user, item = sides(data)
+    refuse_larger(64.0 * data.rows * (1 + n), f"{data.rows:,} rows with {n:,} negatives each", "choose fewer negatives")
     observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
     observed.check(user, names=data.keys.get("user"))
     schema, whose = data.schema, np.repeat(user, n)
