@@ -33,8 +33,8 @@ from fmlab.overlap import said, unseen_of
 from fmlab.pace import Pace
 from fmlab.processes import Launch, this_launch
 from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
-from fmlab.redaction import redacted
 from fmlab.randomness import seed_generators
+from fmlab.redaction import redacted
 from fmlab.registry import build, load
 from fmlab.run_folder import RunFolder, sweep_beside
 from fmlab.stopping import Stopped
@@ -179,6 +179,9 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
+    for part in (*model.named_parameters(), *model.named_buffers()):
+        if part[0] in state:  # as precise as it was trained
+            part[1].data = part[1].data.to(state[part[0]].dtype)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
