@@ -56,6 +56,7 @@ class OwnProcesses(LightningEnvironment):
         super().__init__()
         self.launch = launch
         self.listener: socket.socket | None = None
+        self._launches = 0
         self.set_global_rank(launch.rank)
         self.set_world_size(launch.world)
         if launch.world > 1 and not launch.is_child:
@@ -63,8 +64,12 @@ class OwnProcesses(LightningEnvironment):
 
     @property
     def creates_processes_externally(self) -> bool:
-        """Whether the others run already."""
-        return self.launch.is_child
+        """Whether the others run already: they stay from training to test."""
+        return self.launch.is_child or self._launches > 1
+
+    def validate_settings(self, num_devices: int, num_nodes: int) -> None:
+        """Called at each launch."""
+        self._launches += 1
 
     @property
     def main_address(self) -> str:
@@ -75,9 +80,10 @@ class OwnProcesses(LightningEnvironment):
     def main_port(self) -> int:
         """A port that is held from the moment it is chosen."""
         if self.launch.nodes == 1 and not self.launch.is_child:
-            if self.listener is None:
+            if self._main_port == -1:
                 self.listener = socket.create_server(("127.0.0.1", 0))
-            return int(self.listener.getsockname()[1])
+                self._main_port = int(self.listener.getsockname()[1])
+            return self._main_port
         return super().main_port
 
     def local_rank(self) -> int:

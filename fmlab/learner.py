@@ -63,7 +63,11 @@ class Learner(pl.LightningModule):
 
     def train_dataloader(self) -> TrainingLoader:
         """The loader, placed on this process's device."""
-        return self.loader.place(self.device, self.global_rank, self.trainer.world_size)
+        return self._placed()
+
+    def _placed(self) -> TrainingLoader:
+        assert isinstance(self.dtype, torch.dtype)
+        return self.loader.place(self.device, self.global_rank, self.trainer.world_size, self.dtype)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches are cut where they are used; evaluation blocks are numbers."""
@@ -192,7 +196,7 @@ class Learner(pl.LightningModule):
 
     def _start(self, evaluation: Evaluation) -> None:
         self.model.eval()
-        self.loader.place(self.device, self.global_rank, self.trainer.world_size)
+        self._placed()
         self._state, self._outcomes = evaluation.start(self.model, self.loader.tables), []
 
     def on_validation_epoch_start(self) -> None:
@@ -246,8 +250,8 @@ class Learner(pl.LightningModule):
 
     def _position(self) -> dict[str, Any]:
         """Where in an epoch the run is: batches done, and the sum of their losses in each process."""
-        is_over = self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch
-        if self.trainer.state.fn != "fit" or is_over:
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        if not fitting or self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch:
             return {"batches": 0, "totals": [0.0], "mean": None}
         if self._mean is not None:  # validation waits, or goes on: the first process saves without the others
             return {"batches": self.batches, "totals": [0.0], "mean": float(self._mean)}

@@ -60,7 +60,7 @@ class TrainingLoader:
             raise DataError("training needs at least one row, got an empty training part")
         self.dataset, self.training, self.scale = dataset, training, scale
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
-        self.skip = 0
+        self.skip, self.dtype = 0, torch.float32
         self.tables = Tables.of(dataset)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
         self.observed: Observed | None = None
@@ -76,10 +76,13 @@ class TrainingLoader:
             self.observed = Observed(user, item, n_users=schema.n_users, n_items=schema.n_items)
             self.observed.check(user)
 
-    def place(self, device: torch.device, rank: int, world: int) -> "TrainingLoader":
-        """Make this the loader of one process on one device."""
-        self.device, self.rank, self.world = device, rank, world
-        self.tables = self.tables.to(device)
+    def place(
+        self, device: torch.device, rank: int, world: int, dtype: torch.dtype = torch.float32
+    ) -> "TrainingLoader":
+        """Make this the loader of one process on one device, for a model of that `dtype`."""
+        self.device, self.rank, self.world, self.dtype = device, rank, world, dtype
+        tables = self.tables.to(device)
+        self.tables = Tables(*(None if t is None else _typed(t, dtype) for t in (tables.users, tables.items)))
         if self.observed is not None:
             self.observed = self.observed.to(device)
         return self
@@ -131,13 +134,13 @@ class TrainingLoader:
             part: Table = data.context.take(rows)
             ids = torch.from_numpy(np.array(part.ids)).index_select(0, shuffle)
             values = None if part.values is None else torch.from_numpy(np.array(part.values))[shuffle]
-            context = Features(ids, values).to(self.device)
+            context = _typed(Features(ids, values).to(self.device), self.dtype)
         return _Window(
             row=torch.from_numpy(rows[order]).to(self.device),
             user=column(data.user, torch.int64),
             item=column(data.item, torch.int64),
             context=context,
-            label=None if self.training.negatives else self._labels(rows)[shuffle].to(self.device),
+            label=None if self.training.negatives else self._labels(rows)[shuffle].to(self.device, self.dtype),
         )
 
     def _labels(self, rows: Array) -> Tensor:
@@ -167,7 +170,7 @@ class TrainingLoader:
                 epoch=self.epoch if self.training.redraw else 0,
             )
             item = torch.cat([item.unsqueeze(1), negatives], 1)
-            label = torch.zeros(item.shape, device=self.device)
+            label = torch.zeros(item.shape, dtype=self.dtype, device=self.device)
             label[:, 0] = 1.0
         else:
             assert window.label is not None
@@ -176,3 +179,7 @@ class TrainingLoader:
         if context is not None:
             context = Features(context.ids[cut], None if context.values is None else context.values[cut])
         return Batch(self.tables, None if window.user is None else window.user[cut], item, context, label, weight)
+
+
+def _typed(features: Features, dtype: torch.dtype) -> Features:
+    return features if features.values is None else Features(features.ids, features.values.to(dtype))

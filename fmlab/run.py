@@ -19,7 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab import environment, flops, loggers, soundness, statistics
+from fmlab import flops, loggers, soundness, statistics
 from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch, require_entries
 from fmlab.data import Dataset, Schema
 from fmlab.distributed import ending_children, is_first_process, take_rank
@@ -27,20 +27,21 @@ from fmlab.dryrun import try_evaluation, try_one_batch
 from fmlab.errors import FmlabError, StorageError
 from fmlab.escaping import shown
 from fmlab.evaluation import evaluate, planted_scorer
-from fmlab.files import write_bytes, write_json, write_text
+from fmlab.files import write_bytes
 from fmlab.labels import LabelScale, set_label_scale
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
 from fmlab.pace import Pace
 from fmlab.plugin_checks import checked_source, checked_task
-from fmlab.processes import Launch, this_launch
+from fmlab.processes import this_launch
 from fmlab.progress import figure
 from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
 from fmlab.randomness import seed_generators
 from fmlab.redaction import redacted
 from fmlab.registry import build, load
 from fmlab.run_folder import RunFolder, sweep_beside
+from fmlab.run_record import RunRecord
 from fmlab.stopping import Stopped
 from fmlab.store import open_dataset
 from fmlab.trainer import checkpoint_every, lasting_options, make_trainer, refuse_unfit
@@ -73,20 +74,19 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     refuse_unfit(plain["trainer"])
-    launch = this_launch(plain["trainer"])
-    take_rank(launch)
+    take_rank(this_launch(plain["trainer"]))
     place = RunFolder(folder)
     with place.held() if is_first_process() else nullcontext():
         resume = place.checkpoint_of(plain["ckpt_path"], plain["if_exists"])
         if is_first_process():
             place.make_room(resume, plain["if_exists"])
-        record = _Record(place, plain)
+        record = RunRecord(place, plain)
         used = loggers.build(plain["logger"], plain, folder)
         try:
-            value = _run(plain, place, resume, record, used, callbacks, launch)
+            value = _run(plain, place, resume, record, used, callbacks)
         except BaseException as error:
-            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             with suppress(StorageError):  # the disk may be full: the first error is the one to tell
+                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
                 status = "interrupted" if stopped else getattr(error, "status", "failed")
                 record.update(status=status, error=shown(str(error)))
             loggers.close(used, {}, failed=True)
@@ -99,10 +99,9 @@ def _run(
     plain: dict[str, Any],
     place: RunFolder,
     resume: Path | None,
-    record: "_Record",
+    record: RunRecord,
     used: list[Any],
     callbacks: Sequence[Callback],
-    launch: Launch,
 ) -> float:
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
     task = open_task(plain)
@@ -118,7 +117,7 @@ def _run(
         record.update(model_options=found)
         log.info(f"{plain['model']['name']}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
         plain, trained = {**plain, "model": {**plain["model"], **found}}, []
-    parts = assemble(plain, task, place, used, callbacks, trained, launch)
+    parts = assemble(plain, task, place, used, callbacks, trained)
     del trained  # it may be large
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
@@ -129,14 +128,14 @@ def _run(
         validation = _judge(parts, best, "validate")
         test = _judge(parts, best, "test")
     record.update(seconds_test=round(time.perf_counter() - began, 3))
-    value = validation.values[task.monitor]
+    value, planted = validation.values[task.monitor], planted_scorer(data)
     record.update(
         status="complete",
         monitor=task.monitor,
         maximize=task.maximize,
         validation=dict(validation.values),
         test=dict(test.values),
-        known_best=_known_best(task),
+        known_best=None if planted is None else dict(evaluate(task.test, planted, data).values),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
     found = soundness.findings(task, test, parts.learner.diverged)
@@ -189,6 +188,9 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
+    for part in (*model.named_parameters(), *model.named_buffers()):
+        if part[0] in state:  # as precise as it was trained
+            part[1].data = part[1].data.to(state[part[0]].dtype)
     try:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
@@ -204,7 +206,6 @@ def assemble(
     used: list[Any],
     callbacks: Sequence[Callback],
     trained: Sequence[nn.Module],
-    launch: Launch,
 ) -> Parts:
     """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
     data, seed = task.dataset, int(plain["seed"])
@@ -228,7 +229,7 @@ def assemble(
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     try_evaluation(task, model, loader, name=plain["protocol"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
-    options = plain["trainer"]
+    options, launch = plain["trainer"], this_launch(plain["trainer"])
     every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
     keeper = Keeper(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
     trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
@@ -273,7 +274,7 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, train
             raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
 
 
-def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: "_Record") -> Path:
+def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:
     trainer, keeper, learner = parts.trainer, parts.keeper, parts.learner
     if resume:
         sweep_beside(resume)
@@ -317,31 +318,3 @@ def _judge(parts: Parts, best: Path, what: str) -> Report:
     getattr(parts.trainer, what)(parts.learner, ckpt_path=best, verbose=False, weights_only=True)
     assert parts.learner.report is not None
     return parts.learner.report
-
-
-def _known_best(task: Task) -> dict[str, float] | None:
-    """What the planted score of a synthetic data set reaches on the same test."""
-    scorer = planted_scorer(task.dataset)
-    return None if scorer is None else dict(evaluate(task.test, scorer, task.dataset).values)
-
-
-class _Record:
-    """metrics.json, kept true while the run goes on; only the first process writes."""
-
-    def __init__(self, place: RunFolder, plain: dict[str, Any]) -> None:
-        self.path = place.metrics
-        self.content: dict[str, Any] = {"status": "running"}
-        names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer")}
-        self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
-        if is_first_process():
-            write_text(place.config, OmegaConf.to_yaml(OmegaConf.create(redacted(plain))))
-            write_json(place.environment, environment.describe())
-        self.update()
-
-    def update(self, **more: Any) -> None:
-        self.content |= more
-        if is_first_process():
-            write_json(self.path, self.content)
-
-    def figures(self) -> dict[str, float]:
-        return {f"test/{k}": v for k, v in self.content.get("test", {}).items()}

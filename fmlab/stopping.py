@@ -39,7 +39,7 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        taken = {signal.SIGINT: signal.default_int_handler}
+        taken: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             before = signal.getsignal(number)
             if before not in (signal.SIG_IGN, None) and before is taken.get(number, before):
@@ -50,6 +50,6 @@ class Stop:
             yield
         finally:
             signal.signal(signal.SIGINT, kept)  # Lightning ignores it after an interruption
-            for number, before in self._before.items():
-                signal.signal(number, before)
+            for taken_over, before in self._before.items():
+                signal.signal(taken_over, before)
             self._before = {}

@@ -11,6 +11,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.plugins.precision import DoublePrecision
 from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 
 from fmlab.checkpoints import Keeper, SafeCheckpointIO
@@ -59,6 +60,9 @@ def make_trainer(
     bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
     lightning = {k: v for k, v in options.items() if k not in own}
     plugins: list[Any] = [SafeCheckpointIO()]
+    if lightning["precision"] == "64-true":
+        del lightning["precision"]
+        plugins.append(_Float64())
     if options["strategy"] == "ddp" or (options["strategy"] == "auto" and launch.world > 1):
         lightning["strategy"] = RowSparseDDP(launch)
     else:
@@ -104,6 +108,14 @@ def lasting_options(options: Mapping[str, Any], trainer: pl.Trainer, launch: Lau
         "accelerator": trainer.strategy.root_device.type,
         "devices": launch.world,  # of all nodes: together they train on one batch
     }
+
+
+class _Float64(DoublePrecision):
+    """Lightning's own takes batches apart to convert them; ours come in the type of the model."""
+
+    def convert_input(self, data: Any) -> Any:
+        """The batch as it is."""
+        return data
 
 
 class _NoSignals(_SignalConnector):

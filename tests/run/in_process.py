@@ -40,9 +40,9 @@ class SignalAt(pl.Callback):
             self.validations += 1
 
 
-def train(folder: Path, *overrides: str, callbacks: Sequence[pl.Callback] = ()) -> float:
+def train(folder: Path, *overrides: str, callbacks: Sequence[pl.Callback] = (), small: Sequence[str] = SMALL) -> float:
     environment = {"FMLAB_CACHE": str(folder.parent / "cache")}
-    return program.run(compose([*SMALL, *overrides], environment), folder, callbacks)
+    return program.run(compose([*small, *overrides], environment), folder, callbacks)
 
 
 def metrics(folder: Path) -> dict[str, Any]:

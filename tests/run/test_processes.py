@@ -50,7 +50,7 @@ def test_torchrun_and_srun_start_processes_where_the_options_ask_for_as_many() -
     assert launch_of(options(2), TORCHRUN, 42) == Launch("torchrun", 2, 1, 1, 1)
     assert launch_of(options(2), STEP, 42) == Launch("srun", 2, 1, 1, 1)
     assert launch_of(options(4), STEP, 42) == Launch("fmlab", 4, 1)
-    with pytest.raises(FmlabError, match="torchrun must start .* 4 x 1 processes, got 2"):
+    with pytest.raises(FmlabError, match="4 x 1 processes, got 2"):
         launch_of(options(4), TORCHRUN, 42)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from in_process import SMALL, differences, last, metrics
 
-DDP = ("model=deepfm", "model.hidden=[8]", "model.dropout=0.5", "batch_size=16", "trainer=ddp", "trainer.devices=2")
+DDP = ("model=deepfm", "model.hidden=[8]", "model.dropout=0.5", "batch_size=64", "trainer=ddp", "trainer.devices=2")
 STRAY = {"LOCAL_RANK": "3", "MASTER_ADDR": "192.0.2.1", "SLURM_NTASKS": "7", "SLURM_JOB_ID": "5", "SLURM_JOB_NAME": "x"}
 
 
@@ -21,8 +21,15 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def children(process: int) -> list[int]:
-    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    return [int(f) for f in found]
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if int(parent) == process:
+            found.append(int(stat.parent.name))
+    return found
 
 
 def listening(processes: list[int]) -> set[str]:
@@ -34,9 +41,8 @@ def listening(processes: list[int]) -> set[str]:
                 sockets.add(os.readlink(link))
             except OSError:
                 continue
-    lines = [
-        line.split() for kind in ("tcp", "tcp6") for line in Path(f"/proc/net/{kind}").read_text().splitlines()[1:]
-    ]
+    tables = [Path(f"/proc/net/{kind}").read_text() for kind in ("tcp", "tcp6")]
+    lines = [line.split() for table in tables for line in table.splitlines()[1:]]
     return {line[1].partition(":")[0] for line in lines if line[3] == "0A" and f"socket:[{line[9]}]" in sockets}
 
 
@@ -52,7 +58,7 @@ def test_processes_stop_together_and_go_on_where_they_were(tmp_path: Path) -> No
     while process.poll() is None and not (folder / "checkpoints" / "last.ckpt").is_file():
         time.sleep(0.05)
     others = children(process.pid)
-    assert len(others) == 1
+    assert len(others) == 1, process.poll()
     assert listening([process.pid, *others]) == {"0100007F"}
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=120)
