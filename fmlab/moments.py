@@ -30,7 +30,10 @@ class Moments:
         there = ~np.isnan(block)
         count = there.sum(0)
         low = np.where(there, block, np.inf).min(0)
-        self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, np.where(there, block, -np.inf).max(0))
+        self._low, self._high = (
+            np.minimum(self._low, low),
+            np.maximum(self._high, np.where(there, block, -np.inf).max(0)),
+        )
         self._origin = np.where(np.isnan(self._origin) & (count > 0), low, self._origin)
         away = np.where(there, block - self._origin, 0)
         mean = away.sum(0) / np.maximum(count, 1)

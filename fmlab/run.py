@@ -25,7 +25,7 @@ from fmlab.dryrun import try_one_batch
 from fmlab.errors import FmlabError
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_json, write_text
-from fmlab.labels import LabelScale, set_label_scale
+from fmlab.labels import LabelScale, scale_for, set_label_scale
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
@@ -104,7 +104,6 @@ def _run(
     validation = _judge(parts, best, "validate")
     test = _judge(parts, best, "test")
     record.update(seconds_test=round(time.perf_counter() - began, 3))
-    value = validation.values[task.monitor]
     record.update(
         status="complete",
         monitor=task.monitor,
@@ -114,13 +113,10 @@ def _run(
         known_best=_known_best(task),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
-    found = soundness.findings(task, test, parts.learner.diverged)
-    record.update(**found)
-    for warning in found.get("warnings", ()):
-        log.warning(warning)
+    record.update(**soundness.findings(task, test, parts.learner.diverged))
     if is_first_process():
         np.savez_compressed(folder / "units.npz", allow_pickle=False, **test.units)
-    return value
+    return validation.values[task.monitor]
 
 
 def open_task(plain: Mapping[str, Any]) -> Task:
@@ -183,7 +179,7 @@ def assemble(
     if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
         loss.check(np.asarray(data.label[task.training.rows]))
     optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
-    scale = _label_scale(task, loss)
+    scale = scale_for(task, loss)
     set_label_scale(model, scale)
     loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale)
     _prepare_model(model, plain, task, trained)
@@ -202,14 +198,6 @@ def assemble(
     keeper = Keeper(folder / "checkpoints", f"val/{task.monitor}", task.maximize)
     trainer = make_trainer(plain["trainer"], task, folder, used, keeper, callbacks)
     return Parts(task, model, learner, trainer, keeper)
-
-
-def _label_scale(task: Task, loss: Any) -> LabelScale:
-    """The scale of the labels that the training rows carry, bounded as the protocol bounds what it judges."""
-    if task.training.negatives or task.dataset.label is None:
-        return LabelScale()
-    label = np.asarray(task.dataset.label[task.training.rows])
-    return LabelScale.of(label, loss, getattr(task.test, "bounds", None))
 
 
 def _options_from(options: Mapping[str, Any], trained: Sequence[nn.Module]) -> dict[str, Any]:

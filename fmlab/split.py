@@ -75,7 +75,9 @@ def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
         if not len(rows):
             raise DataError(f"every user of {dataset.name!r} has interacted with every item: there is nothing to rank")
         called = ", ".join(map(str, names[np.flatnonzero(full)[:NAMED]]))
-        name = f"without {int(full.sum()):,} users who have every item ({called}{', ...' if full.sum() > NAMED else ''})"
+        name = (
+            f"without {int(full.sum()):,} users who have every item ({called}{', ...' if full.sum() > NAMED else ''})"
+        )
         dataset = _select(dataset, rows)
         schema = dataset.schema
         step = Step(name, dataset.rows, schema.n_users, schema.n_items, schema.n_features)

@@ -9,9 +9,9 @@ import torch
 from fmlab.batch import Batch, Tables, as_features
 from fmlab.data import Array, Dataset
 from fmlab.errors import DataError
-from fmlab.labels import label_scale_of
 from fmlab.evaluation.catalogue import Planted, refuse_non_finite
 from fmlab.evaluation.metrics import score_metric
+from fmlab.labels import label_scale_of
 from fmlab.protocols import Outcome, Report
 from fmlab.scoring import score
 

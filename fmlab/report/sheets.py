@@ -27,6 +27,7 @@ class Sheet:
 
 LEAST_WIDE = 12  # characters of a column of words, which may fold
 _FOLDS = 48  # a longer text of words folds before a column of figures is left out
+_WARNED = 10  # warnings of runs that are shown
 INTERVAL = "95% interval"
 LEAST_NEEDED = ("rows/s", "p bootstrap", "p t-test", INTERVAL, "seconds", "parameters", "seeds")
 
@@ -100,7 +101,7 @@ def _short(found: Result, compared: Compared) -> str:
 
 
 def _notes(found: Result) -> list[str]:
-    notes = []
+    notes = _warned(found.board)
     tested = [c for c in found.tests if c.found]
     if tested:
         metric = tested[0].metric
@@ -114,6 +115,17 @@ def _notes(found: Result) -> list[str]:
     why = list(dict.fromkeys(w for c in found.tests for w in c.why))
     notes += [f"not tested: {w}" for w in why[:3]]
     return [*notes, f"not tested: {len(why) - 3} more"] if len(why) > 3 else notes
+
+
+def _warned(board: Board) -> list[str]:
+    """What runs say of themselves: training that diverged, models no better than a constant."""
+    lines = []
+    for row in board.own:
+        for run in row.runs:
+            told = run.content.get("warnings")
+            own = told if isinstance(told, list) else ()
+            lines += [f"{row.title}, seed {run.content['seed']}: {warning}" for warning in own]
+    return [*lines[:_WARNED], *([f"{len(lines) - _WARNED} more warnings"] if len(lines) > _WARNED else [])]
 
 
 def _printed(found: Result, source: str) -> Sheet:

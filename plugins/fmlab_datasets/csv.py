@@ -19,7 +19,7 @@ from fmlab.reading import text_size
 from fmlab.tabular import HEAD_BYTES, Form, batches, deaf, recognise
 from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
 from fmlab.vocabulary import Vocabulary
-from fmlab_datasets.remarks import are_fractions, tell, tell_decimals
+from fmlab_datasets.remarks import are_fractions, locate, tell, tell_decimals
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, mapped, only
 from fmlab_datasets.unique import usable
@@ -44,12 +44,13 @@ class Csv:
     give the answer away to whoever ranks items, and is refused unless `leaks=allow`.
 
     Of the columns without a role, a time, a text or a number that is another one in nearly every row says nothing of
-    rows to come: times and texts are left out, numbers are put into `bins` intervals, which is said. Columns are used unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these
-    then list all to be used. Kinds are guessed from the first rows otherwise, and printed. `log2` and `binned` make
-    categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
-    rows. `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not
-    "7"); an empty cell of a field, or one of the texts in `missing`, becomes the field's unknown feature. Features keep
-    the order of their first appearance; with `buckets`, values of categorical fields are hashed into so many for each
+    rows to come: times and texts are left out, numbers are put into `bins` intervals, which is said. Columns are used
+    unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these then list all to be used. Kinds
+    are guessed from the first rows otherwise, and printed. `log2` and `binned` make categories of numbers:
+    floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many rows.
+    `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not "7"); an
+    empty cell of a field, or one of the texts in `missing`, becomes the field's unknown feature. Features keep the
+    order of their first appearance; with `buckets`, values of categorical fields are hashed into so many for each
     (users and items are not). `min_label` and `core` say what counts as a positive where a protocol needs positives.
 
     A split of your own is a column `split` that holds train, valid or test, or three files: `path`, `valid`, `test`.
@@ -112,7 +113,7 @@ class Csv:
             raise DataError(f"a split is a column or files, got both split={split} and test={test}")
         if valid and not test:
             raise DataError("a given split needs a test part: give test=<file> too")
-        self.files = [_locate(p, root) for p in (path, valid, test) if p or p is path]
+        self.files = [locate(p, root) for p in (path, valid, test) if p or p is path]
         if len(set(self.files)) < len(self.files):
             raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
         self.raw: Sequence[Raw] = tuple(Raw(str(file)) for file in self.files)
@@ -261,8 +262,13 @@ class Csv:
         sides: dict[str, Side] = dict.fromkeys((*fields, *self.clock), "context")
         sides |= dict.fromkeys(self.sides["user"], "user")
         sides |= dict.fromkeys(self.sides["item"], "item")
+        named = {**self.roles, "split": PART if len(self.files) > 1 else self.roles["split"]}
         return Plan(
-            **{**self.roles, "split": PART if len(self.files) > 1 else self.roles["split"]},
+            user=named["user"],
+            item=named["item"],
+            label=named["label"],
+            time=named["time"],
+            split=named["split"],
             fields=sides,
             numeric=tuple(c for c in fields if kinds[c] == "numeric"),
             multi=tuple(c for c in fields if kinds[c] == "multi"),
@@ -292,15 +298,3 @@ class Csv:
         texts = column.dictionary.to_pylist()
         many = sum(self.within in t for t in texts)
         return "multi" if many > OFTEN * len(texts) else "categorical"
-
-
-def _locate(path: str, root: Path) -> Path:
-    if not path:
-        raise DataError("give path=<file>, the table to be read")
-    places = [Path(path).expanduser().absolute(), (root / path).absolute()]
-    for place in places:
-        if place.is_dir():
-            raise DataError(f"a table is a file, got the folder {place}")
-        if place.is_file():
-            return place
-    raise DataError(f"the table is not there; looked for it at {', '.join(map(str, dict.fromkeys(places)))}")

@@ -31,8 +31,8 @@ def settled(
 ) -> Plan:
     """The plan with those of the `loose` context fields that an item (or else a user) determines moved to its side.
 
-    `prune` may then leave out fields of the context that is left. `columns` as in `fmlab.prepare.Settle`. Raises DataError, if it should `refuse`, for a context field left that an
-    item determines, or that determines the item.
+    `prune` may then leave out fields of the context that is left. `columns` as in `fmlab.prepare.Settle`. Raises
+    DataError, if it should `refuse`, for a context field left that an item determines, or that determines the item.
     """
     sides = dict(plan.fields)
     entities: tuple[tuple[str, Side], ...] = ((plan.item, "item"), (plan.user, "user"))

@@ -5,10 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fmlab.data import Array, Dataset, Step
+from fmlab.data import Dataset, Step
 from fmlab.errors import DataError
 from fmlab.labels import is_binary
-
 
 log = logging.getLogger(__name__)
 

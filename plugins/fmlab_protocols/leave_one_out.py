@@ -18,7 +18,17 @@ from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, positives, sides, tested_parts, without_saturated
+from fmlab.split import (
+    TEST,
+    TRAIN,
+    VALIDATION,
+    given_parts,
+    leave_one_out_parts,
+    positives,
+    sides,
+    tested_parts,
+    without_saturated,
+)
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._labels import least_positive

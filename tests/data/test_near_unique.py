@@ -72,7 +72,9 @@ def test_a_name_of_the_item_goes_to_the_item_however_rare_items_are(tmp_path: Pa
     items = [n if n < 380 else n - 380 for n in range(ROWS)]
     text = "u,i,y,title\n" + "".join(f"u{n % 20},i{i},{n % 2},title {i}\n" for n, i in enumerate(items))
     (tmp_path / "t.csv").write_text(text)
-    source = build("data", {"name": "csv", "path": str(tmp_path / "t.csv"), "user": "u", "item": "i", "label": "y"}, tmp_path)
+    source = build(
+        "data", {"name": "csv", "path": str(tmp_path / "t.csv"), "user": "u", "item": "i", "label": "y"}, tmp_path
+    )
     data = source.build({r.path: tmp_path / "t.csv" for r in source.raw}, tmp_path)
     assert {f.name: f.side for f in data.schema.fields}["title"] == "item"
 

@@ -11,6 +11,9 @@ from fmlab.composition import compose
 from fmlab.evaluation import evaluate
 from fmlab.labels import LabelScale, label_scale_of
 from fmlab.registry import build
+from fmlab.report.boards import boards
+from fmlab.report.runs import find_runs
+from fmlab.report.sheets import result, sheets
 from fmlab.run import load_model, open_task, run
 from fmlab.serving import predict
 from fmlab.serving.opened import open_run
@@ -51,7 +54,12 @@ def test_every_model_starts_at_the_mean_of_the_labels_and_goes_down(model: str, 
 @pytest.mark.parametrize(("center", "size"), [(2500.0, 1000.0), (-40.0, 0.5), (1.6e9, 30.0), (0.5, 2.0**-20)])
 def test_training_is_the_same_on_any_scale(center: float, size: float, tmp_path: Path) -> None:
     plain = trained(table(tmp_path / "a.csv"), tmp_path / "a", "model=lorentzfm", "trainer.max_epochs=1")
-    other = trained(table(tmp_path / "b.csv", lambda s: center + size * s), tmp_path / "b", "model=lorentzfm", "trainer.max_epochs=1")
+    other = trained(
+        table(tmp_path / "b.csv", lambda s: center + size * s),
+        tmp_path / "b",
+        "model=lorentzfm",
+        "trainer.max_epochs=1",
+    )
     assert other["test"]["rmse"] / size == pytest.approx(plain["test"]["rmse"], rel=1e-4)
     assert other["constant"]["rmse"] / size == pytest.approx(plain["constant"]["rmse"], rel=1e-4)
 
@@ -87,6 +95,20 @@ def test_ratings_between_0_and_1_are_judged_as_probabilities_of_a_log_odds_loss(
     found = trained(path, tmp_path / "run", "model=mf", "loss=bce", "optimizer.lr=0.02", "trainer.max_epochs=20")
     assert found["test"]["rmse"] < 0.8 * found["constant"]["rmse"]
     assert label_scale_of(load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")).log_odds
+
+
+def test_finite_divergence_is_said_in_metrics_and_reports(tmp_path: Path) -> None:
+    more = ("model=fm", "optimizer=sgd", "optimizer.lr=3", "trainer.max_epochs=2")
+    found = trained(
+        table(tmp_path / "t.csv", lambda s: (s > 3) * 1), tmp_path / "run", "protocol=ctr", "loss=bce", *more
+    )
+    if found["status"] == "complete":
+        assert found["diverged"]["loss"] > 10 * found["diverged"]["first_loss"]
+        assert found["warnings"][0].startswith("training diverged: its loss was")
+        assert any("no better than a constant" in w for w in found["warnings"])
+        (board,) = boards(find_runs(tmp_path / "run")[0])
+        (sheet,) = sheets(result(board))
+        assert any("training diverged" in note for note in sheet.notes)
 
 
 class Compares:
