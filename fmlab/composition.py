@@ -27,18 +27,17 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from fmlab import registry, settings, signatures
-from fmlab.errors import FmlabError, choices
+from fmlab import registry, signatures
+from fmlab.errors import FmlabError
 from fmlab.explanations import explain
 from fmlab.gate import CheckedFiles, GuardedLoader, refuse_long
 from fmlab.options import REQUIRED
+from fmlab.partners import GROUPS, binding, listed, partners_and_values
 from fmlab.suggestions import names_below
 from fmlab.variables import install_resolvers
 from fmlab.veil import veil_config, veil_override
 from fmlab.verification import refuse_import_paths, verify
 
-# In the order of the defaults list of conf/config.yaml: a plugin may name partners of the groups before its own.
-GROUPS = ("loss", "optimizer", "protocol", "data", "model")
 _VALUES = "_values_"
 PRESETS = "experiment"  # the group whose files are whole runs, in folders
 
@@ -77,7 +76,7 @@ class PluginSource(ConfigSource):
         hidden = config_path.startswith(f"{_VALUES}/")
         kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
         signature = registry.schema(kind, name)
-        partners, values = _partners_and_values(kind, name, signature.defaults)
+        partners, values = partners_and_values(kind, name, signature.defaults)
         if hidden:
             return self._result(values, package="_global_")
         # The package is absolute: without it Hydra looks for `model.loss`, as partners inside this group.
@@ -87,30 +86,11 @@ class PluginSource(ConfigSource):
             content["defaults"].insert(0, f"/{_VALUES}/{kind}/{name}@_global_")
         content["name"] = registry.title(kind, registry.find(kind, name))
         for option in signature.options:
-            content[option.name] = "???" if option.default is REQUIRED else _listed(option.default)
+            content[option.name] = "???" if option.default is REQUIRED else listed(option.default)
         return self._result(content)
 
     def _result(self, content: Mapping[str, Any], package: str | None = None) -> ConfigResult:
         return ConfigResult(self.provider, self.full_path(), OmegaConf.create(dict(content)), {"package": package})
-
-
-def _listed(value: Any) -> Any:
-    return [_listed(v) for v in value] if isinstance(value, tuple | list) else value
-
-
-def _partners_and_values(kind: str, name: str, defaults: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    partners, values = {}, {}
-    allowed = GROUPS[: GROUPS.index(kind)]
-    top = [o.name for o in signatures.of_object(settings.Run).options]
-    for key, value in defaults.items():
-        if key in allowed and isinstance(value, str):
-            partners[key] = value
-        elif key in top:
-            values[key] = _listed(value)
-        else:
-            hint = choices(str(key), [*allowed, *top])
-            raise FmlabError(f"{kind} {name!r} is broken: its `defaults` have {key!r}: {value!r}; {hint}")
-    return partners, values
 
 
 class SweepSource(ConfigSource):
@@ -229,7 +209,7 @@ class Loader(GuardedLoader):
             overrides = [veil_override(o, self.vault) for o in overrides]
         try:
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-            if config_name is not None and (more := _binding(config, overrides)):
+            if config_name is not None and (more := binding(config, overrides)):
                 given = [*overrides, *more]
                 config = super().load_configuration(config_name, given, run_mode, from_shell, validate_sweep_overrides)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -265,24 +245,6 @@ class Loader(GuardedLoader):
         if self.nested and group_name == PRESETS:
             return [] if results_filter == ObjectType.GROUP else names_below(self.repository, PRESETS)
         return self.repository.get_group_options(group_name, results_filter)
-
-
-def _binding(config: DictConfig, overrides: Sequence[str]) -> list[str]:
-    """Overrides for the partners that the protocol's `binding` names, where a model's `defaults` chose others.
-
-    What the user or an experiment file says stays.
-    """
-    chosen = config.hydra.runtime.choices
-    name = OmegaConf.select(config, "protocol.name")
-    if not isinstance(name, str) or chosen.get("experiment") is not None:
-        return []
-    wanted = registry.schema("protocol", name).binding
-    typed = [o.lstrip("+~") for o in overrides]
-    return [
-        f"{group}={partner}"
-        for group, partner in wanted.items()
-        if chosen.get(group) != partner and not any(re.match(rf"{group}[=.]", o) for o in typed)
-    ]
 
 
 def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (), hide: bool = False) -> None:

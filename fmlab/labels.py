@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.protocols import Task
 
 
 def is_binary(label: Array | None) -> bool:
@@ -64,7 +65,7 @@ class LabelScale:
         return ((np.asarray(label, np.float64) - self.center) / self.scale).astype(np.float32)
 
     def predicted(self, score: Array) -> Array:
-        """Predictions on the scale of the labels, float64, of scores of any shape: what is judged, and what is served."""
+        """Predictions float64 of scores of any shape, on the scale of the labels: what is judged and served."""
         found = np.asarray(score, np.float64)
         if self.log_odds:
             found = np.exp(-np.logaddexp(0.0, -found))
@@ -80,6 +81,14 @@ class LabelScale:
     def from_dict(cls, plain: Mapping[str, Any] | None) -> "LabelScale":
         """Inverse of `to_dict`; checkpoints of before have none."""
         return cls(**(plain or {}))
+
+
+def scale_for(task: Task, loss: Any) -> LabelScale:
+    """The scale of the labels that the training rows carry, bounded as the protocol bounds what it judges."""
+    if task.training.negatives or task.dataset.label is None:
+        return LabelScale()
+    label = np.asarray(task.dataset.label[task.training.rows])
+    return LabelScale.of(label, loss, getattr(task.test, "bounds", None))
 
 
 def set_label_scale(model: Any, scale: LabelScale) -> None:

@@ -6,7 +6,6 @@ Memory holds the vocabularies and one batch. The features of a field keep the or
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,14 +13,14 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.cells import split
+from fmlab.coders import coder
 from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Step, Table
 from fmlab.errors import DataError
 from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
 from fmlab.packing import Texts
 from fmlab.pipeline import ahead, returning_memory
-from fmlab.transforms import binned
-from fmlab.vocabulary import Growing, Told, Vocabulary, kept
+from fmlab.vocabulary import Growing, Told, Vocabulary
 
 ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
@@ -77,49 +76,6 @@ def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
         yield group
 
 
-@dataclass(frozen=True)
-class _Coder:
-    """One field: `table[slots, codes]` holds the features of each code, counted from 0 = unknown."""
-
-    table: Array
-    keys: pa.Array
-
-
-def _coder(vocabulary: Vocabulary, counts: Array, plan: Plan, name: str) -> _Coder:
-    """`counts` are those of the codes in the rows that preparation may look at."""
-    if name in plan.multi:
-        return _split_cells(vocabulary, counts, plan)
-    if name in plan.intervals:
-        return _in_intervals(vocabulary, plan, name)
-    new = kept(vocabulary.counts, 1) if name in (plan.user, plan.item) else kept(counts, plan.min_count)
-    return _Coder(new[None], vocabulary.keys.filter(pa.array(new[1:] > 0)))
-
-
-def _in_intervals(vocabulary: Vocabulary, plan: Plan, name: str) -> _Coder:
-    """The numbers of a field as the intervals they are in."""
-    labels = binned(name, np.array(plan.intervals[name]), plan.decimal)(vocabulary.keys)
-    keys, table = np.unique(np.array(labels, object), return_inverse=True)
-    codes = np.concatenate([[0], table.reshape(-1) + 1]).astype(np.int32)
-    return _Coder(codes[None], pa.array(keys.tolist(), pa.string()))
-
-
-def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
-    """Whole cells were encoded; each distinct one is split into features here, repeats within a cell once."""
-    inner: dict[str, int] = {}
-    cells = [
-        [inner.setdefault(part, len(inner) + 1) for part in split(key, plan.within)]
-        for key in vocabulary.keys.to_pylist()
-    ]
-    table = np.zeros((len(cells) + 1, max([1, *map(len, cells)])), np.int32)
-    for row, codes in enumerate(cells, 1):
-        table[row, : len(codes)] = codes
-    counts = np.zeros(len(inner) + 1, np.int64)
-    np.add.at(counts, table, times[:, None])
-    new = kept(counts, plan.min_count)
-    keys = pa.array([key for key, code in inner.items() if new[code]], pa.string())
-    return _Coder(np.ascontiguousarray(new[table.T]), keys)
-
-
 class _SecondPass:
     """Codes to feature numbers, block by block."""
 
@@ -128,7 +84,7 @@ class _SecondPass:
         self.numbers = numbers
         self.roles = first.close_roles()
         counts = self._counts()
-        self.coders = {n: _coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
+        self.coders = {n: coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
         self.center, self.scale = first.moments()
         named = [(n, side) for side in SIDES for n in plan.of_side(side)]
         self.places = {n: place for place, (n, _) in enumerate(named)}

@@ -28,7 +28,7 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.escaping import shown
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_bytes
-from fmlab.labels import LabelScale, set_label_scale
+from fmlab.labels import LabelScale, scale_for, set_label_scale
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
@@ -138,10 +138,7 @@ def _run(
         known_best=None if planted is None else dict(evaluate(task.test, planted, data).values),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
-    found = soundness.findings(task, test, parts.learner.diverged)
-    record.update(**found)
-    for warning in found.get("warnings", ()):
-        log.warning(warning)
+    record.update(**soundness.findings(task, test, parts.learner.diverged))
     if is_first_process():
         units = io.BytesIO()
         np.savez_compressed(units, allow_pickle=False, **test.units)
@@ -215,7 +212,7 @@ def assemble(
     if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
         loss.check(np.asarray(data.label[task.training.rows]))
     optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
-    scale = _label_scale(task, loss)
+    scale = scale_for(task, loss)
     set_label_scale(model, scale)
     loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale)
     _prepare_model(model, plain, task, trained)
@@ -235,14 +232,6 @@ def assemble(
     trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
     learner.options = lasting_options(options, trainer, launch)
     return Parts(task, model, learner, trainer, keeper)
-
-
-def _label_scale(task: Task, loss: Any) -> LabelScale:
-    """The scale of the labels that the training rows carry, bounded as the protocol bounds what it judges."""
-    if task.training.negatives or task.dataset.label is None:
-        return LabelScale()
-    label = np.asarray(task.dataset.label[task.training.rows])
-    return LabelScale.of(label, loss, getattr(task.test, "bounds", None))
 
 
 def _options_from(options: Mapping[str, Any], trained: Sequence[nn.Module]) -> dict[str, Any]:

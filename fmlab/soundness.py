@@ -1,5 +1,6 @@
 """What a finished run must say of itself: that training diverged, or that the model is no better than a constant."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +9,8 @@ import numpy as np
 
 from fmlab.data import Array
 from fmlab.protocols import Report, Task
+
+log = logging.getLogger("fmlab")
 
 FAR = 10.0
 """Training has diverged where the mean loss of an epoch is so many times that of the first batch, and 1 more."""
@@ -22,7 +25,7 @@ def is_far(loss: float, first: float) -> bool:
 
 
 def findings(task: Task, test: Report, diverged: Mapping[str, float] | None) -> dict[str, Any]:
-    """What `metrics.json` holds of these, by name; `warnings` are sentences, absent if there are none.
+    """What `metrics.json` holds of these, by name; `warnings` are sentences, logged too, absent if there are none.
 
     `diverged`: `epoch`, `loss` and `first_loss` where training did.
     """
@@ -39,6 +42,8 @@ def findings(task: Task, test: Report, diverged: Mapping[str, float] | None) -> 
         found["constant"] = dict(constant.values)
         if told := _compared(task, test, constant):
             warnings.append(told)
+    for warning in warnings:
+        log.warning(warning)
     return found | ({"warnings": warnings} if warnings else {})
 
 

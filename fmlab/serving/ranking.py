@@ -20,8 +20,8 @@ Met = tuple[Array, Array]  # places of queries and of items
 class Interactions:
     """What every user has met, by text, in all rows, also those that a protocol drops.
 
-    Rows that hold their own negatives, labels 0/1 or -1/1, count where the label is 1; what a user rated counts whatever
-    the rating.
+    Rows that hold their own negatives, labels 0/1 or -1/1, count where the label is 1; what a user rated counts
+    whatever the rating.
     """
 
     def __init__(self, source: Dataset, dataset: Dataset) -> None:

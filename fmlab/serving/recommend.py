@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 The k items that a trained model scores highest for each user: user, rank, item, score, as CSV. Items that the user has
 met in the data (label 1 where labels are 0/1 or -1/1, any rating otherwise, in any part of them, and also where the
-protocol left the row out) are not among them, unless --seen. Equal scores stand in the order of the items. A user that training did not know is scored by the unknown
-feature, and with the attributes that --users gives.
+protocol left the row out) are not among them, unless --seen. Equal scores stand in the order of the items. A user that
+training did not know is scored by the unknown feature, and with the attributes that --users gives.
 
 A model with context columns scores a user in a context: give --context NAME=VALUE for each (an empty VALUE is an
 unknown one), or --users, a table with a header that has a column for the user and one for each of the context."""

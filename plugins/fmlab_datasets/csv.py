@@ -22,7 +22,7 @@ from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
 from fmlab.vocabulary import Vocabulary
 from fmlab_datasets.columns import layout
 from fmlab_datasets.planning import PART, Planned
-from fmlab_datasets.remarks import tell
+from fmlab_datasets.remarks import locate, tell
 from fmlab_datasets.sides import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
 from fmlab_datasets.unique import usable
@@ -134,7 +134,7 @@ class Csv(Planned):
             raise DataError(f"a split is a column or files, got both split={split} and test={test}")
         if valid and not test:
             raise DataError("a given split needs a test part: give test=<file> too")
-        self.files = [_locate(p, root) for p in (path, valid, test) if p or p is path]
+        self.files = [locate(p, root) for p in (path, valid, test) if p or p is path]
         if len(set(self.files)) < len(self.files):
             raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
         self.raw: Sequence[Raw] = tuple(Raw(str(file)) for file in self.files)
@@ -276,15 +276,3 @@ class Csv(Planned):
         """Columns that go from the table to the encoder as they are."""
         entities = [n for n in (plan.user, plan.item) if n]
         return entities if self.missing or self.buckets or self.drops else [*entities, *self._named(plan)]
-
-
-def _locate(path: str, root: Path) -> Path:
-    if not path:
-        raise DataError("give path=<file>, the table to be read")
-    places = [Path(path).expanduser().absolute(), (root / path).absolute()]
-    for place in places:
-        if place.is_dir():
-            raise DataError(f"a table is a file, got the folder {place}")
-        if place.is_file():
-            return place
-    raise DataError(f"the table is not there; looked for it at {', '.join(map(str, dict.fromkeys(places)))}")

@@ -89,7 +89,11 @@ class Planned:
         sides |= dict.fromkeys(self.sides["user"], "user")
         sides |= dict.fromkeys(self.sides["item"], "item")
         return Plan(
-            **{**self.roles, "split": PART if len(self.files) > 1 else self.roles["split"]},
+            user=self.roles["user"],
+            item=self.roles["item"],
+            label=self.roles["label"],
+            time=self.roles["time"],
+            split=PART if len(self.files) > 1 else self.roles["split"],
             fields=sides,
             numeric=tuple(c for c in fields if kinds[c] == "numeric"),
             multi=tuple(c for c in fields if kinds[c] == "multi"),

@@ -40,8 +40,8 @@ class ColdStart(Task):
     scenario, and as `<metric>.n5-9` for users with 5 to 9 training interactions (`bins` are the lower ends). Sweep
     `shots` for the curve of the paper's figure 4. `split=given` takes the split that the data come with: cold are
     then users with at most `shots` training interactions, times are not needed, and `cold_users`, `validation` and
-    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. `saturated` is that of `full_ranking`. Else the split is by
-    user: warm users' test interactions may be earlier than training ones.
+    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. `saturated` is that of
+    `full_ranking`. Else the split is by user: warm users' test interactions may be earlier than training ones.
     """
 
     defaults = {"loss": "squared"}

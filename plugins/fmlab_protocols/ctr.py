@@ -21,10 +21,10 @@ class Ctr(Task):
 
     Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`), null takes
     the data set's own rule.
-    `split=auto` takes the split that the data come with, if they do; judged rows that copy rows of an earlier part of it
-    are refused, `leaks=drop` leaves them out, `leaks=allow` judges them. Events that repeat in the test as often as
-    they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or
-    rows (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
+    `split=auto` takes the split that the data come with, if they do; judged rows that copy rows of an earlier part of
+    it are refused, `leaks=drop` leaves them out, `leaks=allow` judges them. Events that repeat in the test as often as
+    they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or rows
+    (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
     """
 
     defaults = {"loss": "bce", "batch_size": 4096}

@@ -21,9 +21,10 @@ class FullRanking(Task):
     Paper: Xu, Wu, Lorentzian Factorization Machine with Triangle Inequality for Feature Interactions, AAAI 2020
 
     Kept are rows with label >= `min_label`, then a `core`-core; null takes the data set's own rule, and label 1 where
-    labels are 0/1 or -1/1; of other labels those above 0 are positives. `validation` and `test` are rows (whole numbers) or shares (fractions); null is the paper's
-    10,000 rows, at most a tenth of all. `split=auto` takes the split that the data come with, if they do; sizes then do
-    not count. Interactions in two parts of such a split are refused; `leaks=drop` keeps the earliest.
+    labels are 0/1 or -1/1; of other labels those above 0 are positives. `validation` and `test` are rows (whole
+    numbers) or shares (fractions); null is the paper's 10,000 rows, at most a tenth of all. `split=auto` takes the
+    split that the data come with, if they do; sizes then do not count. Interactions in two parts of such a split are
+    refused; `leaks=drop` keeps the earliest.
 
     Training pairs each positive with `negatives` items without a training interaction of its user, drawn anew every
     epoch; rejecting validation and test items there would leak them. Ranked are all items without an interaction of

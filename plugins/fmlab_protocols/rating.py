@@ -9,13 +9,14 @@ import torch
 from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
+from fmlab.labels import is_binary
 from fmlab.memory import refuse_larger
 from fmlab.options import Range
 from fmlab.overlap import refuse_shared
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed, draw_negatives
 from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides, without_saturated
-from fmlab_protocols._labels import is_binary, least_positive, with_step
+from fmlab_protocols._labels import least_positive, with_step
 from fmlab_protocols._parts import is_given, parts, without_copies
 
 
@@ -27,14 +28,14 @@ class Rating(Task):
 
     Each interaction gets `negatives` items that its user has not met in any part, in the same context, drawn once by
     `seed`; then all rows are split, as in the papers. Negatives of a user are different items; where there are too few,
-    equal ones are put into one part. Ratings do not matter: every interaction is a positive, but for labels of 0 and less.
-    Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and -1.
-    With negatives=0 the rows' own labels are predicted, for instance stars.
-    `clip` bounds scores by the least and the largest training label before their errors are taken, as the authors'
-    code of both papers does, and that of NFM and AFM, whose comparisons they take up.
-    `split=auto` takes the split that the data come with, if they do; negatives then go with their positive.
-    Interactions in two parts of such a split are refused where negatives are drawn; `leaks=drop` keeps the earliest.
-    Where rows have labels of their own, `leaks` is that of `ctr`. `saturated` is that of `full_ranking`.
+    equal ones are put into one part. Ratings do not matter: every interaction is a positive, but for labels of 0 and
+    less. Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and
+    -1. With negatives=0 the rows' own labels are predicted, for instance stars. `clip` bounds scores by the least and
+    the largest training label before their errors are taken, as the authors' code of both papers does, and that of NFM
+    and AFM, whose comparisons they take up. `split=auto` takes the split that the data come with, if they do; negatives
+    then go with their positive. Interactions in two parts of such a split are refused where negatives are drawn;
+    `leaks=drop` keeps the earliest. Where rows have labels of their own, `leaks` is that of `ctr`. `saturated` is that
+    of `full_ranking`.
     """
 
     defaults = {"loss": "squared"}
@@ -105,8 +106,9 @@ def _own_labels(data: Dataset) -> Dataset:
 def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) -> Dataset:
     """Each positive, labelled 1, followed by its n negatives, labelled -1: distinct items for each user if they do.
 
-    With `part[rows]` equal ones are in one part, as far as a user has unmet items for each of its parts. Any stretch of rows thus has one share of positives, which training on windows of a large set relies on.
-    A step says which share of the negatives is there more than once, because their users lack so many unmet items.
+    With `part[rows]` equal ones are in one part, as far as a user has unmet items for each of its parts. Any stretch of
+    rows thus has one share of positives, which training on windows of a large set relies on. A step says which share of
+    the negatives is there more than once, because their users lack so many unmet items.
     """
     user, item = sides(data)
     refuse_larger(64.0 * data.rows * (1 + n), f"{data.rows:,} rows with {n:,} negatives each", "choose fewer negatives")

@@ -8,11 +8,12 @@ import numpy as np
 from fmlab.data import Array, Dataset, Step
 from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
+from fmlab.labels import is_binary
 from fmlab.options import Range
 from fmlab.protocols import Task, Training
 from fmlab.sampling import Observed
 from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, sizes, without_saturated
-from fmlab_protocols._labels import classed, is_binary, least_positive
+from fmlab_protocols._labels import classed, least_positive
 
 
 class Temporal(Task):

@@ -58,9 +58,12 @@ def test_numbers_far_from_0_keep_their_differences(center, step, tmp_path: Path,
     import pyarrow as pa
 
     table = pa.RecordBatch.from_arrays(
-        [pa.array([f"s{n % 7}" for n in range(400)]).dictionary_encode(), pa.array(map(repr, numbers)).dictionary_encode()],
+        [
+            pa.array(cells).dictionary_encode()
+            for cells in ([f"s{n % 7}" for n in range(400)], list(map(repr, numbers)))
+        ],
         names=["site", "x"],
-    )  # fmt: skip
+    )
     assert encoder.encode(table, encoder.tallies()).values[:, column].tolist() == values.tolist()
 
 
@@ -72,8 +75,14 @@ def test_one_number_in_all_rows_is_said(tmp_path: Path, caplog) -> None:
 
 @pytest.mark.parametrize(
     ("center", "step", "kind"),
-    [(1, 1, np.float32), (0.1, 0.5, np.float32), (1.6e9, 1, np.float64), (0.5, 1e-6, np.float64), (1e300, 1e299, np.float64)],
-)  # fmt: skip
+    [
+        (1, 1, np.float32),
+        (0.1, 0.5, np.float32),
+        (1.6e9, 1, np.float64),
+        (0.5, 1e-6, np.float64),
+        (1e300, 1e299, np.float64),
+    ],
+)
 def test_labels_are_as_wide_as_they_must_be(center, step, kind, tmp_path: Path) -> None:
     labels = [center + step * (n % 5) for n in range(50)]
     data = made(tmp_path / "t.csv", "y,u\n" + "".join(f"{y!r},{n % 7}\n" for n, y in enumerate(labels)), label="y")
