@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fmlab.data import Dataset
 from fmlab.errors import DataError
@@ -14,6 +15,8 @@ from fmlab.number_texts import SHOWN, THOUSANDS, has_thousands, listed, stands_f
 from fmlab.vocabulary import numbers
 
 log = logging.getLogger(__name__)
+NUMERAL = r"^[+-]?[.,]?\d[\d.,' _\x{a0}\x{202f}\x{2019}]*(e[+-]?\d+)?$"
+SOME = 0.2  # of the distinct texts of a column, the numerals from which a closer look is taken
 MOSTLY = 0.9  # the share of rows with numbers from which a text among them is a mistake
 
 
@@ -32,6 +35,8 @@ def are_numbers(column: Any, decimal: str, thousands: str = "") -> bool:
 def tell_signs(columns: Mapping[str, Any], decimal: str, thousands: str) -> None:
     """Say which of these columns, which are taken for categories, would be numbers if they were read otherwise."""
     for name, column in columns.items():
+        if _share_of_numerals(column.dictionary) < SOME:
+            continue
         texts = column.dictionary.to_pylist()
         nothing = [text for text in texts if stands_for_nothing(text)]
         kept = pa.array([None if text in set(nothing) else text for text in texts], pa.string())
@@ -51,6 +56,11 @@ def tell_signs(columns: Mapping[str, Any], decimal: str, thousands: str) -> None
         if are_numbers(rest, other):
             rule = "are taken for categories, and look like numbers with the decimal sign"
             log.warning("%s %s %r: decimal='%s' reads them so", name, rule, other, other)
+
+
+def _share_of_numerals(texts: Any) -> float:
+    """The share of texts that are made of digits and the signs of numbers."""
+    return float(pc.mean(pc.match_substring_regex(texts, NUMERAL)).as_py() or 0.0)
 
 
 def _has(texts: Sequence[str], sign: str) -> bool:

@@ -17,8 +17,9 @@ class PMF(nn.Module):
 
     Paper: Salakhutdinov, Mnih, Probabilistic matrix factorization, NIPS 2007, equations 1 and 4.
 
-    The Gaussian priors on the vectors are the optimizer's `weight_decay`. Ratings are centered and scaled by the loss: the logistic
-    function that the paper puts around the product, with ratings scaled to [0, 1], is what the loss `bce` does.
+    The Gaussian priors on the vectors are the optimizer's `weight_decay`. Ratings are centered and scaled by the loss:
+    the logistic function that the paper puts around the product, with ratings scaled to [0, 1], is what the loss `bce`
+    does.
 
     Parameters: (U + I) dim
     Cost: O(dim)
