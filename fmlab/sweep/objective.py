@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from fmlab.jobs import quiet
 from fmlab.learner import Learner
 from fmlab.run import run
 from fmlab.sweep.job import COSTS, Job, Progress
+from fmlab.sweep.team import interpreter
 
 _POLL = 0.5  # seconds between looks at a run in its own process
 
@@ -134,7 +134,7 @@ def figures(folder: Path) -> dict[str, float]:
 def _in_own_process(overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
     """`python -m fmlab <overrides>`, stopped with the trial; curves are read from its metrics.csv."""
     folder.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "fmlab", *overrides, f"hydra.run.dir='{folder}'"]
+    command = [*interpreter(), "-m", "fmlab", *overrides, f"hydra.run.dir='{folder}'"]
     with (folder / "process.log").open("ab") as log:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     try:

@@ -1,6 +1,7 @@
 """Worker processes of one coordinator: started, heard, stopped in order."""
 
 import json
+import os
 import queue
 import subprocess
 import sys
@@ -21,13 +22,19 @@ _STOP = 10.0  # seconds a worker may take to stop
 Event = dict[str, Any]
 
 
+def interpreter() -> list[str]:
+    """Python for another process; where this one does not import from the working folder, that one does not either."""
+    here = {"", os.getcwd()} & set(sys.path)
+    return [sys.executable, *([] if here else ["-P"])]
+
+
 class Member:
     """A worker process."""
 
     def __init__(self, number: int, job: Job, errors: IO[bytes], events: "queue.Queue[Event]") -> None:
         self.number, self._events = number, events
         self.process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM],
+            [*interpreter(), "-c", PROGRAM],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
