@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Step, Table
+from fmlab.encoding.values import parts, scaled
 from fmlab.errors import DataError
 from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
@@ -94,7 +95,7 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> _Coder:
     """Whole cells were encoded; each distinct one is split into features here, repeats within a cell once."""
     inner: dict[str, int] = {}
     cells = [
-        [inner.setdefault(part, len(inner) + 1) for part in dict.fromkeys(key.split(plan.within)) if part]
+        [inner.setdefault(part, len(inner) + 1) for part in parts(key, plan.within)]
         for key in vocabulary.keys.to_pylist()
     ]
     table = np.zeros((len(cells) + 1, max([1, *map(len, cells)])), np.int32)
@@ -219,8 +220,8 @@ class _SecondPass:
         before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
         for name, vocabulary in self.first.vocabularies.items():
             cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
-            parts = {part for cell in cells for part in cell.split(self.plan.within) if part}
-            before += len(parts) if name in self.plan.multi else len(vocabulary)
+            found = {part for cell in cells for part in parts(cell, self.plan.within)}
+            before += len(found) if name in self.plan.multi else len(vocabulary)
         steps = [Step("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
         rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
@@ -245,7 +246,7 @@ class _SecondPass:
                 column = self.first.numeric.index(name)
                 there = ~np.isnan(read[:, column])
                 ids[:, at] = self.schema.offsets[self.places[name]] + there
-                values[there, at] = (read[there, column] - self.center[column]) / self.scale[column]
+                values[there, at] = scaled(read[there, column], self.center[column], self.scale[column])
                 at += 1
             else:
                 own = codes[:, self.first.coded.index(name)]

@@ -72,11 +72,13 @@ def batches(
     heard: Heard = deaf,
     block: int = BLOCK_BYTES,
     plain: Collection[str] = (),
+    loose: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some columns, of about `block` bytes of text; raises DataError at the first malformed one.
 
     A table without any row is an error too. The columns `plain` may come as plain text where values hardly repeat,
-    which saves a dictionary that is hardly shorter.
+    which saves a dictionary that is hardly shorter. The columns `loose` are passed on by who asks for them: they may
+    hold anything, and what is no text is written as JSON.
     """
     for name in columns:
         if name not in form.names:
@@ -86,14 +88,15 @@ def batches(
     if kind == ".parquet":
         stream = parquet_batches(path, columns)
     elif kind == ".jsonl":
-        stream = _json(path, form, columns, heard, block)
+        stream = _json(path, form, columns, heard, block, loose)
     else:
-        stream = _csv(path, form, columns, heard, block, plain)
+        stream = _csv(path, form, columns, heard, block, plain, loose)
     rows = 0
     for batch in stream:
         rows += len(batch)
         if len(batch):
-            yield pa.RecordBatch.from_arrays([_as_text(path, n, batch[n], plain) for n in columns], list(columns))
+            cells = [_passed(batch[n]) if n in loose else _as_text(path, n, batch[n], plain) for n in columns]
+            yield pa.RecordBatch.from_arrays(cells, list(columns))
     if not rows:
         raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
 
@@ -105,10 +108,12 @@ def _kind(path: Path, form: Form) -> str:
     return ".jsonl" if last in (".jsonl", ".ndjson", ".json") else last
 
 
-def _json(path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int) -> Iterator[pa.RecordBatch]:
+def _json(
+    path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int, loose: Collection[str]
+) -> Iterator[pa.RecordBatch]:
     for block in _blocks(path, form, heard, size):
         rows = _objects(path, block)
-        cells = [[_cell(path, n, row.get(n)) for row in rows] for n in columns]
+        cells = [[as_json(row.get(n)) if n in loose else _cell(path, n, row.get(n)) for row in rows] for n in columns]
         yield pa.RecordBatch.from_arrays([pa.array(c, pa.string()) for c in cells], list(columns))
 
 
@@ -137,7 +142,13 @@ def _cell(path: Path, name: str, value: Any) -> str | None:
 
 
 def _csv(
-    path: Path, form: Form, columns: Sequence[str], heard: Heard, size: int, plain: Collection[str]
+    path: Path,
+    form: Form,
+    columns: Sequence[str],
+    heard: Heard,
+    size: int,
+    plain: Collection[str],
+    loose: Collection[str],
 ) -> Iterator[pa.RecordBatch]:
     """Blocks of whole lines, each parsed on all cores into batches that are dictionary-encoded on the way."""
     from pyarrow import csv as arrow
@@ -173,7 +184,7 @@ def _csv(
         if bad:
             raise DataError(_bad_rows(path, form, bad))
         if form.quoted and len(table) < line_count(block):  # or lines are empty
-            _refuse_line_breaks(path, table)
+            _refuse_line_breaks(path, table.drop_columns([n for n in table.column_names if n in loose]))
         yield from (parsed := table.to_batches())
         types |= dict.fromkeys((n for n in plain if parsed and _is_various(parsed[0][n])), pa.string())
         convert.column_types = types
@@ -196,6 +207,27 @@ def _refuse_line_breaks(path: Path, table: pa.Table) -> None:
 
 def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[memoryview]:
     return blocks(path, form.member, form.encoding, form.header, heard, size)
+
+
+def _passed(column: Any) -> pa.Array:
+    """A column that is passed on, as dictionary-encoded text."""
+    if column.type == TEXT:
+        return column
+    try:
+        if pa.types.is_nested(column.type):
+            raise pa.ArrowInvalid("text is plain")
+        return column.cast(pa.string()).dictionary_encode()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.array([as_json(value) for value in column.to_pylist()], pa.string()).dictionary_encode()
+
+
+def as_json(value: Any) -> str | None:
+    """Any value as the text of a cell: text as it is, the rest as JSON; bytes as hexadecimal digits."""
+    if value is None or isinstance(value, str):
+        text = value or None
+    else:
+        text = json.dumps(value, ensure_ascii=False, default=lambda v: v.hex() if isinstance(v, bytes) else str(v))
+    return None if text is None else text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
 
 
 def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.Array:

@@ -12,6 +12,7 @@ from fmlab.errors import DataError
 from fmlab.evaluation.catalogue import Planted, refuse_non_finite
 from fmlab.evaluation.metrics import score_metric
 from fmlab.protocols import Outcome, Report
+from fmlab.scale import clipping
 from fmlab.scoring import score
 
 ROWS = 1 << 14
@@ -20,7 +21,8 @@ ROWS = 1 << 14
 class ScoredRows:
     """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
 
-    With `bounds` scores are clipped to them for metrics that take their differences from labels.
+    With `bounds` scores are clipped to them for metrics that take their differences from labels. That is the `scale` on
+    which the model's scores are served too.
 
     `Report.units` holds, in row order, `row` and the contribution of each row to every metric that is a mean.
     """
@@ -39,7 +41,7 @@ class ScoredRows:
             raise DataError(f"scored rows need labels; {dataset.name!r} has none")
         self.metrics = {name: score_metric(name) for name in metrics}
         self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
-        self.bounds, self.size = bounds, size
+        self.scale, self.size = clipping(bounds), size
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -77,9 +79,9 @@ class ScoredRows:
         order = np.argsort(self.rows[unit], kind="stable")
         values, units = {}, {"row": self.rows[unit][order]}
         score, label = columns["score"][first][order], columns["label"][first][order]
-        clipped = score if self.bounds is None else np.clip(score, *self.bounds)
+        scaled = self.scale(score)
         for name, metric in self.metrics.items():
-            values[name], each = metric.of_scores(clipped if getattr(metric, "on_label_scale", False) else score, label)
+            values[name], each = metric.of_scores(scaled if getattr(metric, "on_label_scale", False) else score, label)
             if each is not None:
                 units[name] = each
         return Report(values, units)

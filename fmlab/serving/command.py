@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from fmlab.errors import FmlabError
 
-TYPE_OF_RUN = "a run folder, or a checkpoint in one"
+TYPE_OF_RUN = "a run folder, a sweep folder, or a checkpoint in one"
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,13 +24,14 @@ def show_messages() -> None:
 
 
 def report(tallies: Mapping[str, object]) -> None:
-    """A table on stderr of the fields (`fmlab.serving.encoding.Tally`) with unseen, missing or superfluous values."""
+    """A table on stderr of the fields (`fmlab.encoding.encoder.Tally`) with unseen, missing or superfluous values."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    from fmlab.serving.encoding import Tally
+    from fmlab.encoding.encoder import Tally
+    from fmlab.locate import printable
 
     kinds = {"unseen": "unseen", "missing": "missing", "dropped": "beyond slots"}
     found = {name: t for name, t in tallies.items() if isinstance(t, Tally) and (t.unseen or t.missing or t.dropped)}
@@ -43,7 +44,7 @@ def report(tallies: Mapping[str, object]) -> None:
     grid.add_column("for instance", overflow="fold")
     for name, tally in found.items():
         examples = ", ".join(repr(e) for e in tally.examples)
-        grid.add_row(escape(name), *(f"{getattr(tally, k):,}" for k in shown), escape(examples))
+        grid.add_row(escape(printable(name)), *(f"{getattr(tally, k):,}" for k in shown), escape(examples))
     console = Console(stderr=True, highlight=False)
     if not console.is_terminal:
         console.width = 120

@@ -62,6 +62,7 @@ class Csv:
 
     defaults = {"protocol": "ctr"}
     version = "3"
+    paths = ("path", "valid", "test")  # options that name raw files
     licence = "yours"
     citation = "none"
 
