@@ -34,8 +34,8 @@ class ServingData:
     """The data as a trained model needs them. `fingerprint` says which they were.
 
     `inputs`: how the raw text of each field is read. `keys`: the values of each field, in feature order without the
-    unknown one; "present" of a numeric field. `popularity`: training interactions of every item. `log_odds`: whether the model's output is the logarithm of
-    the odds of label 1.
+    unknown one; "present" of a numeric field. `popularity`: training interactions of every item. `log_odds`: whether
+    the model's output is the logarithm of the odds of label 1.
     """
 
     name: str
@@ -152,8 +152,8 @@ def _unpacked(file: Container) -> ServingData:
         transform_of(given)
     keys = _Keys(file, schema)
     users, items = (_table(file, schema, side) for side in ("user", "item"))
-    popularity = file.array("popularity").astype(np.int64) if "popularity" in file else None
-    if popularity is not None and popularity.shape != (schema.n_items,):
+    popularity = _counts(file, "popularity") if "popularity" in file else None
+    if popularity is not None and len(popularity) != schema.n_items:
         raise ValueError("popularity is one number an item")
     return ServingData(
         name=name,
@@ -189,7 +189,7 @@ class _Keys(Mapping[str, Array]):
         self._file = file
         self._number = {f.name: None if f.numeric else n for n, f in enumerate(schema.fields)}
         for field in schema.fields:
-            count = len(file.array(f"keys.{self._number[field.name]}.sizes")) if not field.numeric else 1
+            count = 1 if field.numeric else len(_counts(file, f"keys.{self._number[field.name]}.sizes"))
             if count != field.size - 1:
                 raise ValueError(f"field {field.name!r} has {count} values for {field.size} features")
 
@@ -204,10 +204,18 @@ class _Keys(Mapping[str, Array]):
         return len(self._number)
 
 
+def _counts(file: Container, name: str) -> Array:
+    """Whole numbers of 0 or more, int64[n]."""
+    found = file.array(name)
+    if found.ndim != 1 or found.dtype.kind not in "ui" or (len(found) and int(found.min()) < 0):
+        raise StorageError(f"{file.path} is malformed: {name} are no counts")
+    return found.astype(np.int64)
+
+
 def _texts(file: Container, name: str) -> Array:
-    ends = np.cumsum(file.array(f"{name}.sizes"), dtype=np.int64)
+    ends = np.cumsum(_counts(file, f"{name}.sizes"))
     text = file.array(f"{name}.text")
-    if text.dtype != np.uint8 or (ends[-1] if len(ends) else 0) != len(text) or (len(ends) and ends.min() < 0):
+    if text.dtype != np.uint8 or text.ndim != 1 or (ends[-1] if len(ends) else 0) != len(text):
         raise StorageError(f"{file.path} is malformed: texts of {name} end elsewhere")
     try:
         return decode(ends, text)
@@ -243,11 +251,11 @@ def _seen(file: Container, schema: Schema) -> Seen | None:
 
     if "seen.steps" not in file:
         return None
-    steps, part = file.array("seen.steps"), file.array("seen.part")
+    part = file.array("seen.part")
     others = pa.array(_texts(file, "seen.others").tolist(), pa.string())
-    key = np.cumsum(steps, dtype=np.int64)
+    key = np.cumsum(_counts(file, "seen.steps"))
     most = (schema.n_users + len(others)) * schema.n_items
-    outside = len(key) > 0 and (int(steps.min()) < 0 or key[-1] >= most or key.min() < 0)
-    if len(part) != len(key) or part.dtype != np.uint8 or outside:
+    outside = len(key) > 0 and (key[-1] >= most or key.min() < 0)
+    if part.shape != key.shape or part.dtype != np.uint8 or outside:
         raise ValueError("pairs of users and items lie outside the data")
     return Seen(schema.n_users, schema.n_items, key, part, others)

@@ -87,9 +87,9 @@ class Encoder:
         """One for each field, at zero."""
         return {f.name: Tally() for f in self.schema.fields}
 
-    def codes(self, field: str) -> Mapping[str, int]:
-        """Number of each known value of a field, from 1; none of a numeric field."""
-        return self._readers[field].codes
+    def known(self, field: str, texts: list[str | None]) -> list[bool]:
+        """Of each text whether all that it holds are known values of a field."""
+        return self._readers[field].known(texts)
 
     def input(self, field: str) -> Input:
         """How the raw text of a field is read."""
@@ -164,6 +164,14 @@ class _Reader:
         self.field, self.offset, self.given = field, offset, given
         self.codes = {key: number for number, key in enumerate(keys, 1)}
         self.transform = transform_of(given)
+
+    def known(self, texts: list[str | None]) -> list[bool]:
+        """Whether there is something in a text, and nothing that is unseen."""
+        try:
+            made = self._texts(pa.array(texts, pa.string()))
+        except DataError:  # no numbers, where the transform wants some
+            return [False] * len(texts)
+        return [bool(found) and all(part in self.codes for part in found) for found in self._parts(made)]
 
     def nothing(self, rows: int) -> tuple[Array, Array]:
         """The unknown feature."""

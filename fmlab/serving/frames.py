@@ -1,7 +1,8 @@
 """Pandas frames as the batches of text that the encoder reads: a cell is the text that a file would hold."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = 1 << 15
 Spell = Callable[[Any, str], str | None]
+Known = Callable[[list[str | None]], list[bool]]  # of each text, whether the encoder knows it
 
 
 def frame_batches(frame: "pd.DataFrame", encoder: Encoder, *sides: Side) -> Iterator[Any]:
@@ -31,7 +33,7 @@ def frame_batches(frame: "pd.DataFrame", encoder: Encoder, *sides: Side) -> Iter
         raise DataError(f"columns need different names, the frame has {twice[0]!r} twice")
     made = []
     for column in columns:
-        known = [encoder.codes(name) for name in column.fields if not encoder.input(name).transform]
+        known = [partial(encoder.known, name) for name in column.fields]
         within = next((w for name in column.fields if (w := encoder.input(name).within)), "|")
         made.append(_column(frame.iloc[:, named[column.name][0]], column.name, known, within))
     batch = pa.RecordBatch.from_arrays(made, names=[c.name for c in columns])
@@ -45,7 +47,7 @@ def _compact(column: Any) -> Any:
     return column.dictionary_decode().dictionary_encode()
 
 
-def _column(series: "pd.Series[Any]", name: str, known: Sequence[Mapping[str, int]], within: str) -> Any:
+def _column(series: "pd.Series[Any]", name: str, known: Sequence[Known], within: str) -> Any:
     """The column as text, in the spelling of which most cells are known."""
     try:
         codes, values = _factorized(series)
@@ -55,7 +57,7 @@ def _column(series: "pd.Series[Any]", name: str, known: Sequence[Mapping[str, in
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
 
     def hits(texts: list[str | None]) -> int:
-        return sum(int(n) for t, n in zip(texts, counts, strict=True) if t and any(t in codes for codes in known))
+        return sum(int(counts @ of_field(texts)) for of_field in known)
 
     best = max(spelled, key=hits) if len(spelled) > 1 else spelled[0]
     places = pa.array(np.where(codes < 0, 0, codes).astype(np.int32), mask=codes < 0)
@@ -88,7 +90,7 @@ def _spellings(values: list[Any]) -> list[Spell]:
     if any(isinstance(v, bool | np.bool_) or v in ("true", "false") for v in values):
         return [_text, lambda v, w: _text(v, w, ("True", "False")), lambda v, w: _text(v, w, ("1", "0"))]
     if any(isinstance(v, float | np.floating) for v in values):
-        return [_text, lambda v, w: _text(v, w, whole=True)]
+        return [lambda v, w: _text(v, w, whole=True), _text]
     if any(isinstance(v, int | np.integer) for v in values):
         return [_text, lambda v, w: _text(float(v) if isinstance(v, int | np.integer) else v, w)]
     if any(isinstance(v, date) for v in values):

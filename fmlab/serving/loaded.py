@@ -61,7 +61,9 @@ class LoadedRun:
         from fmlab.serving.ranking import Ranker
 
         if self.data.users is None or self.data.items is None:
-            raise DataError(f"items are recommended to users: the rows of {self.data.name!r} have none; see fmlab predict")
+            raise DataError(
+                f"items are recommended to users: the rows of {self.data.name!r} have none; see fmlab predict"
+            )
         return Ranker(self.model, self.data)
 
     @property
