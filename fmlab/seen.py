@@ -85,19 +85,21 @@ def seen_of(source: Dataset, task: Task) -> Seen | None:
     for part, judged in ((VALIDATION, task.validation), (TEST, task.test)):
         parts[part] = np.asarray(getattr(judged, "rows", ()), np.int64)
     took, n_items = met(data.label), data.schema.n_items
-    keys, marks = [], []
+    marked = []  # 4 * key + part: sorted, the first of equal keys has the first part
     for part, rows in parts.items():
         rows = rows if took is None else rows[took[rows]]
-        keys.append(np.asarray(data.user)[rows].astype(np.int64) * n_items + np.asarray(data.item)[rows])
-        marks.append(np.full(len(rows), part, np.uint8))
+        key = np.asarray(data.user)[rows].astype(np.int64) * n_items + np.asarray(data.item)[rows]
+        marked.append(4 * key + part)
     user, item, others = _numbered(source, data)
     keep = item >= 0
     if (took := met(source.label)) is not None:
         keep &= took
-    keys.append(user[keep] * n_items + item[keep])
-    marks.append(np.full(len(keys[-1]), LEFT_OUT, np.uint8))
-    key, first = np.unique(np.concatenate(keys), return_index=True)  # the first of equal ones: parts are in order
-    return Seen(data.schema.n_users, n_items, key, np.concatenate(marks)[first], others)
+    marked.append(4 * (user[keep] * n_items + item[keep]) + LEFT_OUT)
+    every = np.concatenate(marked)
+    every.sort()
+    key = every >> 2
+    first = np.r_[True, key[1:] != key[:-1]] if len(key) else np.zeros(0, bool)
+    return Seen(data.schema.n_users, n_items, key[first], (every[first] & 3).astype(np.uint8), others)
 
 
 def popularity_of(task: Task) -> Array | None:

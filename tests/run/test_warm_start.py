@@ -35,7 +35,7 @@ def write(path: Path, users: range, items: range, rows: int = 120) -> None:
         for n in range(rows):
             user, item = users[n % len(users)], items[int(rng.integers(len(items)))]
             tags = "|".join(rng.permutation(["a", "b"])[: 1 + n % 2])
-            file.write(f"u{user},i{item},{int(rng.random() < 0.5)},{user % 3},c{n % len(items)},{tags},{n}.5\n")
+            file.write(f"u{user},i{item},{int(rng.random() < 0.5)},{user % 3},c{n % len(items)},{tags},{n * len(users)}.5\n")
 
 
 def plain(folder: Path, table: str, *options: str) -> list[str]:
