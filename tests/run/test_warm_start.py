@@ -84,7 +84,7 @@ def test_rows_of_known_values_are_kept_and_others_start_anew(room: Path, caplog:
                 assert torch.equal(made, old.get_parameter("table.weight")[known[key]])
             else:
                 assert made[0] == 0  # as the model starts a weight
-    assert torch.equal(trained.model.get_parameter("rest.1.weight"), old.get_parameter("rest.1.weight"))
+    assert torch.equal(trained.model.get_parameter("first.weight"), old.get_parameter("first.weight"))
 
 
 def test_a_run_goes_on_with_grown_data(room: Path, tmp_path: Path) -> None:
