@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -141,10 +141,7 @@ class Digest(NamedTuple):
 def digest(path: Path, md5: bool = False) -> Digest:
     """Checksums of a file; of an unpacked archive, that of the list of its files and their checksums."""
     if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-        each = [(p.relative_to(path).as_posix(), digest(p)) for p in files]
-        listing = json.dumps([(name, d.sha256) for name, d in each]).encode()
-        return Digest(sum(d.size for _, d in each), hashlib.sha256(listing).hexdigest(), "")
+        return _digest_of_folder(path, digest)
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         count = file.tell()
@@ -153,13 +150,19 @@ def digest(path: Path, md5: bool = False) -> Digest:
     return Digest(count, sha256, other)
 
 
+def _digest_of_folder(folder: Path, of: Callable[[Path], Digest]) -> Digest:
+    each = [(p.relative_to(folder).as_posix(), of(p)) for p in sorted(folder.rglob("*")) if p.is_file()]
+    listing = json.dumps([(name, d.sha256) for name, d in each]).encode()
+    return Digest(sum(d.size for _, d in each), hashlib.sha256(listing).hexdigest(), "")
+
+
 def remembered_digest(path: Path, memory: Path, md5: bool = False) -> Digest:
     """`digest`, remembered in the folder `memory` for as long as path, size, times and inode stay the same.
 
     A note carries its own checksum: one that was changed, or is of an older version, is made again.
     """
     if path.is_dir():
-        return digest(path)
+        return _digest_of_folder(path, lambda file: remembered_digest(file, memory))
     place = os.fsencode(path.resolve())
     note = memory / f"{hashlib.sha256(place).hexdigest()[:24]}.json"
     state = _state(path)

@@ -73,6 +73,12 @@ class LabelScale:
             found = self.center + self.scale * found
         return found if self.low is None else np.clip(found, self.low, self.high)
 
+    def served(self, output: Array) -> Array:
+        """Scores of the outputs of a model, of any shape: log-odds stay what they are, others are predictions."""
+        if self.log_odds or (self.plain and self.low is None):
+            return output
+        return self.predicted(output)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for checkpoints."""
         return asdict(self)

@@ -184,7 +184,7 @@ class _Forgiving(WandbLogger):
         def finish() -> None:
             self.experiment.summary.update(dict(summary))
             if self.artifacts is not None and not failed:
-                names = ("checkpoints/best.ckpt", "config.yaml", "metrics.csv")
+                names = ("checkpoints/best.ckpt", "serving.bin", "config.yaml", "metrics.csv")
                 files = [path for name in names if (path := self.artifacts / name).is_file()]
                 _send_files(self.experiment, f"{self.experiment.name}-{self.experiment.id}", "model", files)
             self.experiment.finish(exit_code=int(failed))

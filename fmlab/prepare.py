@@ -15,6 +15,7 @@ import pyarrow as pa
 from fmlab.cells import split
 from fmlab.coders import coder
 from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Step, Table
+from fmlab.encoding.values import scaled
 from fmlab.errors import DataError
 from fmlab.first_pass import FirstPass, Plan
 from fmlab.meter import Meter
@@ -226,7 +227,7 @@ class _SecondPass:
                 column = self.first.numeric.index(name)
                 there = ~np.isnan(read[:, column])
                 ids[:, at] = self.schema.offsets[self.places[name]] + there
-                values[there, at] = (read[there, column] - self.center[column]) / self.scale[column]
+                values[there, at] = scaled(read[there, column], self.center[column], self.scale[column])
                 at += 1
             else:
                 own = codes[:, self.first.coded.index(name)]

@@ -46,7 +46,8 @@ class Raw:
 class Source(Protocol):
     """What a data plugin gives: the raw files it reads, and how it prepares them.
 
-    `version` changes whenever `build` would give other output for the same files and options.
+    `version` changes whenever `build` would give other output for the same files and options. A source whose options
+    name raw files lists these options in an attribute `paths`: their content counts, not their names.
     `build` may stream arrays into `workspace` and return memory maps of them.
     """
 

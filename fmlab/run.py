@@ -1,8 +1,8 @@
 """One run: composed config -> built parts -> fit -> best checkpoint -> test once -> run folder."""
 
-import inspect
 import io
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -20,31 +20,38 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab import flops, loggers, soundness, statistics
-from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch, require_entries
-from fmlab.data import Dataset, Schema
+from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch
+from fmlab.data import Dataset
 from fmlab.distributed import ending_children, is_first_process, take_rank
 from fmlab.dryrun import try_evaluation, try_one_batch
-from fmlab.errors import FmlabError, StorageError
+from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.escaping import shown
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.files import write_bytes
-from fmlab.labels import LabelScale, scale_for, set_label_scale
+from fmlab.identity import identify
+from fmlab.labels import LabelScale, label_scale_of, scale_for, set_label_scale
 from fmlab.learner import Learner
+from fmlab.linking import write_shared
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
 from fmlab.pace import Pace
 from fmlab.plugin_checks import checked_source, checked_task
 from fmlab.processes import this_launch
 from fmlab.progress import figure
-from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
+from fmlab.protocols import ChecksLabels, Observes, Report, Source, Task
 from fmlab.randomness import seed_generators
+from fmlab.rebuild import build_model, load_model
 from fmlab.redaction import redacted
-from fmlab.registry import build, load
+from fmlab.registry import build
 from fmlab.run_folder import RunFolder, sweep_beside
 from fmlab.run_record import RunRecord
+from fmlab.serving_data import FILE, ServingData
 from fmlab.stopping import Stopped
 from fmlab.store import open_dataset
 from fmlab.trainer import checkpoint_every, lasting_options, make_trainer, refuse_unfit
+from fmlab.warm_start import Trained, grow, open_trained, options_from, start_from
+
+__all__ = ["Parts", "assemble", "build_model", "load_model", "open_source", "open_task", "run"]
 
 log = logging.getLogger("fmlab")
 
@@ -68,7 +75,7 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
     """Train, select on validation, test once; returns the best value of the monitored validation metric.
 
     `callbacks` join the trainer's own; an exception of theirs with an attribute `status` gives the run that status.
-    Leaves in `folder`: config.yaml, environment.json, metrics.json, units.npz (per-case test values),
+    Leaves in `folder`: config.yaml, environment.json, metrics.json, units.npz (per-case test values), serving.bin,
     checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError, also where another run holds the folder or
     has left its results there; KeyboardInterrupt leaves a run that `ckpt_path=` resumes.
     """
@@ -104,21 +111,27 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> float:
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
-    task = open_task(plain)
+    source = open_source(plain)
+    task = open_task(plain, source)
     data = task.dataset
     record.update(statistics=statistics.measured(data), published=statistics.published(data))
     new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
     for line in (*statistics.lines(data), *said(new)):
         log.info(line)
-    trained = [load_model(Path(p)) for p in plain["warm_start"]]
-    found = _options_from(plain["model"], trained)
+    trained = [open_trained(p) for p in plain["warm_start"]]
+    found = options_from(plain["model"], trained)
     if found:
         record.update(model_options=found)
         log.info(f"{plain['model']['name']}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
         plain, trained = {**plain, "model": {**plain["model"], **found}}, []
+    for one in trained:
+        grow(one, data, int(plain["seed"]))
     parts = assemble(plain, task, place, used, callbacks, trained)
+    if trained:
+        record.update(warm_start=[{"path": str(t.path), "fields": t.counts, "anew": t.anew} for t in trained])
     del trained  # it may be large
+    _keep_serving_data(plain, source, parts, place)
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
@@ -146,19 +159,29 @@ def _run(
     return value
 
 
-def open_task(plain: Mapping[str, Any]) -> Task:
-    """The prepared data set under the configured protocol."""
-    root, cache = Path(plain["root"]), Path(plain["cache"])
+def open_source(plain: Mapping[str, Any]) -> Dataset:
+    """The prepared data set; the last one stays open for as long as its content, not its path, is the same."""
+    root, cache, name = Path(plain["root"]), Path(plain["cache"]), plain["data"]["name"]
     options = {k: v for k, v in plain["data"].items() if k != "name"}
+    source = checked_source(build("data", plain["data"], root, gives=Source), name)
+    identified = identify(source, name, options, root, cache)
+    key = repr((name, identified[0], cache))
+    return _reuse("data", key, lambda: open_dataset(source, name, options, root, cache, identified))
 
-    def dataset() -> Dataset:
-        source = checked_source(build("data", plain["data"], root, gives=Source), plain["data"]["name"])
-        return open_dataset(source, name=plain["data"]["name"], options=options, root=root, cache=cache)
 
-    data = _reuse("data", repr((plain["data"], root, cache)), dataset)
+def open_task(plain: Mapping[str, Any], source: Dataset | None = None) -> Task:
+    """The prepared data set, or `source`, under the configured protocol."""
+    data = source or open_source(plain)
     options = plain["protocol"]
     made = partial(build, "protocol", options, data, gives=Task)
-    return _reuse("task", repr((data.fingerprint, options)), lambda: checked_task(made(), options["name"]))
+    return _reuse("task", _task_key(plain, data), lambda: checked_task(made(), options["name"]))
+
+
+def _task_key(plain: Mapping[str, Any], data: Dataset) -> str:
+    """The same for the same task: files that the protocol's options name count as they are now."""
+    files = [v for v in plain["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
+    states = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)]
+    return repr((data.fingerprint, plain["protocol"], states))
 
 
 def _reuse(kind: str, key: str, make: Any) -> Any:
@@ -167,33 +190,21 @@ def _reuse(kind: str, key: str, make: Any) -> Any:
     return _open[kind][1]
 
 
-def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Module:
-    """A model as its plugin makes it, initialised by `seed`."""
-    torch.manual_seed(seed)
-    return build("model", options, schema, gives=nn.Module)
+def _keep_serving_data(plain: Mapping[str, Any], source: Dataset, parts: Parts, place: RunFolder) -> None:
+    """Leave what serving needs of the data in the run folder; `source`: before the protocol left out rows."""
+    if not is_first_process():
+        return
+    log_odds, scale = bool(getattr(parts.learner.loss, "log_odds", False)), label_scale_of(parts.model)
 
+    def content() -> bytes:
+        return ServingData.of(source, parts.task, scale=scale, log_odds=log_odds).to_bytes()
 
-def load_model(path: Path) -> nn.Module:
-    """Rebuild a trained model from its checkpoint alone; raises StorageError or FmlabError."""
-    return model_of(read_checkpoint(path), path)
-
-
-def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
-    """The trained model in the containers that `read_checkpoint(path)` gave; raises FmlabError."""
-    require_entries(saved, path, "fmlab.model", "fmlab.schema", "state_dict")
-    identity = saved["fmlab"]
-    model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
-    prefix = "model."
-    state = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
-    for part in (*model.named_parameters(), *model.named_buffers()):
-        if part[0] in state:  # as precise as it was trained
-            part[1].data = part[1].data.to(state[part[0]].dtype)
     try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        raise FmlabError(f"{path} holds another version of {identity['model']['name']}: {error}") from error
-    set_label_scale(model, LabelScale.from_dict(identity.get("label_scale")))
-    return model.eval()
+        packed = _reuse("serving", repr((_task_key(plain, source), scale, log_odds)), content)
+    except DataError as error:
+        log.warning("this run cannot be used by predict, recommend and export: %s", error)
+        return
+    write_shared(place.path / FILE, packed, Path(plain["cache"]))
 
 
 def assemble(
@@ -202,7 +213,7 @@ def assemble(
     place: RunFolder,
     used: list[Any],
     callbacks: Sequence[Callback],
-    trained: Sequence[nn.Module],
+    trained: Sequence[Trained],
 ) -> Parts:
     """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
     data, seed = task.dataset, int(plain["seed"])
@@ -234,17 +245,11 @@ def assemble(
     return Parts(task, model, learner, trainer, keeper)
 
 
-def _options_from(options: Mapping[str, Any], trained: Sequence[nn.Module]) -> dict[str, Any]:
-    """Options of the model that its class reads from trained models."""
-    plugin = load("model", options["name"])
-    if not trained or not isinstance(plugin, ReadsOptions):
-        return {}
-    return dict(plugin.options_from(options, *trained))
-
-
-def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[nn.Module]) -> None:
-    """What a model takes before training: the training positives, and the parameters of trained models."""
+def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[Trained]) -> None:
+    """What a model takes before training: the parameters of trained models, and the training positives."""
     data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
+    if trained:
+        start_from(model, plain["model"], trained)
     if isinstance(model, Observes):
         if data.user is None or data.item is None:
             raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")
@@ -252,15 +257,6 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, train
             rows = rows[np.asarray(data.label[rows]) > 0]
         user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
         model.observe(user, item)
-    if trained:
-        if not isinstance(model, WarmStarts):
-            raise FmlabError(f"warm_start needs a model that can start from trained ones, {name} cannot")
-        try:
-            model.warm_start(*trained)
-        except (TypeError, AttributeError) as error:
-            got = ", ".join(type(m).__name__ for m in trained)
-            wanted = inspect.signature(model.warm_start)
-            raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:

@@ -1,12 +1,15 @@
 """The columnar cache: a data set is prepared once for each content, and memory-mapped ever after.
 
-A folder `<name>-<key>` holds one .npy file an array and `manifest.json`. The key is a hash of the raw files'
-checksums, the options, the plugin's version and the version of this layout, so that a changed file or option is a new
-folder and the old one stays. Folders appear by renaming a finished one: a reader sees all of it or nothing.
+A folder `<name>-<key>` holds one .npy file an array and `manifest.json`. The key (`fmlab.identity`) is a hash of the
+raw files' checksums, the options, the plugin's version and the version of this layout, so that a changed file or option
+is a new folder and the old one stays. Folders appear by renaming a finished one: a reader sees all of it or nothing.
+
+The manifest also lists the sources of the plugin that gave these arrays. Where another source asks for them, they are
+prepared again: if they come out the same, its checksum joins the list; if not, they are another data set, with a key
+of its own.
 """
 
 import hashlib
-import inspect
 import json
 import logging
 import os
@@ -21,54 +24,89 @@ import numpy as np
 
 from fmlab.checks import check
 from fmlab.data import Array, Dataset
-from fmlab.errors import DataError, StorageError
-from fmlab.fetch import ensure, find, mismatch
-from fmlab.files import digest, free_bytes, is_locked, locked, remembered_digest, size, storing, sync
+from fmlab.errors import StorageError
+from fmlab.files import digest, free_bytes, is_locked, locked, size, storing, sync, write_text
+from fmlab.identity import canonical, identify
 from fmlab.packing import pack, unpack
 from fmlab.plugin_checks import checked_dataset
 from fmlab.protocols import Source
-from fmlab.redaction import redacted
 
 log = logging.getLogger(__name__)
-LAYOUT = 3  # changes whenever the same data set would be written otherwise
 HINT = "set FMLAB_CACHE to a folder with more space or with write permission"
 _verified: set[tuple[str, int, int]] = set()  # folders whose checksums this process has seen to be right
 
 
-def open_dataset(source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> Dataset:
+Identified = tuple[dict[str, Any], dict[str, Path]]
+
+
+def open_dataset(
+    source: Source,
+    name: str,
+    options: Mapping[str, Any],
+    root: Path,
+    cache: Path,
+    identified: Identified | None = None,
+) -> Dataset:
     """The prepared data set, from the cache if its content is there, else built; of many processes one builds.
 
-    Raises DataError for bad raw data, StorageError where the disk or the network refuses. A damaged cache is
-    rebuilt with a warning; a failed build leaves the cache as it was.
+    `identified`: what `identify` gave, if it was asked. Raises DataError for bad raw data, StorageError where the disk
+    or the network refuses. A damaged cache is rebuilt with a warning; a failed build leaves the cache as it was.
     """
-    plain, files = identify(source, name, options, root, cache)
-    for raw in plain["raw"]:
-        if raw["warning"]:
-            log.warning("%s", raw["warning"])
+    plain, files = identified or identify(source, name, options, root, cache)
+    for text in plain["warnings"]:
+        log.warning("%s", text)
+    plain = dict(plain)
+    code = plain.pop("source")
     folder = _folder(cache, name, plain)
-    if (found := _open(folder, name)) is not None:
+    if (found := _open(folder, name, code)) is not None:
         return found
     with locked(cache / f"{folder.name}.lock", f"another process is preparing {name}", HINT):
-        if (found := _open(folder, name)) is not None:
+        if (found := _open(folder, name, code)) is not None:
             return found
-        _sweep(cache, folder.name)
-        draft = cache / f"{folder.name}.{os.getpid()}.tmp"
-        try:
-            _build(source, name, files, plain, draft)
-            _publish(draft, folder)
-            _verified.add(_mark(folder))  # its checksums have just been taken
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    found = _open(folder, name)
+        known = _open(folder, name)
+        if known is None:
+            _prepare(source, name, files, {**plain, "sources": [code]}, folder)
+        else:
+            folder = _prepare_again(source, name, files, plain, folder, code)
+    found = _open(folder, name, code)
     if found is None:
         raise StorageError(f"the cache cannot be read back right after it was written: {folder}; {HINT}")
     return found
 
 
-def reopen(name: str, fingerprint: str, cache: Path) -> Dataset | None:
-    """The prepared data set of this fingerprint, if the cache has it; no raw file is needed. Raises StorageError."""
-    found = _open(cache / f"{name.replace(':', '-')}-{fingerprint[:16]}", name)
-    return found if found is not None and found.fingerprint == fingerprint else None
+def _prepare(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path) -> None:
+    """Build the folder; its lock is held."""
+    cache = folder.parent
+    _sweep(cache, folder.name)
+    draft = cache / f"{folder.name}.{os.getpid()}.tmp"
+    try:
+        _build(source, name, files, plain, draft)
+        _publish(draft, folder)
+        _verified.add(_mark(folder))  # its checksums have just been taken
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _prepare_again(
+    source: Source, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path, code: str
+) -> Path:
+    """What an edited plugin makes of the same files: the folder as it was if that is the same, else another."""
+    own = {**plain, "sources": [code], "key": hashlib.sha256(f"{plain['key']} {code}".encode()).hexdigest()}
+    other = _folder(folder.parent, name, own)
+    if _open(other, name, code) is not None:
+        return other
+    said = f"the source of data set {name} was edited, its version is {plain['version']!r} as before"
+    log.warning("%s: it is prepared again", said)
+    _prepare(source, name, files, own, other)
+    before, now = _manifest(folder), _manifest(other)
+    if (before["files"], before["dataset"]) != (now["files"], now["dataset"]):
+        log.warning("%s, but it makes other data now: runs on the data of before cannot be resumed", said)
+        return other
+    before["sources"] = [*before["sources"], code]
+    before["checksum"] = hashlib.sha256(canonical(before).encode()).hexdigest()
+    write_text(folder / "manifest.json", json.dumps(before, indent=1, ensure_ascii=False) + "\n")
+    shutil.rmtree(other, ignore_errors=True)
+    return folder
 
 
 def lookup(source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> tuple[Path, bool]:
@@ -82,38 +120,6 @@ def _folder(cache: Path, name: str, plain: Mapping[str, Any]) -> Path:
     return cache / f"{name.replace(':', '-')}-{plain['key'][:16]}"
 
 
-def identify(
-    source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path
-) -> tuple[dict[str, Any], dict[str, Path]]:
-    """What the key of a data set is made of, and the places of its raw files, which are fetched if missing."""
-    if not re.fullmatch(r"\w[\w.:-]*", name, re.ASCII):
-        raise DataError(f"a data set's name is letters, digits, '_', '-', '.' and ':', got {name!r}")
-    if any(raw.urls and find(raw, root, name) is None for raw in source.raw):
-        log.info("%s comes under these terms: %s", name, source.licence)
-    files = {raw.path: ensure(raw, root, name) for raw in source.raw}
-    prints = []
-    for raw in source.raw:
-        found = remembered_digest(files[raw.path], cache / "checksums", md5=bool(raw.md5 and not raw.sha256))
-        warning = mismatch(raw, found, files[raw.path])
-        prints.append({"path": raw.path, "size": found.size, "sha256": found.sha256, "warning": warning})
-    plain: dict[str, Any] = {
-        "layout": LAYOUT,
-        "name": name,
-        "version": source.version,
-        "options": redacted(all_options(source, options)),  # a secret opens data, it does not change them
-        "raw": prints,
-    }
-    plain["key"] = hashlib.sha256(_canonical(plain).encode()).hexdigest()
-    return plain, files
-
-
-def all_options(source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options with the plugin's defaults, so that naming a default does not change the key."""
-    parameters = inspect.signature(type(source)).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
-    return json.loads(_canonical({**known, **options}))
-
-
 def verify(folder: Path) -> str:
     """What is wrong with a cached folder, every checksum included; empty if nothing is."""
     try:
@@ -124,17 +130,17 @@ def verify(folder: Path) -> str:
     return ""
 
 
-def _open(folder: Path, name: str) -> Dataset | None:
+def _open(folder: Path, name: str, code: str = "") -> Dataset | None:
+    """The data set of a folder, if it is whole and, where `code` is given, of this source of its plugin."""
     if not folder.is_dir():
         return None
     try:
         manifest = _manifest(folder)
         mark = _mark(folder)
         _check_files(folder, manifest, hashes=mark not in _verified)
-        if "inputs" not in manifest["dataset"]:  # the arrays are right, but do not say how to read rows of later
-            log.info("%s was prepared by an earlier version of fmlab: it is prepared again", name)
+        if code and code not in manifest["sources"]:
             return None
-        altered = any(raw["warning"] for raw in manifest["raw"])
+        altered = bool(manifest["warnings"])
         found = unpack(name, folder, manifest["dataset"], manifest["key"] + ("+altered" if altered else ""))
     except (_DamagedError, FileNotFoundError) as damage:
         log.warning("the cached data set is damaged and will be prepared again: %s: %s", folder, damage)
@@ -160,7 +166,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
         checksum = manifest.pop("checksum")
     except (ValueError, AttributeError, KeyError, FileNotFoundError) as error:
         raise _DamagedError(f"manifest.json: {error}") from error
-    if hashlib.sha256(_canonical(manifest).encode()).hexdigest() != checksum:
+    if hashlib.sha256(canonical(manifest).encode()).hexdigest() != checksum:
         raise _DamagedError("manifest.json has another checksum than it says")
     return manifest
 
@@ -204,7 +210,7 @@ def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[
             "dataset": packed,
             "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in entries.items()},
         }
-        manifest["checksum"] = hashlib.sha256(_canonical(manifest).encode()).hexdigest()
+        manifest["checksum"] = hashlib.sha256(canonical(manifest).encode()).hexdigest()
         text = json.dumps(manifest, indent=1, ensure_ascii=False)
         (draft / "manifest.json").write_text(f"{text}\n", encoding="utf-8", newline="\n")
         for path in (draft / "manifest.json", draft):
@@ -248,7 +254,3 @@ def _sweep(cache: Path, mine: str) -> None:
         owner = re.match(r"(.+-[0-9a-f]{16})\.\d+\.tmp", left.name)
         if owner and (owner[1] == mine or not is_locked(cache / f"{owner[1]}.lock")):
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _canonical(plain: Any) -> str:
-    return json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=True, default=list)

@@ -13,11 +13,18 @@ from fmlab.nn.incidence import Incidence, gather, incidence, read, whole
 class FeatureTable(nn.Module):
     """`weight[rows, width]`: feature id `first + r` reads row r. Ids may be int32. Gradients are row-sparse."""
 
-    def __init__(self, weight: Tensor, *, first: int = 0) -> None:
-        """A parameter is kept as it is, with its manifold if it has one; another tensor becomes a parameter."""
+    def __init__(self, weight: Tensor, *, first: int = 0, of_features: bool = True) -> None:
+        """A parameter is kept as it is, with its manifold if it has one; another tensor becomes a parameter.
+
+        `of_features`: whether ids are those of features; a table of hashes, for instance, has others.
+        """
         super().__init__()
         self.weight = weight if isinstance(weight, nn.Parameter) else nn.Parameter(weight)
-        self.first = first
+        self.first, self.of_features = first, of_features
+
+    def feature_rows(self) -> dict[str, range]:
+        """Tensors whose rows belong to features, and the feature of each row: what a warm start on grown data keeps."""
+        return {"weight": range(self.first, self.first + len(self.weight))} if self.of_features else {}
 
     def rows(self, ids: Tensor) -> tuple[Tensor, Incidence]:
         """The distinct rows that `ids[*batch, c]` read, `[d, width]`, and which of them stands where.

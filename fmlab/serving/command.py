@@ -8,7 +8,7 @@ from typing import NoReturn
 from fmlab.errors import FmlabError
 from fmlab.escaping import escaped_line
 
-TYPE_OF_RUN = "a run folder, or a checkpoint in one"
+TYPE_OF_RUN = "a run folder, a sweep folder, or a checkpoint in one"
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,12 +25,12 @@ def show_messages() -> None:
 
 
 def report(tallies: Mapping[str, object]) -> None:
-    """A table on stderr of the fields (`fmlab.serving.encoding.Tally`) with unseen, missing or superfluous values."""
+    """A table on stderr of the fields (`fmlab.encoding.encoder.Tally`) with unseen, missing or superfluous values."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    from fmlab.serving.encoding import Tally
+    from fmlab.encoding.encoder import Tally
     from fmlab.terminal import Console
 
     kinds = {"unseen": "unseen", "missing": "missing", "dropped": "beyond slots"}

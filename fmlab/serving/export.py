@@ -14,7 +14,8 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.serving.command import TYPE_OF_RUN, Parser, show_messages
 
 if TYPE_CHECKING:
-    from fmlab.serving.opened import Opened
+    from fmlab.data import Side
+    from fmlab.serving.loaded import LoadedRun
 
 DESCRIPTION = """\
 Writes a trained model as plain files: weights.safetensors; features.parquet, the number, field and value of every
@@ -22,9 +23,11 @@ feature; manifest.json, with the model's options, schema, data fingerprint and c
 also users.parquet and items.parquet, their ids by row. Of a model whose score is
 link(query bias + <query vector, item vector> + item bias), for an index of maximum inner products:
 
-  item_vectors.npy   float32 [items, d + 1], an item's bias in the last column
-  query_vectors.npy  float32 [users, d + 1], 1 in the last column; not where the data have context columns
-  query_bias.npy     float32 [users], which changes no order of items
+  item_vectors.npy   [items, d + 1], an item's bias in the last column
+  query_vectors.npy  [users, d + 1], 1 in the last column; not where the data have context columns
+  query_bias.npy     [users], which changes no order of items
+
+They are float32, or float64 where the model computes its vectors so because their products need the digits.
 
 Rows of vectors are rows of the ids. The inner product of two rows gives the order, and with the query's bias, through
 the link, the score. Of other models the vectors are missing, and it is said."""
@@ -37,10 +40,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run `fmlab export RUN --out FOLDER [--force]`; returns the exit code. Raises FmlabError."""
     args = _parser().parse_args(arguments)
     refuse_folder(args.out, args.force)
-    from fmlab.serving.opened import open_run
+    from fmlab.serving import load_run
 
     show_messages()
-    run = open_run(args.run, environment)
+    run = load_run(args.run)
     why = export(run, args.out, force=args.force)
     for line in why:
         print(line, file=sys.stderr)
@@ -73,7 +76,7 @@ def _is_export(folder: Path) -> bool:
         return False
 
 
-def export(run: "Opened", out: Path, *, force: bool = False) -> list[str]:
+def export(run: "LoadedRun", out: Path, *, force: bool = False) -> list[str]:
     """Write the files into `out`, which appears when all are there; returns what is missing, and why.
 
     Raises FmlabError where something is in the way, StorageError.
@@ -101,18 +104,19 @@ def export(run: "Opened", out: Path, *, force: bool = False) -> list[str]:
     return missing
 
 
-def _write(run: "Opened", folder: Path) -> list[str]:
+def _write(run: "LoadedRun", folder: Path) -> list[str]:
     from fmlab.files import digest, write_json
     from fmlab.protocols import TwoSided
     from fmlab.serving.tensors import write_tensors
 
     write_tensors(folder / "weights.safetensors", run.model.state_dict(), {"model": run.name})
     _write_features(run, folder)
-    data, missing = run.dataset, []
-    for side, table in (("user", data.users), ("item", data.items)):
+    data, missing = run.data, []
+    sides: tuple[tuple[Side, Any], ...] = (("user", data.users), ("item", data.items))
+    for side, table in sides:
         if table is not None:
-            field = next(f.name for f in data.schema.fields if f.side == side)
-            _write_table(folder / f"{side}s.parquet", row=range(len(table.ids)), id=data.keys[field].tolist())
+            names = data.keys[data.id_field(side)].tolist()
+            _write_table(folder / f"{side}s.parquet", row=range(len(table.ids)), id=names)
     score = None
     if data.items is None:
         missing.append(f"no vectors: the rows of {data.name!r} have no items; {_rest(folder)}")
@@ -121,7 +125,7 @@ def _write(run: "Opened", folder: Path) -> list[str]:
         missing.append(f"no vectors: {rule}, that of {run.name} is not; {_rest(folder)}")
     else:
         score = _write_vectors(run, folder)
-        if data.users is None or data.context is not None:
+        if data.users is None or data.has_context:
             names = [f.name for f in data.schema.fields if f.side == "context"]
             missing.append(f"no query vectors: a query is a user in a context ({', '.join(names)}); {_rest(folder)}")
     files = {p.name: {"size": d.size, "sha256": d.sha256} for p in sorted(folder.iterdir()) if (d := digest(p))}
@@ -131,12 +135,13 @@ def _write(run: "Opened", folder: Path) -> list[str]:
         {
             MARK: VERSION,
             "model": identity["model"],
-            "loss": identity["loss"],
-            "protocol": identity["protocol"],
-            "data": {"name": data.name, "fingerprint": identity["data"]},
+            "loss": identity.get("loss"),
+            "protocol": identity.get("protocol"),
+            "data": {"name": data.name, "fingerprint": data.fingerprint},
             "schema": identity["schema"],
-            "inputs": {f.name: asdict(data.input(f.name)) for f in data.schema.fields},
-            "scores_are_log_odds": run.log_odds,
+            "inputs": {f.name: asdict(data.inputs[f.name]) for f in data.schema.fields},
+            "scores_are_log_odds": data.log_odds,
+            "scale": data.scale.to_dict(),
             "vectors": score,
             "missing": missing,
             "files": files,
@@ -149,13 +154,13 @@ def _rest(folder: Path) -> str:
     return f"exported are {', '.join(sorted(p.name for p in folder.iterdir()))}"
 
 
-def _write_features(run: "Opened", folder: Path) -> None:
+def _write_features(run: "LoadedRun", folder: Path) -> None:
     """Global feature number, field and value; the first of a field is its unknown (or missing) feature, of no value."""
     fields: list[str] = []
     values: list[str | None] = []
-    for field in run.dataset.schema.fields:
+    for field in run.data.schema.fields:
         fields += [field.name] * field.size
-        values += [None, *run.dataset.keys[field.name].tolist()] if not field.numeric else [None, "present"]
+        values += [None, *run.data.keys[field.name].tolist()] if not field.numeric else [None, "present"]
     _write_table(folder / "features.parquet", feature=range(len(fields)), field=fields, value=values)
 
 
@@ -167,29 +172,30 @@ def _write_table(path: Path, **columns: Sequence[Any]) -> None:
     parquet.write_table(pa.table({n: pa.array(c, types[n]) for n, c in columns.items()}), path)
 
 
-def _write_vectors(run: "Opened", folder: Path) -> dict[str, Any]:
+def _write_vectors(run: "LoadedRun", folder: Path) -> dict[str, Any]:
     """Vectors of items, and of users where these are whole queries; what the manifest says of them."""
     import torch
 
     from fmlab.protocols import TwoSided
 
-    data, model = run.dataset, run.model
+    data, model = run.data, run.model
     assert data.items is not None
     assert isinstance(model, TwoSided)
-    width = _write_side(folder / "item_vectors.npy", model.item, data.items)
-    if data.users is not None and data.context is None:
+    width, kind = _write_side(folder / "item_vectors.npy", model.item, data.items)
+    if data.users is not None and not data.has_context:
         _write_side(folder / "query_vectors.npy", model.user, data.users, folder / "query_bias.npy")
     z = torch.linspace(-4, 4, 65)
     identity = bool(torch.equal(model.link(z), z))
     return {
         "dim": width,
+        "type": kind,
         "score": "link(query_bias + <query_vector, item_vector>)",
         "link": "identity" if identity else f"{type(model).__name__}.link, strictly increasing",
         "bias": "the last column of item_vectors is the item's bias, that of query_vectors is 1",
     }
 
 
-def _write_side(path: Path, side: Callable[..., Any], table: Any, bias_path: Path | None = None) -> int:
+def _write_side(path: Path, side: Callable[..., Any], table: Any, bias_path: Path | None = None) -> tuple[int, str]:
     """Vectors in chunks; the item's bias is their last column, or a 1 where biases have a file of their own."""
     import numpy as np
     import torch
@@ -197,21 +203,23 @@ def _write_side(path: Path, side: Callable[..., Any], table: Any, bias_path: Pat
     from fmlab.batch import as_features
     from fmlab.evaluation.catalogue import refuse_non_finite
 
-    vectors, biases, count = None, np.empty(len(table.ids), np.float32), len(table.ids)
+    vectors, count = None, len(table.ids)
     for low in range(0, count, CHUNK):
         rows = np.arange(low, min(low + CHUNK, count))
         with torch.no_grad():
             bias, vector = side(*as_features(table.take(rows)))
         refuse_non_finite(bias, vector)
         if vectors is None:
+            kind = np.float64 if vector.dtype == torch.float64 else np.float32
             shape = (count, vector.shape[1] + 1)
-            vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
-        vectors[rows, :-1] = vector.float().numpy()
-        vectors[rows, -1] = 1 if bias_path else bias.float().numpy()
-        biases[rows] = bias.float().numpy()
+            vectors, biases = np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape), np.empty(count, kind)
+        wide = torch.float64 if kind == np.float64 else torch.float32
+        vectors[rows, :-1] = vector.to(wide).numpy()
+        biases[rows] = bias.to(wide).numpy()
+        vectors[rows, -1] = 1 if bias_path else biases[rows]
     if vectors is None:
         raise StorageError(f"{path.name} would have no rows")
     vectors.flush()
     if bias_path:
         np.save(bias_path, biases)
-    return int(vectors.shape[1])
+    return int(vectors.shape[1]), str(vectors.dtype)

@@ -11,18 +11,16 @@ from fmlab.escaping import escaped_line
 from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
 
 if TYPE_CHECKING:
-    from fmlab.data import Array, Table
-    from fmlab.serving.encoding import Encoder
-    from fmlab.serving.opened import Opened
+    from fmlab.serving.loaded import LoadedRun
 
 DESCRIPTION = """\
 Scores rows with a trained model. ROWS is a CSV, TSV, JSON-lines or Parquet file with the raw columns that the model's
-fields are made of; --columns lists them. Its rows come back with a column `score`, and `probability` where the loss
-takes scores for log-odds (of label 1 among the rows trained on, sampled negatives included).
+fields are made of; --columns lists them. Its rows come back with a column `score`, by which the run was judged, and
+`probability` where the loss takes outputs for log-odds (of label 1 among the rows trained on, sampled negatives
+included). Other columns are passed on, whatever they hold: what a text file cannot hold is written as JSON.
 
 A known user or item has the attributes that it had in training; columns of attributes serve for those that are new.
 Values that were not seen in training become the unknown feature of their field; how many is said on stderr."""
-ROWS = 1 << 14  # scored at once
 BLOCK = 1 << 20  # bytes of text that are read at once: their features take many times as much
 EXAMPLES = 3
 
@@ -32,20 +30,18 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     args = _parser().parse_args(arguments)
     if (args.rows is None) != args.columns:
         raise FmlabError("predict takes either ROWS, a file, or --columns; see fmlab predict --help")
-    from fmlab.serving.encoding import Encoder
-    from fmlab.serving.opened import open_run
+    from fmlab.serving import load_run
     from fmlab.serving.output import refuse_extension
 
     refuse_extension(args.out)
     if args.rows is not None:
         _refuse_file(args.rows, args.out)
     show_messages()
-    run = open_run(args.run, environment)
-    encoder = Encoder(run.dataset)
+    run = load_run(args.run)
     if args.columns:
-        _list_columns(run, encoder)
+        _list_columns(run)
         return 0
-    _predict(run, encoder, args)
+    _predict(run, args)
     return 0
 
 
@@ -67,53 +63,29 @@ def _refuse_file(rows: Path, out: Path | None) -> None:
         raise FmlabError(f"--out must be another file than ROWS, got {out} for both")
 
 
-def scored(model: Any, table: "Table") -> "Array":
-    """Scores of whole feature rows, on the scale of the labels as they are judged (float64), log-odds as they are.
-
-    Raises FmlabError if one is not finite.
-    """
-    import numpy as np
-    import torch
-
-    from fmlab.batch import as_features
-    from fmlab.evaluation.catalogue import refuse_non_finite
-    from fmlab.labels import LabelScale, label_scale_of
-
-    features, parts = as_features(table), []
-    with torch.no_grad():
-        for low in range(0, len(table.ids), ROWS):
-            values = None if features.values is None else features.values[low : low + ROWS]
-            parts.append(model(features.ids[low : low + ROWS], values).float())
-            refuse_non_finite(parts[-1])
-    found: Array = torch.cat(parts).numpy() if parts else np.zeros(0, np.float32)
-    scale = label_scale_of(model)
-    return found if scale.log_odds or scale == LabelScale() else scale.predicted(found)
-
-
-def _predict(run: "Opened", encoder: "Encoder", args: argparse.Namespace) -> None:
-    import numpy as np
+def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from fmlab.serving.output import PARQUET, refuse_taken, writing
     from fmlab.tabular import Form, batches, recognise
 
+    encoder = run.encoder
     form = recognise(args.rows, Form(args.sep.replace("\\t", "\t"), encoding=args.encoding))
     encoder.refuse_missing(form.names, str(args.rows))
-    added = ["score", "probability"] if run.log_odds else ["score"]
+    added = ["score", "probability"] if run.data.log_odds else ["score"]
     refuse_taken(form.names, added, args.rows)
     both_parquet = args.rows.suffix.lower() == PARQUET and args.out is not None and args.out.suffix.lower() == PARQUET
     typed = _typed(args.rows) if both_parquet else None
+    read = [c.name for c in encoder.columns() if c.name in form.names]
+    passed = [] if both_parquet else [name for name in form.names if name not in read]
+    names = list(form.names) if both_parquet else [name for name in form.names if name in {*read, *passed}]
     tallies, count = encoder.tallies(), 0
     with writing(args.out) as write:
-        for batch in batches(args.rows, form, form.names, block=BLOCK):
-            scores = scored(run.model, encoder.encode(batch, tallies))
-            new = [scores]
-            if run.log_odds:
-                with np.errstate(over="ignore"):
-                    new.append((1 / (1 + np.exp(-scores.astype(np.float64)))).astype(np.float32))
-            kept = batch if typed is None else typed(len(batch))
-            columns = [*kept.columns, *map(pa.array, new)]
-            write(pa.RecordBatch.from_arrays(columns, names=[*form.names, *added]))
+        for batch in batches(args.rows, form, [*read, *passed], block=BLOCK, loose=passed):
+            new = run.score(encoder.encode(batch, tallies))
+            kept = batch.select(names) if typed is None else typed(len(batch))
+            columns = [*kept.columns, *(pa.array(new[name]) for name in added)]
+            write(pa.RecordBatch.from_arrays(columns, names=[*names, *added]))
             count += len(batch)
     report(tallies)
     print(f"{count:,} rows scored by {run.name}, {run.checkpoint}", file=sys.stderr)
@@ -138,18 +110,18 @@ def _typed(path: Path) -> Any:
     return take
 
 
-def _list_columns(run: "Opened", encoder: "Encoder") -> None:
+def _list_columns(run: "LoadedRun") -> None:
     from rich import box
     from rich.markup import escape
     from rich.table import Table
 
     from fmlab.terminal import Console
 
-    fields = {f.name: f for f in run.dataset.schema.fields}
+    fields = {f.name: f for f in run.data.schema.fields}
     grid = Table("column", "", "field", "what it holds", box=box.SIMPLE_HEAD)
-    for column in encoder.columns():
+    for column in run.encoder.columns():
         for name in column.fields:
-            given, keys = run.dataset.input(name), run.dataset.keys
+            given, keys = run.data.inputs[name], run.data.keys
             if fields[name].numeric:
                 what = "a number"
             else:

@@ -1,62 +1,51 @@
 """The best items for queries: the matrix product that evaluation ranks with, without what the users have met."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlab.batch import Features, Tables
-from fmlab.data import Array, Dataset
+from fmlab.batch import Features, Tables, as_features
+from fmlab.data import Array
+from fmlab.errors import DataError
 from fmlab.evaluation.catalogue import catalogue
 from fmlab.evaluation.ranking import CELLS
-from fmlab.labels import is_binary
 from fmlab.protocols import TwoSided
-from fmlab.sampling import Observed
+from fmlab.seen import Met
+from fmlab.serving_data import ServingData
 
-Met = tuple[Array, Array]  # places of queries and of items
+SAME = 1e-5  # of the largest score: a difference that rounding makes
 
 
-class Interactions:
-    """What every user has met, by text, in all rows, also those that a protocol drops.
+class Found(NamedTuple):
+    """Places of queries, of items, and scores, of all lists one after the other. `cold[queries]`: ranked by popularity,
+    the score is the number of training interactions."""
 
-    Rows that hold their own negatives, labels 0/1 or -1/1, count where the label is 1; what a user rated counts
-    whatever the rating.
-    """
-
-    def __init__(self, source: Dataset, dataset: Dataset) -> None:
-        """`source`: all rows; `dataset`: the items that are ranked."""
-        assert source.user is not None
-        assert source.item is not None
-        users, items = (source.keys[_id_field(source, side)].tolist() for side in ("user", "item"))
-        ranked = {key: at for at, key in enumerate(dataset.keys[_id_field(dataset, "item")].tolist())}
-        place = np.array([ranked.get(key, -1) for key in items], np.int64)
-        met = place[np.asarray(source.item)] >= 0
-        if is_binary(source.label):
-            met &= np.asarray(source.label) > 0
-        rows = np.flatnonzero(met)
-        self.users = {key: at for at, key in enumerate(users)}
-        item = place[np.asarray(source.item)[rows]]
-        self.observed = Observed(np.asarray(source.user)[rows], item, len(users), len(ranked))
-
-    def of(self, users: Sequence[str | None]) -> Met:
-        """Places of the users in the sequence, and of the items that each has met."""
-        offsets, items = self.observed.offsets.numpy(), self.observed.items.numpy()
-        known = [(n, self.users[u]) for n, u in enumerate(users) if u is not None and u in self.users]
-        parts = [items[offsets[at] : offsets[at + 1]] for _, at in known]
-        query = np.repeat([n for n, _ in known], [len(p) for p in parts]).astype(np.int64)
-        return query, np.concatenate([*parts, np.zeros(0, np.int64)])
+    query: Array
+    item: Array
+    score: Array
+    cold: Array
 
 
 class Ranker:
     """All items, ready to be ranked for queries."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module, dataset: Dataset) -> None:
-        """`dataset` must have items; their vectors or states are computed here."""
+    def __init__(self, model: nn.Module, data: ServingData) -> None:
+        """The vectors or states of the items are computed here; raises DataError where there are none."""
+        if data.items is None:
+            raise DataError(f"the rows of {data.name!r} have no items to rank")
         # Without a table of users, queries are given whole: those of unknown users too.
-        self.model, self.tables = model, Tables(None, Tables.of(dataset).items)
-        self.catalogue, self.n_items = catalogue(model, self.tables), dataset.schema.n_items
+        self.model, self.tables = model, Tables(None, as_features(data.items))
+        self.catalogue, self.n_items = catalogue(model, self.tables), len(data.items.ids)
+        self.popularity = None if data.popularity is None else torch.from_numpy(data.popularity)
+        schema = data.schema
+        ids = [schema.offsets[schema.column_field[c]] for c in range(schema.query.stop)]
+        ones = torch.ones(1, len(ids)) if schema.numeric else None
+        self.nobody = Features(torch.tensor([ids], dtype=torch.int32), ones)
+        self._nobody: Tensor | None = None
 
     def blocks(self, queries: int) -> Iterator[slice]:
         """Slices of queries of which all scores are held at once."""
@@ -64,14 +53,18 @@ class Ranker:
         return (slice(low, min(low + size, queries)) for low in range(0, queries, size))
 
     @torch.no_grad()
-    def top(self, queries: Features, k: int, met: Met | None = None) -> tuple[Array, Array, Array]:
-        """Of each query the `k` items of the highest scores: places of queries, of items, and the scores (float32).
+    def top(self, queries: Features, k: int, met: Met | None = None, fresh: Array | None = None) -> Found:
+        """Of each query the `k` items of the highest scores (float32, or float64 if the model computes so).
 
         `queries[Q, columns]`: user and context. In the order of queries and falling scores, of equal ones in the order
-        of items; fewer than `k` where fewer are left. Raises FmlabError if a score is not finite.
+        of items; fewer than `k` where fewer are left. `fresh[Q]`: users without training interactions; where the model
+        does not tell such a query from one of which nothing is known, popularity ranks. Raises FmlabError if a score
+        is not finite.
         """
-        rows = torch.arange(len(queries.ids))
-        scores = self.catalogue.every(rows, queries)
+        cold = self._cold(queries, fresh)
+        scores = self.catalogue.every(torch.arange(len(queries.ids)), queries)
+        if self.popularity is not None and cold.any():
+            scores[cold] = self.popularity.to(scores.dtype)
         if met is not None:
             scores[torch.from_numpy(met[0]), torch.from_numpy(met[1])] = -torch.inf
         least = scores.topk(min(k, self.n_items), 1).values[:, -1:]
@@ -80,10 +73,28 @@ class Ranker:
         order = torch.argsort(value, descending=True, stable=True)
         order = order[torch.argsort(query[order], stable=True)]
         query, item = query[order], item[order]
-        count = torch.bincount(query, minlength=len(rows))
+        count = torch.bincount(query, minlength=len(queries.ids))
         rank = torch.arange(len(query)) - (count.cumsum(0) - count)[query]
         query, item, value = (t[rank < k] for t in (query, item, value[order]))
-        return query.numpy(), item.numpy(), self._finished(queries, query, value).float().numpy()
+        value = torch.where(cold[query], value, self._finished(queries, query, value).to(value.dtype))
+        value = value if value.dtype == torch.float64 else value.float()
+        return Found(query.numpy(), item.numpy(), value.numpy(), cold.numpy())
+
+    def _cold(self, queries: Features, fresh: Array | None) -> Tensor:
+        """Which queries the model cannot tell from one of which nothing is known, whatever it says of the user's id."""
+        cold = torch.zeros(len(queries.ids), dtype=torch.bool)
+        if fresh is None or self.popularity is None or not fresh.any():
+            return cold
+        at = torch.from_numpy(np.flatnonzero(fresh))
+        ids = queries.ids[at].clone()
+        ids[:, 0] = self.nobody.ids[0, 0]
+        values = None if queries.values is None else queries.values[at]
+        if self._nobody is None:
+            self._nobody = self.catalogue.every(torch.arange(1), self.nobody).clone()
+        away = self.catalogue.every(torch.arange(len(at)), Features(ids, values)) - self._nobody
+        away -= away.mean(1, keepdim=True)  # what is the same for all items changes no order
+        cold[at] = away.abs().amax(1) <= SAME * self._nobody.abs().max()
+        return cold
 
     def _finished(self, queries: Features, query: Tensor, value: Tensor) -> Tensor:
         """The scores as `forward` gives them: ranking leaves out what is the same for all items of a query."""
@@ -91,7 +102,3 @@ class Ranker:
             return value
         bias, _ = self.model.user(*queries)
         return self.model.link(value + bias[query])
-
-
-def _id_field(dataset: Dataset, side: str) -> str:
-    return next(f.name for f in dataset.schema.fields if f.side == side)

@@ -11,6 +11,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.files import storing
+from fmlab.linking import copy_shared
+from fmlab.serving_data import FILE
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.definition import Sweep, read
 from fmlab.sweep.job import Job
@@ -44,7 +46,9 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
     source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
     if source is None or not source.is_file():
         return None
-    target = Path(job.folder) / "best.ckpt"
+    target, data = Path(job.folder) / "best.ckpt", source.parent.with_name(FILE)
+    if data.is_file():  # what predict, recommend and export need beside it
+        copy_shared(data, target.with_name(FILE))
     with storing(target.parent, needed=source.stat().st_size):
         shutil.copyfile(source, target.with_suffix(".part"))
         target.with_suffix(".part").replace(target)

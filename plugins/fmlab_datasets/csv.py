@@ -76,7 +76,8 @@ class Csv(Planned):
     """
 
     defaults = {"protocol": "ctr"}
-    version = "4"
+    version = "5"
+    paths = ("path", "valid", "test")  # options that name raw files
     licence = "yours"
     citation = "none"
 

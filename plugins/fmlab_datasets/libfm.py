@@ -36,6 +36,7 @@ class LibFM:
 
     defaults = {"protocol": "ctr"}
     version = "1"
+    paths = ("train", "valid", "test")  # options that name raw files
     licence = "yours"
     citation = "none"
 

@@ -61,6 +61,7 @@ class Adjacency:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
+    paths = ("path", "test")  # options that name raw files
     licence = "yours"
     citation = "none"
 

@@ -81,6 +81,12 @@ class GraphModel(nn.Module):
         self.register_buffer("vectors", torch.zeros(len(start), width))
         self._shared: tuple[int, Tensor] | None = None  # of a step, from `user` to `item`
 
+    def feature_rows(self) -> dict[str, list[int]]:
+        """The features that nodes stand for: ids of users, then of items."""
+        users = range(self.entities.first_user, self.entities.first_user + self.graph.users + 1)
+        items = range(self.entities.first_item, self.entities.first_item + self.graph.items + 1)
+        return {name: [*users, *items] for name in ("nodes", "vectors")}
+
     def propagate(self) -> Tensor:
         """The vectors of all nodes, `[nodes, width]`, from `nodes` and `graph`."""
         raise NotImplementedError

@@ -36,7 +36,7 @@ class Poly2(nn.Module):
         self.n_features, self.buckets = schema.n_features, buckets
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = FeatureTable(torch.zeros(schema.n_features, 1))
-        self.pairs = FeatureTable(torch.zeros(buckets, 1))
+        self.pairs = FeatureTable(torch.zeros(buckets, 1), of_features=False)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_cases import FORK, Made, builds, in_child, small, tree
 
-from fmlab import store
+from fmlab import identity, store
 from fmlab.data import Dataset
 from fmlab.errors import DataError, StorageError
 from fmlab.protocols import Raw
@@ -117,8 +117,8 @@ def test_a_checksum_is_remembered_until_the_file_changes(tmp_path, monkeypatch):
     os.utime(raw, (1, 1))
     before = key(Read(tmp_path), {}, tmp_path, cache)
     read = []
-    plain = store.remembered_digest.__globals__["digest"]
-    monkeypatch.setitem(store.remembered_digest.__globals__, "digest", lambda p, *a: read.append(p) or plain(p, *a))
+    plain = identity.remembered_digest.__globals__["digest"]
+    monkeypatch.setitem(identity.remembered_digest.__globals__, "digest", lambda p, *a: read.append(p) or plain(p, *a))
     assert key(Read(tmp_path), {}, tmp_path, cache) == before
     assert read == []
     raw.write_text("b")

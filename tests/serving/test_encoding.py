@@ -11,10 +11,10 @@ from trained import cells, write_clicks
 
 from fmlab.checks import check
 from fmlab.data import Dataset, Input
+from fmlab.encoding.encoder import Encoder
 from fmlab.errors import DataError
 from fmlab.protocols import Source
 from fmlab.registry import build
-from fmlab.serving.encoding import Encoder
 from fmlab.store import open_dataset
 from fmlab.tabular import Form, batches, recognise
 
@@ -36,7 +36,7 @@ def prepared(root: Path, name: str, **options: Any) -> Dataset:
 
 def assert_same_features(data: Dataset, path: Path, form: Form, *, new: bool = False) -> dict[str, tuple[int, int]]:
     """Rows of the raw table against those of the data set; `new`: with ids that it does not know."""
-    encoder, known = Encoder(data), recognise(path, form)
+    encoder, known = Encoder.of(data), recognise(path, form)
     tallies = encoder.tallies()
     columns = [c.name for c in encoder.columns()]
     tables = [encoder.encode(batch, tallies) for batch in batches(path, known, columns, block=2000)]

@@ -34,7 +34,9 @@ def test_vectors_give_the_scores_of_predict_and_the_order_of_recommend(
     users, items = ids(out / "users.parquet"), ids(out / "items.parquet")
     query, item, bias = (np.load(out / f"{n}.npy") for n in ("query_vectors", "item_vectors", "query_bias"))
     manifest = json.loads((out / "manifest.json").read_text())
-    assert (query.dtype, item.dtype, bias.dtype) == (np.float32, np.float32, np.float32)
+    kind = np.dtype(manifest["vectors"]["type"])
+    assert (query.dtype, item.dtype, bias.dtype) == (kind, kind, kind)
+    assert kind == (np.float32 if name == "two_sided" else np.float64)
     assert (query.shape, item.shape) == ((60, manifest["vectors"]["dim"]), (40, manifest["vectors"]["dim"]))
     assert (manifest["vectors"]["link"] == "identity") == (name == "two_sided")
     pairs = [(u, i) for u in (0, 7, 59) for i in range(40)]

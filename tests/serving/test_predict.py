@@ -13,7 +13,7 @@ from pyarrow import parquet
 from trained import HEADER, cells, data_of, fmlab, forward, train, write, write_clicks
 
 from fmlab.run import load_model
-from fmlab.serving import predict
+from fmlab.serving import loaded
 
 
 def by_hand(place: Path) -> np.ndarray:
@@ -66,12 +66,11 @@ ROW = {
 
 def encoded(place: Path, path: Path, **changes: str) -> tuple[list[str | None], list[float], str]:
     """Values of the fields by name, one for each column, as a model sees them."""
-    from fmlab.serving.encoding import Encoder
-    from fmlab.serving.opened import open_run
+    from fmlab.serving import load_run
     from fmlab.tabular import batches, recognise
 
-    data = open_run(place, {}).dataset
-    encoder, row = Encoder(data), ROW | changes
+    data = load_run(place).data
+    encoder, row = data.encoder(), ROW | changes
     form = recognise(write(path / "one.csv", list(row), [list(row.values())]))
     (batch,) = batches(path / "one.csv", form, form.names)
     tallies = encoder.tallies()
@@ -172,13 +171,13 @@ def test_batches_of_rows_give_the_scores_of_all_at_once(
 
     whole, seen = tabular.batches, []
 
-    def small(path: Path, form: tabular.Form, columns: list[str], block: int) -> object:
-        for batch in whole(path, form, columns, block=1000):
+    def small(path: Path, form: tabular.Form, columns: list[str], block: int, loose: list[str]) -> object:
+        for batch in whole(path, form, columns, block=1000, loose=loose):
             seen.append(len(batch))
             yield batch
 
     monkeypatch.setattr(tabular, "batches", small)
-    monkeypatch.setattr(predict, "ROWS", 7)
+    monkeypatch.setattr(loaded, "ROWS", 7)
     assert fmlab("predict", clicks, room / "clicks.csv", "--out", tmp_path / "out.csv") == 0
     assert len(seen) > 5
     np.testing.assert_allclose(scores(tmp_path / "out.csv"), by_hand(clicks), rtol=1e-5, atol=1e-6)
@@ -234,44 +233,26 @@ def test_columns_lists_what_rows_need(clicks: Path, capsys: pytest.CaptureFixtur
 # ------------------------------------------------------------------------------------- runs that cannot be used
 
 
-def test_a_run_is_used_without_its_raw_data_or_without_its_cache(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_folder_is_used_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = write_clicks(tmp_path / "own.csv", 60)
     rows = shutil.copy(table, tmp_path / "rows.csv")
     place = train(tmp_path, "run", "model=mf", "data=csv", "data.path=own.csv", "protocol=ctr", *USERS_AND_ITEMS)
     expected = by_hand(place)
-
-    def works() -> None:
-        assert fmlab("predict", place, rows, "--out", tmp_path / "out.csv") == 0
-        np.testing.assert_allclose(scores(tmp_path / "out.csv"), expected, rtol=1e-5, atol=1e-6)
-
-    table.rename(tmp_path / "away.csv")
-    works()
-    shutil.rmtree(tmp_path / "cache")
-    assert "the raw data are needed" in failed(capsys, 65, "predict", place, rows)
-    write_clicks(table, 61)
-    assert "the data must be those" in failed(capsys, 2, "predict", place, rows)
-    (tmp_path / "away.csv").replace(table)
-    works()
+    elsewhere = tmp_path / "elsewhere" / "copied"
+    shutil.copytree(place, elsewhere)
+    for gone in (place, tmp_path / "cache"):
+        shutil.rmtree(gone)
+    table.unlink()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert fmlab("predict", elsewhere, rows, "--out", tmp_path / "out.csv") == 0
+    np.testing.assert_allclose(scores(tmp_path / "out.csv"), expected, rtol=1e-5, atol=1e-6)
+    assert fmlab("recommend", elsewhere, "--user", "7", "--out", tmp_path / "list.csv") == 0
+    assert fmlab("export", elsewhere, "--out", tmp_path / "export") == 0
+    new = {p for p in tmp_path.rglob("*") if before.get(p) != p.stat().st_mtime_ns} - {tmp_path}
+    assert {p.relative_to(tmp_path).parts[0] for p in new} == {"out.csv", "list.csv", "export"}
 
 
 USERS_AND_ITEMS = ("data.user=uid", "data.item=movie", "data.label=clicked", "data.categorical=[uid]")
-
-
-def test_a_cache_of_an_earlier_version_is_prepared_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from fmlab import store
-
-    write_clicks(tmp_path / "own.csv", 60)
-    place = train(tmp_path, "run", "model=mf", "data=csv", "data.path=own.csv", "protocol=ctr", *USERS_AND_ITEMS)
-    (manifest,) = (tmp_path / "cache").glob("csv-*/manifest.json")
-    old = json.loads(manifest.read_text())
-    del old["dataset"]["inputs"], old["checksum"]
-    old["checksum"] = store.hashlib.sha256(store._canonical(old).encode()).hexdigest()
-    manifest.write_text(json.dumps(old))
-    assert fmlab("predict", place, tmp_path / "own.csv", "--out", tmp_path / "out.csv") == 0
-    np.testing.assert_allclose(scores(tmp_path / "out.csv"), by_hand(place), rtol=1e-5, atol=1e-6)
-    assert "inputs" in json.loads(manifest.read_text())["dataset"]
 
 
 def test_folders_that_are_no_run_are_told_apart(
@@ -297,10 +278,12 @@ def test_folders_that_are_no_run_are_told_apart(
     best.unlink()
     assert "its status is interrupted: in epoch 3" in failed(capsys, 74, "predict", folder, rows)
     shutil.copy(two_sided / "checkpoints" / "best.ckpt", tmp_path / "stray.ckpt")
-    assert "within its run folder" in failed(capsys, 74, "predict", tmp_path / "stray.ckpt", rows)
-    (folder / "config.yaml").write_text("data: [1, 2")
+    assert "keeps what serving needs in serving.bin" in failed(capsys, 74, "predict", tmp_path / "stray.ckpt", rows)
     best.write_bytes(content)
-    assert "is not the config of a run" in failed(capsys, 2, "predict", folder, rows)
+    (folder / "config.yaml").write_text("data: [1, 2")  # it is not read
+    assert fmlab("predict", folder, rows) == 0
+    (folder / "serving.bin").unlink()
+    assert "trained by an earlier version of fmlab" in failed(capsys, 74, "predict", folder, rows)
 
 
 def test_a_checkpoint_of_other_data_is_refused(
@@ -310,4 +293,4 @@ def test_a_checkpoint_of_other_data_is_refused(
     folder = tmp_path / "run"
     shutil.copytree(two_sided, folder)
     shutil.copy(clicks / "checkpoints" / "best.ckpt", folder / "checkpoints" / "best.ckpt")
-    assert "the data must be those" in failed(capsys, 2, "predict", folder, rows)
+    assert "must come from one run" in failed(capsys, 2, "predict", folder, rows)

@@ -1,16 +1,19 @@
 """Lists of items against brute force: every item scored by `forward`, what was met left out, sorted."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from trained import cells, data_of, fmlab, forward, train, write
+from trained import cells, data_of, fmlab, forward, task_of, train, write
 
 from fmlab.data import Dataset, Field, Schema, Table
+from fmlab.protocols import Task, Training
 from fmlab.run import load_model
-from fmlab.serving.ranking import Interactions, Ranker
+from fmlab.seen import met, seen_of
+from fmlab.serving.ranking import Ranker
 
 CONTEXT = ("price=20", "tags=a", "color=red", "visits=3", "dwell=1", "when=1600000000")
 
@@ -38,6 +41,14 @@ def best(place: Path, user: str, met: set[str], k: int, query: np.ndarray | None
     score = forward(load_model(place / "checkpoints" / "best.ckpt"), rows, values)
     order = [n for n in np.argsort(-score, kind="stable") if keys[n] not in met]
     return [(keys[n], float(score[n])) for n in order[:k]]
+
+
+def most_trained(place: Path, k: int) -> list[tuple[str, float]]:
+    task = task_of(place)
+    item = np.asarray(task.dataset.item)[task.training.rows]
+    count = np.bincount(item, minlength=task.dataset.schema.n_items)
+    keys = task.dataset.keys["item"].tolist()
+    return [(keys[n], float(count[n])) for n in np.argsort(-count, kind="stable")[:k]]
 
 
 def met_in(data: Dataset, user: str) -> set[str]:
@@ -68,8 +79,8 @@ def test_lists_are_those_of_brute_force(
     found = lists(out)
     assert list(found) == ["5", "nobody"]
     assert_same(found["5"], best(place, "5", met_in(data_of(place), "5"), 7))
-    assert_same(found["nobody"], best(place, "nobody", set(), 7))
-    assert "1 of 2 users are unknown" in capsys.readouterr().err
+    assert_same(found["nobody"], most_trained(place, 7))
+    assert "1 of 2 users are unknown; 1 of whom the model knows nothing" in capsys.readouterr().err
     assert fmlab("recommend", place, "--user", "5", "-k", 40, "--seen", "--out", out) == 0
     assert_same(lists(out)["5"], best(place, "5", set(), 40))
     assert "too few" not in capsys.readouterr().err
@@ -148,14 +159,46 @@ def test_what_the_protocol_left_out_was_met_all_the_same(tmp_path: Path) -> None
     assert any(int(stars) < 4 and item in ranked for user, item, stars in rows if user == "u3")  # or it shows nothing
 
 
-def test_rows_labelled_zero_were_not_met() -> None:
-    schema = Schema((Field("user", "user", 3), Field("item", "item", 4)), 2, 3)
-    user, item = np.array([0, 0, 1, 0], np.int32), np.array([0, 1, 2, 0], np.int32)
-    keys = {"user": np.array(["a", "b"]), "item": np.array(["x", "y", "z"])}
-    data = Dataset("d", schema, 4, user, item, label=np.array([1, 0, -1, 0.5], np.float32), keys=keys)
-    fewer = Dataset("d", schema, 4, user, item, keys={"item": np.array(["z", "x"])})
-    query, place = Interactions(data, fewer).of(["b", None, "a", "?"])
-    assert (query.tolist(), place.tolist()) == ([2], [1])
+@pytest.mark.parametrize(
+    ("label", "wanted"),
+    [
+        ([0, 1, 1, 0], [False, True, True, False]),
+        ([-1, 1, 1, -1], [False, True, True, False]),
+        ([-1, 0, 1, 1], None),  # whoever rated it knows it
+        ([1, 2, 3, 0], None),
+        ([-10, 10, 0, 3], None),
+        (None, None),
+    ],
+    ids=str,
+)
+def test_a_row_says_that_the_item_was_met_unless_it_stands_for_a_sampled_one(
+    label: list[float] | None, wanted: list[bool] | None
+) -> None:
+    found = met(None if label is None else np.array(label, np.float32))
+    assert (None if found is None else found.tolist()) == wanted
+
+
+def test_pairs_are_known_by_the_first_part_that_has_them() -> None:
+    schema = Schema((Field("user", "user", 4), Field("item", "item", 4)), 3, 3)
+    keys = {"user": np.array(["a", "b", "c"]), "item": np.array(["x", "y", "z"])}
+    user, item = np.array([0, 0, 0, 1, 2, 0], np.int32), np.array([0, 1, 2, 2, 1, 0], np.int32)
+    source = Dataset("d", schema, 6, user, item, keys=keys)
+    left = Schema((Field("user", "user", 3), Field("item", "item", 3)), 2, 2)  # without c and x
+    names = {"user": np.array(["a", "b"]), "item": np.array(["y", "z"])}
+    data = Dataset("d", left, 3, np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), keys=names)
+    part = lambda *rows: SimpleNamespace(rows=np.array(rows))  # noqa: E731
+    seen = seen_of(source, Task(data, Training(np.array([0])), part(1), part(2), "m", True))
+    assert seen is not None
+
+    def items(user: str, number: int, exclude: str) -> list[str]:
+        return [names["item"][n] for n in seen.of([number], [user], exclude)[1]]
+
+    assert items("a", 0, "none") == []
+    assert items("a", 0, "train") == ["y"]
+    assert items("a", 0, "train+validation") == ["y", "z"]
+    assert (items("b", 1, "train+validation"), items("b", 1, "all")) == ([], ["z"])
+    assert items("c", -1, "all") == ["y"]  # left out by the protocol
+    assert items("?", -1, "all") == []
 
 
 def test_blocks_of_queries_give_the_lists_of_all_at_once(
@@ -184,9 +227,9 @@ def test_ties_of_many_items_are_cut_at_k_by_item_order() -> None:
 
     schema = Schema((Field("user", "user", 6), Field("item", "item", 31)), 5, 30)
     items = Table(np.arange(7, 37, dtype=np.int32)[:, None])
-    ranker = Ranker(Few(), Dataset("d", schema, 0, items=items))
+    ranker = Ranker(Few(), SimpleNamespace(name="d", schema=schema, items=items, popularity=None))
     met = (np.array([1, 1]), np.array([3, 0]))
-    query, item, score = ranker.top(Features(torch.arange(5)[:, None].int()), 9, met)
+    query, item, score, _ = ranker.top(Features(torch.arange(5)[:, None].int()), 9, met)
     for q in range(5):
         scores = (q * 7 + items.ids[:, 0] * 5) % 4
         left = [n for n in np.argsort(-scores, kind="stable").tolist() if q != 1 or n not in (3, 0)]

@@ -10,6 +10,7 @@ import torch
 from fmlab.cli import main
 from fmlab.composition import compose
 from fmlab.data import Dataset
+from fmlab.protocols import Task
 from fmlab.run import open_task, run
 
 USERS = ("7", "007", "NA", "u3", "u4", "u5", "u6", "löwe")
@@ -50,11 +51,16 @@ def train(folder: Path, name: str, *arguments: str) -> Path:
     return place
 
 
-def data_of(place: Path) -> Dataset:
-    """The data set that a run was trained on, by the way that training takes."""
+def task_of(place: Path) -> Task:
+    """What a run was trained on, by the way that training takes."""
     import yaml
 
-    return open_task(yaml.safe_load((place / "config.yaml").read_text())).dataset
+    return open_task(yaml.safe_load((place / "config.yaml").read_text()))
+
+
+def data_of(place: Path) -> Dataset:
+    """The data set that a run was trained on."""
+    return task_of(place).dataset
 
 
 def forward(model: torch.nn.Module, ids: np.ndarray, values: np.ndarray | None) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""Rows of raw text as the features that preparation gave their values; what is unknown is counted, never guessed.
+"""The fitted encoder: rows of raw text as the features that preparation gave their values.
 
-A known user or item has the features of its side table, whatever else the rows say of it. One that is not known has
-the unknown feature of the id, and its attributes where the rows have columns for them.
+It never changes once it is made. What it does not know is counted, never guessed. A known user or item has the features
+of its side table, whatever else the rows say of it. One that is not known has the unknown feature of the id, and its
+attributes where the rows have columns for them.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -12,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.cells import readable, split
-from fmlab.data import SIDES, Array, Dataset, Field, Input, Side, Table
+from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Table
+from fmlab.encoding.values import scaled
 from fmlab.errors import DataError, choices
 from fmlab.transforms import transform_of
 from fmlab.vocabulary import numbers
@@ -54,20 +56,45 @@ class Column:
 
 
 class Encoder:
-    """Rows as feature ids and values, for one data set."""
+    """Rows as feature ids and values, for the vocabularies of one data set."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        """Vocabularies are read into memory."""
-        self.dataset, self.schema = dataset, dataset.schema
+    def __init__(
+        self,
+        schema: Schema,
+        inputs: Mapping[str, Input],
+        keys: Mapping[str, Array],
+        users: Table | None,
+        items: Table | None,
+    ) -> None:
+        """`keys`: of each field that is not numeric, its values in feature order; they are read into memory.
+
+        `inputs`: how the raw text of each field is read. `users`, `items`: the side tables.
+        """
+        self.schema = schema
         self.sides: dict[Side, list[_Reader]] = {side: [] for side in SIDES}
-        self.tables: dict[Side, Table | None] = {"user": dataset.users, "item": dataset.items}
-        for one, offset in zip(self.schema.fields, self.schema.offsets, strict=True):
-            keys = [] if one.numeric else dataset.keys[one.name].tolist()
-            self.sides[one.side].append(_Reader(one, offset, dataset.input(one.name), keys))
+        self.tables: dict[Side, Table | None] = {"user": users, "item": items}
+        for one, offset in zip(schema.fields, schema.offsets, strict=True):
+            known = [] if one.numeric else keys[one.name].tolist()
+            self.sides[one.side].append(_Reader(one, offset, inputs[one.name], known))
+        self._readers = {r.field.name: r for readers in self.sides.values() for r in readers}
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Encoder":
+        """The encoder that preparation has fitted."""
+        inputs = {f.name: dataset.input(f.name) for f in dataset.schema.fields}
+        return cls(dataset.schema, inputs, dataset.keys, dataset.users, dataset.items)
 
     def tallies(self) -> dict[str, Tally]:
         """One for each field, at zero."""
         return {f.name: Tally() for f in self.schema.fields}
+
+    def known(self, field: str, texts: list[str | None]) -> list[bool]:
+        """Of each text whether all that it holds are known values of a field."""
+        return self._readers[field].known(texts)
+
+    def input(self, field: str) -> Input:
+        """How the raw text of a field is read."""
+        return self._readers[field].given
 
     def id_column(self, side: Side) -> str:
         """The column that names the users, or the items."""
@@ -95,11 +122,11 @@ class Encoder:
 
     def encode(self, rows: Rows, tallies: Tallies, *sides: Side) -> Table:
         """Features `[rows, columns]` of the given neighbouring sides, all by default; raises DataError."""
-        parts = [self._side(side, rows, tallies) for side in sides or SIDES if self.sides[side]]
-        ids = np.concatenate([p.ids for p in parts], axis=1)
+        tables = [self._side(side, rows, tallies) for side in sides or SIDES if self.sides[side]]
+        ids = np.concatenate([t.ids for t in tables], axis=1)
         if not self.schema.numeric:
             return Table(ids)
-        return Table(ids, np.concatenate([p.values for p in parts if p.values is not None], axis=1))
+        return Table(ids, np.concatenate([t.values for t in tables if t.values is not None], axis=1))
 
     def _side(self, side: Side, rows: Rows, tallies: Tallies) -> Table:
         known = self.tables.get(side)
@@ -127,8 +154,8 @@ def _attributes(readers: list["_Reader"], rows: Rows, tallies: Tallies) -> Itera
             yield reader.nothing(len(rows))
 
 
-def _joined(parts: list[tuple[Array, Array]]) -> tuple[Array, Array]:
-    return np.concatenate([p[0] for p in parts], axis=1), np.concatenate([p[1] for p in parts], axis=1)
+def _joined(fields: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return np.concatenate([f[0] for f in fields], axis=1), np.concatenate([f[1] for f in fields], axis=1)
 
 
 class _Reader:
@@ -138,6 +165,14 @@ class _Reader:
         self.field, self.offset, self.given = field, offset, given
         self.codes = {key: number for number, key in enumerate(keys, 1)}
         self.transform = transform_of(given)
+
+    def known(self, texts: list[str | None]) -> list[bool]:
+        """Whether there is something in a text, and nothing that is unseen."""
+        try:
+            made = self._texts(pa.array(texts, pa.string()))
+        except DataError:  # no numbers, where the transform wants some
+            return [False] * len(texts)
+        return [bool(found) and all(part in self.codes for part in found) for found in self._parts(made)]
 
     def nothing(self, rows: int) -> tuple[Array, Array]:
         """The unknown feature."""
@@ -157,9 +192,9 @@ class _Reader:
             values[:, 0] = np.where(missing, 1, self._numbers(texts))[places]
         else:
             table = np.zeros((count + 1, self.field.slots), np.int32)
-            for row, parts in enumerate(self._parts(texts)):
-                codes = [self.codes.get(part, 0) for part in parts]
-                missing[row] = not parts
+            for row, found in enumerate(self._parts(texts)):
+                codes = [self.codes.get(part, 0) for part in found]
+                missing[row] = not found
                 unseen[row], dropped[row] = codes.count(0), max(0, len(codes) - self.field.slots)
                 table[row, : len(codes)] = codes[: self.field.slots]
         strange = [t for t, n in zip(readable(column.dictionary).to_pylist(), unseen, strict=False) if n]
@@ -176,7 +211,7 @@ class _Reader:
         return [None if t is None else next(rest) for t in plain]
 
     def _parts(self, texts: list[str | None]) -> Iterator[list[str]]:
-        """The values in each cell, each once, as in `fmlab.prepare`."""
+        """The values in each cell, each once."""
         for text in texts:
             if text is None:
                 yield []
@@ -194,5 +229,4 @@ class _Reader:
             raise DataError(
                 f"column {self.given.column!r} must hold finite numbers, {len(bad)} values are none: {shown}"
             )
-        scaled: Array = (values - self.given.center) / self.given.scale
-        return scaled.astype(np.float32)
+        return scaled(values, self.given.center, self.given.scale)

@@ -1,0 +1,116 @@
+"""Pandas frames as the batches of text that the encoder reads: a cell is the text that a file would hold."""
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fmlab.data import Side
+from fmlab.encoding.encoder import Encoder
+from fmlab.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROWS = 1 << 15
+Spell = Callable[[Any, str], str | None]
+Known = Callable[[list[str | None]], list[bool]]  # of each text, whether the encoder knows it
+
+
+def frame_batches(frame: "pd.DataFrame", encoder: Encoder, *sides: Side) -> Iterator[Any]:
+    """Dictionary-encoded text of the columns of the given sides (default: all) that the frame has, batch by batch.
+
+    Raises DataError for a column that is there twice or whose cells are no values.
+    """
+    named: dict[str, list[int]] = {}
+    for at, name in enumerate(frame.columns):
+        named.setdefault(str(name), []).append(at)
+    columns = [c for c in encoder.columns(*sides) if c.name in named]
+    if twice := [c.name for c in columns if len(named[c.name]) > 1]:
+        raise DataError(f"columns need different names, the frame has {twice[0]!r} twice")
+    made = []
+    for column in columns:
+        known = [partial(encoder.known, name) for name in column.fields]
+        within = next((w for name in column.fields if (w := encoder.input(name).within)), "|")
+        made.append(_column(frame.iloc[:, named[column.name][0]], column.name, known, within))
+    batch = pa.RecordBatch.from_arrays(made, names=[c.name for c in columns])
+    for low in range(0, len(frame), ROWS):
+        part = batch.slice(low, ROWS)
+        yield pa.RecordBatch.from_arrays([_compact(c) for c in part.columns], names=part.schema.names)
+
+
+def _compact(column: Any) -> Any:
+    """Without texts of other rows, which would be encoded for each batch again."""
+    return column.dictionary_decode().dictionary_encode()
+
+
+def _column(series: "pd.Series[Any]", name: str, known: Sequence[Known], within: str) -> Any:
+    """The column as text, in the spelling of which most cells are known."""
+    try:
+        codes, values = _factorized(series)
+    except TypeError as error:
+        raise DataError(f"column {name!r} must hold numbers, texts, times or lists of them: {error}") from error
+    spelled = [[spell(value, within) for value in values] for spell in _spellings(values)]
+    counts = np.bincount(codes[codes >= 0], minlength=len(values))
+
+    def hits(texts: list[str | None]) -> int:
+        return sum(int(counts @ of_field(texts)) for of_field in known)
+
+    best = max(spelled, key=hits) if len(spelled) > 1 else spelled[0]
+    places = pa.array(np.where(codes < 0, 0, codes).astype(np.int32), mask=codes < 0)
+    return _compact(pa.DictionaryArray.from_arrays(places, pa.array([t or None for t in best] or [""], pa.string())))
+
+
+def _factorized(series: "pd.Series[Any]") -> tuple[Any, list[Any]]:
+    """Number of each cell's value among the distinct values, -1 for a missing one."""
+    import pandas as pd
+
+    if series.dtype == object:
+        series = pd.Series([_settled(cell) for cell in series], dtype=object)
+    codes, values = pd.factorize(series, use_na_sentinel=True)
+    return np.asarray(codes), list(values)
+
+
+def _settled(cell: Any) -> Any:
+    """A cell that can be compared: lists as tuples, numbers of NumPy as Python's."""
+    if isinstance(cell, np.ndarray):
+        cell = cell.tolist()
+    if isinstance(cell, np.generic):
+        cell = cell.item()
+    if isinstance(cell, list | tuple | set | frozenset):
+        return tuple(_settled(part) for part in cell)
+    return ("true" if cell else "false") if isinstance(cell, bool) else cell  # True == 1, but it is another text
+
+
+def _spellings(values: list[Any]) -> list[Spell]:
+    """Ways in which files write such values, the likeliest first."""
+    if any(isinstance(v, bool | np.bool_) or v in ("true", "false") for v in values):
+        return [_text, lambda v, w: _text(v, w, ("True", "False")), lambda v, w: _text(v, w, ("1", "0"))]
+    if any(isinstance(v, float | np.floating) for v in values):
+        return [lambda v, w: _text(v, w, whole=True), _text]
+    if any(isinstance(v, int | np.integer) for v in values):
+        return [_text, lambda v, w: _text(float(v) if isinstance(v, int | np.integer) else v, w)]
+    if any(isinstance(v, date) for v in values):
+        return [_text, lambda v, w: str(v), lambda v, w: str(v)[:10]]
+    return [_text]
+
+
+def _text(value: Any, within: str, yes_no: tuple[str, str] = ("true", "false"), whole: bool = False) -> str | None:
+    if isinstance(value, tuple):
+        texts = (_text(part, within, yes_no, whole) for part in value)
+        return within.join(t for t in texts if t) or None
+    if value is None or (isinstance(value, float | np.floating) and value != value):
+        return None
+    if isinstance(value, bool | np.bool_) or value in ("true", "false"):
+        return yes_no[0] if value in (True, "true") else yes_no[1]
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return str(int(number)) if whole and number.is_integer() else repr(number)
+    if isinstance(value, date | datetime):  # pandas.Timestamp is a datetime
+        return value.isoformat()
+    if isinstance(value, dict):
+        raise DataError(f"a cell must be a number, a text, a time or a list of them, got {value!r}")
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,73 @@
+"""Lists of the best items for queries, as tables."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from fmlab.batch import Features, as_features
+from fmlab.encoding.encoder import QUERY
+from fmlab.errors import FmlabError
+from fmlab.seen import Exclude
+from fmlab.serving.ranking import Found
+
+if TYPE_CHECKING:
+    from fmlab.serving.loaded import LoadedRun
+
+ADDED = ("rank", "score")
+
+
+def check_k(k: object) -> None:
+    """Raise FmlabError unless lists can have so many items."""
+    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+        raise FmlabError(f"a list has 1 or more items, got k={k!r}")
+
+
+class Lists:
+    """Makes lists for batches of queries, and counts.
+
+    `queries`: how many there were. `unknown`: users that training did not know; `by_popularity`: those of them for whom
+    the model would not tell items apart better than for nobody. `short`: items that were too few for whole lists.
+    """
+
+    def __init__(self, run: "LoadedRun", k: int, exclude: Exclude) -> None:
+        """Raises DataError where rows have no users and items."""
+        self.run, self.k, self.exclude = run, k, exclude
+        self.ranker = run.ranker
+        encoder = run.encoder
+        self.user, self.item = encoder.id_column("user"), encoder.id_column("item")
+        self.shown = list(dict.fromkeys((self.user, *(c.name for c in encoder.columns("context")))))
+        self.header = [*self.shown, "rank", self.item, "score"]
+        self.items = pa.array(run.data.keys[run.data.id_field("item")].tolist(), pa.string())
+        self.tallies = encoder.tallies()
+        self.queries = self.unknown = self.by_popularity = self.short = 0
+        seen = run.data.seen
+        self.trained = np.ones(run.data.schema.n_users, bool) if seen is None else seen.trained
+
+    def of(self, rows: Any) -> Any:
+        """Of a batch of queries (dictionary-encoded text) a record batch with the columns `header`."""
+        queries = as_features(self.run.encoder.encode(rows, self.tallies, *QUERY))
+        number = queries.ids[:, 0].numpy().astype(np.int64) - self.run.data.schema.offsets[0] - 1
+        names = rows[self.user].to_pylist()
+        self.queries += len(rows)
+        self.unknown += int((number < 0).sum())
+        fresh = (number < 0) | ~self.trained[number]
+        made = []
+        for part in self.ranker.blocks(len(rows)):
+            cut = Features(queries.ids[part], None if queries.values is None else queries.values[part])
+            met, seen = None, self.run.data.seen
+            if seen is not None and self.exclude != "none":
+                met = seen.of(number[part].tolist(), names[part], self.exclude)
+            found = self.ranker.top(cut, self.k, met, fresh[part])
+            self.by_popularity += int(found.cold.sum())
+            self.short += self.k * len(cut.ids) - len(found.query)
+            made.append(self._answers(rows.slice(part.start, part.stop - part.start), found))
+        return pa.concat_batches(made)
+
+    def _answers(self, rows: Any, found: Found) -> Any:
+        first = np.searchsorted(found.query, found.query)  # where the list of each query begins
+        columns = [rows[name].take(pa.array(found.query)).cast(pa.string()) for name in self.shown]
+        rank = pa.array((np.arange(len(found.query)) - first + 1).astype(np.int32))
+        score = np.where(found.cold[found.query], found.score, self.run.data.scale.served(found.score))
+        texts = self.items.take(pa.array(found.item))
+        return pa.RecordBatch.from_arrays([*columns, rank, texts, pa.array(score)], names=self.header)

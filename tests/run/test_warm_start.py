@@ -1,0 +1,149 @@
+"""A model goes on from yesterday's on data that have grown: what is known is kept, the rest is new, all is counted."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from fmlab.composition import compose
+from fmlab.data import Dataset
+from fmlab.errors import FmlabError
+from fmlab.protocols import Observes, Task
+from fmlab.rebuild import build_model
+from fmlab.registry import names
+from fmlab.run import load_model, open_task, run
+from fmlab.serving import load_run
+from fmlab.serving_data import ServingData
+from fmlab.warm_start import Trained, grow, open_trained, start_from
+
+HEADER = "user,item,y,age,color,tags,price\n"
+ROLES = (
+    *("data=csv", "data.user=user", "data.item=item", "data.label=y", "data.numeric=[price]", "data.multi=[tags]"),
+    *("data.categorical=[color,age]", "data.user_fields=[age]", "data.leaks=allow", "protocol=ctr"),
+)
+FEW = ("trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "logger=none")
+
+
+def write(path: Path, users: range, items: range, rows: int = 120) -> None:
+    """`users` and `items` in any order: ids of features change from table to table."""
+    rng = np.random.default_rng(len(users))
+    with path.open("w") as file:
+        file.write(HEADER)
+        for n in range(rows):
+            user, item = users[n % len(users)], items[int(rng.integers(len(items)))]
+            tags = "|".join(rng.permutation(["a", "b"])[: 1 + n % 2])
+            file.write(
+                f"u{user},i{item},{int(rng.random() < 0.5)},{user % 3},c{n % len(items)},{tags},{n * len(users)}.5\n"
+            )
+
+
+def plain(folder: Path, table: str, *options: str) -> list[str]:
+    return [*ROLES, *FEW, f"root={folder}", f"cache={folder / 'cache'}", f"data.path={table}", *options]
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("warm")
+    write(folder / "monday.csv", range(10), range(6))
+    write(folder / "tuesday.csv", range(12, -1, -1), range(8, 1, -1))
+    for model in ("deepfm", "mf", "fm"):
+        run(compose(plain(folder, "monday.csv", f"model={model}", "model.dim=4")), folder / model)
+    return folder
+
+
+def rows_of(data: Dataset, field: str) -> dict[str, int]:
+    at = next(n for n, f in enumerate(data.schema.fields) if f.name == field)
+    return {key: data.schema.offsets[at] + n for n, key in enumerate([None, *data.keys[field].tolist()])}
+
+
+def task_of(folder: Path, table: str) -> Task:
+    config = compose(plain(folder, table))
+    return open_task({k: config[k] for k in ("root", "cache", "data", "protocol")})
+
+
+def data_of(folder: Path, table: str) -> Dataset:
+    return task_of(folder, table).dataset
+
+
+def test_rows_of_known_values_are_kept_and_others_start_anew(room: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        trained = open_trained(str(room / "deepfm"))
+        old, before = trained.model, data_of(room, "monday.csv")
+        now = data_of(room, "tuesday.csv")
+        grow(trained, now, 3)
+    assert trained.counts["user"] == {"known": 10, "new": 3, "gone": 0}
+    assert trained.counts["item"]["gone"] == 2
+    assert "user 10 known, 3 new, 0 gone" in caplog.text
+    assert "price is scaled by mean" in caplog.text
+    for field in ("user", "item", "color", "tags", "age"):
+        known, new = rows_of(before, field), rows_of(now, field)
+        for key, row in new.items():
+            made = trained.model.get_parameter("table.weight")[row]
+            if key in known:
+                assert torch.equal(made, old.get_parameter("table.weight")[known[key]])
+            else:
+                assert made[0] == 0  # as the model starts a weight
+    assert torch.equal(trained.model.get_parameter("first.weight"), old.get_parameter("first.weight"))
+
+
+def test_a_run_goes_on_with_grown_data(room: Path, tmp_path: Path) -> None:
+    import json
+
+    options = ("model=deepfm", "model.dim=4", f"warm_start=[{room / 'deepfm'}]", "optimizer.lr=0.000001")
+    run(compose(plain(room, "tuesday.csv", *options)), tmp_path / "next")
+    first, second = (load_model(p / "checkpoints" / "best.ckpt") for p in (room / "deepfm", tmp_path / "next"))
+    known, new = (rows_of(data_of(room, t), "user") for t in ("monday.csv", "tuesday.csv"))
+    one, two = first.get_parameter("table.weight")[known["u4"]], second.get_parameter("table.weight")[new["u4"]]
+    torch.testing.assert_close(one, two, atol=1e-3, rtol=0)
+    told = json.loads((tmp_path / "next" / "metrics.json").read_text())["warm_start"][0]
+    assert told["fields"]["user"] == {"known": 10, "new": 3, "gone": 0}
+    assert load_run(tmp_path / "next").name == "deepfm"
+
+
+@pytest.mark.parametrize("name", [n for n in names("model") if n != "nearest"])
+def test_every_model_goes_on_with_grown_data(name: str, room: Path) -> None:
+    """Scores of rows whose values are all known are those of before, but for models that read the training rows."""
+    tasks = [task_of(room, "monday.csv"), task_of(room, "tuesday.csv")]
+    before, now = (task.dataset for task in tasks)
+    options = {"name": name}
+    try:
+        old = build_model(options, before.schema, 1).eval()
+    except FmlabError as error:
+        pytest.skip(str(error))
+    known, later = (ServingData.of(task.dataset, task, log_odds=True) for task in tasks)
+    trained = Trained(Path("x"), options, old, known, before.schema, before.fingerprint)
+    grow(trained, now, 2)
+    fresh = build_model(options, now.schema, 5)
+    start_from(fresh, options, [trained])
+    if isinstance(fresh, Observes) or trained.anew or name in ("poly2", "constant"):
+        return
+    cells = {"user": "u3", "item": "i4", "age": "0", "color": "c2", "tags": "a", "price": None}
+    rows = pa.RecordBatch.from_pydict({k: pa.array([v], pa.string()).dictionary_encode() for k, v in cells.items()})
+    scores = []
+    for encoder, model in ((known.encoder(), old), (later.encoder(), fresh.eval())):
+        table = encoder.encode(rows, encoder.tallies())
+        values = None if table.values is None else torch.tensor(table.values)
+        scores.append(model(torch.tensor(table.ids), values).detach())
+    torch.testing.assert_close(scores[0], scores[1])
+
+
+def test_other_sizes_and_other_models_are_refused(room: Path, tmp_path: Path) -> None:
+    def start(*options: str) -> None:
+        run(compose(plain(room, "tuesday.csv", *options)), tmp_path / "run")
+
+    with pytest.raises(FmlabError, match=r"goes on with the sizes .* dim: 4 there, 6 here"):
+        start("model=deepfm", "model.dim=6", f"warm_start=[{room / 'deepfm'}]")
+    with pytest.raises(FmlabError, match="mf cannot"):
+        start("model=mf", f"warm_start=[{room / 'fm'}]")
+
+
+def test_a_model_that_starts_from_another_does_so_on_grown_data_too(room: Path, tmp_path: Path) -> None:
+    options = ("model=deepfm", "model.dim=4", f"warm_start=[{room / 'fm' / 'checkpoints' / 'best.ckpt'}]")
+    run(compose(plain(room, "tuesday.csv", *options, "optimizer.lr=0.000001")), tmp_path / "run")
+    first, second = (load_model(p / "checkpoints" / "best.ckpt") for p in (room / "fm", tmp_path / "run"))
+    known, new = (rows_of(data_of(room, t), "item") for t in ("monday.csv", "tuesday.csv"))
+    one, two = first.get_parameter("table.weight")[known["i3"]], second.get_parameter("table.weight")[new["i3"]]
+    torch.testing.assert_close(one, two, atol=1e-3, rtol=0)
