@@ -106,7 +106,7 @@ def _near(word: str) -> str:
     from fmlab.composition import compose
     from fmlab.suggestions import meant, nearest, paths_of
 
-    listed = f"commands: {', '.join(sorted(COMMANDS))}; fmlab --help lists the options"
+    listed = f"commands: {', '.join(sorted(COMMANDS))}"
     whole = [*COMMANDS, *_SECOND]
     plugins = [f"{kind}={name}" for kind in registry.KINDS for name in registry.names(kind) if kind != "metric"]
     for known, end, cutoff in ((plugins, "=", 1.0), (whole, " ", 0.6), (plugins, "=", 0.8)):

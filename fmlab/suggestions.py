@@ -50,7 +50,7 @@ def nearest(word: str, paths: Iterable[str]) -> list[str]:
         found = [p for p in known if _last(p) == OTHER_WORDS[near]]
     if not found and (near := _close(last, {_last(p) for p in known}, 0.7)):
         found = [p for p in known if _last(p) == near]
-    if not found and (near := _close(word, known, 0.6)):
+    if not found and (near := _close(word, known, 0.75)):
         found = [near]
     return sorted(found, key=lambda p: (p.count("."), p))[:_MOST]
 

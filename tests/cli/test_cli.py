@@ -189,9 +189,9 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
     [
         (
             "plugin",
-            "got 'plugin'; did you mean 'plugins'? commands: data, export, plugins, predict, recommend, report, sweep",
+            "got 'plugin'; did you mean 'plugins'? commands: data, experiment, export, plugins, predict, recommend, report, sweep",
         ),
-        ("acme", "got 'acme'; commands: data, export, plugins, predict, recommend, report, sweep"),
+        ("acme", "got 'acme'; commands: data, experiment, export, plugins, predict, recommend, report, sweep"),
     ],
 )
 def test_an_unknown_command_gets_the_nearest_one(word: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:
