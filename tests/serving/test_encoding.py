@@ -1,12 +1,15 @@
 """What preparation made of a table is what the encoder makes of it, whatever the options of the data set."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from trained import cells, write_clicks
 
 from fmlab.checks import check
@@ -127,3 +130,31 @@ def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) 
         check(replace(first, inputs={"price": Input("price", transform="log3")}))
     with pytest.raises(DataError, match="inputs must be of fields, got 'prize'"):
         check(replace(first, inputs={"prize": Input("price")}))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_lists_numbers_and_times_are_read_in_serving_as_in_training(tmp_path: Path, kind: str) -> None:
+    tags = [["R&B|Soul", "Pop"], ["t1|t2"], [], ["Pop"]] * 5
+    rows = [
+        {"u": f"u{n}", "i": f"i{n % 7}", "y": n % 2, "g": g, "x": "1,001" if n % 2 else "999", "t": n * 800_000_000}
+        for n, g in enumerate(tags)
+    ]
+    path = tmp_path / f"a.{kind}"
+    if kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        parquet.write_table(pa.Table.from_pylist(rows), path)
+    roles = {"user": "u", "item": "i", "label": "y", "time": "t", "clock": ("hour",), "leaks": "allow"}
+    options = {**roles, "thousands": ",", "numeric": ("x",), "multi": ("g",), "context_fields": ("g", "x")}
+    data = prepared(tmp_path, "csv", path=path.name, **options)
+    assert data.keys["g"].tolist() == ["R&B|Soul", "Pop", "t1|t2"]
+    assert data.keys["hour"].tolist()[:3] == ["0", "6", "12"]  # 800,000 seconds, though as seconds it is a date
+    assert assert_same_features(data, path, Form()) == {}
+
+
+def test_a_list_stands_for_text_that_training_split(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("y,g,c\n1,a|b,p\n0,b,q\n1,a,p\n")
+    data = prepared(tmp_path, "csv", path="a.csv", label="y", multi=("g",), categorical=("c",))
+    lines = [{"y": 1, "g": ["a", "b"], "c": ["p"]}, {"y": 0, "g": ["b"], "c": "q"}, {"y": 1, "g": "a", "c": "p"}]
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert assert_same_features(data, tmp_path / "b.jsonl", Form()) == {}
