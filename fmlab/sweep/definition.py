@@ -1,7 +1,6 @@
 """A sweep as written in `sweeps/<name>.yaml` and changed on the command line: typed, checked, explained."""
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -9,7 +8,7 @@ from typing import Annotated, Any, Literal
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from fmlab import registry, signatures
+from fmlab import durations, registry, signatures
 from fmlab.errors import FmlabError, choices
 from fmlab.options import Range
 from fmlab.sweep.space import Space, parse
@@ -231,11 +230,7 @@ def _agree(sweep: Sweep) -> None:
 
 def seconds(budget: str | float) -> float:
     """`90`, `90s`, `20m`, `6h` or `2d` in seconds; raises FmlabError."""
-    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([smhd]?)", str(budget).strip())
-    number = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else 0
-    if number <= 0:
-        raise FmlabError(f"budget must be a time such as 90s, 20m, 6h or 2d, got {budget!r}")
-    return number
+    return durations.seconds(budget, "budget")
 
 
 def check_options(kind: str, name: str, constructor: Any, options: Mapping[str, Any]) -> None:
