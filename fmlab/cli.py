@@ -1,6 +1,7 @@
 """The command line: Hydra's conventions, subcommands, and the one place where errors become messages and exit codes.
 
-Nothing else in fmlab reads the arguments, the environment, or the terminal.
+Nothing else in fmlab reads the arguments, the environment, or the terminal; but `fmlab.processes` reads which
+process of a run this is.
 
 | exit code | meaning                                                    |
 |-----------|------------------------------------------------------------|
@@ -22,7 +23,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -175,17 +176,16 @@ def _show(hydra: "Hydra", parser: argparse.ArgumentParser, args: argparse.Namesp
 
 def _run(hydra: "Hydra", args: argparse.Namespace) -> int:
     from fmlab.jobs import Jobs
+    from fmlab.processes import is_child
     from fmlab.sweep.commandline import translate
 
     overrides = translate(args.overrides, multirun=bool(args.multirun))
-    helps = os.environ.get("LOCAL_RANK", "0") != "0"  # a process that Lightning started for another device
-    if helps:
+    if is_child(os.environ):
         overrides.append("hydra.job_logging.root.handlers=[file]")
     jobs = Jobs(terminal=sys.stderr.isatty())
     if not args.multirun:
         jobs.run_one(hydra, args.config_name, [*overrides, "hydra.mode=RUN"])
-        if not helps:
-            jobs.print_figures()
+        jobs.print_figures()
         return 0
     hydra.multirun(args.config_name, jobs, [*overrides, "hydra.mode=MULTIRUN"])
     jobs.print_figures()
@@ -248,7 +248,8 @@ def _logging_left_as_it_was() -> Iterator[None]:
     finally:
         for handler in root.handlers:
             if handler not in handlers:
-                handler.close()
+                with suppress(OSError):  # the last lines found no room
+                    handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)
 

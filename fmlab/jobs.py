@@ -1,7 +1,10 @@
 """The jobs of one start of the program: each composed config is run, and what fails is kept and told."""
 
 import logging
+import sys
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from hydra._internal.callbacks import Callbacks
@@ -12,6 +15,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from fmlab.errors import FmlabError
+from fmlab.processes import this_launch
 
 log = logging.getLogger("fmlab")
 _PLAIN = "hydra._internal.core_plugins.basic_"
@@ -25,6 +29,7 @@ class Jobs:
         self.terminal = terminal
         self.failed: list[tuple[list[str], Exception]] = []
         self.folder: Path | None = None  # of the run, or of all runs of a plain multirun
+        self.first = True  # whether this process tells, of those that share a run
 
     def __call__(self, config: DictConfig) -> float:
         """Run one job; gives its validation metric."""
@@ -36,7 +41,9 @@ class Jobs:
         )
         folder = Path(hydra.runtime.output_dir)
         self.folder = Path(hydra.sweep.dir) if plain else folder
+        _bear_full_disks()
         try:
+            self._settle_processes(config)
             from fmlab.run import run
 
             quiet()
@@ -47,6 +54,13 @@ class Jobs:
                 raise
             self.failed.append((list(hydra.overrides.task), error))
             return float("nan")
+
+    def _settle_processes(self, config: DictConfig) -> None:
+        """Of several processes the first one tells what all of them do."""
+        self.first = this_launch(config.trainer).rank == 0
+        if not self.first:
+            root = logging.getLogger()
+            root.handlers[:] = [h for h in root.handlers if isinstance(h, logging.FileHandler)]
 
     def run_one(self, hydra: Hydra, config_name: str, overrides: list[str]) -> float:
         """Compose and run a single job; raises what it raised."""
@@ -59,7 +73,7 @@ class Jobs:
 
     def print_figures(self) -> None:
         """Leaderboards of what was run here; another sweeper prints its own."""
-        if self.folder is not None:
+        if self.folder is not None and self.first:
             from rich.console import Console
 
             from fmlab.report import print_leaderboards
@@ -73,6 +87,24 @@ def quiet() -> None:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
         warnings.filterwarnings("ignore", module=rf"{name}\.")
+
+
+def _bear_full_disks() -> None:
+    """A line that run.log has no room for is left out, which is said once; what the run must keep fails by itself."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(_say_once, handler, handler.handleError)  # type: ignore[method-assign]
+
+
+def _say_once(
+    handler: logging.FileHandler, otherwise: Callable[[logging.LogRecord], None], record: logging.LogRecord
+) -> None:
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        otherwise(record)
+        return
+    print(f"{handler.baseFilename} cannot be written: {error.strerror}; its lines are left out", file=sys.stderr)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
 
 
 def _keep(error: Exception) -> None:

@@ -1,6 +1,5 @@
 """The only LightningModule: it trains any model with any loss and judges it by any evaluation."""
 
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,10 +10,12 @@ from torch.optim import Optimizer
 
 from fmlab.batch import Batch
 from fmlab.data import Array
-from fmlab.distributed import gather_rows, sync_gradients
+from fmlab.distributed import gather, gather_rows, sync_gradients
 from fmlab.errors import FmlabError
 from fmlab.loaders import TrainingLoader
+from fmlab.pace import Pace
 from fmlab.protocols import Evaluation, Loss, Outcome, Report, StartsEpoch, Task
+from fmlab.randomness import random_state, set_random_state
 
 _NO_BLOCK = -1
 _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
@@ -23,7 +24,8 @@ _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it i
 class Learner(pl.LightningModule):
     """Ties a model, a loss and an optimizer to a task. Hyperparameters live in the run's config, not here.
 
-    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged.
+    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged. `wish` is a number
+    that each process gives after a batch, `agreed` the highest of all processes: so they decide alike.
     """
 
     def __init__(
@@ -39,12 +41,16 @@ class Learner(pl.LightningModule):
         super().__init__()
         self.model, self.loss, self.make_optimizer = model, loss, optimizer
         self.task, self.loader, self.identity = task, loader, identity
+        self.options: dict[str, Any] = {}  # of the trainer: what a resumed run must share
         self.report: Report | None = None
-        self.rows_per_second = 0.0
+        self.wish: Callable[[], int] = lambda: 0
+        self.agreed = 0
+        self.pace = Pace()
         self._outcomes: list[Outcome] = []
         self._state: Any = None
         self._total = torch.zeros(())
-        self._began = 0.0
+        self._mean: Tensor | None = None
+        self._resumed: dict[str, Any] = {}
 
     # ------------------------------------------------------------------------------------- training
 
@@ -54,20 +60,41 @@ class Learner(pl.LightningModule):
 
     def train_dataloader(self) -> TrainingLoader:
         """The loader, placed on this process's device."""
-        return self.loader.place(self.device, self.global_rank, self.trainer.world_size)
+        return self._placed()
+
+    def _placed(self) -> TrainingLoader:
+        assert isinstance(self.dtype, torch.dtype)
+        return self.loader.place(self.device, self.global_rank, self.trainer.world_size, self.dtype)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches are cut where they are used; evaluation blocks are numbers."""
         return batch
 
+    def on_train_start(self) -> None:
+        """Enter the epoch that a checkpoint was saved within: Lightning calls the start of a new epoch only."""
+        self.pace.go_on()
+        saved = self._resumed
+        if saved and saved["batches"]:
+            self._enter_epoch()
+            self.loader.skip = saved["batches"]
+            totals = saved["totals"]
+            same = len(totals) == self.trainer.world_size
+            total = totals[self.global_rank] if same else sum(totals) / len(totals)
+            self._total.fill_(total)
+            self._mean = None if saved["mean"] is None else self._total.new_tensor(saved["mean"])
+
     def on_train_epoch_start(self) -> None:
         """Tell the loader and the optimizer which epoch begins."""
+        self._enter_epoch()
+        self.loader.skip = 0
+        self.pace.begin_epoch()
+
+    def _enter_epoch(self) -> None:
         self.loader.epoch = self.current_epoch
         optimizer = self.trainer.optimizers[0]
         if isinstance(optimizer, StartsEpoch):
             optimizer.start_epoch(self.current_epoch)
-        self._total = torch.zeros((), device=self.device)
-        self._began = time.perf_counter()
+        self._total, self._mean = torch.zeros((), device=self.device), None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Seed by (seed, step, process), so that dropout after a resume is what it would have been."""
@@ -86,9 +113,9 @@ class Learner(pl.LightningModule):
         return loss
 
     def on_after_backward(self) -> None:
-        """Average gradients over processes; row-sparse ones travel as rows."""
+        """Average gradients over processes; row-sparse ones travel as rows, and the wish of each process with them."""
         if self.trainer.world_size > 1:
-            sync_gradients(self.model.parameters())
+            self.agreed = sync_gradients(self.model.parameters(), self.wish())
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -104,21 +131,36 @@ class Learner(pl.LightningModule):
             norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
             torch._foreach_mul_(parts, (gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
 
+    @property
+    def batches(self) -> int:
+        """Batches of this epoch that were trained on, before an interruption as well."""
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)
+
+    @property
+    def rows(self) -> int:
+        """Training rows in these batches: only the last of an epoch may be short."""
+        return min(self.batches * self.loader.batch_size, len(self.loader.training.rows))
+
+    def mean_loss(self) -> Tensor:
+        """Over the batches of this epoch and all processes, which call it alike; raises FmlabError if not finite."""
+        if self._mean is None:
+            mean = self._total / max(1, self.batches)
+            if self.trainer.world_size > 1:
+                mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
+            if not torch.isfinite(mean):
+                raise self._diverged()
+            self._mean = mean
+        return self._mean
+
     def on_train_epoch_end(self) -> None:
-        """Log the mean loss and the speed of the epoch."""
-        mean = self._total / max(1, self.trainer.num_training_batches)
-        if self.trainer.world_size > 1:
-            mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
-        if not torch.isfinite(mean):
-            raise self._diverged()
-        self.log("train/loss", mean, rank_zero_only=False)
+        """Log the mean loss of the epoch."""
+        self.log("train/loss", self.mean_loss(), rank_zero_only=False)
 
     def on_validation_start(self) -> None:
         """Stop the training clock: rows per second leaves validation out."""
-        if self.trainer.state.fn == "fit" and self._began:
-            seconds = time.perf_counter() - self._began
-            share = self.trainer.num_training_batches / len(self.loader)  # limit_train_batches leaves some out
-            self.rows_per_second = share * len(self.loader.training.rows) / seconds
+        if self.trainer.state.fn == "fit":
+            self.mean_loss()
+            self.pace.end_epoch(self.rows)
 
     def _diverged(self) -> FmlabError:
         return FmlabError(
@@ -146,7 +188,7 @@ class Learner(pl.LightningModule):
 
     def _start(self, evaluation: Evaluation) -> None:
         self.model.eval()
-        self.loader.place(self.device, self.global_rank, self.trainer.world_size)
+        self._placed()
         self._state, self._outcomes = evaluation.start(self.model, self.loader.tables), []
 
     def on_validation_epoch_start(self) -> None:
@@ -191,5 +233,26 @@ class Learner(pl.LightningModule):
     # ---------------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what rebuilds the model without the data."""
+        """Add what rebuilds the model without the data, and what Lightning does not keep of an epoch half done."""
         checkpoint["fmlab"] = self.identity
+        kept = {"options": self.options, "pace": self.pace.state_dict(), "random": random_state()}
+        checkpoint["training"] = kept | self._position()
+
+    def _position(self) -> dict[str, Any]:
+        """Where in an epoch the run is: batches done, and the sum of their losses in each process."""
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        if not fitting or self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch:
+            return {"batches": 0, "totals": [0.0], "mean": None}
+        if self._mean is not None:  # validation waits, or goes on: the first process saves without the others
+            return {"batches": self.batches, "totals": [0.0], "mean": float(self._mean)}
+        totals = self._total.reshape(1)
+        totals = gather(totals) if self.trainer.world_size > 1 else totals
+        return {"batches": self.batches, "totals": totals.tolist(), "mean": None}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the position back; what is trained further goes on from there."""
+        saved = checkpoint.get("training")
+        if self.trainer.state.fn == "fit" and saved is not None:
+            self._resumed = saved
+            self.pace.load_state_dict(saved["pace"])
+            set_random_state(saved["random"])

@@ -1,7 +1,8 @@
 """Training rows as batches: contiguous slices of shuffled windows, the same whatever the number of processes.
 
 The order of an epoch is a pure function of (seed, epoch), and negatives are a pure function of (seed, epoch, row):
-there is no loader state to save, and N processes with a global batch see exactly the batches that one process sees.
+there is no loader state to save but the number of batches done, and N processes with a global batch see exactly the
+batches that one process sees.
 Up to `WINDOW` rows an epoch is one permutation. Larger sets are read in random chunks, a window of chunks shuffled
 together, so that memory stays flat and memory-mapped files are read in long runs. Windows are of one size: the epoch
 must not end on a few rows that lie side by side in the file, and may be alike.
@@ -40,7 +41,7 @@ class TrainingLoader:
     """One epoch of batches for process `rank` of `world`; `batch_size` is that of all processes together.
 
     Every row is in exactly one batch of one process. A batch that splits unevenly carries the weight that makes
-    the mean over processes the mean over the global batch.
+    the mean over processes the mean over the global batch. `skip`: batches of the epoch that were trained on before.
     """
 
     def __init__(self, dataset: Dataset, training: Training, *, batch_size: int, seed: int) -> None:
@@ -49,6 +50,7 @@ class TrainingLoader:
             raise DataError("training needs at least one row, got an empty training part")
         self.dataset, self.training = dataset, training
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
+        self.skip, self.dtype = 0, torch.float32
         self.tables = Tables.of(dataset)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
         self.observed: Observed | None = None
@@ -60,10 +62,13 @@ class TrainingLoader:
             self.observed = Observed(user, item, n_users=schema.n_users, n_items=schema.n_items)
             self.observed.check(user)
 
-    def place(self, device: torch.device, rank: int, world: int) -> "TrainingLoader":
-        """Make this the loader of one process on one device."""
-        self.device, self.rank, self.world = device, rank, world
-        self.tables = self.tables.to(device)
+    def place(
+        self, device: torch.device, rank: int, world: int, dtype: torch.dtype = torch.float32
+    ) -> "TrainingLoader":
+        """Make this the loader of one process on one device, for a model of that `dtype`."""
+        self.device, self.rank, self.world, self.dtype = device, rank, world, dtype
+        tables = self.tables.to(device)
+        self.tables = Tables(*(None if t is None else _typed(t, dtype) for t in (tables.users, tables.items)))
         if self.observed is not None:
             self.observed = self.observed.to(device)
         return self
@@ -73,7 +78,7 @@ class TrainingLoader:
         return -(-len(self.training.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        """Batches of epoch `self.epoch`."""
+        """Batches of epoch `self.epoch` after the first `self.skip`."""
         rng = np.random.default_rng([self.seed, self.epoch])
         windows, n = self._windows(), len(self.training.rows)
         begins = np.arange(0, n, CHUNK)
@@ -81,13 +86,17 @@ class TrainingLoader:
             begins = rng.permutation(begins)
         ends = np.minimum(begins + CHUNK, n)
         last = np.cumsum(ends - begins)  # place in the order of the epoch at which each chunk ends
+        begin = self.skip * self.batch_size
         for start, stop in windows:
+            if stop <= begin:  # the same draws, nothing read
+                rng.permutation(stop - start)
+                continue
             parts = slice(np.searchsorted(last, start, side="right"), np.searchsorted(last, stop) + 1)
             low, high, done = begins[parts].copy(), ends[parts].copy(), last[parts]
             low[0], high[-1] = high[0] - (done[0] - start), high[-1] - (done[-1] - stop)
             at = np.concatenate([np.arange(low[c], high[c]) for c in np.argsort(low)])
             window = self._read(self.training.rows[at], rng.permutation(len(at)))
-            for first in range(0, stop - start, self.batch_size):
+            for first in range(max(0, begin - start), stop - start, self.batch_size):
                 yield self._batch(window, first, min(first + self.batch_size, stop - start))
 
     def _windows(self) -> list[tuple[int, int]]:
@@ -111,13 +120,13 @@ class TrainingLoader:
             part: Table = data.context.take(rows)
             ids = torch.from_numpy(np.array(part.ids)).index_select(0, shuffle)
             values = None if part.values is None else torch.from_numpy(np.array(part.values))[shuffle]
-            context = Features(ids, values).to(self.device)
+            context = _typed(Features(ids, values).to(self.device), self.dtype)
         return _Window(
             row=torch.from_numpy(rows[order]).to(self.device),
             user=column(data.user, torch.int64),
             item=column(data.item, torch.int64),
             context=context,
-            label=None if self.training.negatives else column(self._labels(), torch.float32),
+            label=None if self.training.negatives else column(self._labels(), self.dtype),
         )
 
     def _labels(self) -> Array:
@@ -146,7 +155,7 @@ class TrainingLoader:
                 epoch=self.epoch if self.training.redraw else 0,
             )
             item = torch.cat([item.unsqueeze(1), negatives], 1)
-            label = torch.zeros(item.shape, device=self.device)
+            label = torch.zeros(item.shape, dtype=self.dtype, device=self.device)
             label[:, 0] = 1.0
         else:
             assert window.label is not None
@@ -155,3 +164,7 @@ class TrainingLoader:
         if context is not None:
             context = Features(context.ids[cut], None if context.values is None else context.values[cut])
         return Batch(self.tables, None if window.user is None else window.user[cut], item, context, label, weight)
+
+
+def _typed(features: Features, dtype: torch.dtype) -> Features:
+    return features if features.values is None else Features(features.ids, features.values.to(dtype))

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger, WandbLogger
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 from fmlab.distributed import is_first_process
 from fmlab.errors import FmlabError, choices
@@ -21,13 +21,12 @@ def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -
     name = options["name"]
     if name == "none":
         return []
-    csv = CSVLogger(folder, name="", version="")
-    if name == "csv":
-        return [csv]
+    if name == "csv":  # metrics.csv is written beside the checkpoints, see `fmlab.curves`
+        return []
     if name != "wandb":
         raise FmlabError(f"a logger must be installed, got {name!r}; {choices(str(name), ('csv', 'none', 'wandb'))}")
     wandb = _wandb(options, redacted(config), folder)
-    return [csv] if wandb is None else [csv, wandb]
+    return [] if wandb is None else [wandb]
 
 
 def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> Logger | None:

@@ -23,6 +23,10 @@ class EpochLines(pl.Callback):
         self._task: TaskID | None = None
         self._drawn = self._began = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """An epoch that goes on where it was interrupted has no start of its own."""
+        self.on_train_epoch_start(trainer, pl_module)
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin the epoch's bar and clock."""
         self._began = time.perf_counter()
@@ -55,7 +59,8 @@ class EpochLines(pl.Callback):
         shown = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
         figures = "  ".join(f"{k} {v:.4f}" for k, v in shown.items())
         seconds = time.perf_counter() - self._began
-        log.info(f"epoch {trainer.current_epoch}  {figures}  {seconds:.1f} s  {pl_module.rows_per_second:,.0f} rows/s")
+        pace = f"{seconds:.1f} s  {pl_module.pace.rows_per_second:,.0f} rows/s"
+        log.info(f"epoch {trainer.current_epoch}  {figures}  {pace}")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""

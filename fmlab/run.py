@@ -1,9 +1,11 @@
 """One run: composed config -> built parts -> fit -> best checkpoint -> test once -> run folder."""
 
 import inspect
+import io
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,22 +19,27 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab import environment, flops, loggers, statistics
-from fmlab.checkpoints import Keeper, read_checkpoint, refuse_mismatch
+from fmlab import flops, loggers, statistics
+from fmlab.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch
 from fmlab.data import Dataset, Schema
-from fmlab.distributed import is_first_process
+from fmlab.distributed import ending_children, is_first_process, take_rank
 from fmlab.dryrun import try_one_batch
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation import evaluate, planted_scorer
-from fmlab.files import write_json, write_text
+from fmlab.files import write_bytes
 from fmlab.learner import Learner
 from fmlab.loaders import TrainingLoader
 from fmlab.overlap import said, unseen_of
+from fmlab.pace import Pace
+from fmlab.processes import this_launch
 from fmlab.protocols import ChecksLabels, Observes, ReadsOptions, Report, Source, Task, WarmStarts
-from fmlab.redaction import redacted
+from fmlab.randomness import seed_generators
 from fmlab.registry import build, load
+from fmlab.run_folder import RunFolder, sweep_beside
+from fmlab.run_record import RunRecord
+from fmlab.stopping import Stopped
 from fmlab.store import open_dataset
-from fmlab.trainer import make_trainer, refuse_unfit
+from fmlab.trainer import checkpoint_every, lasting_options, make_trainer, refuse_unfit
 
 log = logging.getLogger("fmlab")
 
@@ -57,27 +64,40 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
 
     `callbacks` join the trainer's own; an exception of theirs with an attribute `status` gives the run that status.
     Leaves in `folder`: config.yaml, environment.json, metrics.json, units.npz (per-case test values),
-    checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError; KeyboardInterrupt leaves a run that
-    `ckpt_path=` resumes.
+    checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError, also where another run holds the folder or
+    has left its results there; KeyboardInterrupt leaves a run that `ckpt_path=` resumes.
     """
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    record = _Record(folder, plain)
-    used = loggers.build(plain["logger"], plain, folder)
-    try:
-        value = _run(plain, folder, record, used, callbacks)
-    except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else getattr(error, "status", "failed")
-        record.update(status=status, error=str(error))
-        loggers.close(used, {}, failed=True)
-        raise
-    loggers.close(used, record.figures(), failed=False)
+    refuse_unfit(plain["trainer"])
+    take_rank(this_launch(plain["trainer"]))
+    place = RunFolder(folder)
+    with place.held() if is_first_process() else nullcontext():
+        resume = place.checkpoint_of(plain["ckpt_path"], plain["if_exists"])
+        if is_first_process():
+            place.make_room(resume, plain["if_exists"])
+        record = RunRecord(place, plain)
+        used = loggers.build(plain["logger"], plain, folder)
+        try:
+            value = _run(plain, place, resume, record, used, callbacks)
+        except BaseException as error:
+            with suppress(StorageError):  # the disk may be full: the first error is the one to tell
+                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+                status = "interrupted" if stopped else getattr(error, "status", "failed")
+                record.update(status=status, error=str(error))
+            loggers.close(used, {}, failed=True)
+            raise
+        loggers.close(used, record.figures(), failed=False)
     return value
 
 
 def _run(
-    plain: dict[str, Any], folder: Path, record: "_Record", used: list[Any], callbacks: Sequence[Callback]
+    plain: dict[str, Any],
+    place: RunFolder,
+    resume: Path | None,
+    record: RunRecord,
+    used: list[Any],
+    callbacks: Sequence[Callback],
 ) -> float:
-    refuse_unfit(plain["trainer"])
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
     task = open_task(plain)
     data = task.dataset
@@ -92,28 +112,31 @@ def _run(
         record.update(model_options=found)
         log.info(f"{plain['model']['name']}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
         plain, trained = {**plain, "model": {**plain["model"], **found}}, []
-    parts = assemble(plain, task, folder, used, callbacks, trained)
+    parts = assemble(plain, task, place, used, callbacks, trained)
     del trained  # it may be large
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
-    best = _fit(parts, plain, record) if parameters else _save_untrained(parts)
-    began = time.perf_counter()
-    validation = _judge(parts, best, "validate")
-    test = _judge(parts, best, "test")
+    with ending_children(parts.trainer):
+        best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
+        began = time.perf_counter()
+        validation = _judge(parts, best, "validate")
+        test = _judge(parts, best, "test")
     record.update(seconds_test=round(time.perf_counter() - began, 3))
-    value = validation.values[task.monitor]
+    value, planted = validation.values[task.monitor], planted_scorer(data)
     record.update(
         status="complete",
         monitor=task.monitor,
         maximize=task.maximize,
         validation=dict(validation.values),
         test=dict(test.values),
-        known_best=_known_best(task),
+        known_best=None if planted is None else dict(evaluate(task.test, planted, data).values),
     )
     log.info("test  " + "  ".join(f"{k} {v:.4f}" for k, v in test.values.items()))
     if is_first_process():
-        np.savez_compressed(folder / "units.npz", allow_pickle=False, **test.units)
+        units = io.BytesIO()
+        np.savez_compressed(units, allow_pickle=False, **test.units)
+        write_bytes(place.units, units.getvalue())
     return value
 
 
@@ -154,6 +177,9 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     model = build_model(identity["model"], Schema.from_dict(identity["schema"]), 0)
     prefix = "model."
     state = {k.removeprefix(prefix): v for k, v in saved["state_dict"].items() if k.startswith(prefix)}
+    for part in (*model.named_parameters(), *model.named_buffers()):
+        if part[0] in state:  # as precise as it was trained
+            part[1].data = part[1].data.to(state[part[0]].dtype)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -164,13 +190,14 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
 def assemble(
     plain: Mapping[str, Any],
     task: Task,
-    folder: Path,
+    place: RunFolder,
     used: list[Any],
-    callbacks: Sequence[Callback] = (),
-    trained: Sequence[nn.Module] = (),
+    callbacks: Sequence[Callback],
+    trained: Sequence[nn.Module],
 ) -> Parts:
     """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
     data, seed = task.dataset, int(plain["seed"])
+    seed_generators(seed)
     model = build_model(plain["model"], data.schema, seed)
     loss = build("loss", plain["loss"], gives=Callable)
     if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
@@ -190,8 +217,11 @@ def assemble(
     }
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)
-    keeper = Keeper(folder / "checkpoints", f"val/{task.monitor}", task.maximize)
-    trainer = make_trainer(plain["trainer"], task, folder, used, keeper, callbacks)
+    options, launch = plain["trainer"], this_launch(plain["trainer"])
+    every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
+    keeper = Keeper(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
+    trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
+    learner.options = lasting_options(options, trainer, launch)
     return Parts(task, model, learner, trainer, keeper)
 
 
@@ -224,32 +254,37 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, train
             raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
 
 
-def _fit(parts: Parts, plain: Mapping[str, Any], record: "_Record") -> Path:
-    trainer, began = parts.trainer, time.perf_counter()
-    resume = plain["ckpt_path"]
+def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:
+    trainer, keeper, learner = parts.trainer, parts.keeper, parts.learner
     if resume:
-        saved = read_checkpoint(Path(resume))
-        refuse_mismatch(Path(resume), saved["fmlab"], parts.learner.identity)
-        parts.keeper.resume(saved, Path(resume))
+        sweep_beside(resume)
+        saved = read_checkpoint(resume)
+        refuse_mismatch(resume, saved["fmlab"], learner.identity)
+        allow = plain["resume_changes"] == "allow"
+        refuse_changes(resume, saved, learner.options, plain["trainer"]["max_epochs"], allow=allow)
+        if is_first_process():
+            keeper.resume(saved, resume)
+    learner.pace = Pace()
     try:
-        trainer.fit(parts.learner, ckpt_path=resume, weights_only=True)
-    except SystemExit as error:  # Lightning turns Ctrl-C into an exit
-        last = parts.keeper.last
-        hint = f"resume with ckpt_path={last}" if last.is_file() else "no epoch was finished"
+        with keeper.stop.listening():
+            trainer.fit(learner, ckpt_path=resume, weights_only=True)
+    except (SystemExit, Stopped) as error:  # Lightning turns Ctrl-C into an exit
+        if isinstance(error, Stopped) and not is_first_process():
+            raise SystemExit(0) from error  # the first process tells
+        hint = f"resume with ckpt_path={keeper.last}" if keeper.last.is_file() else "nothing was saved yet"
         raise KeyboardInterrupt(f"interrupted in epoch {trainer.current_epoch}; {hint}") from error
-    seconds = time.perf_counter() - began
-    if parts.keeper.value is None:
+    if keeper.value is None:
         raise FmlabError(
             f"selecting a model needs a validation value of {parts.task.monitor}, got none in {trainer.current_epoch} "
             "epochs"
         )
     record.update(
         epochs=trainer.current_epoch,
-        best_epoch=parts.keeper.epoch,
-        seconds_fit=round(seconds, 3),
-        rows_per_second=round(parts.learner.rows_per_second),
+        best_epoch=keeper.epoch,
+        seconds_fit=round(learner.pace.seconds, 3),
+        rows_per_second=round(learner.pace.rows_per_second),
     )
-    return parts.keeper.best
+    return keeper.best
 
 
 def _save_untrained(parts: Parts) -> Path:
@@ -263,33 +298,3 @@ def _judge(parts: Parts, best: Path, what: str) -> Report:
     getattr(parts.trainer, what)(parts.learner, ckpt_path=best, verbose=False, weights_only=True)
     assert parts.learner.report is not None
     return parts.learner.report
-
-
-def _known_best(task: Task) -> dict[str, float] | None:
-    """What the planted score of a synthetic data set reaches on the same test."""
-    scorer = planted_scorer(task.dataset)
-    return None if scorer is None else dict(evaluate(task.test, scorer, task.dataset).values)
-
-
-class _Record:
-    """metrics.json, kept true while the run goes on; only the first process writes."""
-
-    def __init__(self, folder: Path, plain: dict[str, Any]) -> None:
-        self.path = folder / "metrics.json"
-        self.content: dict[str, Any] = {"status": "running"}
-        names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer")}
-        self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
-        if is_first_process():
-            folder.mkdir(parents=True, exist_ok=True)
-            text = OmegaConf.to_yaml(OmegaConf.create(redacted(plain)))
-            write_text(folder / "config.yaml", text)
-            write_json(folder / "environment.json", environment.describe())
-        self.update()
-
-    def update(self, **more: Any) -> None:
-        self.content |= more
-        if is_first_process():
-            write_json(self.path, self.content)
-
-    def figures(self) -> dict[str, float]:
-        return {f"test/{k}": v for k, v in self.content.get("test", {}).items()}

@@ -20,11 +20,13 @@ class Run:
     ckpt_path: str | None  # resume from here
     warm_start: tuple[str, ...]  # checkpoints of trained models that the model takes its first parameters from
     tags: tuple[str, ...]
+    if_exists: Literal["refuse", "resume", "overwrite"] = "refuse"  # where the run folder holds a run
+    resume_changes: Literal["refuse", "allow"] = "refuse"  # of the trainer's options that change the result
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """Arguments of Lightning's Trainer, and four of ours: patience, reduce_lr, threads, progress."""
+    """Arguments of Lightning's Trainer, and ours: patience, reduce_lr, threads, progress, checkpoint_every."""
 
     max_epochs: Positive
     patience: Annotated[int, Range(0, None)] | None  # epochs without improvement; 0 or null never stops early
@@ -32,13 +34,16 @@ class Trainer:
     accelerator: Literal["auto", "cpu", "gpu", "mps", "tpu"]
     devices: Positive | Literal["auto"] | tuple[int, ...]
     strategy: str
-    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true"]
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
     check_val_every_n_epoch: Positive
     gradient_clip_val: Annotated[float, Range(0, None, open_low=True)] | None
     limit_train_batches: Positive | Annotated[float, Range(0, 1, open_low=True)] | None
     deterministic: bool
     threads: Positive | None
     progress: bool | Literal["auto"]
+    num_nodes: Positive = 1  # machines that the run spans
+    # 90s, 5m, 1h: how much of a long epoch a killed run may lose; null saves after epochs only
+    checkpoint_every: str | Annotated[float, Range(0, None, open_low=True)] | None = "5m"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -101,7 +101,7 @@ def _refuse_ddp_in_multirun(config: DictConfig) -> None:
         return
     devices, strategy = config.trainer.devices, str(config.trainer.strategy)
     several = devices != 1 and not (isinstance(devices, ListConfig) and len(devices) == 1)
-    if several or strategy.startswith(("ddp", "fsdp", "deepspeed")):
+    if several or config.trainer.num_nodes > 1 or strategy.startswith(("ddp", "fsdp", "deepspeed")):
         raise FmlabError(
             f"jobs of a multirun share one process, which can use one device; got trainer.devices={devices}, "
             f"trainer.strategy={strategy}: start such runs one by one, without -m"

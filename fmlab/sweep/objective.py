@@ -97,7 +97,7 @@ def spans_processes(config: DictConfig) -> bool:
     """Whether Lightning would start further processes, which re-run the command line they were started by."""
     devices, strategy = config.trainer.devices, str(config.trainer.strategy)
     several = devices != 1 and not (OmegaConf.is_list(devices) and len(devices) == 1)
-    return bool(several) or strategy.startswith(("ddp", "fsdp", "deepspeed"))
+    return bool(several) or config.trainer.num_nodes > 1 or strategy.startswith(("ddp", "fsdp", "deepspeed"))
 
 
 def figures(folder: Path) -> dict[str, float]:

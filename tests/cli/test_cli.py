@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from fmlab import registry
 from fmlab.cli import main
 from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.processes import LAUNCHER
 
 BASE = ["model=acme", "data=acme_plain", "protocol=acme_protocol2"]
 Runner = Callable[[DictConfig, Path], float]
@@ -202,6 +203,7 @@ def test_a_process_of_another_device_shares_the_folder_of_the_first(
     room: Path, runs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv(LAUNCHER, str(os.getppid()))
 
     def run(config: DictConfig, folder: Path) -> float:
         logging.getLogger("fmlab").info("a line")

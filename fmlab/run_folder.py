@@ -1,0 +1,130 @@
+"""The folder of a run: its file names, the lock that keeps other runs out, and what is done with what lies in it.
+
+No run overwrites another: a folder that holds a run is refused, unless `if_exists` says what to do with that run, or
+the run goes on from a checkpoint of this folder.
+"""
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import platform
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.files import storing
+
+log = logging.getLogger("fmlab")
+IfExists = Literal["refuse", "resume", "overwrite"]
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_DRAFT = re.compile(r"\..+\.[0-9]+\.tmp")  # as `files.write_bytes` names what it is writing
+
+
+class RunFolder:
+    """Names of the files of a run, and the rules about sharing them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lock = path / ".lock"
+        self.config, self.environment = path / "config.yaml", path / "environment.json"
+        self.metrics, self.curves, self.units = path / "metrics.json", path / "metrics.csv", path / "units.npz"
+        self.checkpoints = path / "checkpoints"
+        self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder for one run: nobody else may, and what killed saves left is removed.
+
+        Raises FmlabError if another run holds it, StorageError if it cannot be made or written.
+        """
+        with storing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._take(descriptor)
+            self._remove_drafts()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _take(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = os.pread(descriptor, 500, 0).decode(errors="replace").strip()
+            raise FmlabError(
+                f"a run folder holds one run at a time, {self.path} is in use by {owner or 'another process'}; "
+                "give each run its own hydra.run.dir, or none"
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise StorageError(f"{self.lock} cannot be locked: {error.strerror}") from error
+            log.warning(
+                f"the file system of {self.path} has no locks ({error.strerror}): a second run in this folder would "
+                "not be noticed"
+            )
+        with storing(self.path):
+            os.ftruncate(descriptor, 0)
+            since = time.strftime("%Y-%m-%d %H:%M:%S")
+            os.pwrite(descriptor, f"process {os.getpid()} of {platform.node()} since {since}\n".encode(), 0)
+
+    def _remove_drafts(self) -> None:
+        """What a save that was killed had not renamed yet. Only the holder of the lock writes here."""
+        for folder in (self.path, self.checkpoints):
+            for path in folder.glob(".*.tmp"):
+                if _DRAFT.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
+
+    def checkpoint_of(self, given: str | None, if_exists: IfExists) -> Path | None:
+        """Where the run goes on from, None if it starts anew. `given`: `ckpt_path`, a checkpoint or a run folder."""
+        if given:
+            path = Path(given)
+            return RunFolder(path).last if path.is_dir() else path
+        return self.last if if_exists == "resume" and self.last.is_file() else None
+
+    def make_room(self, resume: Path | None, if_exists: IfExists) -> None:
+        """Remove the run that is here if `if_exists` is overwrite.
+
+        Raises FmlabError if there is one, `resume` is not of it, and nothing says what to do with it.
+        """
+        inside = resume is not None and resume.resolve().parent == self.checkpoints.resolve()
+        if if_exists == "overwrite":
+            if inside:
+                raise FmlabError(f"if_exists=overwrite would remove {resume}, which the run resumes; give one of them")
+            self._clear()
+        elif not inside and (found := self.contents()):
+            goes_on = "" if resume else f"if_exists=resume goes on from {self.last}, "
+            raise FmlabError(
+                f"no run overwrites another, {self.path} holds one ({found}); {goes_on}if_exists=overwrite removes "
+                "it, another hydra.run.dir keeps both"
+            )
+
+    def contents(self) -> str:
+        """What would be lost if another run wrote here; empty if nothing would."""
+        status = ""
+        with suppress(OSError, ValueError, AttributeError):
+            status = str(json.loads(self.metrics.read_text("utf-8")).get("status", ""))
+        saved = [p.name for p in (self.last, self.best, self.units) if p.is_file()]
+        if status != "complete" and not saved:
+            return ""
+        return ", ".join([*([f"status {status}"] if status else []), *saved])
+
+    def _clear(self) -> None:
+        """Remove the files of the run that was here, and nothing else."""
+        with storing(self.path):
+            for path in (self.metrics, self.units, self.curves, self.last, self.best, self.config, self.environment):
+                path.unlink(missing_ok=True)
+
+
+def sweep_beside(checkpoint: Path) -> None:
+    """Remove what killed saves left in the folder of the run that `checkpoint` belongs to, unless that run lives."""
+    folder = RunFolder(checkpoint.parent.parent)
+    if checkpoint.parent.name == folder.checkpoints.name and folder.lock.is_file():
+        with suppress(FmlabError, OSError), folder.held():
+            return
