@@ -139,7 +139,7 @@ class Learner(pl.LightningModule):
     @property
     def batches(self) -> int:
         """Batches of this epoch that were trained on, before an interruption as well."""
-        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
 
     @property
     def rows(self) -> int:
@@ -251,7 +251,8 @@ class Learner(pl.LightningModule):
     def _position(self) -> dict[str, Any]:
         """Where in an epoch the run is: batches done, and the sum of their losses in each process."""
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
-        if not fitting or self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch:
+        over = fitting and self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch  # type: ignore[attr-defined]
+        if not fitting or over:
             return {"batches": 0, "totals": [0.0], "mean": None}
         if self._mean is not None:  # validation waits, or goes on: the first process saves without the others
             return {"batches": self.batches, "totals": [0.0], "mean": float(self._mean)}
