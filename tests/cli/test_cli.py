@@ -188,7 +188,8 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
     [
         (
             "plugin",
-            "got 'plugin'; did you mean 'plugins'? commands: data, experiment, export, plugins, predict, recommend, report, sweep",
+            "got 'plugin'; did you mean 'plugins'? commands: data, experiment, export, plugins, predict, recommend, "
+            "report, sweep",
         ),
         ("acme", "got 'acme'; commands: data, experiment, export, plugins, predict, recommend, report, sweep"),
     ],
