@@ -12,12 +12,12 @@ import pytorch_lightning as pl
 import torch
 
 from benchmarks.harness import now
+from fmlab.contracts import Task, Training
 from fmlab.data import Dataset
-from fmlab.learner import Learner
-from fmlab.loaders import TrainingLoader
-from fmlab.progress import EpochLines
-from fmlab.protocols import Task, Training
-from fmlab.registry import build
+from fmlab.plugin.registry import build
+from fmlab.training.learner import Learner
+from fmlab.training.loader import TrainingLoader
+from fmlab.training.progress import EpochLines
 
 Options = Mapping[str, Any]
 

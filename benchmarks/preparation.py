@@ -19,8 +19,8 @@ import pyarrow.csv as pacsv
 from benchmarks import harness
 from benchmarks.harness import Line, Results, Setting, Spread, Target, child, compare
 from benchmarks.shapes import WIDE, zipf
-from fmlab.registry import build
-from fmlab.store import open_dataset
+from fmlab.data.store.cache import open_dataset
+from fmlab.plugin.registry import build
 
 ABOUT = "from CSV text to the stored data set, in a fresh process, beside reading the text alone"
 ROWS = (2_000_000, 500_000)

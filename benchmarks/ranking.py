@@ -11,11 +11,11 @@ from torch import Tensor
 
 from benchmarks.harness import Results, Setting, Target, compare, now
 from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
-from fmlab.batch import Features, Tables
 from fmlab.data import Dataset
+from fmlab.data.batch import Features, Tables
+from fmlab.data.negatives import Observed
 from fmlab.evaluation import Ranking, evaluate
-from fmlab.registry import build
-from fmlab.sampling import Observed
+from fmlab.plugin.registry import build
 
 ABOUT = "all items for each test user, the same FM; items the user has met are left out on both sides"
 BATCH = 20  # users that the slow side ranks in one measurement

@@ -14,7 +14,7 @@ FIRST_STEP = """
 import importlib.abc, importlib.util, os, sys
 class Watch(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
-        if name != "fmlab.learner":
+        if name != "fmlab.training.learner":
             return None
         sys.meta_path.remove(self)
         self.spec = importlib.util.find_spec(name)

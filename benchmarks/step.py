@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from benchmarks import plain
 from benchmarks.harness import Results, Setting, Target, compare, now
 from benchmarks.training import ADAM, DIM, MODELS, RSGD
-from fmlab.batch import Batch, Features, Tables
 from fmlab.data import Field, Schema
-from fmlab.registry import build
+from fmlab.data.batch import Batch, Features, Tables
+from fmlab.plugin.registry import build
 
 ABOUT = "ms a step, batch 4,096 x 10; every batch reads 5,000 features, wherever they lie in the table"
 SIZES = (10_000, 100_000, 1_000_000, 10_000_000)

@@ -213,8 +213,8 @@ def _open(url: str, kind: str) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    from fmlab.sweep.proposal import quiet
     from fmlab.sweep.storage import Store, open_storage
+    from fmlab.sweep.suggest import quiet
 
     quiet()
     if kind == "optuna":
@@ -223,7 +223,7 @@ def _open(url: str, kind: str) -> Any:
 
 
 def _prepare_study(url: str, kind: str) -> None:
-    from fmlab.sweep.ledger import Ledger
+    from fmlab.sweep.study import Ledger
 
     Ledger.create(_open(url, kind), "benchmark", ["maximize"])
 
@@ -232,8 +232,8 @@ def main(arguments: Sequence[str]) -> None:
     """The work of a child process: so many trials, after a line on stdin."""
     from optuna.trial import TrialState
 
-    from fmlab.sweep.ledger import Ask, Ledger
-    from fmlab.sweep.liveness import myself
+    from fmlab.sweep.heartbeat import myself
+    from fmlab.sweep.study import Ask, Ledger
 
     url, kind, trials = arguments
     ledger, me = Ledger.open(_open(url, kind), "benchmark"), myself()

@@ -4,13 +4,13 @@ from typing import Any
 
 import torch
 
-from fmlab.batch import Tables
+from fmlab.contracts import Evaluation, Report
 from fmlab.data import Dataset
-from fmlab.evaluation.catalogue import Planted, planted_scorer
+from fmlab.data.batch import Tables
+from fmlab.evaluation.item_scorer import Planted, planted_scorer
 from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
-from fmlab.evaluation.ranking import Ranking
-from fmlab.evaluation.scored import ScoredRows
-from fmlab.protocols import Evaluation, Report
+from fmlab.evaluation.ranked_lists import Ranking
+from fmlab.evaluation.scored_rows import ScoredRows
 
 __all__ = [
     "Planted",

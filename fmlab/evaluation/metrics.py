@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fmlab.contracts import RankMetric, ScoreMetric
+from fmlab.contracts.checks import checked_metric
 from fmlab.errors import FmlabError
-from fmlab.plugin_checks import checked_metric
-from fmlab.protocols import RankMetric, ScoreMetric
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 
 SAMPLED = "sampled_"
 """Prefix of rank metrics among sampled candidates. They are not estimates of those over all items."""

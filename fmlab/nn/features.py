@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema, Side
 from fmlab.errors import FmlabError
-from fmlab.nn.incidence import Incidence, gather, incidence, read, whole
+from fmlab.nn.sparse_lookup import Incidence, gather, incidence, read, whole
 
 
 class FeatureTable(nn.Module):

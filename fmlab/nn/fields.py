@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import gather, pool
-from fmlab.nn.initial import weights_and_vectors
+from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.sparse_lookup import gather, pool
 
 
 class FieldSums(NamedTuple):

@@ -4,7 +4,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from fmlab.batch import Batch
+from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
 
 

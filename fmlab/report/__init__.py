@@ -4,7 +4,3 @@
 · `comparisons` tests whether rows differ · `published` what papers print · `sheets` tables of text · `page` one HTML
 file · `table` all runs as Parquet or SQLite.
 """
-
-from fmlab.report.command import main, print_leaderboards
-
-__all__ = ["main", "print_leaderboards"]

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fmlab import registry
 from fmlab.data import Array
 from fmlab.errors import DataError, FmlabError, choices
-from fmlab.report.boards import Board, Row
+from fmlab.plugin import registry
+from fmlab.records.per_case import read_units, unit_names
+from fmlab.report.leaderboards import Board, Row
 from fmlab.report.runs import Run, number
 from fmlab.report.significance import Comparison, Groups, Judged, OfMean, compare
-from fmlab.report.units import read_units, unit_names
 
 _FILE = "units.npz"
 _CASES = ("row", "user")  # what tells one case from another

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from fmlab.report.boards import Board
 from fmlab.report.comparisons import Compared
+from fmlab.report.leaderboards import Board
 
 SIGNIFICANT = 0.05
 WARNED = "(!)"  # stands behind a row whose runs warn of something

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fmlab.escaping import escaped_line
-from fmlab.parsing import read_text
+from fmlab.config.overrides import text
 from fmlab.report import svg
-from fmlab.report.boards import Board, Row
+from fmlab.report.leaderboards import Board, Row
 from fmlab.report.runs import LARGEST, Run
 from fmlab.report.svg import Axis, Series
-from fmlab.sweep.space import text
+from fmlab.terminal.escaping import escaped_line
+from fmlab.untrusted.parsing import read_text
 
 _CURVES = 8  # rows whose learning curves are drawn
 _AXES = 7  # options in parallel coordinates

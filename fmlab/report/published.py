@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 
+from fmlab.config.overrides import text
 from fmlab.errors import FmlabError
-from fmlab.report.boards import Board, Row
-from fmlab.sweep.space import text
+from fmlab.report.leaderboards import Board, Row
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmlab.errors import StorageError
-from fmlab.escaping import escaped_line, shown
-from fmlab.parsing import read_json, read_yaml
+from fmlab.terminal.escaping import escaped_line, shown
+from fmlab.untrusted.parsing import read_json, read_yaml
 
 _NEEDED = ("data", "protocol", "model", "seed", "fingerprint", "monitor", "maximize", "test", "validation")
 # What says where a run takes place and what is shown of it, not what it computes.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fmlab.serving.loaded import LoadedRun
+    from fmlab.serving.loaded_run import LoadedRun
 
 __all__ = ["load_run"]
 
@@ -23,6 +23,6 @@ def load_run(path: "str | PathLike[str]") -> "LoadedRun":
     Raises StorageError (a subclass of FmlabError) where there is none or it is damaged, FmlabError where the files are
     not of one run. Nothing that the files hold is executed.
     """
-    from fmlab.serving.loaded import load
+    from fmlab.serving.loaded_run import load
 
     return load(Path(path))

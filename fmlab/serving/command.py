@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NoReturn
 
 from fmlab.errors import FmlabError
-from fmlab.escaping import escaped_line
+from fmlab.terminal.escaping import escaped_line
 
 TYPE_OF_RUN = "a run folder, a sweep folder, or a checkpoint in one"
 
@@ -25,13 +25,14 @@ def show_messages() -> None:
 
 
 def report(tallies: Mapping[str, object]) -> None:
-    """A table on stderr of the fields (`fmlab.encoding.encoder.Tally`) with unseen, missing or superfluous values."""
+    """A table on stderr of the fields (`fmlab.data.encoding.encoder.Tally`) with unseen, missing or superfluous
+    values."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    from fmlab.encoding.encoder import Tally
-    from fmlab.terminal import Console
+    from fmlab.data.encoding.encoder import Tally
+    from fmlab.terminal.console import Console
 
     kinds = {"unseen": "unseen", "missing": "missing", "dropped": "beyond slots"}
     found = {name: t for name, t in tallies.items() if isinstance(t, Tally) and (t.unseen or t.missing or t.dropped)}

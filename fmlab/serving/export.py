@@ -15,7 +15,7 @@ from fmlab.serving.command import TYPE_OF_RUN, Parser, show_messages
 
 if TYPE_CHECKING:
     from fmlab.data import Side
-    from fmlab.serving.loaded import LoadedRun
+    from fmlab.serving.loaded_run import LoadedRun
 
 DESCRIPTION = """\
 Writes a trained model as plain files: weights.safetensors; features.parquet, the number, field and value of every
@@ -105,9 +105,9 @@ def export(run: "LoadedRun", out: Path, *, force: bool = False) -> list[str]:
 
 
 def _write(run: "LoadedRun", folder: Path) -> list[str]:
+    from fmlab.contracts import TwoSided
     from fmlab.files import digest, write_json
-    from fmlab.protocols import TwoSided
-    from fmlab.serving.tensors import write_tensors
+    from fmlab.serving.safetensors_writer import write_tensors
 
     write_tensors(folder / "weights.safetensors", run.model.state_dict(), {"model": run.name})
     _write_features(run, folder)
@@ -176,7 +176,7 @@ def _write_vectors(run: "LoadedRun", folder: Path) -> dict[str, Any]:
     """Vectors of items, and of users where these are whole queries; what the manifest says of them."""
     import torch
 
-    from fmlab.protocols import TwoSided
+    from fmlab.contracts import TwoSided
 
     data, model = run.data, run.model
     assert data.items is not None
@@ -200,8 +200,8 @@ def _write_side(path: Path, side: Callable[..., Any], table: Any, bias_path: Pat
     import numpy as np
     import torch
 
-    from fmlab.batch import as_features
-    from fmlab.evaluation.catalogue import refuse_non_finite
+    from fmlab.data.batch import as_features
+    from fmlab.evaluation.item_scorer import refuse_non_finite
 
     vectors, count = None, len(table.ids)
     for low in range(0, count, CHUNK):

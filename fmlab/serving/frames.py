@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data import Side
-from fmlab.encoding.encoder import Encoder
+from fmlab.data.encoding.encoder import Encoder
 from fmlab.errors import DataError
 
 if TYPE_CHECKING:

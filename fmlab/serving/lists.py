@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from fmlab.batch import Features, as_features
-from fmlab.encoding.encoder import QUERY
+from fmlab.data.batch import Features, as_features
+from fmlab.data.encoding.encoder import QUERY
 from fmlab.errors import FmlabError
-from fmlab.seen import Exclude
+from fmlab.run.seen_items import Exclude
 from fmlab.serving.ranking import Found
 
 if TYPE_CHECKING:
-    from fmlab.serving.loaded import LoadedRun
+    from fmlab.serving.loaded_run import LoadedRun
 
 ADDED = ("rank", "score")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmlab.errors import FmlabError
-from fmlab.escaping import escaped_line
 from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
+from fmlab.terminal.escaping import escaped_line
 
 if TYPE_CHECKING:
-    from fmlab.serving.loaded import LoadedRun
+    from fmlab.serving.loaded_run import LoadedRun
 
 DESCRIPTION = """\
 Scores rows with a trained model. ROWS is a CSV, TSV, JSON-lines or Parquet file with the raw columns that the model's
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if (args.rows is None) != args.columns:
         raise FmlabError("predict takes either ROWS, a file, or --columns; see fmlab predict --help")
     from fmlab.serving import load_run
-    from fmlab.serving.output import refuse_extension
+    from fmlab.serving.table_writer import refuse_extension
 
     refuse_extension(args.out)
     if args.rows is not None:
@@ -66,8 +66,8 @@ def _refuse_file(rows: Path, out: Path | None) -> None:
 def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from fmlab.serving.output import PARQUET, refuse_taken, writing
-    from fmlab.tabular import Form, batches, recognise
+    from fmlab.data.raw.table import Form, batches, recognise
+    from fmlab.serving.table_writer import PARQUET, refuse_taken, writing
 
     encoder = run.encoder
     form = recognise(args.rows, Form(args.sep.replace("\\t", "\t"), encoding=args.encoding))
@@ -115,7 +115,7 @@ def _list_columns(run: "LoadedRun") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from fmlab.terminal import Console
+    from fmlab.terminal.console import Console
 
     fields = {f.name: f for f in run.data.schema.fields}
     grid = Table("column", "", "field", "what it holds", box=box.SIMPLE_HEAD)

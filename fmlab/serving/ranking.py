@@ -7,14 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlab.batch import Features, Tables, as_features
+from fmlab.contracts import TwoSided
 from fmlab.data import Array
+from fmlab.data.batch import Features, Tables, as_features
 from fmlab.errors import DataError
-from fmlab.evaluation.catalogue import catalogue
-from fmlab.evaluation.ranking import CELLS
-from fmlab.protocols import TwoSided
-from fmlab.seen import Met
-from fmlab.serving_data import ServingData
+from fmlab.evaluation.item_scorer import catalogue
+from fmlab.evaluation.ranked_lists import CELLS
+from fmlab.run.seen_items import Met
+from fmlab.run.serving_data import ServingData
 
 SAME = 1e-5  # of the largest score: a difference that rounding makes
 

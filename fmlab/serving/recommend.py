@@ -10,8 +10,8 @@ from fmlab.errors import FmlabError, choices
 from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
 
 if TYPE_CHECKING:
-    from fmlab.encoding.encoder import Encoder
-    from fmlab.serving.loaded import LoadedRun
+    from fmlab.data.encoding.encoder import Encoder
+    from fmlab.serving.loaded_run import LoadedRun
 
 DESCRIPTION = """\
 The k items that a trained model scores highest for each user: user, rank, item, score, as CSV. Items that the user has
@@ -27,7 +27,7 @@ A model with context columns scores a user in a context: give --context NAME=VAL
 unknown one), or --users, a table with a header that has a column for the user and one for each of the context."""
 
 
-EXCLUDES = ("none", "train", "train+validation", "all")  # as in `fmlab.seen`, which help need not import
+EXCLUDES = ("none", "train", "train+validation", "all")  # as in `fmlab.run.seen_items`, which help need not import
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if args.context and args.users:
         raise FmlabError("--context goes with --user; with --users the file has the columns of the context")
     from fmlab.serving import load_run
-    from fmlab.serving.output import refuse_extension
+    from fmlab.serving.table_writer import refuse_extension
 
     refuse_extension(args.out)
     if args.users is not None and not args.users.is_file():
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _recommend(run: "LoadedRun", args: argparse.Namespace) -> None:
     from fmlab.serving.lists import ADDED, Lists
-    from fmlab.serving.output import refuse_taken, writing
+    from fmlab.serving.table_writer import refuse_taken, writing
 
     if args.k < 1:
         raise FmlabError(f"-k must be 1 or more, got {args.k}")
@@ -88,8 +88,8 @@ def _recommend(run: "LoadedRun", args: argparse.Namespace) -> None:
 
 def _queries(encoder: "Encoder", args: argparse.Namespace) -> Iterator[Any]:
     """Batches of different users, with their context."""
-    from fmlab.encoding.encoder import QUERY
-    from fmlab.tabular import batches, recognise
+    from fmlab.data.encoding.encoder import QUERY
+    from fmlab.data.raw.table import batches, recognise
 
     if args.users is not None:
         form = recognise(args.users)

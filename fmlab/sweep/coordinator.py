@@ -12,15 +12,15 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.sweep import proposal
-from fmlab.sweep.agenda import Agenda
-from fmlab.sweep.definition import Sweep
-from fmlab.sweep.job import Job, SweepFailed
-from fmlab.sweep.ledger import Ledger
-from fmlab.sweep.liveness import myself
+from fmlab.sweep import suggest as proposal
+from fmlab.sweep.heartbeat import myself
+from fmlab.sweep.messages import Job, SweepFailed
+from fmlab.sweep.queue import Agenda
+from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import open_storage
+from fmlab.sweep.study import Ledger
 from fmlab.sweep.summary import Board
-from fmlab.sweep.team import Event, Team
+from fmlab.sweep.worker_pool import Event, Team
 
 log = logging.getLogger("fmlab")
 _POLL = 0.5  # seconds between looks at the study when nothing is heard

@@ -1,8 +1,8 @@
 """Optuna's journal in a file that survives its writers, and in which nothing is changed unseen.
 
 It lives through writers that are killed in a write, run out of disk, or die while they hold the lock; and each of its
-records has a seal, see `fmlab.sweep.seals`, so that one that is changed, moved, doubled or left out is an error with
-its place, never a result.
+records has a seal, see `fmlab.sweep.journal_records`, so that one that is changed, moved, doubled or left out is an
+error with its place, never a result.
 """
 
 import json
@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from fmlab.errors import StorageError
 from fmlab.files import storing
-from fmlab.sweep.seals import NOTHING, SIZE, DamagedError, is_noise, is_torn, read_line, seal
+from fmlab.sweep.journal_records import NOTHING, SIZE, DamagedError, is_noise, is_torn, read_line, seal
 
 log = logging.getLogger("fmlab")
 _PATIENCE = 4  # seconds before the lock of a dead holder is broken

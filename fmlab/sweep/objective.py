@@ -16,14 +16,14 @@ from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from fmlab import composition
+from fmlab.config import composition
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_json
-from fmlab.jobs import quiet
-from fmlab.learner import Learner
 from fmlab.run import run
-from fmlab.sweep.job import COSTS, Job, Progress
-from fmlab.sweep.team import interpreter
+from fmlab.sweep.messages import COSTS, Job, Progress
+from fmlab.sweep.worker_pool import interpreter
+from fmlab.training.learner import Learner
+from fmlab.training.lightning_messages import quiet
 
 _POLL = 0.5  # seconds between looks at a run in its own process
 

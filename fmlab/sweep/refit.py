@@ -11,15 +11,15 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.files import storing
-from fmlab.linking import copy_shared
-from fmlab.serving_data import FILE
+from fmlab.records.shared_files import copy_shared
+from fmlab.run.serving_data import FILE
 from fmlab.sweep.coordinator import Coordinator
-from fmlab.sweep.definition import Sweep, read
-from fmlab.sweep.job import Job
-from fmlab.sweep.ledger import Ledger
-from fmlab.sweep.multirun import lasting_overrides
-from fmlab.sweep.proposal import known_point
+from fmlab.sweep.launch import lasting_overrides
+from fmlab.sweep.messages import Job
+from fmlab.sweep.spec import Sweep, read
 from fmlab.sweep.storage import open_storage
+from fmlab.sweep.study import Ledger
+from fmlab.sweep.suggest import known_point
 from fmlab.sweep.summary import best_trials
 
 log = logging.getLogger("fmlab")

@@ -7,9 +7,9 @@ from itertools import count
 
 from optuna.trial import FrozenTrial
 
-from fmlab.sweep.definition import Sweep
-from fmlab.sweep.ledger import DONE, LIVE, Ask, again, ask_of, reason
-from fmlab.sweep.proposal import starting_params, stored
+from fmlab.sweep.spec import Sweep
+from fmlab.sweep.study import DONE, LIVE, Ask, again, ask_of, reason
+from fmlab.sweep.suggest import starting_params, stored
 
 
 def targets(sweep: Sweep) -> Iterator[Ask]:

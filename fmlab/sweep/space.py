@@ -14,18 +14,16 @@ Keys are the left-hand sides of overrides. `installed: true` beside `choice` lea
 whole sweep; all its conditions must hold.
 """
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, NamedTuple
 
+from fmlab.config.overrides import text
 from fmlab.errors import FmlabError, choices
 
 KINDS = ("choice", "int", "float", "value")
 _MORE = {"int": ("step", "log"), "float": ("step", "log"), "choice": ("installed",)}
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_./:+-]*")
-_WORDS = ("null", "true", "false", "nan", "inf")
 
 
 @dataclass(frozen=True)
@@ -191,26 +189,6 @@ def _examples(domain: Domain, every: bool) -> Sequence[Any]:
         return (int(domain.low) if domain.whole else float(domain.low),)
     values = domain.grid()
     return values if every else values[:1]
-
-
-def override(key: str, value: Any) -> str:
-    """`key=value` as Hydra reads it."""
-    return f"{key}={text(value)}"
-
-
-def text(value: Any) -> str:
-    """A value as Hydra reads it: `[512,256]`, `null`, `'two words'`."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(text(v) for v in value)}]"
-    if isinstance(value, str) and (not _PLAIN.fullmatch(value) or value.lower() in _WORDS):
-        # Hydra takes a backslash as it is, unless a quote follows it.
-        escaped = re.sub(r"(\\*)('|\Z)", lambda m: 2 * m[1] + ("\\'" if m[2] else ""), value)
-        return f"'{escaped}'"
-    return str(value)
 
 
 # --------------------------------------------------------------------------------------------- parsing

@@ -13,8 +13,8 @@ from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBSt
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import storing
-from fmlab.redaction import hidden, hidden_message
 from fmlab.sweep.journal import SafeJournal
+from fmlab.terminal.redaction import hidden, hidden_message
 
 _REMOTE = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "fuse.sshfs")
 _WAIT = 60  # seconds a SQLite writer waits for the others

@@ -9,12 +9,12 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmlab.config.overrides import text
 from fmlab.files import write_json
-from fmlab.sweep.definition import Sweep
-from fmlab.sweep.ledger import DONE, ask_of, reason
 from fmlab.sweep.schedule import by_slot, targets
-from fmlab.sweep.space import text
+from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import shown
+from fmlab.sweep.study import DONE, ask_of, reason
 
 log = logging.getLogger("fmlab")
 

@@ -18,16 +18,17 @@ from typing import Any, TextIO
 
 from optuna.trial import TrialState
 
+from fmlab.config.overrides import override
 from fmlab.errors import FmlabError, StorageError
-from fmlab.escaping import SafeRecord, shown
 from fmlab.files import write_text
-from fmlab.sweep import proposal
-from fmlab.sweep.definition import read
-from fmlab.sweep.job import Job, Lost, Objective, Progress, Pruned, mark_folders, trial_folder
-from fmlab.sweep.ledger import Claim, Ledger
-from fmlab.sweep.liveness import Heart, myself
-from fmlab.sweep.space import Point, override
+from fmlab.sweep import suggest as proposal
+from fmlab.sweep.heartbeat import Heart, myself
+from fmlab.sweep.messages import Job, Lost, Objective, Progress, Pruned, mark_folders, trial_folder
+from fmlab.sweep.space import Point
+from fmlab.sweep.spec import read
 from fmlab.sweep.storage import open_storage
+from fmlab.sweep.study import Claim, Ledger
+from fmlab.terminal.escaping import SafeRecord, shown
 
 log = logging.getLogger("fmlab")
 _IDLE = (0.05, 0.5)  # seconds between looks for a waiting trial, growing while there is none

@@ -5,8 +5,8 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 import torch
 
-from fmlab.batch import Batch, Features, Tables, as_features
 from fmlab.data import Array, Dataset, Field, Schema, Side, Table
+from fmlab.data.batch import Batch, Features, Tables, as_features
 
 Kind = Literal["interactions", "context", "numeric", "rows"]
 KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmlab.checks import check
 from fmlab.data import SIDES, Dataset, Schema
+from fmlab.data.store.validation import check
 
 
 class DataContract:

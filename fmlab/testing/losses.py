@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.batch import Batch
+from fmlab.contracts import Loss
+from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
-from fmlab.protocols import Loss
 from fmlab.testing.building import candidates, labelled, tiny
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fmlab.protocols import RankMetric, ScoreMetric
+from fmlab.contracts import RankMetric, ScoreMetric
 
 
 class MetricContract:

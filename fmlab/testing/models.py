@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.batch import Batch, Features
+from fmlab.contracts import Observes, Separable, TwoSided
 from fmlab.data import Schema
+from fmlab.data.batch import Batch, Features
 from fmlab.errors import FmlabError
-from fmlab.protocols import Observes, Separable, TwoSided
-from fmlab.registry import build
-from fmlab.scoring import score
+from fmlab.evaluation.scoring import score
+from fmlab.plugin.registry import build
 from fmlab.testing.building import KINDS, Kind, candidates, checkerboard, labelled, tiny
 
 every_kind = pytest.mark.parametrize("kind", KINDS)

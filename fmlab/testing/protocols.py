@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.batch import Tables
+from fmlab.contracts import Evaluation, Task
+from fmlab.contracts.checks import check_report, checked_task
 from fmlab.data import Dataset
+from fmlab.data.batch import Tables
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
-from fmlab.loaders import TrainingLoader
-from fmlab.plugin_checks import check_report, checked_task
-from fmlab.protocols import Evaluation, Task
 from fmlab.testing.building import KINDS, Kind, tiny
+from fmlab.training.loader import TrainingLoader
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
 

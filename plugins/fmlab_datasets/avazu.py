@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Input
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.raw.archive import text_size
 from fmlab.errors import DataError
-from fmlab.first_pass import Plan
-from fmlab.meter import Meter
-from fmlab.options import Range
-from fmlab.protocols import Raw
-from fmlab.reading import text_size
+from fmlab.plugin.option import Range
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/avazu-ctr-prediction/data"

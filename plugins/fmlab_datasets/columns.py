@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fmlab.data.raw.table import HEAD_BYTES, batches
+from fmlab.data.raw.table_format import BLANKS, Form
 from fmlab.errors import DataError, choices
-from fmlab.form import BLANKS, Form
-from fmlab.tabular import HEAD_BYTES, batches
-from fmlab_datasets.remarks import are_numbers
+from fmlab_datasets.warnings import are_numbers
 
 log = logging.getLogger(__name__)
 OFTEN = 0.05  # the share of distinct values with a `|` from which a column is taken for multi-valued

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Input
-from fmlab.first_pass import Plan
-from fmlab.meter import Meter
-from fmlab.options import Range
-from fmlab.protocols import Raw
-from fmlab.reading import text_size
-from fmlab.tabular import Form
-from fmlab.transforms import log_squared
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.transforms import log_squared
+from fmlab.data.raw.archive import text_size
+from fmlab.data.raw.table import Form
+from fmlab.plugin.option import Range
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/criteo-display-ad-challenge (or https://ailab.criteo.com/ressources/)"

@@ -7,25 +7,25 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.cells import alone
+from fmlab.contracts import Raw
 from fmlab.data import Array, Dataset, Input, Rule, Step
+from fmlab.data.encoding.first_pass import PART_NAMES, Plan
+from fmlab.data.encoding.preparation import Sliced, encode
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.times import Times
+from fmlab.data.encoding.transforms import binned, hours, log_squared, quantiles, weekdays
+from fmlab.data.encoding.vocabulary import Vocabulary
+from fmlab.data.raw.archive import text_size
+from fmlab.data.raw.cells import alone
+from fmlab.data.raw.table import Form, batches, deaf, recognise
 from fmlab.errors import DataError
-from fmlab.first_pass import PART_NAMES, Plan
-from fmlab.meter import Meter
-from fmlab.options import Range
-from fmlab.prepare import Sliced, encode
-from fmlab.protocols import Raw
-from fmlab.reading import text_size
-from fmlab.tabular import Form, batches, deaf, recognise
-from fmlab.times import Times
-from fmlab.transforms import binned, hours, log_squared, quantiles, weekdays
-from fmlab.vocabulary import Vocabulary
+from fmlab.plugin.option import Range
 from fmlab_datasets.columns import layout
 from fmlab_datasets.planning import PART, Planned
-from fmlab_datasets.remarks import locate, tell
-from fmlab_datasets.sides import settled
+from fmlab_datasets.side_inference import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
 from fmlab_datasets.unique import usable
+from fmlab_datasets.warnings import locate, tell
 
 log = logging.getLogger(__name__)
 CLOCK = {"hour": hours, "weekday": weekdays}

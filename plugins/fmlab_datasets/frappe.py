@@ -9,11 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from fmlab.contracts import Raw
 from fmlab.data import Array, Dataset, Side
+from fmlab.data.raw.archive import opened
+from fmlab.data.raw.fetch import find
 from fmlab.errors import DataError
-from fmlab.fetch import find
-from fmlab.protocols import Raw
-from fmlab.reading import opened
 from fmlab_datasets.published import published
 from fmlab_datasets.tables import Column, assemble, category, counted, identity
 

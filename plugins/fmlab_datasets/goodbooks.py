@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset
+from fmlab.data.encoding.first_pass import Plan
 from fmlab.errors import DataError, choices
-from fmlab.first_pass import Plan
-from fmlab.protocols import Raw
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
 RAW_ADDRESS = "https://raw.githubusercontent.com/zygmuntz/goodbooks-10k/master/"

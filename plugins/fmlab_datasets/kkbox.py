@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Rule
-from fmlab.first_pass import Plan
-from fmlab.meter import Meter
-from fmlab.protocols import Raw
-from fmlab.reading import text_size
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.raw.archive import text_size
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
 PAGE = "https://www.kaggle.com/c/kkbox-music-recommendation-challenge/data"

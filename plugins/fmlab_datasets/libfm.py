@@ -6,13 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Side
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.raw.archive import lines
+from fmlab.data.raw.fetch import find
 from fmlab.errors import DataError, choices
-from fmlab.fetch import find
-from fmlab.first_pass import Plan
-from fmlab.options import Range
-from fmlab.protocols import Raw
-from fmlab.reading import lines
+from fmlab.plugin.option import Range
 from fmlab_datasets.movielens import CITATION, LICENCE
 from fmlab_datasets.streams import packed, prepared
 

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset
-from fmlab.first_pass import Plan
-from fmlab.protocols import Raw
-from fmlab.tabular import Form
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.raw.table import Form
 from fmlab_datasets.streams import first_found, prepared, table
 
 PAGE = "the authors of Liu et al., KDD 2012, and Pham et al., ICDE 2015 (no public address is known)"
@@ -47,6 +47,6 @@ class Meetup:
 
 
 def _first_line(path: Path) -> str:
-    from fmlab.reading import lines
+    from fmlab.data.raw.archive import lines
 
     return next(lines(path), "")

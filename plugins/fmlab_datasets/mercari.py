@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset
-from fmlab.first_pass import Plan
-from fmlab.options import Range
-from fmlab.protocols import Raw
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.plugin.option import Range
 from fmlab_datasets.streams import Stream, first_found, frequent, prepared, table
 
 FIELDS = ("category", "condition", "shipping_method", "origin", "duration")

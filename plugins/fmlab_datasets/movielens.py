@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from fmlab.contracts import Raw
 from fmlab.data import SECOND, Array, Dataset, Rule, Side
+from fmlab.data.raw.archive import lines, opened
 from fmlab.errors import DataError, choices
-from fmlab.protocols import Raw
-from fmlab.reading import lines, opened
 from fmlab_datasets.published import published
 from fmlab_datasets.tables import Column, assemble, category, counted, identity, several
 

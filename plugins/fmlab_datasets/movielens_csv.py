@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset
-from fmlab.first_pass import Plan
-from fmlab.meter import Meter
-from fmlab.options import Range
-from fmlab.protocols import Raw
-from fmlab.reading import text_size
-from fmlab.tabular import Form
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.raw.archive import text_size
+from fmlab.data.raw.table import Form
+from fmlab.plugin.option import Range
 from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
 from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.data import Side
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.raw.table import HEAD_BYTES, Form, batches
 from fmlab.errors import DataError
-from fmlab.first_pass import Plan
-from fmlab.tabular import HEAD_BYTES, Form, batches
 from fmlab_datasets.columns import guess, left_out, refuse_lists, unknown_column
-from fmlab_datasets.remarks import tell_signs
 from fmlab_datasets.streams import mapped
+from fmlab_datasets.warnings import tell_signs
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Rule
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.raw.fetch import find
+from fmlab.data.raw.table import Form
 from fmlab.errors import DataError, choices
-from fmlab.fetch import find
-from fmlab.first_pass import Plan
-from fmlab.options import Range
-from fmlab.protocols import Raw
-from fmlab.tabular import Form
-from fmlab_datasets.literals import objects, text
+from fmlab.plugin.option import Range
+from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import Cells, attributes, first_found, joined, packed, prepared, table
 
 log = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """What streaming data plugins share: where a file stands, columns joined, derived and filtered on the way.
 
-A stream is an iterator of record batches whose columns are dictionary-encoded text (`fmlab.tabular.batches`).
+A stream is an iterator of record batches whose columns are dictionary-encoded text (`fmlab.data.raw.table.batches`).
 Derived columns are computed once for each distinct value of a batch, not for each row.
 """
 
@@ -15,17 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.cells import joined as joined_cell
-from fmlab.cells import split
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Input, Rule, Step
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.preparation import encode
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.transforms import bucket
+from fmlab.data.raw.cells import joined as joined_cell
+from fmlab.data.raw.cells import split
+from fmlab.data.raw.fetch import find
+from fmlab.data.raw.table import Form, batches, deaf, recognise
 from fmlab.errors import DataError
-from fmlab.fetch import find
-from fmlab.first_pass import Plan
-from fmlab.meter import Meter
-from fmlab.prepare import encode
-from fmlab.protocols import Raw
-from fmlab.tabular import Form, batches, deaf, recognise
-from fmlab.transforms import bucket
 from fmlab_datasets.published import published
 
 ROWS = 1 << 17

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import numpy as np
 
+from fmlab.contracts import Raw
 from fmlab.data import SECOND, Array, Dataset, Side, Truth
-from fmlab.options import Range
-from fmlab.protocols import Raw
+from fmlab.plugin.option import Range
 from fmlab_datasets.tables import Column, assemble, counted, identity
 
 USER_FIELDS = {"age": 8, "occupation": 20, "region": 30}

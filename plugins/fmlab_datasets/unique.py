@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data import Array
-from fmlab.first_pass import Plan
-from fmlab.times import FROM
-from fmlab.transforms import quantiles
-from fmlab.vocabulary import Vocabulary, numbers
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.times import FROM
+from fmlab.data.encoding.transforms import quantiles
+from fmlab.data.encoding.vocabulary import Vocabulary, numbers
 
 log = logging.getLogger(__name__)
 FEW = 100  # distinct values from which a column can be said to be near-unique

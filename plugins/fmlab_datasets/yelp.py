@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Side
-from fmlab.fetch import find
-from fmlab.first_pass import Plan
-from fmlab.protocols import Raw
-from fmlab.tabular import Form
-from fmlab_datasets.literals import objects, text
-from fmlab_datasets.sequences import item_attributes, pairs
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.raw.fetch import find
+from fmlab.data.raw.table import Form
+from fmlab_datasets.adjacency_lists import item_attributes, pairs
+from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import first_found, joined, packed, prepared, table
 
 PAGE = "https://www.yelp.com/dataset"

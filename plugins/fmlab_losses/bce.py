@@ -5,11 +5,11 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from fmlab.batch import Batch
 from fmlab.data import Array
+from fmlab.data.batch import Batch
 from fmlab.errors import DataError
+from fmlab.evaluation.scoring import score
 from fmlab.nn.losses import mean_over_rows
-from fmlab.scoring import score
 
 
 class BCE:

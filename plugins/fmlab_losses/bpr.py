@@ -5,9 +5,9 @@ from typing import Literal
 from torch import Tensor
 from torch.nn import functional
 
-from fmlab.batch import Batch
+from fmlab.data.batch import Batch
+from fmlab.evaluation.scoring import score
 from fmlab.nn.losses import mean_over_rows, require_candidates
-from fmlab.scoring import score
 
 
 class BPR:

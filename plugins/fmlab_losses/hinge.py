@@ -5,12 +5,12 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from fmlab.batch import Batch
+from fmlab.contracts import MetricSpace
+from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
+from fmlab.evaluation.scoring import item_states, score
 from fmlab.nn.losses import mean_over_rows, require_candidates
-from fmlab.options import Range
-from fmlab.protocols import MetricSpace
-from fmlab.scoring import item_states, score
+from fmlab.plugin.option import Range
 
 SMALLEST = 1e-6
 

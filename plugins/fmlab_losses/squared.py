@@ -4,9 +4,9 @@ from typing import Literal
 
 from torch import Tensor
 
-from fmlab.batch import Batch
+from fmlab.data.batch import Batch
+from fmlab.evaluation.scoring import score
 from fmlab.nn.losses import mean_over_rows
-from fmlab.scoring import score
 
 
 class Squared:

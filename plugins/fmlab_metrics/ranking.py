@@ -6,7 +6,7 @@ import numpy as np
 
 from fmlab.data import Array
 from fmlab.errors import DataError
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 
 
 class MRR:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fmlab.data import Schema
-from fmlab.nn.incidence import Incidence, gather, incidence
+from fmlab.nn.sparse_lookup import Incidence, gather, incidence
 
 Aspects = Literal["both", "feature", "field"]
 _BITS = 62  # of a key with its position

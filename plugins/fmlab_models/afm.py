@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.crossing import triangle
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import gather, pool
-from fmlab.nn.initial import weights_and_vectors
-from fmlab.options import Range
+from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.pair_products import triangle
+from fmlab.nn.sparse_lookup import gather, pool
+from fmlab.plugin.option import Range
 from fmlab_models._interactions import distinct_products
 from fmlab_models.fm import StartsFromFM
 

@@ -8,11 +8,11 @@ from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import gather
-from fmlab.nn.initial import weights_and_vectors
+from fmlab.nn.fm_sums import factor_pairs
+from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
-from fmlab.nn.pairs import factor_pairs
-from fmlab.options import Range
+from fmlab.nn.sparse_lookup import gather
+from fmlab.plugin.option import Range
 from fmlab_models.fm import StartsFromFM
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 from fmlab_models._matrices import FieldMatrices
 

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldTables, query_and_item
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 
 
 class FFM(nn.Module):

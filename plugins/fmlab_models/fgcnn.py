@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.crossing import inner_products
 from fmlab.nn.fields import FieldTables
-from fmlab.options import Range
+from fmlab.nn.pair_products import inner_products
+from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel, perceptron
 
 

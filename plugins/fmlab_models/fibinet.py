@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.crossing import rows_last, triangle
-from fmlab.options import Range
+from fmlab.nn.pair_products import rows_last, triangle
+from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel, perceptron
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 from fmlab_models.autoint import Interacting
 

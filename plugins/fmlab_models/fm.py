@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.initial import weights_and_vectors
-from fmlab.nn.pairs import factor_pairs, factor_products
-from fmlab.options import Range
+from fmlab.nn.fm_sums import factor_pairs, factor_products
+from fmlab.nn.init import weights_and_vectors
+from fmlab.plugin.option import Range
 
 
 class FM(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldSums, FieldTables, query_and_item
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._lookup import LookedUp
 from fmlab_models._matrices import FieldMatrices, Kind
 

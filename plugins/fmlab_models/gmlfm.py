@@ -8,10 +8,10 @@ from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import gather, pool
-from fmlab.nn.initial import weights_and_vectors
-from fmlab.nn.pairs import moments
-from fmlab.options import Range
+from fmlab.nn.fm_sums import moments
+from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.sparse_lookup import gather, pool
+from fmlab.plugin.option import Range
 
 _PRODUCTS = ("euclidean", "cosine")  # distances made of inner products
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.manifolds import ManifoldParameter, Poincare
 from fmlab.nn.features import IdTables
-from fmlab.nn.initial import near_origin
-from fmlab.options import Range
+from fmlab.nn.init import near_origin
+from fmlab.plugin.option import Range
 
 
 class HyperML(nn.Module):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fmlab.nn.initial import near_origin
+from fmlab.nn.init import near_origin
 from fmlab_models.hyperml import HyperML
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._histories import distinct, entities
 
 _CELLS = 1 << 22  # numbers of padded histories held at once

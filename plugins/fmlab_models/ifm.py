@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import Incidence, gather, pool
-from fmlab.nn.initial import weights_and_vectors
+from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
-from fmlab.options import Range
+from fmlab.nn.sparse_lookup import Incidence, gather, pool
+from fmlab.plugin.option import Range
 from fmlab_models._interactions import InteractionAware, Pairs, spread, total
 from fmlab_models.fm import StartsFromFM
 

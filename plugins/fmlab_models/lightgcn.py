@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fmlab.data import Schema
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._graph import GraphModel
 
 

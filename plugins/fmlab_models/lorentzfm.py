@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.manifolds import Lorentz, ManifoldParameter
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.pairs import triangle_pairs
-from fmlab.options import Range
+from fmlab.nn.fm_sums import triangle_pairs
+from fmlab.plugin.option import Range
 
 
 class LorentzFM(nn.Module):

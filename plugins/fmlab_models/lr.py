@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import pool
+from fmlab.nn.sparse_lookup import pool
 
 
 class LR(nn.Module):

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import IdTables
-from fmlab.nn.initial import weights_and_vectors
-from fmlab.options import Range
+from fmlab.nn.init import weights_and_vectors
+from fmlab.plugin.option import Range
 
 
 class MF(nn.Module):
@@ -20,7 +20,7 @@ class MF(nn.Module):
     Paper: Koren, Bell, Volinsky, Matrix factorization techniques for recommender systems, Computer 2009, equation 4.
 
     With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0:
-    they have no gradient, and `fmlab.scoring.score` leaves them out.
+    they have no gradient, and `fmlab.evaluation.scoring.score` leaves them out.
 
     Parameters: 1 + (U + I) (1 + dim)
     Cost: O(dim)

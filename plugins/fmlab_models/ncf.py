@@ -11,7 +11,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import IdTables
 from fmlab.nn.mlp import split_mlp
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models.pmf import PMF
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._graph import GraphModel
 
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import IdTables
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 
 
 class PMF(nn.Module):

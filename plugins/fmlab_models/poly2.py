@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import pool
-from fmlab.options import Range
+from fmlab.nn.sparse_lookup import pool
+from fmlab.plugin.option import Range
 
 _ODD = -7046029254386353131  # 2^64 / golden ratio as a signed number: Fibonacci hashing
 

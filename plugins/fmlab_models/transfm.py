@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import gather
-from fmlab.nn.initial import weights_and_vectors
-from fmlab.options import Range
+from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.sparse_lookup import gather
+from fmlab.plugin.option import Range
 
 
 class TransFM(nn.Module):

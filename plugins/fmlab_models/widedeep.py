@@ -5,7 +5,7 @@ from typing import Annotated
 from torch import Tensor
 
 from fmlab.data import Schema
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 
 

@@ -9,8 +9,8 @@ from torch.autograd.function import once_differentiable
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.crossing import rows_last
-from fmlab.options import Range
+from fmlab.nn.pair_products import rows_last
+from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 
 _NUMBERS = 1 << 18  # of the products that are made at a time

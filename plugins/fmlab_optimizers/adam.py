@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.adam import adam as fused_adam
 
 from fmlab.manifolds import Euclidean, manifold_of
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_optimizers._rows import Touched, evaluate, touched
 
 

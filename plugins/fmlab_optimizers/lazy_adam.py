@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_optimizers._rows import evaluate, read, settle, touched, write
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab.manifolds import manifold_of
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
 

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from fmlab.data import Array, Dataset
+from fmlab.data.raw.archive import lines
+from fmlab.data.split import sides
 from fmlab.errors import DataError
 from fmlab.files import write_bytes
-from fmlab.reading import lines
-from fmlab.split import sides
 
 
 class Listed(NamedTuple):

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fmlab.batch import Tables
+from fmlab.contracts import Outcome, Report
 from fmlab.data import Array
+from fmlab.data.batch import Tables
 from fmlab.evaluation import Ranking, ScoredRows
-from fmlab.protocols import Outcome, Report
 
 
 class Grouped:

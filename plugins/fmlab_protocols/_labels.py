@@ -7,7 +7,7 @@ import numpy as np
 
 from fmlab.data import Dataset, Step
 from fmlab.errors import DataError
-from fmlab.labels import is_binary
+from fmlab.evaluation.label_scale import is_binary
 
 log = logging.getLogger(__name__)
 

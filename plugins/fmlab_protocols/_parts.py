@@ -5,9 +5,9 @@ from typing import Literal
 import numpy as np
 
 from fmlab.data import Array, Dataset
+from fmlab.data.leakage import copies, shared_rows
+from fmlab.data.split import given_parts, random_parts, require, sizes
 from fmlab.errors import DataError
-from fmlab.overlap import copies, shared_rows
-from fmlab.split import given_parts, random_parts, require, sizes
 from fmlab_protocols._labels import with_step
 
 LEFT_OUT = 3  # the part of rows that are in none
@@ -23,7 +23,7 @@ def is_given(dataset: Dataset, split: str) -> bool:
 def parts(
     dataset: Dataset, split: Choice, validation: int | float | None, test: int | float | None, seed: int
 ) -> Array:
-    """The part of every row; sizes as in `fmlab.split.sizes`. Raises DataError where a part would be empty."""
+    """The part of every row; sizes as in `fmlab.data.split.sizes`. Raises DataError where a part would be empty."""
     if is_given(dataset, split):
         return given_parts(dataset)
     return random_parts(dataset.rows, *sizes(dataset.rows, validation, test), seed)
@@ -33,7 +33,7 @@ def without_copies(data: Dataset, part: Array, leaks: str) -> tuple[Dataset, Arr
     """Parts of labelled rows in which no judged row is a copy of an earlier part's, as `leaks` says.
 
     "refuse" raises DataError; "drop" puts copies into no part; "allow" leaves them. Rows that events repeat by
-    themselves are counted, see `fmlab.overlap.copies`.
+    themselves are counted, see `fmlab.data.leakage.copies`.
     """
     found = copies(data, part)
     if len(found.rows) and leaks == "refuse":

@@ -6,14 +6,15 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, Step
+from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.leakage import refuse_shared
+from fmlab.data.negatives import Observed, draw_distinct
+from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, require, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
-from fmlab.options import Range
-from fmlab.overlap import refuse_shared
-from fmlab.protocols import Task, Training
-from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, without_saturated
+from fmlab.plugin.option import Range
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given

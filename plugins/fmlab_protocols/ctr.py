@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset
+from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
-from fmlab.options import Range
-from fmlab.protocols import Task, Training
-from fmlab.split import PARTS, TEST, TRAIN, VALIDATION
+from fmlab.plugin.option import Range
 from fmlab_protocols._labels import classed
 from fmlab_protocols._parts import is_given, parts, without_copies
 

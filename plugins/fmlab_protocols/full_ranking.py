@@ -4,13 +4,14 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Dataset
+from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.leakage import refuse_shared
+from fmlab.data.negatives import Observed
+from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.evaluation import Ranking, rank_metric, with_monitor
-from fmlab.options import Range
-from fmlab.overlap import refuse_shared
-from fmlab.protocols import Task, Training
-from fmlab.sampling import Observed
-from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides, without_saturated
+from fmlab.plugin.option import Range
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given, parts
 

@@ -10,25 +10,16 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import torch
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, Step
+from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.leakage import refuse_shared
+from fmlab.data.negatives import Observed, draw_distinct
+from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, sides, tested_parts
 from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, rank_metric, with_monitor
 from fmlab.evaluation.metrics import SAMPLED
-from fmlab.options import Range
-from fmlab.overlap import refuse_shared
-from fmlab.protocols import Task, Training
-from fmlab.sampling import Observed, draw_distinct
-from fmlab.split import (
-    TEST,
-    TRAIN,
-    VALIDATION,
-    given_parts,
-    leave_one_out_parts,
-    positives,
-    sides,
-    tested_parts,
-    without_saturated,
-)
+from fmlab.plugin.option import Range
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._labels import least_positive

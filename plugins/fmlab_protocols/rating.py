@@ -6,16 +6,17 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, Step
+from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.leakage import refuse_shared
+from fmlab.data.negatives import Observed, draw_negatives
+from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
-from fmlab.labels import is_binary
+from fmlab.evaluation.label_scale import is_binary
 from fmlab.memory import refuse_larger
-from fmlab.options import Range
-from fmlab.overlap import refuse_shared
-from fmlab.protocols import Task, Training
-from fmlab.sampling import Observed, draw_negatives
-from fmlab.split import TEST, TRAIN, VALIDATION, positives, sides, without_saturated
+from fmlab.plugin.option import Range
 from fmlab_protocols._labels import least_positive, with_step
 from fmlab_protocols._parts import is_given, parts, without_copies
 

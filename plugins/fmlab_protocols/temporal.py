@@ -5,14 +5,15 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, Step
+from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.negatives import Observed
+from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, require, sides, sizes
 from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
-from fmlab.labels import is_binary
-from fmlab.options import Range
-from fmlab.protocols import Task, Training
-from fmlab.sampling import Observed
-from fmlab.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, positives, require, sides, sizes, without_saturated
+from fmlab.evaluation.label_scale import is_binary
+from fmlab.plugin.option import Range
 from fmlab_protocols._labels import classed, least_positive
 
 

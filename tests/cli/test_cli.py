@@ -14,10 +14,10 @@ import pytest
 from fake_packages import install, install_broken, install_good
 from omegaconf import DictConfig, OmegaConf
 
-from fmlab import registry
 from fmlab.cli import main
 from fmlab.errors import DataError, FmlabError, StorageError
-from fmlab.processes import LAUNCHER
+from fmlab.plugin import registry
+from fmlab.training.processes import LAUNCHER
 
 BASE = ["model=acme", "data=acme_plain", "protocol=acme_protocol2"]
 Runner = Callable[[DictConfig, Path], float]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fmlab.cli import main
-from fmlab.suggestions import nearest, presets_like
+from fmlab.config.suggestions import nearest, presets_like
 
 
 def told(capsys, *arguments):

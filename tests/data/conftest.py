@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from fmlab import store
+from fmlab.data.store import cache as store
 
 
 @pytest.fixture(autouse=True)

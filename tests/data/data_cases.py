@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fmlab.contracts import Raw
 from fmlab.data import Dataset, Field, Rule, Schema, Step, Table, Truth
-from fmlab.protocols import Raw
 
 FORK = multiprocessing.get_context("fork")
 

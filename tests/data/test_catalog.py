@@ -5,7 +5,7 @@ from formats import amazon_reviews, avazu
 from test_frappe import write_x1
 from test_movielens import write_1m
 
-from fmlab.catalog import main
+from fmlab.cli.data import main
 from fmlab.errors import DataError, FmlabError, StorageError
 
 

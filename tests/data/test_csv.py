@@ -10,8 +10,8 @@ from data_cases import write_zip
 from fmlab_datasets.csv import Csv
 from pyarrow import parquet
 
+from fmlab.data.store.cache import open_dataset
 from fmlab.errors import DataError
-from fmlab.store import open_dataset
 
 TEXT = "user,item,stars,age,genre,when\n7,a,5,1.5,x|y,100\n007,b,1,,y,200\nNA,a,4,2.5,,300\n"
 ROLES = {"user": "user", "item": "item", "label": "stars", "time": "when"}

@@ -169,7 +169,8 @@ def test_times_are_read_as_they_are_written(tmp_path, case):
 
 
 def test_a_unit_that_later_rows_tell_holds_for_the_first(tmp_path, monkeypatch):
-    from fmlab import prepare, tabular
+    from fmlab.data.encoding import preparation as prepare
+    from fmlab.data.raw import table as tabular
 
     monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.deaf, 100, (), ()))
     monkeypatch.setattr(prepare, "TEXT", 50)

@@ -6,11 +6,11 @@ import threading
 import pytest
 from data_cases import in_child, tree, write_zip
 
-from fmlab import download, fetch
+from fmlab.contracts import Raw
+from fmlab.data.raw import download, fetch
+from fmlab.data.raw.fetch import ensure, find, mismatch
 from fmlab.errors import DataError, StorageError
-from fmlab.fetch import ensure, find, mismatch
 from fmlab.files import digest, size
-from fmlab.protocols import Raw
 
 DATA = b"user,item\n1,2\n" * 100
 LONG = DATA * 1000

@@ -10,12 +10,12 @@ import pytest
 from formats import FORMATS, ITEMS, PAIRS, USERS, write, write_tar
 
 from fmlab.data import Dataset, Rule
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.filtering import positives
+from fmlab.data.raw.archive import opened
+from fmlab.data.store.cache import open_dataset
 from fmlab.errors import DataError
-from fmlab.meter import Meter
-from fmlab.reading import opened
-from fmlab.registry import build
-from fmlab.split import positives
-from fmlab.store import open_dataset
+from fmlab.plugin.registry import build
 from fmlab.testing import DataContract
 
 
@@ -323,7 +323,7 @@ def test_a_tar_archive_is_read_from_a_stream_and_its_damage_is_named(tmp_path):
 def test_literals_are_read_as_python_reads_them():
     import ast
 
-    from fmlab_datasets.literals import parse
+    from fmlab_datasets.python_literals import parse
 
     rows = [
         {"a": "it's", "b": 'say "x"', "c": [True, None, -1.5e3], "d": {"e": "tab\t\\ back"}, "é": "ü☞"},

@@ -3,8 +3,8 @@ import pytest
 from data_cases import write_zip
 from fmlab_datasets.frappe import COLUMNS, Frappe
 
+from fmlab.data.store.cache import open_dataset
 from fmlab.errors import DataError
-from fmlab.store import open_dataset
 
 HEADER = "label," + ",".join(COLUMNS)
 ROWS = {

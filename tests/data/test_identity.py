@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmlab import identity, plugin_source
+from fmlab.contracts import Source
 from fmlab.data import Dataset
-from fmlab.protocols import Source
-from fmlab.registry import build
-from fmlab.store import open_dataset
+from fmlab.data.store import fingerprint as identity
+from fmlab.data.store.cache import open_dataset
+from fmlab.plugin import source_checksum as plugin_source
+from fmlab.plugin.registry import build
 
 TABLE = "u,i,y\n" + "".join(f"u{n % 5},i{n % 7},{n % 2}\n" for n in range(40))
 ROLES = {"user": "u", "item": "i", "label": "y"}
@@ -58,7 +59,7 @@ def test_a_column_called_as_a_file_stays_a_column(tmp_path: Path, monkeypatch: p
 PLUGIN = '''
 import numpy as np
 from fmlab.data import Dataset, Field, Schema, Table
-from fmlab.protocols import Raw
+from fmlab.contracts import Raw
 from {package}.numbers import SIZE
 
 

@@ -44,7 +44,8 @@ def test_any_way_of_writing_objects_gives_the_same_data(tmp_path, way):
 
 
 def test_an_array_in_one_long_line_is_read_in_pieces(tmp_path, monkeypatch):
-    from fmlab import jsonlines, tabular
+    from fmlab.data.raw import json_lines as jsonlines
+    from fmlab.data.raw import table as tabular
 
     monkeypatch.setattr(jsonlines, "HEAD_BYTES", 37)
     monkeypatch.setattr(tabular, "BLOCK_BYTES", 11)

@@ -12,9 +12,9 @@ import pytest
 from data_cases import write_zip
 from test_csv import field, read
 
-from fmlab import tabular
+from fmlab.data.raw import table as tabular
+from fmlab.data.raw.quotes import line_ends
 from fmlab.errors import DataError
-from fmlab.quotes import line_ends
 
 ROLES = {"user": "u", "item": "i", "label": "y"}
 HEAD = "u,i,y,x\n"
@@ -79,7 +79,7 @@ def test_line_breaks_in_quotes_are_read_in_files_of_any_size(tmp_path, monkeypat
     """Blocks end anywhere, and quotes may stand within unquoted values."""
     monkeypatch.setattr(tabular, "BLOCK_BYTES", block)
     monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.deaf, block, (), ()))
-    monkeypatch.setattr("fmlab.delimited.LEAST_SHARE", 64)
+    monkeypatch.setattr("fmlab.data.raw.delimited.LEAST_SHARE", 64)
     data = opened(tmp_path, broken(300, stray), "a.csv")
     assert data.rows == 300
     assert field(data, "x") == [f'text {n},\nover "two" lines' for n in range(300)]
@@ -282,7 +282,7 @@ def test_workbooks_are_named(tmp_path):
 
 @pytest.mark.parametrize("pack", [bz2.compress, lzma.compress, zstd])
 def test_bombs_of_any_kind_are_refused(tmp_path, monkeypatch, pack):
-    from fmlab import reading
+    from fmlab.data.raw import archive as reading
 
     monkeypatch.setattr(reading, "RATIO_FROM", 1 << 16)
     with pytest.raises(DataError, match="unpacks to more than 250 times"):

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fmlab.serving.encoding import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlab.first_pass import Moments
-from fmlab.registry import build
-from fmlab.serving.encoding import Encoder
-from fmlab.store import open_dataset
+from fmlab.data.encoding.first_pass import Moments
+from fmlab.data.store.cache import open_dataset
+from fmlab.plugin.registry import build
 
 
 @settings(deadline=None)

@@ -5,9 +5,9 @@ import pytest
 from data_cases import write_zip
 from fmlab_datasets.movielens import ORDER_FILE, MovieLens1M, MovieLens100K
 
+from fmlab.data.filtering import positives
+from fmlab.data.store.cache import open_dataset
 from fmlab.errors import DataError
-from fmlab.split import positives
-from fmlab.store import open_dataset
 
 USERS = "1::F::1::10::48067\n2::M::56::16::70072\n3::M::25::15::48067-1234\n4::M::25::15::48067\n"
 MOVIES = (

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-
-from fmlab.registry import build
 from fmlab.serving.encoding import Encoder
-from fmlab.store import open_dataset
+
+from fmlab.data.store.cache import open_dataset
+from fmlab.plugin.registry import build
 
 ROWS = 400
 RNG = np.random.default_rng(0)

@@ -7,16 +7,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fmlab import checks, first_pass, prepare, tabular
-from fmlab.blocks import blocks
-from fmlab.checks import check
 from fmlab.data import Table
+from fmlab.data.encoding import first_pass
+from fmlab.data.encoding import preparation as prepare
+from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.preparation import encode
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.vocabulary import Codes, Growing, Vocabulary, kept, numbers
+from fmlab.data.raw import table as tabular
+from fmlab.data.raw.table import Form, batches, recognise
+from fmlab.data.raw.text_blocks import blocks
+from fmlab.data.store import validation as checks
+from fmlab.data.store.validation import check
 from fmlab.errors import DataError
-from fmlab.first_pass import Plan
-from fmlab.meter import Meter
-from fmlab.prepare import encode
-from fmlab.tabular import Form, batches, recognise
-from fmlab.vocabulary import Codes, Growing, Vocabulary, kept, numbers
 
 WORDS = st.sampled_from(["", "a", "b", "B", "07", "7", "é", "long value", "x|y", "y|x|x", "|"])
 TABLES = st.lists(st.tuples(WORDS, WORDS, st.sampled_from(["", "1", "-2.5", "1e3"])), min_size=1, max_size=40)

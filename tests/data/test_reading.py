@@ -6,9 +6,9 @@ import zipfile
 import pytest
 from data_cases import tree, write_zip
 
-from fmlab import reading
+from fmlab.data.raw import archive as reading
+from fmlab.data.raw.archive import lines, members, opened, text_size
 from fmlab.errors import DataError
-from fmlab.reading import lines, members, opened, text_size
 
 
 def read(path, member=""):

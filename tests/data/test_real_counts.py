@@ -2,9 +2,9 @@
 
 import pytest
 
-from fmlab.registry import build
-from fmlab.split import positives
-from fmlab.store import open_dataset
+from fmlab.data.filtering import positives
+from fmlab.data.store.cache import open_dataset
+from fmlab.plugin.registry import build
 
 REAL = [
     ("movielens-1m", "", {}, 1_000_209, 6_040, 3_706),

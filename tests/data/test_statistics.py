@@ -5,7 +5,7 @@ import pytest
 from data_cases import small
 
 from fmlab.data import Step
-from fmlab.statistics import lines, measured, published
+from fmlab.data.statistics import lines, measured, published
 
 
 def made(**changes):

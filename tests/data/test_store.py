@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from data_cases import FORK, Made, builds, in_child, small, tree
 
-from fmlab import identity, store
+from fmlab.contracts import Raw
 from fmlab.data import Dataset
+from fmlab.data.store import cache as store
+from fmlab.data.store import fingerprint as identity
+from fmlab.data.store.cache import open_dataset, verify
 from fmlab.errors import DataError, StorageError
-from fmlab.protocols import Raw
-from fmlab.store import open_dataset, verify
 
 
 def opened(root, cache, **options):

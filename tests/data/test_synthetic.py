@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from fmlab_datasets.synthetic import Synthetic
 
-from fmlab.store import open_dataset
+from fmlab.data.store.cache import open_dataset
 
 
 def built(**options):

@@ -8,9 +8,9 @@ import pytest
 from pyarrow import parquet
 from test_csv import field, read
 
-from fmlab.cells import joined, readable, shown, split
+from fmlab.data.raw.cells import joined, readable, shown, split
+from fmlab.data.raw.table import batches, recognise
 from fmlab.errors import DataError
-from fmlab.tabular import batches, recognise
 
 ROLES = {"user": "u", "item": "i", "label": "y"}
 BASE = {"u": ["1", "2", "3"], "i": ["a", "b", "a"], "y": [1, 0, 1]}

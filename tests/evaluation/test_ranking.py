@@ -5,12 +5,13 @@ import pytest
 import torch
 from scorers import Constant, Sides, States, Whole, data, slow_ranks
 
-from fmlab.batch import Tables
+from fmlab.contracts import Report
 from fmlab.data import Dataset
+from fmlab.data.batch import Tables
+from fmlab.data.negatives import Observed, draw_distinct
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation import Ranking, catalogue, evaluate, metric, planted_scorer, rank_metric, score_metric
-from fmlab.protocols import Report
-from fmlab.sampling import Observed, draw_distinct
+from fmlab.evaluation import Ranking, evaluate, metric, planted_scorer, rank_metric, score_metric
+from fmlab.evaluation import item_scorer as catalogue
 
 METRICS = ("mrr", "hr@3", "ndcg", "ndcg@3")
 SAMPLED = ("sampled_mrr", "sampled_hr@2")

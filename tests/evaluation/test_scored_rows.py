@@ -8,8 +8,8 @@ import torch
 from scorers import Constant, Sides, States, Whole, data
 from sklearn.metrics import log_loss, roc_auc_score
 
-from fmlab.batch import Tables
 from fmlab.data import Dataset, Field, Schema, Table
+from fmlab.data.batch import Tables
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import ScoredRows, evaluate, planted_scorer
 

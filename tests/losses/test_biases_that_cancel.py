@@ -5,8 +5,8 @@ from itertools import product
 import pytest
 import torch
 
-from fmlab.registry import build
-from fmlab.scoring import score
+from fmlab.evaluation.scoring import score
+from fmlab.plugin.registry import build
 from fmlab.testing.building import candidates, tiny
 
 TABLED = ("mf", "fm", "deepfm", "nfm")  # a row of their table begins with the weight of its feature

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from fmlab.protocols import Loss
-from fmlab.registry import build
+from fmlab.contracts import Loss
+from fmlab.plugin.registry import build
 from fmlab.testing import LossContract, tiny
 
 VARIANTS: list[dict[str, Any]] = [

@@ -14,7 +14,7 @@ from fmlab_models.fm import FM
 from fmlab_models.hyperml import HyperML
 from torch import Tensor, nn
 
-from fmlab.batch import Batch, Features, Tables
+from fmlab.data.batch import Batch, Features, Tables
 from fmlab.errors import DataError, FmlabError
 from fmlab.testing import candidates, labelled, tiny
 

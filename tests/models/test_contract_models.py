@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from fmlab.data import Schema
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 from fmlab.testing import ModelContract
 
 # What the learning test needs beyond the defaults: learning rates for a full batch of a small table, and how well a

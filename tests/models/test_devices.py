@@ -9,11 +9,11 @@ import torch
 from fmlab_models import _interactions
 from torch import Tensor, nn
 
-from fmlab import registry
+from fmlab.contracts import Separable, TwoSided
 from fmlab.errors import FmlabError
 from fmlab.nn import features
-from fmlab.nn.incidence import Incidence
-from fmlab.protocols import Separable, TwoSided
+from fmlab.nn.sparse_lookup import Incidence
+from fmlab.plugin import registry
 from fmlab.testing import labelled, tiny
 
 NAMES = [p.name for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]

@@ -11,12 +11,12 @@ from fmlab_models.fm import FM
 from fmlab_models.fmfm import FieldMatrixFM, FmFM, FvFM, FwFM, field_dims
 from torch import Tensor
 
-from fmlab import registry
+from fmlab.contracts import ReadsOptions
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.flops import counting
-from fmlab.formulas import applying, evaluate, symbols
-from fmlab.protocols import ReadsOptions
+from fmlab.evaluation.flops import counting
+from fmlab.inspection.formulas import applying, evaluate, symbols
+from fmlab.plugin import registry
 
 FIELDS = len(SCHEMA.fields)
 NARROW_ITEM, NARROW_QUERY = (3, 3, 2, 4, 1, 2), (1, 2, 1, 1, 4, 3)

@@ -10,8 +10,8 @@ from fmlab_models.transfm import TransFM
 from torch import Tensor
 from torch.nn import functional
 
-from fmlab.protocols import Separable, TwoSided
-from fmlab.scoring import score
+from fmlab.contracts import Separable, TwoSided
+from fmlab.evaluation.scoring import score
 from fmlab.testing import candidates, tiny
 
 DISTANCES = ("euclidean", "manhattan", "chebyshev", "cosine")

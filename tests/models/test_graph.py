@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.scoring import score
+from fmlab.evaluation.scoring import score
 from fmlab.testing import candidates, tiny
 
 USERS, ITEMS = 6, 8

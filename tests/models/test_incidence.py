@@ -12,8 +12,8 @@ from torch import Tensor
 from fmlab.data import Field, Schema
 from fmlab.errors import DataError
 from fmlab.nn.features import FeatureTable
-from fmlab.nn.incidence import dot, gather, incidence, pool, read, whole
-from fmlab.nn.pairs import triangle_pairs
+from fmlab.nn.fm_sums import triangle_pairs
+from fmlab.nn.sparse_lookup import dot, gather, incidence, pool, read, whole
 
 IDS = torch.tensor([[3, 0, 3], [5, 5, 5], [0, 1, 7], [3, 7, 0]])
 

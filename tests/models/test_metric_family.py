@@ -12,10 +12,10 @@ from fmlab_models.hyperts import HyperTS
 from fmlab_models.lrml import LRML
 from torch import Tensor
 
+from fmlab.contracts import MetricSpace
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.protocols import MetricSpace
-from fmlab.scoring import score
+from fmlab.evaluation.scoring import score
 from fmlab.testing import candidates, tiny
 
 IDS, VALUES = rows()

@@ -6,12 +6,12 @@ from fmlab_losses.bce import BCE
 from fmlab_models.deepfm import DeepFM
 from torch import nn
 
+from fmlab.contracts import Training
 from fmlab.data import Schema
-from fmlab.dryrun import try_one_batch
-from fmlab.loaders import TrainingLoader
 from fmlab.nn.mlp import BatchNorm, split_mlp
-from fmlab.protocols import Training
 from fmlab.testing.building import tiny
+from fmlab.training.loader import TrainingLoader
+from fmlab.training.sanity_check import try_one_batch
 
 
 def test_layers_stand_in_the_order_of_the_field() -> None:

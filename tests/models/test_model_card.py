@@ -11,12 +11,13 @@ from fmlab_models._flops import flops
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fmlab import modelcard, registry
+from fmlab.cli.plugins import main
 from fmlab.data import Dataset, Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.flops import counting
-from fmlab.formulas import applying, evaluate, symbols
-from fmlab.listing import main
+from fmlab.evaluation.flops import counting
+from fmlab.inspection import model_summary as modelcard
+from fmlab.inspection.formulas import applying, evaluate, symbols
+from fmlab.plugin import registry
 from fmlab.testing.building import tiny
 
 NAMES = [p.name for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]

@@ -10,10 +10,10 @@ import torch
 from fmlab_models.baselines import Constant
 from torch import nn
 
-from fmlab import registry
 from fmlab.data import Field, Schema
-from fmlab.formulas import applying, evaluate, stated, symbols
-from fmlab.modeltable import markdown, scored
+from fmlab.inspection.formulas import applying, evaluate, stated, symbols
+from fmlab.inspection.model_table import markdown, scored
+from fmlab.plugin import registry
 from fmlab.testing.building import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,8 +5,8 @@ from fmlab_optimizers.rsgd import RSGD
 from optimizer_cases import assert_resumes, lookups
 from torch import nn
 
+from fmlab.contracts import StartsEpoch
 from fmlab.manifolds import Euclidean, Lorentz, ManifoldParameter, Poincare
-from fmlab.protocols import StartsEpoch
 
 CURVED = [Lorentz(), Poincare(0.5), Poincare(2.0)]
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from toys import interactions, pairs_of
 
+from fmlab.contracts import Task
+from fmlab.data.negatives import Observed
 from fmlab.errors import DataError
 from fmlab.evaluation import Ranking, evaluate
-from fmlab.protocols import Task
-from fmlab.registry import build
-from fmlab.sampling import Observed
+from fmlab.plugin.registry import build
 
 PAIRS = [(u, (7 * u + 3 * n) % 30) for n in range(5) for u in range(6)]
 

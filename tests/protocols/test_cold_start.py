@@ -7,10 +7,10 @@ import pytest
 import torch
 from toys import interactions, pairs_of
 
+from fmlab.contracts import Task
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate
-from fmlab.protocols import Task
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 
 # Users 0 to 9 come one after the other; items 15 to 19 have two interactions each, the others many.
 PAIRS = [(u, i) for u in range(10) for i in range(15) if (u + i) % 4]

@@ -6,11 +6,11 @@ import torch
 from sklearn.metrics import log_loss, roc_auc_score
 from toys import interactions
 
+from fmlab.contracts import Task
 from fmlab.data import Dataset, Field, Rule, Schema, Table
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
-from fmlab.protocols import Task
-from fmlab.registry import build, schema
+from fmlab.plugin.registry import build, schema
 
 
 def clicks(rows: int = 200, low: float = 0, **more) -> Dataset:

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import interactions, pairs_of
 
+from fmlab.contracts import Task
 from fmlab.data import Rule
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
-from fmlab.protocols import Task
-from fmlab.registry import build, schema
+from fmlab.plugin.registry import build, schema
 
 GRID = [(u, i) for u in range(12) for i in range(15) if (u + 2 * i) % 5]
 

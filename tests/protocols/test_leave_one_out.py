@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import interactions, pairs_of
 
+from fmlab.contracts import Task
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate
-from fmlab.protocols import Task
-from fmlab.registry import build, schema
+from fmlab.plugin.registry import build, schema
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), min_size=8, max_size=40, unique=True)
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from toys import interactions, raw
 
 from fmlab.data import Dataset, Field, Schema, Table
+from fmlab.data.leakage import copies, refuse_shared, said, shared_rows, unseen, unseen_of
 from fmlab.errors import DataError
-from fmlab.overlap import copies, refuse_shared, said, shared_rows, unseen, unseen_of
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 
 PAIRS = [(u, i) for u, i in product(range(8), range(12)) if (3 * u + 5 * i) % 4]
 ROWS = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2), st.integers(0, 1), st.integers(0, 2)), min_size=4)

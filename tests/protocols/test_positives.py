@@ -5,7 +5,7 @@ import pytest
 from toys import interactions, pairs_of
 
 from fmlab.errors import DataError
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 
 PAIRS = [(u, i) for u in range(8) for i in range(24) if (u + i) % 3]
 N = len(PAIRS)

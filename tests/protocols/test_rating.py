@@ -5,11 +5,11 @@ import pytest
 import torch
 from toys import interactions, pairs_of, raw
 
+from fmlab.contracts import Task
 from fmlab.data import Truth
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate, planted_scorer
-from fmlab.protocols import Task
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 
 PAIRS = [(u, i) for u in range(10) for i in range(12) if (u + i) % 3 == 0]
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from fmlab import sampling
+from fmlab.data import negatives as sampling
+from fmlab.data.negatives import Observed, draw_distinct, draw_negatives
 from fmlab.errors import DataError
-from fmlab.sampling import Observed, draw_distinct, draw_negatives
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=50)
 

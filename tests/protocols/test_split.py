@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import interactions, pairs_of, raw
 
-from fmlab import split
-from fmlab.data import Step, Truth
+from fmlab.data import Step, Truth, filtering, split
 from fmlab.errors import DataError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60)
@@ -30,9 +29,9 @@ def test_the_core_is_what_dropping_one_by_one_leaves(pairs: list[tuple[int, int]
     left = slow_core(set(pairs), core)
     if not left:
         with pytest.raises(DataError, match=f"'{core}-core' must leave some rows"):
-            split.positives(data, None, core)
+            filtering.positives(data, None, core)
         return
-    kept = split.positives(data, None, core)
+    kept = filtering.positives(data, None, core)
     assert {(int(u[1:]), int(i[1:])) for u, _, i, _, _ in raw(kept)} == left
     assert kept.rows == len(left)
 
@@ -50,7 +49,7 @@ def test_raw_values_survive_renumbering_and_nothing_unused_is_left(pairs: list[t
     wanted = list(first.values())
     if not wanted:
         return
-    kept = split.positives(data, 3, 0)
+    kept = filtering.positives(data, 3, 0)
     assert raw(kept) == wanted
     assert (kept.schema.n_users, kept.schema.n_items) == (len({r[0] for r in wanted}), len({r[-3] for r in wanted}))
     assert (len(kept.users.ids), len(kept.items.ids)) == (kept.schema.n_users, kept.schema.n_items)
@@ -63,7 +62,7 @@ def test_raw_values_survive_renumbering_and_nothing_unused_is_left(pairs: list[t
 def test_every_step_tells_what_it_left() -> None:
     pairs = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 2), (0, 2), (0, 0)]
     data = interactions(pairs, label=np.array([5, 5, 5, 5, 5, 1, 5], np.float32))
-    kept = split.positives(data, 4, 2)
+    kept = filtering.positives(data, 4, 2)
     assert [s.name for s in kept.steps] == ["label >= 4", "first of repeated interactions", "2-core"]
     assert [(s.rows, s.users, s.items) for s in kept.steps] == [(6, 3, 3), (5, 3, 3), (4, 2, 2)]
     assert kept.steps[-1].features == kept.schema.n_features
@@ -72,14 +71,14 @@ def test_every_step_tells_what_it_left() -> None:
 
 def test_the_earliest_of_repeated_interactions_stays() -> None:
     data = interactions([(0, 0), (1, 1), (0, 0), (0, 0)], time=np.array([30, 5, 10, 10]))
-    assert split.positives(data, None, 0).time.tolist() == [5, 10]
+    assert filtering.positives(data, None, 0).time.tolist() == [5, 10]
     unordered = interactions([(0, 0), (1, 1), (0, 0)], label=np.array([3, 4, 5], np.float32))
-    assert pairs_of(split.positives(unordered, None, 0)) == [(0, 0), (1, 1)]
+    assert pairs_of(filtering.positives(unordered, None, 0)) == [(0, 0), (1, 1)]
 
 
 def test_of_a_pair_in_several_contexts_the_earliest_stays() -> None:
     data = interactions([(0, 0), (0, 0), (1, 1)], context=[1, 2, 1])
-    kept = split.positives(data, None, 0)
+    kept = filtering.positives(data, None, 0)
     assert pairs_of(kept) == [(0, 0), (1, 1)]
     assert kept.steps[-1].name == "first of repeated interactions"
 
@@ -87,7 +86,7 @@ def test_of_a_pair_in_several_contexts_the_earliest_stays() -> None:
 def test_truth_keys_and_given_split_follow_their_users_and_items() -> None:
     truth = Truth(np.arange(4.0)[:, None], np.arange(5.0)[:, None], np.arange(4.0), np.arange(5.0))
     data = interactions([(3, 4), (1, 4), (3, 0)], truth=truth, split=np.array([0, 2, 1], np.int8))
-    kept = split.positives(data, None, 0)
+    kept = filtering.positives(data, None, 0)
     assert pairs_of(kept) == [(1, 1), (0, 1), (1, 0)]
     assert kept.truth.user.tolist() == [[1], [3]]
     assert kept.truth.item.tolist() == [[0], [4]]
@@ -100,7 +99,7 @@ def test_the_given_data_are_not_changed() -> None:
     data = interactions([(0, 1), (1, 0), (1, 1)], label=np.array([1, 5, 5], np.float32))
     for array in (data.user, data.item, data.users.ids, data.items.ids, data.label):
         array.setflags(write=False)
-    split.positives(data, 4, 2 - 1)
+    filtering.positives(data, 4, 2 - 1)
     assert data.rows == 3
 
 
@@ -162,7 +161,7 @@ def test_a_given_split_must_be_whole() -> None:
 
 def test_a_threshold_needs_labels_and_ranking_needs_items() -> None:
     with pytest.raises(DataError, match="min_label=4 needs labels"):
-        split.positives(interactions([(0, 0)]), 4, 0)
+        filtering.positives(interactions([(0, 0)]), 4, 0)
     rows = interactions([(0, 0)])
     with pytest.raises(DataError, match="no user or no item side"):
         split.sides(type(rows)("rows", rows.schema, 1))

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import interactions, pairs_of
 
+from fmlab.contracts import Task
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate
-from fmlab.protocols import Task
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 
 GRID = [(u, i) for u in range(10) for i in range(12) if (u + 2 * i) % 5]
 N = len(GRID)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fmlab import registry
+from fmlab.plugin import registry
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def install(site: Path, package: str, modules: Mapping[str, str], plugins: Mappi
 GOOD = '''
 from typing import Annotated, Literal
 
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 
 
 class Acme:

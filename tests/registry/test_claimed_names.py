@@ -7,11 +7,12 @@ import pytest
 from fake_packages import install
 from omegaconf import OmegaConf
 
-from fmlab import composition, registry
 from fmlab.cli import main
+from fmlab.cli.sweep import lines
+from fmlab.config import composition
 from fmlab.evaluation import score_metric
-from fmlab.sweep.definition import read
-from fmlab.sweep.listing import lines
+from fmlab.plugin import registry
+from fmlab.sweep.spec import read
 
 SOURCE = '''
 """One plugin of each kind, none of which may be taken for the built-in one."""

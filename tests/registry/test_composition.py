@@ -5,8 +5,11 @@ import pytest
 from fake_packages import install, install_broken, install_good
 from omegaconf import DictConfig, OmegaConf
 
-from fmlab import composition, registry, settings, signatures
+from fmlab.config import composition
+from fmlab.config import schema as settings
 from fmlab.errors import FmlabError
+from fmlab.plugin import registry
+from fmlab.plugin import signature as signatures
 
 EXPERIMENT = """# @package _global_
 defaults:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from fmlab import composition
 from fmlab.cli import main
+from fmlab.config import composition
 
 FOLDER = Path(__file__).parents[2] / "conf" / "experiment"
 NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.yaml"))

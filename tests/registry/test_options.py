@@ -2,7 +2,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from fmlab.options import Option, Range, supported
+from fmlab.plugin.option import Option, Range, supported
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from fake_packages import GOOD, install, install_broken, install_good
 
-from fmlab import registry
 from fmlab.errors import FmlabError
+from fmlab.plugin import registry
 
 MODEL = {"fmlab.model": {"acme": "acme_fm.parts:Acme"}}
 
@@ -261,7 +261,7 @@ def test_an_inherited_constructor_is_read_without_importing(site: Path) -> None:
 
 def test_the_registry_needs_neither_torch_nor_hydra() -> None:
     script = (
-        "import json, sys; from fmlab import registry; registry.describe();"
+        "import json, sys; from fmlab.plugin import registry; registry.describe();"
         "print(json.dumps([m for m in ('torch', 'pytorch_lightning', 'pandas', 'numpy', 'hydra') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ import math
 import pytest
 from run_folders import make_run
 
-from fmlab.report.boards import best_of_each, boards
+from fmlab.report.leaderboards import best_of_each, boards
 from fmlab.report.runs import find_runs
 
 

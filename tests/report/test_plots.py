@@ -5,7 +5,7 @@ import re
 from run_folders import make_run
 
 from fmlab.report import svg
-from fmlab.report.boards import boards
+from fmlab.report.leaderboards import boards
 from fmlab.report.plots import _curve, importance
 from fmlab.report.runs import find_runs
 

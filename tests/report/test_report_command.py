@@ -11,7 +11,8 @@ import pytest
 from run_folders import make_run
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.report import main, sheets
+from fmlab.report import main
+from fmlab.report import tables as sheets
 
 
 def said(capsys, *arguments):

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 
 from fmlab import run as program
-from fmlab.checkpoints import read_checkpoint
-from fmlab.composition import compose
+from fmlab.config.composition import compose
+from fmlab.training.checkpoints import read_checkpoint
 
 SMALL = (
     *("data.users=200", "data.items=120", "data.positives=12", "batch_size=256"),

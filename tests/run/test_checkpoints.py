@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fmlab.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
 from fmlab.errors import FmlabError, StorageError
+from fmlab.training.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
 
 CONTENT = {"fmlab": {"seed": 1}, "state_dict": {"w": torch.arange(1000.0)}, "epoch": 3}
 

@@ -6,17 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fmlab.serving.opened import open_run
 
-from fmlab.composition import compose
+from fmlab.config.composition import compose
 from fmlab.evaluation import evaluate
-from fmlab.labels import LabelScale, label_scale_of
-from fmlab.registry import build
-from fmlab.report.boards import boards
+from fmlab.evaluation.label_scale import LabelScale, label_scale_of
+from fmlab.plugin.registry import build
+from fmlab.report.leaderboards import boards
 from fmlab.report.runs import find_runs
-from fmlab.report.sheets import result, sheets
+from fmlab.report.tables import result, sheets
 from fmlab.run import load_model, open_task, run
 from fmlab.serving import predict
-from fmlab.serving.opened import open_run
 
 MODELS = ["mf", "fm", "deepfm", "ifm", "lorentzfm", "hyperml"]
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from fmlab import loaders
+from fmlab.contracts import Training
 from fmlab.data import Dataset, Field, Schema, Table
 from fmlab.errors import DataError
-from fmlab.loaders import TrainingLoader
-from fmlab.protocols import Training
+from fmlab.training import loader as loaders
+from fmlab.training.loader import TrainingLoader
 
 
 def interactions(n_users: int = 30, n_items: int = 40, rows: int = 200, seed: int = 0) -> Dataset:

@@ -8,9 +8,9 @@ import pytest
 import torch
 from in_process import SMALL, last, metrics, train
 
+from fmlab.config.schema import Trainer
 from fmlab.errors import FmlabError
 from fmlab.run import load_model
-from fmlab.settings import Trainer
 
 OFFERED = get_args(get_type_hints(Trainer)["precision"])
 

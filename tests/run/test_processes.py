@@ -3,7 +3,7 @@
 import pytest
 
 from fmlab.errors import FmlabError
-from fmlab.processes import LAUNCHER, Launch, launch_of
+from fmlab.training.processes import LAUNCHER, Launch, launch_of
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0"}
 STEP = SLURM | {"SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "2"}

@@ -11,8 +11,8 @@ import torch
 from in_process import SignalAt, differences, last, metrics, train
 
 import fmlab.files
-from fmlab.checkpoints import Keeper
 from fmlab.errors import FmlabError
+from fmlab.training.checkpoints import Keeper
 
 DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true", "trainer.reduce_lr=0.5")
 BURN_IN = ("model=lorentzfm", "optimizer=rsgd", "optimizer.burn_in=2", "trainer.reduce_lr=0.5")
@@ -183,7 +183,7 @@ def position(folder: Path) -> int:
 @pytest.mark.slow
 def test_twenty_kills_at_random_points_lose_no_more_than_the_interval(tmp_path: Path) -> None:
     processes, chance = multiprocessing.get_context("forkserver"), random.Random(7)
-    processes.set_forkserver_preload(["fmlab.run", "fmlab.composition"])  # this module is not on its path
+    processes.set_forkserver_preload(["fmlab.run", "fmlab.config.composition"])  # this module is not on its path
     train(tmp_path / "whole", *LONG)
     folder, kills = tmp_path / "killed", 0
     while kills < 20:

@@ -12,7 +12,7 @@ import pytest
 from in_process import SignalAt, last, metrics, train
 
 from fmlab.errors import FmlabError
-from fmlab.run_folder import RunFolder, sweep_beside
+from fmlab.records.folder import RunFolder, sweep_beside
 
 QUICK = ("model=fm", "trainer.max_epochs=1")
 
@@ -82,7 +82,7 @@ def test_resuming_into_the_folder_appends_to_its_curves(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
-from fmlab.run_folder import RunFolder
+from fmlab.records.folder import RunFolder
 with RunFolder(Path(sys.argv[1])).held():
     print("held", flush=True)
     sys.stdin.read()

@@ -8,16 +8,16 @@ import pyarrow as pa
 import pytest
 import torch
 
-from fmlab.composition import compose
+from fmlab.config.composition import compose
+from fmlab.contracts import Observes, Task
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
-from fmlab.protocols import Observes, Task
-from fmlab.rebuild import build_model
-from fmlab.registry import names
+from fmlab.plugin.registry import names
 from fmlab.run import load_model, open_task, run
+from fmlab.run.loading import build_model
+from fmlab.run.serving_data import ServingData
+from fmlab.run.warm_start import Trained, grow, open_trained, start_from
 from fmlab.serving import load_run
-from fmlab.serving_data import ServingData
-from fmlab.warm_start import Trained, grow, open_trained, start_from
 
 HEADER = "user,item,y,age,color,tags,price\n"
 ROLES = (

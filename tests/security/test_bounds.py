@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from fake_packages import install_good
 
-from fmlab import folders, registry
 from fmlab.cli import main
+from fmlab.config import folders
+from fmlab.contracts import Training
 from fmlab.data import Dataset, Field, Schema, Table
 from fmlab.errors import FmlabError
-from fmlab.loaders import TrainingLoader
-from fmlab.protocols import Training
+from fmlab.plugin import registry
+from fmlab.training.loader import TrainingLoader
 
 BASE = ["model=acme", "data=acme_plain", "protocol=acme_protocol2"]
 

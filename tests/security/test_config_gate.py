@@ -10,9 +10,9 @@ import pytest
 from fake_packages import install_good
 from omegaconf import DictConfig
 
-from fmlab import registry
 from fmlab.cli import main
-from fmlab.hydra_keys import ACCEPTED
+from fmlab.config.hydra_keys import ACCEPTED
+from fmlab.plugin import registry
 
 BASE = ["model=acme", "data=acme_plain", "protocol=acme_protocol2"]
 CANARY = "canary-4711-secret"

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import torch
 
-from fmlab.checkpoints import SafeCheckpointIO, read_checkpoint
+from fmlab.cli.report import main as report
 from fmlab.errors import FmlabError, StorageError
 from fmlab.memory import bounded, refuse_larger
-from fmlab.report.command import main as report
-from fmlab.report.units import read_units
+from fmlab.records.per_case import read_units
+from fmlab.training.checkpoints import SafeCheckpointIO, read_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 

@@ -6,10 +6,10 @@ import logging
 
 import pytest
 
-from fmlab.escaping import SafeRecord, escaped, escaped_line
-from fmlab.folders import leaves
-from fmlab.report.sheets import Sheet, as_text, latex, markdown
-from fmlab.terminal import Console
+from fmlab.config.folders import leaves
+from fmlab.report.tables import Sheet, as_text, latex, markdown
+from fmlab.terminal.console import Console
+from fmlab.terminal.escaping import SafeRecord, escaped, escaped_line
 
 HOSTILE = "a\x1b]0;t\x07\x1b[2J\r\u202eb\u2066\u200b\x9b1m\x00\ud800"
 

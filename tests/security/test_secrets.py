@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fmlab import redaction
-from fmlab.escaping import safe_log, shown
-from fmlab.redaction import hidden, hidden_message, looks_secret, names_secret, redacted
+from fmlab.config.secrets import veil_override
 from fmlab.sweep.storage import open_storage
-from fmlab.veil import veil_override
+from fmlab.terminal.console import redaction
+from fmlab.terminal.escaping import safe_log, shown
+from fmlab.terminal.redaction import hidden, hidden_message, looks_secret, names_secret, redacted
 
 
 @pytest.fixture(autouse=True)

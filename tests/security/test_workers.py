@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fmlab.sweep.team import interpreter
+from fmlab.sweep.worker_pool import interpreter
 
 
 def test_a_worker_does_not_import_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from trained import cells, fmlab, train, write_clicks
 
-from fmlab.composition import compose
+from fmlab.config.composition import compose
 from fmlab.errors import FmlabError
 from fmlab.run import run
 from fmlab.serving import load_run

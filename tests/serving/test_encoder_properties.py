@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fmlab.contracts import Source, Task, Training
 from fmlab.data import Dataset, Table
-from fmlab.encoding.encoder import Encoder
+from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.store.cache import open_dataset
 from fmlab.errors import DataError
-from fmlab.protocols import Source, Task, Training
-from fmlab.registry import build
-from fmlab.serving_data import FILE, ServingData, read_serving_data
-from fmlab.store import open_dataset
+from fmlab.plugin.registry import build
+from fmlab.run.serving_data import FILE, ServingData, read_serving_data
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 

@@ -12,14 +12,14 @@ import pytest
 from pyarrow import parquet
 from trained import cells, write_clicks
 
-from fmlab.checks import check
+from fmlab.contracts import Source
 from fmlab.data import Dataset, Input
-from fmlab.encoding.encoder import Encoder
+from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.raw.table import Form, batches, recognise
+from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.validation import check
 from fmlab.errors import DataError
-from fmlab.protocols import Source
-from fmlab.registry import build
-from fmlab.store import open_dataset
-from fmlab.tabular import Form, batches, recognise
+from fmlab.plugin.registry import build
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 

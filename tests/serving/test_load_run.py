@@ -12,8 +12,8 @@ from trained import HEADER, cells, data_of, fmlab, forward, task_of, train, writ
 
 from fmlab.data import Dataset
 from fmlab.errors import DataError, FmlabError, StorageError
-from fmlab.locate import locate
 from fmlab.run import load_model
+from fmlab.run.locate import locate
 from fmlab.serving import load_run
 
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from trained import HEADER, cells, data_of, fmlab, forward, train, write, write_clicks
 
 from fmlab.run import load_model
-from fmlab.serving import loaded
+from fmlab.serving import loaded_run as loaded
 
 
 def by_hand(place: Path) -> np.ndarray:
@@ -66,8 +66,8 @@ ROW = {
 
 def encoded(place: Path, path: Path, **changes: str) -> tuple[list[str | None], list[float], str]:
     """Values of the fields by name, one for each column, as a model sees them."""
+    from fmlab.data.raw.table import batches, recognise
     from fmlab.serving import load_run
-    from fmlab.tabular import batches, recognise
 
     data = load_run(place).data
     encoder, row = data.encoder(), ROW | changes
@@ -167,7 +167,7 @@ def test_forms_of_rows_and_of_results_do_not_change_a_score(clicks: Path, room: 
 def test_batches_of_rows_give_the_scores_of_all_at_once(
     clicks: Path, room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fmlab import tabular
+    from fmlab.data.raw import table as tabular
 
     whole, seen = tabular.batches, []
 

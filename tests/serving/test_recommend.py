@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from trained import cells, data_of, fmlab, forward, task_of, train, write
 
+from fmlab.contracts import Task, Training
 from fmlab.data import Dataset, Field, Schema, Table
-from fmlab.protocols import Task, Training
 from fmlab.run import load_model
-from fmlab.seen import met, seen_of
+from fmlab.run.seen_items import met, seen_of
 from fmlab.serving.ranking import Ranker
 
 CONTEXT = ("price=20", "tags=a", "color=red", "visits=3", "dwell=1", "when=1600000000")
@@ -223,7 +223,7 @@ class Few(nn.Module):
 
 
 def test_ties_of_many_items_are_cut_at_k_by_item_order() -> None:
-    from fmlab.batch import Features
+    from fmlab.data.batch import Features
 
     schema = Schema((Field("user", "user", 6), Field("item", "item", 31)), 5, 30)
     items = Table(np.arange(7, 37, dtype=np.int32)[:, None])

@@ -15,12 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from trained import data_of, fmlab, task_of, write
 
-from fmlab.checkpoints import _MARK, read_checkpoint
-from fmlab.container import BEGIN, END, Container, to_bytes
+from fmlab.data.store.container import BEGIN, END, Container, to_bytes
 from fmlab.errors import FmlabError, StorageError
-from fmlab.linking import copy_shared, write_shared
+from fmlab.records.shared_files import copy_shared, write_shared
+from fmlab.run.serving_data import FILE, read_serving_data
 from fmlab.serving import load_run
-from fmlab.serving_data import FILE, read_serving_data
+from fmlab.training.checkpoints import _MARK, read_checkpoint
 
 
 @pytest.mark.parametrize("name", ["two_sided", "clicks"])

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from fmlab.cli import main
-from fmlab.composition import compose
+from fmlab.config.composition import compose
+from fmlab.contracts import Task
 from fmlab.data import Dataset
-from fmlab.protocols import Task
 from fmlab.run import open_task, run
 
 USERS = ("7", "007", "NA", "u3", "u4", "u5", "u6", "löwe")

@@ -12,13 +12,13 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError
-from fmlab.sweep import proposal
+from fmlab.sweep import suggest as proposal
 from fmlab.sweep.coordinator import Coordinator
-from fmlab.sweep.definition import read
-from fmlab.sweep.job import Job
-from fmlab.sweep.ledger import Ledger, ask_of
-from fmlab.sweep.multirun import lasting_overrides
+from fmlab.sweep.launch import lasting_overrides
+from fmlab.sweep.messages import Job
+from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Ledger, ask_of
 
 HERE = str(Path(__file__).parent)
 PROGRAM = f"import sys; sys.path.insert(0, {HERE!r}); import sweeping; sys.exit(sweeping.main())"

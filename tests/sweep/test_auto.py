@@ -4,14 +4,15 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import create_trial
 
-from fmlab import composition, registry
+from fmlab.config import composition
 from fmlab.errors import FmlabError
-from fmlab.options import Option
+from fmlab.plugin import registry
+from fmlab.plugin.option import Option
+from fmlab.plugin.signature import Signature
 from fmlab.run import open_task
-from fmlab.signatures import Signature
-from fmlab.sweep import auto
-from fmlab.sweep.definition import read
+from fmlab.sweep import automl as auto
 from fmlab.sweep.space import parse
+from fmlab.sweep.spec import read
 
 RAW = {
     "budget": 100,
@@ -107,7 +108,7 @@ def test_a_model_says_itself_where_its_options_are_searched(plain, monkeypatch):
 
 
 def test_a_literal_space_is_read_from_source(tmp_path, monkeypatch):
-    from fmlab import signatures
+    from fmlab.plugin import signature as signatures
 
     (tmp_path / "spaced.py").write_text(
         "class A:\n    space = {'n': {'int': [1, 3]}}\n    def __init__(self, schema, *, n: int = 2): ...\n"
@@ -129,7 +130,7 @@ def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain)
 
 @pytest.mark.usefixtures("some")
 def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
-    from fmlab.sweep.multirun import lasting_overrides
+    from fmlab.sweep.launch import lasting_overrides
     from fmlab.sweep.refit import _raw
 
     rows = len(open_task(plain).training.rows)

@@ -14,16 +14,17 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
 from run_folders import make_run
 
-from fmlab import composition, registry
-from fmlab.report import sheets
-from fmlab.report.boards import best_of_each, boards
+from fmlab.config import composition
+from fmlab.plugin import registry
+from fmlab.report import tables as sheets
+from fmlab.report.leaderboards import best_of_each, boards
 from fmlab.report.runs import find_runs
-from fmlab.sweep import auto
-from fmlab.sweep.definition import read
-from fmlab.sweep.job import Job, Progress
-from fmlab.sweep.multirun import _announce
+from fmlab.sweep import automl as auto
+from fmlab.sweep.launch import _announce
+from fmlab.sweep.messages import Job, Progress
 from fmlab.sweep.objective import Reporter, Training
 from fmlab.sweep.refit import _estimate
+from fmlab.sweep.spec import read
 
 RAW = {"budget": "3m", "refit": [1, 2, 3], "space": {"model": {"choice": ["mf", "fm"]}}}
 

@@ -9,7 +9,7 @@ import pytest
 from optuna.trial import TrialState
 from sweeping import Sweep, conduct, is_alive, runs, tally, trials_of
 
-from fmlab.sweep.job import SweepFailed
+from fmlab.sweep.messages import SweepFailed
 
 
 @pytest.fixture(autouse=True)

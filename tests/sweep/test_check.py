@@ -5,11 +5,11 @@ import os
 import pytest
 from hydra.types import RunMode
 
-from fmlab import composition
+from fmlab.config import composition
 from fmlab.errors import FmlabError
-from fmlab.sweep.check import check_points
-from fmlab.sweep.definition import read
-from fmlab.sweep.multirun import better, lasting_overrides, share_cores, typed_overrides
+from fmlab.sweep.launch import better, lasting_overrides, share_cores, typed_overrides
+from fmlab.sweep.spec import read
+from fmlab.sweep.validation import check_points
 
 
 @pytest.fixture(scope="module")

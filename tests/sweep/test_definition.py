@@ -2,7 +2,7 @@ import pytest
 
 from fmlab.errors import FmlabError
 from fmlab.sweep.commandline import translate
-from fmlab.sweep.definition import read, seconds
+from fmlab.sweep.spec import read, seconds
 
 SPACE = {"optimizer.lr": {"choice": [0.1, 0.2]}, "batch_size": {"choice": [64, 128]}}
 

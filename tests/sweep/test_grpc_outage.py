@@ -17,12 +17,12 @@ from optuna.trial import TrialState
 from sweeping import conduct, runs, tally, trials_of
 
 from fmlab.errors import StorageError
-from fmlab.sweep import patience
-from fmlab.sweep.agenda import Agenda
-from fmlab.sweep.definition import read
-from fmlab.sweep.ledger import Ask, Ledger
-from fmlab.sweep.liveness import Watch, myself
+from fmlab.sweep import retry as patience
+from fmlab.sweep.heartbeat import Watch, myself
+from fmlab.sweep.queue import Agenda
+from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Ask, Ledger
 
 SERVE = """
 import sys

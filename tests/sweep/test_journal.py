@@ -11,9 +11,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 import fmlab.sweep.journal as journal
+from fmlab.cli.sweep import main as sweep_command
 from fmlab.errors import StorageError
 from fmlab.sweep.journal import SafeJournal
-from fmlab.sweep.listing import main as sweep_command
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

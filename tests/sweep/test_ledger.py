@@ -7,11 +7,11 @@ import pytest
 from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError
-from fmlab.sweep.definition import read
-from fmlab.sweep.identity import settle_identity
-from fmlab.sweep.ledger import Ask, Ledger, ask_of
-from fmlab.sweep.proposal import distribution, quiet
+from fmlab.sweep.compatibility import settle_identity
+from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Ask, Ledger, ask_of
+from fmlab.sweep.suggest import distribution, quiet
 
 quiet()
 

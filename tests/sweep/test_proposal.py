@@ -6,11 +6,11 @@ import pytest
 from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError
-from fmlab.sweep import proposal
-from fmlab.sweep.definition import read
-from fmlab.sweep.ledger import Ledger
+from fmlab.sweep import suggest as proposal
 from fmlab.sweep.schedule import missing, targets
+from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Ledger
 
 proposal.quiet()
 FLAT = {"x": {"float": [0.001, 1], "log": True}, "n": {"int": [1, 64]}, "h": {"choice": [[8], [8, 4], [16]]}}

@@ -2,10 +2,10 @@ from itertools import islice
 
 from optuna.trial import TrialState, create_trial
 
-from fmlab.sweep.definition import read
-from fmlab.sweep.ledger import Ask
-from fmlab.sweep.liveness import SILENT_BEATS, Watch, condition, myself
+from fmlab.sweep.heartbeat import SILENT_BEATS, Watch, condition, myself
 from fmlab.sweep.schedule import missing, targets
+from fmlab.sweep.spec import read
+from fmlab.sweep.study import Ask
 
 GRID = read("g", {"sampler": "grid", "space": {"x": {"choice": [1, 2, 3]}}})
 

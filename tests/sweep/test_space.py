@@ -5,8 +5,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fmlab.config.overrides import override
 from fmlab.errors import FmlabError
-from fmlab.sweep.space import override, parse
+from fmlab.sweep.space import parse
 
 CONDITIONAL = {
     "optimizer.lr": [

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from fmlab.sweep.definition import read
-from fmlab.sweep.listing import as_if_installed, lines
+from fmlab.cli.sweep import as_if_installed, lines
+from fmlab.sweep.spec import read
 
 FOLDER = Path(__file__).parents[2] / "sweeps"
 NAMES = sorted(p.relative_to(FOLDER).with_suffix("").as_posix() for p in FOLDER.rglob("*.yaml"))

@@ -4,12 +4,13 @@ import pytest
 from optuna.trial import TrialState
 from sweeping import conduct, runs, trials_of
 
+from fmlab.config.overrides import override
 from fmlab.errors import FmlabError
-from fmlab.sweep import proposal
-from fmlab.sweep.auto import _inside, _with_default
-from fmlab.sweep.definition import read
+from fmlab.sweep import suggest as proposal
+from fmlab.sweep.automl import _inside, _with_default
 from fmlab.sweep.schedule import targets
-from fmlab.sweep.space import override, parse
+from fmlab.sweep.space import parse
+from fmlab.sweep.spec import read
 
 ALIKE = [
     [True, 1],

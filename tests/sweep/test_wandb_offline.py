@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fmlab import loggers
+from fmlab.training import loggers
 
 wandb = pytest.importorskip("wandb")
 from wandb.proto.wandb_internal_pb2 import Record  # noqa: E402
@@ -103,7 +103,8 @@ def test_runs_that_follow_each_other_are_each_whole_and_hold_no_secret(tmp_path)
 
 def test_wandb_mode_holds_and_no_server_is_asked_for_a_login():
     program = (
-        "import wandb; from fmlab import loggers; wandb.Api = lambda **_: exit('asked'); print(loggers._mode('auto'))"
+        "import wandb; from fmlab.training import loggers; wandb.Api = lambda **_: exit('asked'); "
+        "print(loggers._mode('auto'))"
     )
     environment = {**os.environ, "WANDB_MODE": "offline"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
@@ -136,7 +137,7 @@ def test_a_failure_is_one_warning(tmp_path, monkeypatch, caplog):
 
 def test_a_dashboard_is_defined_in_code():
     pytest.importorskip("wandb_workspaces")
-    from fmlab.dashboard import workspace
+    from fmlab.training.wandb_workspace import workspace
 
     made = str(workspace("p", "me", {"mrr": ["mrr", "hr@10"]}, ["model.dim"])._to_model())
     for word in ("val/mrr", "val/hr@10", "test/mrr", "model.dim"):

@@ -9,11 +9,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "registry"))
 
 from fake_packages import install, site
 
-import fmlab.run as runs
-from fmlab import registry
 from fmlab.cli import main
 from fmlab.errors import FmlabError
 from fmlab.evaluation import score_metric
+from fmlab.plugin import registry
+from fmlab.run import experiment as runs
 
 __all__ = ["site"]
 
@@ -22,8 +22,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 from fmlab.evaluation import ScoredRows, Ranking
-from fmlab.protocols import Outcome, Report, Task, Training
-from fmlab.registry import build
+from fmlab.contracts import Outcome, Report, Task, Training
+from fmlab.plugin.registry import build
 
 class Judge:
     def __init__(self, dataset): self.data = dataset
@@ -90,7 +90,7 @@ BREACHES = {
     "an evaluation that is a list": ("return changed(task, validation=[1])", "list has no start"),
     "a block that gives numbers": (
         "own.block = lambda i, m, t, s: [1.0]; return changed(task, validation=own, test=own, monitor='odd')",
-        "block must give a fmlab.protocols.Outcome, got list",
+        "block must give a fmlab.contracts.Outcome, got list",
     ),
     "a block that fails": (
         "own.block = lambda i, m, t, s: 1 / 0; return changed(task, validation=own, test=own, monitor='odd')",
@@ -98,7 +98,7 @@ BREACHES = {
     ),
     "a report that is a number": (
         "own.finish = lambda u, c: 0.5; return changed(task, validation=own, test=own, monitor='odd')",
-        "finish must give a fmlab.protocols.Report, got float",
+        "finish must give a fmlab.contracts.Report, got float",
     ),
     "a report of texts": (
         "own.finish = lambda u, c: Report({'odd': 'x'}); return changed(task, validation=own, test=own, monitor='odd')",
@@ -180,7 +180,7 @@ def test_a_metric_that_breaks_a_rule_is_named_before_training(breach, site, tmp_
 
 
 DATA = """
-from fmlab.protocols import Raw
+from fmlab.contracts import Raw
 
 class Bad:
     raw, version, licence, citation = (), "1", "", ""
@@ -199,7 +199,7 @@ class Number(Bad):
     ("target", "message"),
     [
         ("Bad", "build must give a fmlab.data.Dataset, got dict"),
-        ("File", "raw must be a list of fmlab.protocols.Raw, got 'file.csv'"),
+        ("File", "raw must be a list of fmlab.contracts.Raw, got 'file.csv'"),
         ("Number", "version must be text, got 1"),
     ],
 )

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from fmlab.contracts import Loss, RankMetric, ScoreMetric, Task
 from fmlab.data import Dataset
-from fmlab.protocols import Loss, RankMetric, ScoreMetric, Task
-from fmlab.registry import build
+from fmlab.plugin.registry import build
 from fmlab.testing import (
     KINDS,
     DataContract,

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.options import Range
+from fmlab.plugin.option import Range
 
 
 class Nearest(nn.Module):

@@ -4,10 +4,10 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from fmlab.batch import Batch
+from fmlab.data.batch import Batch
+from fmlab.evaluation.scoring import score
 from fmlab.nn.losses import require_candidates
-from fmlab.options import Range
-from fmlab.scoring import score
+from fmlab.plugin.option import Range
 
 
 class SampledSoftmax:

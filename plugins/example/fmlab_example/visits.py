@@ -6,11 +6,11 @@ from typing import Annotated
 
 import numpy as np
 
+from fmlab.contracts import Raw
 from fmlab.data import Array, Dataset, Field, Schema, Step, Table
+from fmlab.data.raw.archive import lines
 from fmlab.errors import DataError
-from fmlab.options import Range
-from fmlab.protocols import Raw
-from fmlab.reading import lines
+from fmlab.plugin.option import Range
 
 
 class Visits:

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 @dataclass
 class Options:
-    """What a file in `sweeps/` may hold; `fmlab.sweep.definition` checks the values and says what they mean."""
+    """What a file in `sweeps/` may hold; `fmlab.sweep.spec` checks the values and says what they mean."""
 
     _target_: str = "hydra_plugins.fmlab_optuna.sweeper.OptunaSweeper"
     name: Any = None
@@ -53,7 +53,7 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study; `arguments` are the overrides typed by the user."""
-        from fmlab.sweep.multirun import conduct
+        from fmlab.sweep.launch import conduct
 
         assert self.config is not None
         assert self.hydra_context is not None

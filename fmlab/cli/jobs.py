@@ -1,0 +1,111 @@
+"""The jobs of one start of the program: each composed config is run, and what fails is kept and told."""
+
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobStatus, run_job
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig
+
+from fmlab.errors import FmlabError
+from fmlab.terminal.escaping import escaped_line
+from fmlab.training.lightning_messages import quiet
+from fmlab.training.processes import this_launch
+
+log = logging.getLogger("fmlab")
+_PLAIN = "hydra._internal.core_plugins.basic_"
+
+
+class Jobs:
+    """A task function for Hydra. In a plain multirun a failed job is kept in `failed` and the next one starts."""
+
+    def __init__(self, *, terminal: bool) -> None:
+        """`terminal`: whether a person watches, for `trainer.progress=auto`."""
+        self.terminal = terminal
+        self.failed: list[tuple[list[str], Exception]] = []
+        self.folder: Path | None = None  # of the run, or of all runs of a plain multirun
+        self.first = True  # whether this process tells, of those that share a run
+
+    def __call__(self, config: DictConfig) -> float:
+        """Run one job; gives its validation metric."""
+        hydra = HydraConfig.get()
+        if config.trainer.progress == "auto":
+            config.trainer.progress = self.terminal
+        plain = hydra.mode == RunMode.MULTIRUN and all(
+            str(part["_target_"]).startswith(_PLAIN) for part in (hydra.sweeper, hydra.launcher)
+        )
+        folder = Path(hydra.runtime.output_dir)
+        self.folder = Path(hydra.sweep.dir) if plain else folder
+        _bear_full_disks()
+        try:
+            self._settle_processes(config)
+            from fmlab.run import run
+
+            quiet()
+            return run(config, folder)
+        except Exception as error:
+            _keep(error)
+            if not plain:
+                raise
+            self.failed.append((list(hydra.overrides.task), error))
+            return float("nan")
+
+    def _settle_processes(self, config: DictConfig) -> None:
+        """Of several processes the first one tells what all of them do."""
+        self.first = this_launch(config.trainer).rank == 0
+        if not self.first:
+            root = logging.getLogger()
+            root.handlers[:] = [h for h in root.handlers if isinstance(h, logging.FileHandler)]
+
+    def run_one(self, hydra: Hydra, config_name: str, overrides: list[str]) -> float:
+        """Compose and run a single job; raises what it raised."""
+        config = hydra.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=True)
+        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+        done = run_job(self, config, "hydra.run.dir", None, context)
+        if done.status is JobStatus.FAILED:
+            raise done._return_value
+        return float(done.return_value)
+
+    def print_figures(self) -> None:
+        """Leaderboards of what was run here; another sweeper prints its own."""
+        if self.folder is not None and self.first:
+            from fmlab.report.terminal import print_leaderboards
+            from fmlab.terminal.console import Console
+
+            print_leaderboards(self.folder)
+            Console().print(escaped_line(str(self.folder)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _bear_full_disks() -> None:
+    """A line that run.log has no room for is left out, which is said once; what the run must keep fails by itself."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(_say_once, handler, handler.handleError)  # type: ignore[method-assign]
+
+
+def _say_once(
+    handler: logging.FileHandler, otherwise: Callable[[logging.LogRecord], None], record: logging.LogRecord
+) -> None:
+    error = sys.exc_info()[1]
+    if not isinstance(error, OSError):
+        otherwise(record)
+        return
+    print(f"{handler.baseFilename} cannot be written: {error.strerror}; its lines are left out", file=sys.stderr)
+    handler.handleError = lambda record: None  # type: ignore[method-assign]
+
+
+def _keep(error: Exception) -> None:
+    """Write an error to the log file of the job: a message for a mistake, the traceback for a defect."""
+    trace = None if isinstance(error, FmlabError) else (type(error), error, error.__traceback__)
+    record = log.makeRecord(log.name, logging.ERROR, __file__, 0, str(error), (), trace)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+            if trace is not None:
+                error.add_note(f"traceback in {handler.baseFilename}")

@@ -1,0 +1,1 @@
+"""Hydra configs: composed from plugins, checked, and explained."""

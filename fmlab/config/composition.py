@@ -1,0 +1,286 @@
+"""Installed plugins as Hydra config groups, and the one place every composed config is checked.
+
+`model=lorentzfm` selects an entry point: its options become the config group, its `defaults` become overrides of the
+defaults list (`loss: bce` -> `override /loss: bce`) or top-level values. What the user writes wins over an experiment
+file, that over a plugin's `defaults`, and those over `conf/config.yaml`. Among plugins the model wins over the data
+set, and that over the protocol, but for what a protocol's `binding` names.
+"""
+
+import re
+from collections.abc import Mapping, MutableMapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import version
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.object_type import ObjectType
+from hydra.core.plugins import Plugins
+from hydra.core.utils import setup_globals
+from hydra.errors import HydraException, MissingConfigException
+from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fmlab.config.gate import CheckedFiles, GuardedLoader, refuse_long
+from fmlab.config.messages import explain
+from fmlab.config.partners import GROUPS, binding, listed, partners_and_values
+from fmlab.config.secrets import veil_config, veil_override
+from fmlab.config.suggestions import names_below
+from fmlab.config.validation import refuse_import_paths, verify
+from fmlab.config.variables import install_resolvers
+from fmlab.errors import FmlabError
+from fmlab.plugin import registry
+from fmlab.plugin import signature as signatures
+from fmlab.plugin.option import REQUIRED
+
+_VALUES = "_values_"
+PRESETS = "experiment"  # the group whose files are whole runs, in folders
+
+
+class PluginSource(ConfigSource):
+    """Group = kind of plugin, option = name of an entry point; nothing is imported to list or to compose."""
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of the search path entry `fmlab://`."""
+        return "fmlab"
+
+    def available(self) -> bool:
+        """Always: fmlab itself installs plugins."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether this is a kind of plugin that a config selects."""
+        return config_path.strip("/") in ("", *GROUPS)
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether this names an installed plugin, clearly or not; `load_config` complains about the unclear."""
+        kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
+        return kind in GROUPS and bool(name) and registry.is_claimed(kind, name)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Kinds at the root, names of plugins in a group."""
+        path = config_path.strip("/")
+        wanted = ObjectType.CONFIG if path else ObjectType.GROUP
+        if results_filter not in (None, wanted):
+            return []
+        return list(registry.names(path)) if path else sorted(GROUPS)
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Options of a plugin with their defaults; raises FmlabError if it is broken or its name is not clear."""
+        hidden = config_path.startswith(f"{_VALUES}/")
+        kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
+        signature = registry.schema(kind, name)
+        partners, values = partners_and_values(kind, name, signature.defaults)
+        if hidden:
+            return self._result(values, package="_global_")
+        # The package is absolute: without it Hydra looks for `model.loss`, as partners inside this group.
+        overrides = [{f"override /{k}@_global_.{k}": v} for k, v in partners.items()]
+        content: dict[str, Any] = {"defaults": ["_self_", *overrides]}
+        if values:
+            content["defaults"].insert(0, f"/{_VALUES}/{kind}/{name}@_global_")
+        content["name"] = registry.title(kind, registry.find(kind, name))
+        for option in signature.options:
+            content[option.name] = "???" if option.default is REQUIRED else listed(option.default)
+        return self._result(content)
+
+    def _result(self, content: Mapping[str, Any], package: str | None = None) -> ConfigResult:
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(dict(content)), {"package": package})
+
+
+class SweepSource(ConfigSource):
+    """The files of `sweeps/` as the config group `sweep`."""
+
+    @staticmethod
+    def scheme() -> str:
+        """The scheme of the search path entry `fmlab-sweeps://`."""
+        return "fmlab-sweeps"
+
+    def __init__(self, provider: str, path: str) -> None:
+        """`path`: `fmlab-sweeps://` and a folder."""
+        super().__init__(provider, path)
+        self.files = CheckedFiles(provider, f"file://{self.path}")
+
+    def available(self) -> bool:
+        """Whether there is such a folder."""
+        return bool(self.files.available())
+
+    def is_group(self, config_path: str) -> bool:
+        """The root and `sweep`."""
+        return self.available() and config_path.strip("/") in ("", "sweep")
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether this is `sweep/` and a file's name."""
+        return config_path.startswith("sweep/") and self.files.is_config(config_path.removeprefix("sweep/"))
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """`sweep` at the root, the files in it."""
+        if not config_path.strip("/"):
+            return [] if results_filter == ObjectType.CONFIG else ["sweep"]
+        if results_filter == ObjectType.GROUP:
+            return []
+        root = Path(self.path)
+        return sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """A file of the folder, as options of the sweeper `fmlab`, which it selects."""
+        path = config_path.removeprefix("sweep/")
+        result = self.files.load_config(path)
+        assert isinstance(result.config, DictConfig)
+        content = {str(k): result.config._get_node(k) for k in result.config}
+        name = path.removesuffix(".yaml")
+        result.config = OmegaConf.create(
+            {"defaults": [{"override /hydra/sweeper": "fmlab"}], "hydra": {"sweeper": {**content, "name": name}}}
+        )
+        result.header["package"] = "_global_"
+        return result
+
+
+class SearchPath(SearchPathPlugin):
+    """Where configs come from: `conf/`, sweeps, folders of other packages (`fmlab.conf`), installed plugins."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Append in order of priority: a YAML file shadows a plugin of its name."""
+        search_path.append("fmlab", f"fmlab-sweeps://{beside('sweeps')}")
+        for entry in sorted(entry_points(group="fmlab.conf"), key=lambda e: e.name):
+            place = signatures.locate(entry.value)
+            if place is not None:  # a folder, found without importing its package
+                folder = place.parent if place.suffix else place
+                for scheme in places(folder):
+                    search_path.append(registry.package(entry), scheme)
+        search_path.append("fmlab", "fmlab://plugins")
+
+
+def places(folder: Path) -> list[str]:
+    """A folder of configs as entries of the search path; the files in its `sweep` are sweeps, as those of `sweeps/`."""
+    own = folder / "sweep"
+    return [*([f"fmlab-sweeps://{own}"] if own.is_dir() else []), f"file://{folder}"]
+
+
+def beside(name: str) -> Path:
+    """A folder that the wheel ships inside the package, and the repository beside it."""
+    package = Path(__file__).resolve().parent.parent
+    return package / name if (package / name).is_dir() else package.parent / name
+
+
+class Loader(GuardedLoader):
+    """Hydra's loader, with one-line errors and every value checked against its signature.
+
+    `complete`: also require what must be given; otherwise `???` may stand, as in `--cfg job`.
+    """
+
+    nested = False  # whether presets are listed by their whole names, as completion wants them
+
+    def __init__(
+        self,
+        path: ConfigSearchPath,
+        *,
+        complete: bool,
+        vault: MutableMapping[str, str] | None = None,
+        typed: Sequence[str] | None = None,
+    ) -> None:
+        """`path` as `search_path()` gives it; secrets move into `vault`, if there is one, see `fmlab.config.secrets`.
+
+        `typed`: the overrides that the user typed; None: all that a config is composed of are.
+        """
+        super().__init__(path, beside("conf"), vault or {}, typed)
+        self.vault, self.complete = vault, complete
+
+    def load_configuration(
+        self,
+        config_name: str | None,
+        overrides: list[str],
+        run_mode: RunMode,
+        from_shell: bool = True,
+        validate_sweep_overrides: bool = True,
+    ) -> DictConfig:
+        """Compose and check; raises FmlabError."""
+        for override in overrides:
+            refuse_long(override)
+            renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
+            if renamed:
+                raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
+        if self.vault is not None:
+            overrides = [veil_override(o, self.vault) for o in overrides]
+        try:
+            config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+            if config_name is not None and (more := binding(config, overrides)):
+                given = [*overrides, *more]
+                config = super().load_configuration(config_name, given, run_mode, from_shell, validate_sweep_overrides)
+        except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:
+            if isinstance(error, MissingConfigException) and (error.missing_cfg_file or "").startswith(f"{PRESETS}/"):
+                error.presets = names_below(self.repository, PRESETS)  # type: ignore[attr-defined]
+            raise FmlabError(explain(error)) from error
+        if config_name is not None:
+            refuse_import_paths(config.hydra)
+            self.check_folders(config, overrides)
+            plain = verify(config, complete=self.complete and run_mode == RunMode.RUN)
+            self.check_paths(plain, overrides)
+            if self.vault is not None:
+                self._veil(config, self.vault)
+        return config
+
+    @staticmethod
+    def _veil(config: DictConfig, vault: MutableMapping[str, str]) -> None:
+        parts = {str(k): config[k] for k in config if k != "hydra" and OmegaConf.is_config(config[k])}
+        for name, part in (parts | {"hydra.sweeper": config.hydra.sweeper}).items():
+            if part is not None:
+                veil_config(part, vault, name)
+
+    def get_group_options(
+        self,
+        group_name: str,
+        results_filter: ObjectType | None = ObjectType.CONFIG,
+        config_name: str | None = None,
+        overrides: list[str] | None = None,
+    ) -> list[str]:
+        """As Hydra's, without a deep copy of all sources at each of the hundred calls that help makes."""
+        if any("hydra.searchpath" in o for o in overrides or ()):
+            return list(super().get_group_options(group_name, results_filter, config_name, overrides))
+        if self.nested and group_name == PRESETS:
+            return [] if results_filter == ObjectType.GROUP else names_below(self.repository, PRESETS)
+        return self.repository.get_group_options(group_name, results_filter)
+
+
+def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (), hide: bool = False) -> None:
+    """Make plugins selectable in this process; `${env:NAME,default}` and `${secret:NAME}` read `environment`.
+
+    `typed`: the command line, whose variables may be read. With `hide`, secrets read `***`: for configs that are shown.
+    """
+    for plugin in (PluginSource, SweepSource, SearchPath):
+        Plugins.instance().register(plugin)
+    SourcesRegistry.instance().types["file"] = CheckedFiles  # a plugin of a known scheme would not replace Hydra's
+    version.setbase("1.3")
+    setup_globals()
+
+    def options(*, _root_: DictConfig) -> str:
+        from fmlab.config.help import help_on
+
+        plain = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
+        assert isinstance(plain, dict)
+        return help_on({str(k): v for k, v in plain.items()}).replace("$", "$$")  # the help is a template
+
+    OmegaConf.register_new_resolver("plugin_options", options, replace=True)
+    install_resolvers(environment, typed, hide=hide)
+
+
+def search_path(folder: str | None = None) -> ConfigSearchPath:
+    """The search path of the program, with another primary folder if one is given."""
+    return create_config_search_path(folder or str(beside("conf")))
+
+
+def compose(overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> DictConfig:
+    """The config that `fmlab <overrides>` would run; raises FmlabError for the first mistake in it."""
+    vault = dict(environment or {})
+    install(vault, typed=overrides)
+    loader = Loader(search_path(), vault=vault, complete=True)
+    config = loader.load_configuration("config", list(overrides), RunMode.RUN)
+    with open_dict(config):
+        del config["hydra"]
+    return config

@@ -1,0 +1,153 @@
+"""What a composed config must hold before anything is built or written."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from fmlab.config import schema as settings
+from fmlab.config.folders import cache_folder, expanded
+from fmlab.config.messages import explain
+from fmlab.config.suggestions import meant, nearest, paths_of
+from fmlab.errors import FmlabError, choices
+from fmlab.plugin import registry
+from fmlab.plugin import signature as signatures
+from fmlab.plugin.signature import Signature
+
+KINDS = ("data", "protocol", "model", "loss", "optimizer")
+_MISSING = "???"
+_HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
+_STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
+
+
+def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
+    """Check every option against its signature, and fill in what a preset left out; raises FmlabError.
+
+    With `complete`, required options must be given. Returns the options as they were given, resolved.
+    """
+    plain = _resolved(config)
+    top = signatures.of_object(settings.Run)
+    groups = (*KINDS, "trainer", "logger")
+    known = [*groups, *(o.name for o in top.options)]
+    for key in plain:
+        if key not in known:
+            near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
+            raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
+    _settle(config, "", top, {k: v for k, v in plain.items() if k not in groups}, "a run", complete=complete)
+    for group in groups:
+        given = plain.get(group)
+        if not isinstance(given, Mapping):
+            raise FmlabError(f"{group} must be a group of options: {group}=<name>, got {given!r}")
+        title, signature = _signature(group, given)
+        options = {k: v for k, v in given.items() if k != "name" or group == "trainer"}
+        _settle(config[group], group, signature, options, title, complete=complete)
+    if complete:
+        _refuse_ddp_in_multirun(config)
+        sweep = config.hydra.runtime.choices.get("sweep")
+        if sweep is not None and config.hydra.mode == RunMode.RUN:
+            raise FmlabError(f"a sweep is started with -m, got sweep={sweep} without it")
+    return plain
+
+
+def _resolved(config: DictConfig) -> dict[str, Any]:
+    """Plain containers without Hydra's part, `${hydra:...}` resolved as it will be in the run."""
+    before = HydraConfig.instance().cfg
+    try:
+        HydraConfig.instance().set_config(config)
+        mine = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+        plain = OmegaConf.to_container(mine, resolve=True)
+    except OmegaConfBaseException as error:
+        raise FmlabError(explain(error)) from error
+    finally:
+        HydraConfig.instance().cfg = before
+        OmegaConf.set_readonly(config.hydra, None)
+    assert isinstance(plain, dict)
+    return {str(k): v for k, v in plain.items()}
+
+
+def _signature(group: str, given: Mapping[str, Any]) -> tuple[str, Signature]:
+    if group == "trainer":
+        return "the trainer", signatures.of_object(settings.Trainer)
+    name = given.get("name")
+    if group == "logger":
+        if name not in settings.LOGGERS:
+            raise FmlabError(f"logger.name must be a logger, got {name!r}; {choices(str(name), settings.LOGGERS)}")
+        return f"logger {name}", signatures.of_object(settings.LOGGERS[str(name)])
+    if not isinstance(name, str):
+        raise FmlabError(f"{group}.name must be the name of a plugin, got {name!r}")
+    return f"{group} {name}", registry.schema(group, name)
+
+
+def _settle(
+    node: DictConfig, prefix: str, signature: Signature, given: Mapping[str, Any], title: str, *, complete: bool
+) -> None:
+    """Write converted values and defaults back, leaving interpolations as they are."""
+    given = {k: v for k, v in given.items() if v != _MISSING}
+    if not complete:
+        absent = {o.name for o in signature.options if o.required} - set(given)
+        signature = Signature(tuple(o for o in signature.options if o.name not in absent), signature.doc)
+    values = registry.check_options(prefix, signature, given, title)
+    with open_dict(node):
+        for key, value in values.items():
+            plain = _at_home(f"{prefix}.{key}".lstrip("."), list(value) if isinstance(value, tuple) else value)
+            if key not in given or (_differs(given[key], plain) and not OmegaConf.is_interpolation(node, key)):
+                node[key] = plain
+
+
+def _at_home(key: str, value: Any) -> Any:
+    """Paths such as `~/ratings.csv` with the home folder in them: no part of a run looks for a folder named `~`."""
+    if isinstance(value, list):
+        return [_at_home(key, v) for v in value]
+    if not isinstance(value, str) or not value.startswith("~/"):
+        return value
+    return cache_folder(value) if key == "cache" else expanded(value, key)
+
+
+def _differs(a: Any, b: Any) -> bool:
+    return type(a) is not type(b) or a != b
+
+
+def _refuse_ddp_in_multirun(config: DictConfig) -> None:
+    """Lightning's child processes re-run sys.argv: with -m in it, each would start the whole sweep again."""
+    if config.hydra.mode != RunMode.MULTIRUN:
+        return
+    devices, strategy = config.trainer.devices, str(config.trainer.strategy)
+    several = devices != 1 and not (isinstance(devices, ListConfig) and len(devices) == 1)
+    if several or config.trainer.num_nodes > 1 or strategy.startswith(("ddp", "fsdp", "deepspeed")):
+        raise FmlabError(
+            f"jobs of a multirun share one process, which can use one device; got trainer.devices={devices}, "
+            f"trainer.strategy={strategy}: start such runs one by one, without -m"
+        )
+
+
+def refuse_import_paths(hydra: DictConfig) -> None:
+    """Nothing is built from an import path in a config, in Hydra's own part either; raises FmlabError."""
+    for key, value in _leaves(OmegaConf.to_container(hydra, resolve=False), "hydra"):
+        if key.startswith("hydra.callbacks.") or not _is_harmless(key, str(value)):
+            raise FmlabError(f"{key}={value} is refused: a config builds nothing from an import path, only plugins")
+
+
+def _is_harmless(key: str, value: str) -> bool:
+    part, last = key.split(".")[1], key.rpartition(".")[2]
+    if last == "_target_":
+        return value.startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
+    if part in ("job_logging", "hydra_logging"):
+        if last == "class":
+            return value in _HANDLERS
+        if value.startswith(("ext:", "cfg:", "${")):  # logging imports what these name
+            return value in _STREAMS or value.startswith("${hydra.runtime.output_dir}/")
+    return last != "()"
+
+
+def _leaves(plain: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(plain, Mapping):
+        for key, value in plain.items():
+            yield from _leaves(value, f"{prefix}.{key}")
+    elif isinstance(plain, list):
+        for value in plain:
+            yield from _leaves(value, prefix)
+    else:
+        yield prefix, plain

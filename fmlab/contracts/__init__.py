@@ -1,0 +1,44 @@
+"""The contracts. A plugin is a callable: positional parameters from the run, keyword-only ones from the config.
+
+| kind (entry-point group `fmlab.<kind>`) | called as                  | gives                                     |
+|-----------------------------------------|----------------------------|-------------------------------------------|
+| data                                    | `(root, *, options)`       | `Source`                                  |
+| protocol                                | `(dataset, *, options)`    | `Task`                                    |
+| model                                   | `(schema, *, options)`     | `nn.Module`, a `Model`; also `TwoSided` … |
+| loss                                    | `(*, options)`             | `Loss`                                    |
+| optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
+| metric                                  | `(*, options)`             | `RankMetric` or `ScoreMetric`             |
+
+A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
+`defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin. A protocol may carry
+`binding = {"loss": "squared"}` as well: what it names wins over the `defaults` of models, which could not work there.
+"""
+
+from fmlab.contracts.loss import ChecksLabels, Loss
+from fmlab.contracts.metric import RankMetric, ScoreMetric
+from fmlab.contracts.model import MetricSpace, Model, Observes, ReadsOptions, Separable, TwoSided, WarmStarts
+from fmlab.contracts.optimizer import StartsEpoch
+from fmlab.contracts.task import Evaluation, Outcome, Report, Task, Training
+from fmlab.data.source import Raw, Source
+
+__all__ = [
+    "ChecksLabels",
+    "Evaluation",
+    "Loss",
+    "MetricSpace",
+    "Model",
+    "Observes",
+    "Outcome",
+    "RankMetric",
+    "Raw",
+    "ReadsOptions",
+    "Report",
+    "ScoreMetric",
+    "Separable",
+    "Source",
+    "StartsEpoch",
+    "Task",
+    "Training",
+    "TwoSided",
+    "WarmStarts",
+]

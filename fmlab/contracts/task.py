@@ -1,0 +1,71 @@
+"""A data set under a protocol: training rows, and how a model is judged."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from fmlab.data import Array, Dataset
+from fmlab.data.batch import Tables
+
+
+@dataclass(frozen=True)
+class Training:
+    """What one epoch iterates over: `rows` (int64) of the task's data set, each once.
+
+    With `negatives` > 0, every row is a positive and gets that many items its user has no training interaction
+    with, drawn anew every epoch if `redraw`; otherwise rows carry their labels.
+    """
+
+    rows: Array
+    negatives: int = 0
+    redraw: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a block of an evaluation gives: unit numbers int64[n] and columns float64[n] by name."""
+
+    unit: Tensor
+    columns: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Metric values by name, and the values of each unit (user, row) for significance tests."""
+
+    values: Mapping[str, float]
+    units: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Evaluation(Protocol):
+    """How a model is judged on one part of the data. Blocks are independent: ranks and devices may share them."""
+
+    def __len__(self) -> int:
+        """Number of blocks."""
+        ...
+
+    def start(self, scorer: Any, tables: Tables) -> Any:
+        """Work done once for a model, for instance all item vectors."""
+        ...
+
+    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> Outcome:
+        """Score one block."""
+        ...
+
+    def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
+        """Metrics of all units, each counted once; raises DataError where a metric is undefined."""
+        ...
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set under a protocol: what is trained on, what is tested, and which metric selects."""
+
+    dataset: Dataset
+    training: Training
+    validation: Evaluation
+    test: Evaluation
+    monitor: str
+    maximize: bool

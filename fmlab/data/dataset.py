@@ -1,0 +1,144 @@
+"""The nouns of the data: field, schema, table, data set. NumPy arrays, no I/O, no torch.
+
+A row of features is `[user columns | context columns | item columns]`. A field takes one column, or `slots`
+columns if it is multi-valued; all slots of a field share one vocabulary. Feature ids are global: the ids of field
+`f` are `schema.offsets[f] .. schema.offsets[f] + size - 1`, and the first of them is the field's unknown feature,
+which also pads empty slots (LorentzFM, "Lorentz Embedding Layer").
+
+Interactions are (user, item, context, time) with one feature table a side, never expanded rows with negatives.
+Labelled rows without users and items (Criteo) are the special case in which every column is context.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fmlab.data.schema import Array, Schema
+
+
+@dataclass(frozen=True)
+class Table:
+    """Features of the entities of one side: `ids[n, columns]` (int32, global), `values[n, columns]` or None."""
+
+    ids: Array
+    values: Array | None = None
+
+    def take(self, rows: Array) -> "Table":
+        """The given rows, copied."""
+        return Table(self.ids[rows], None if self.values is None else self.values[rows])
+
+
+@dataclass(frozen=True)
+class Input:
+    """How the text of a raw column becomes a field, so that rows of later are read as those of training were.
+
+    `column` is the raw column, `missing` the texts in it that stand for nothing, as an empty cell does. What is left
+    goes through `transform`, see `fmlab.data.encoding.transforms`: `log2`; `binned` at the ascending `edges`; `hashed`
+    into `buckets`; `hour`; `weekday`, of `times` as `fmlab.data.encoding.times.Times.close` tells them. Cells are split
+    at `within`, if it is not empty, and lists are read as lists. Numbers have the `decimal` sign, perhaps one between
+    `thousands`. Of a numeric field `center` is subtracted, and the rest divided by `scale`.
+    """
+
+    column: str
+    within: str = ""
+    missing: tuple[str, ...] = ()
+    transform: str = ""
+    edges: tuple[float, ...] = ()
+    buckets: int = 0
+    decimal: str = "."
+    thousands: str = ""
+    times: str = ""
+    center: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Input":
+        """Inverse of `dataclasses.asdict`, also after JSON."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a paper counts as a positive interaction: label >= `min_label`, then a `core`-core filter."""
+
+    min_label: float | None = None
+    core: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of preparation left: printed, so that nothing is lost in silence."""
+
+    name: str
+    rows: int
+    users: int
+    items: int
+    features: int
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A planted score `bias_u + bias_i + <user, item>`: the best that any model can do on a synthetic set."""
+
+    user: Array
+    item: Array
+    user_bias: Array
+    item_bias: Array
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set. Arrays may be memory-mapped and must not be written to.
+
+    `user`, `item`: int32[rows], indices into the side tables, or None when every column is context.
+    `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all
+    are positives; float64 where float32 would not tell labels apart.
+    `time`: int64[rows], microseconds since 1970 (taken for UTC where the source names no zone).
+    `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
+    `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
+    `inputs`: per field, how its raw text is read; a field without one is read from the column of its name, its values
+    as in `keys`, several of them split at `|`.
+    `published`: the statistics the papers print for this set, by name, as text.
+    """
+
+    name: str
+    schema: Schema
+    rows: int
+    user: Array | None = None
+    item: Array | None = None
+    users: Table | None = None
+    items: Table | None = None
+    context: Table | None = None
+    label: Array | None = None
+    time: Array | None = None
+    split: Array | None = None
+    rule: Rule = field(default_factory=Rule)
+    steps: tuple[Step, ...] = ()
+    keys: Mapping[str, Array] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    published: Mapping[str, str] = field(default_factory=dict)
+    truth: Truth | None = None
+    fingerprint: str = ""
+
+    def input(self, name: str) -> Input:
+        """How the raw text of a field is read."""
+        slots = next(f.slots for f in self.schema.fields if f.name == name)
+        return self.inputs.get(name, Input(name, within="|" if slots > 1 else ""))
+
+    def row_ids(self, rows: Array) -> Table:
+        """Whole feature rows `[len(rows), columns]` of the given interactions."""
+        parts = []
+        if self.users is not None and self.user is not None:
+            parts.append(self.users.take(np.asarray(self.user[rows])))
+        if self.context is not None:
+            parts.append(self.context.take(rows))
+        if self.items is not None and self.item is not None:
+            parts.append(self.items.take(np.asarray(self.item[rows])))
+        ids = np.concatenate([p.ids for p in parts], axis=1)
+        if not self.schema.numeric:
+            return Table(ids)
+        ones = [np.ones(p.ids.shape, np.float32) if p.values is None else p.values for p in parts]
+        return Table(ids, np.concatenate(ones, axis=1))

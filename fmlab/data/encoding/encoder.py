@@ -1,0 +1,233 @@
+"""The fitted encoder: rows of raw text as the features that preparation gave their values.
+
+It never changes once it is made. What it does not know is counted, never guessed. A known user or item has the features
+of its side table, whatever else the rows say of it. One that is not known has the unknown feature of the id, and its
+attributes where the rows have columns for them.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from fmlab.data.dataset import Dataset, Input, Table
+from fmlab.data.encoding.scaling import scaled
+from fmlab.data.encoding.transforms import transform_of
+from fmlab.data.encoding.vocabulary import numbers
+from fmlab.data.raw.cells import readable, split
+from fmlab.data.schema import SIDES, Array, Field, Schema, Side
+from fmlab.errors import DataError, choices
+
+EXAMPLES = 3
+SHOWN = 5
+QUERY: tuple[Side, ...] = ("user", "context")
+Rows = Any  # a record batch of dictionary-encoded text, as `fmlab.data.raw.table.batches` gives
+
+
+@dataclass
+class Tally:
+    """What became of the values of one field: how many were unseen, missing, or more than the field has slots."""
+
+    unseen: int = 0
+    missing: int = 0
+    dropped: int = 0
+    examples: dict[str, None] = field(default_factory=dict)
+
+    def count(self, unseen: Array, missing: Array, dropped: Array, texts: list[str]) -> None:
+        """Numbers of each row, and examples of the unseen."""
+        self.unseen += int(unseen.sum())
+        self.missing += int(missing.sum())
+        self.dropped += int(dropped.sum())
+        for text in texts[: EXAMPLES - len(self.examples)]:
+            self.examples.setdefault(text)
+
+
+Tallies = Mapping[str, Tally]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A raw column that rows may have: the fields made of it, and whether rows must have it."""
+
+    name: str
+    fields: tuple[str, ...]
+    required: bool
+
+
+class Encoder:
+    """Rows as feature ids and values, for the vocabularies of one data set."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        inputs: Mapping[str, Input],
+        keys: Mapping[str, Array],
+        users: Table | None,
+        items: Table | None,
+    ) -> None:
+        """`keys`: of each field that is not numeric, its values in feature order; they are read into memory.
+
+        `inputs`: how the raw text of each field is read. `users`, `items`: the side tables.
+        """
+        self.schema = schema
+        self.sides: dict[Side, list[_Reader]] = {side: [] for side in SIDES}
+        self.tables: dict[Side, Table | None] = {"user": users, "item": items}
+        for one, offset in zip(schema.fields, schema.offsets, strict=True):
+            known = [] if one.numeric else keys[one.name].tolist()
+            self.sides[one.side].append(_Reader(one, offset, inputs[one.name], known))
+        self._readers = {r.field.name: r for readers in self.sides.values() for r in readers}
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> "Encoder":
+        """The encoder that preparation has fitted."""
+        inputs = {f.name: dataset.input(f.name) for f in dataset.schema.fields}
+        return cls(dataset.schema, inputs, dataset.keys, dataset.users, dataset.items)
+
+    def tallies(self) -> dict[str, Tally]:
+        """One for each field, at zero."""
+        return {f.name: Tally() for f in self.schema.fields}
+
+    def known(self, field: str, texts: list[str | None]) -> list[bool]:
+        """Of each text whether all that it holds are known values of a field."""
+        return self._readers[field].known(texts)
+
+    def input(self, field: str) -> Input:
+        """How the raw text of a field is read."""
+        return self._readers[field].given
+
+    def id_column(self, side: Side) -> str:
+        """The column that names the users, or the items."""
+        return self.sides[side][0].given.column
+
+    def columns(self, *sides: Side) -> list[Column]:
+        """The raw columns of the given sides, in the order of the fields: ids and context are required."""
+        made: dict[str, list[str]] = {}
+        required = set()
+        for side in sides or SIDES:
+            for at, reader in enumerate(self.sides[side]):
+                made.setdefault(reader.given.column, []).append(reader.field.name)
+                if at == 0 or self.tables.get(side) is None:
+                    required.add(reader.given.column)
+        return [Column(name, tuple(fields), name in required) for name, fields in made.items()]
+
+    def refuse_missing(self, names: Collection[str], where: str, *sides: Side) -> None:
+        """Raise DataError if the columns `names` lack a required one of the given sides."""
+        wanted = [c.name for c in self.columns(*sides) if c.required]
+        if missing := [n for n in wanted if n not in names]:
+            near = [(n, choices(n, names).partition("choices: ")) for n in missing]
+            listed = ", ".join(f"{n!r} {f'({hint.strip()})' if hint else ''}".strip() for n, (hint, _, _) in near)
+            rule = f"rows need the column{'s' * (len(wanted) > 1)} {', '.join(map(repr, wanted))}"
+            raise DataError(f"{rule}; {where} has no {listed}; its columns are {near[0][1][2]}")
+
+    def encode(self, rows: Rows, tallies: Tallies, *sides: Side) -> Table:
+        """Features `[rows, columns]` of the given neighbouring sides, all by default; raises DataError."""
+        tables = [self._side(side, rows, tallies) for side in sides or SIDES if self.sides[side]]
+        ids = np.concatenate([t.ids for t in tables], axis=1)
+        if not self.schema.numeric:
+            return Table(ids)
+        return Table(ids, np.concatenate([t.values for t in tables if t.values is not None], axis=1))
+
+    def _side(self, side: Side, rows: Rows, tallies: Tallies) -> Table:
+        known = self.tables.get(side)
+        if known is None:
+            return Table(*_joined([r.read(rows[r.given.column], tallies[r.field.name]) for r in self.sides[side]]))
+        key, *attributes = self.sides[side]
+        ids, values = key.read(rows[key.given.column], tallies[key.field.name])
+        who = ids[:, 0] - key.offset - 1  # the first field of a side names its entities in their order
+        new = np.flatnonzero(who < 0)
+        own = (ids[new], values[new])
+        ids = known.ids[who]
+        values = np.ones(ids.shape, np.float32) if known.values is None else known.values[who]
+        if len(new):
+            ids[new], values[new] = _joined([own, *_attributes(attributes, rows.take(pa.array(new)), tallies)])
+        return Table(ids, values)
+
+
+def _attributes(readers: list["_Reader"], rows: Rows, tallies: Tallies) -> Iterator[tuple[Array, Array]]:
+    """What rows of unknown users or items say of them."""
+    for reader in readers:
+        if reader.given.column in rows.schema.names:
+            cells = rows[reader.given.column].dictionary_decode().dictionary_encode()  # without texts of other rows
+            yield reader.read(cells, tallies[reader.field.name])
+        else:
+            yield reader.nothing(len(rows))
+
+
+def _joined(fields: list[tuple[Array, Array]]) -> tuple[Array, Array]:
+    return np.concatenate([f[0] for f in fields], axis=1), np.concatenate([f[1] for f in fields], axis=1)
+
+
+class _Reader:
+    """Text of one column to the features of one field."""
+
+    def __init__(self, field: Field, offset: int, given: Input, keys: list[str]) -> None:
+        self.field, self.offset, self.given = field, offset, given
+        self.codes = {key: number for number, key in enumerate(keys, 1)}
+        self.transform = transform_of(given)
+
+    def known(self, texts: list[str | None]) -> list[bool]:
+        """Whether there is something in a text, and nothing that is unseen."""
+        try:
+            made = self._texts(pa.array(texts, pa.string()))
+        except DataError:  # no numbers, where the transform wants some
+            return [False] * len(texts)
+        return [bool(found) and all(part in self.codes for part in found) for found in self._parts(made)]
+
+    def nothing(self, rows: int) -> tuple[Array, Array]:
+        """The unknown feature."""
+        shape = (rows, self.field.slots)
+        return np.full(shape, self.offset, np.int32), np.ones(shape, np.float32)
+
+    def read(self, column: Any, tally: Tally) -> tuple[Array, Array]:
+        """Ids and values `[rows, slots]`; raises DataError where a number is wanted and there is none."""
+        texts = self._texts(column.dictionary)
+        count = len(texts)
+        places = column.indices.fill_null(count).to_numpy(zero_copy_only=False)
+        values = np.ones((len(places), self.field.slots), np.float32)
+        missing = np.array([*(t is None for t in texts), True])
+        unseen, dropped = np.zeros((2, count + 1), np.int64)
+        if self.field.numeric:
+            table = (~missing[:, None]).astype(np.int32)
+            values[:, 0] = np.where(missing, 1, self._numbers(texts))[places]
+        else:
+            table = np.zeros((count + 1, self.field.slots), np.int32)
+            for row, found in enumerate(self._parts(texts)):
+                codes = [self.codes.get(part, 0) for part in found]
+                missing[row] = not found
+                unseen[row], dropped[row] = codes.count(0), max(0, len(codes) - self.field.slots)
+                table[row, : len(codes)] = codes[: self.field.slots]
+        strange = [t for t, n in zip(readable(column.dictionary).to_pylist(), unseen, strict=False) if n]
+        tally.count(unseen[places], missing[places], dropped[places], strange)
+        return (table + np.int32(self.offset))[places], values
+
+    def _texts(self, texts: Any) -> list[str | None]:
+        """What the distinct texts stand for."""
+        plain: list[str | None] = [None if t in self.given.missing else t for t in texts.to_pylist()]
+        if self.transform is None:
+            return plain
+        made = self.transform(pa.array([t for t in plain if t is not None], pa.string()))
+        rest = iter(made if isinstance(made, list) else made.to_pylist())
+        return [None if t is None else next(rest) for t in plain]
+
+    def _parts(self, texts: list[str | None]) -> Iterator[list[str]]:
+        """The values in each cell, each once."""
+        for text in texts:
+            if text is None:
+                yield []
+            elif self.given.within:
+                yield split(text, self.given.within)
+            else:
+                yield split(text, "")  # a list of one value stands for that value
+
+    def _numbers(self, texts: list[str | None]) -> Array:
+        """Scaled numbers of the texts, and of a missing one after them: narrowed to float32 last, as in preparation."""
+        column = pa.array([*texts, None], pa.string()).dictionary_encode()
+        values, bad = numbers(column, self.given.decimal, self.given.thousands)
+        if bad:
+            shown = ", ".join(map(repr, bad[:SHOWN]))
+            raise DataError(
+                f"column {self.given.column!r} must hold finite numbers, {len(bad)} values are none: {shown}"
+            )
+        return scaled(values, self.given.center, self.given.scale)

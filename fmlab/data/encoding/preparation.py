@@ -1,0 +1,281 @@
+"""The streaming encoder: batches of text become a data set of int32 feature numbers, in memory that rows do not fill.
+
+The text is read once. Values get provisional codes in the order of their first appearance, which go to disk; when all
+are counted, a second pass over the codes turns rare values into the unknown feature and codes into feature numbers.
+Memory holds the vocabularies and one batch. The features of a field keep the order of their first appearance.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from fmlab.data.dataset import Dataset, Input, Step, Table
+from fmlab.data.encoding.coders import coder
+from fmlab.data.encoding.first_pass import FirstPass, Plan
+from fmlab.data.encoding.prefetch import ahead, returning_memory
+from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.scaling import scaled
+from fmlab.data.encoding.text_arrays import Texts
+from fmlab.data.encoding.vocabulary import Growing, Told, Vocabulary
+from fmlab.data.raw.cells import split
+from fmlab.data.schema import SIDES, Array, Field, Schema, Side
+from fmlab.errors import DataError
+
+ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
+TEXT = 64 << 20  # bytes of batches that are encoded at a time
+
+
+class Sliced(Protocol):
+    """A column of numbers, of which ranges of rows are taken."""
+
+    def __len__(self) -> int:
+        """The number of rows."""
+
+    def __getitem__(self, rows: slice, /) -> Array:
+        """A range of rows."""
+
+
+Settle = Callable[[Plan, Mapping[str, Sliced], Mapping[str, Vocabulary]], Plan]
+
+
+def encode(
+    name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: Meter, settle: Settle | None = None
+) -> Dataset:
+    """The data set of dictionary-encoded batches (`fmlab.data.raw.table.batches`, mapped or not); raises DataError.
+
+    Large arrays are memory maps of files in `workspace`. `settle` may move fields to other sides once all rows are
+    read: it is given int32[rows] of every field, of which equal numbers are equal values and, but for those of numeric
+    fields, 0 is a missing one; and the values of coded fields with their counts. It may also leave context fields out,
+    or give them intervals.
+    """
+    first = FirstPass(plan, workspace)
+    with meter, returning_memory():
+        for batches in ahead(_groups(stream, meter)):
+            first.add(batches)
+    first.codes.close()
+    read = first.values.close()
+    if settle:
+        columns: dict[str, Sliced] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
+        columns |= {n: Told(read, at) for at, n in enumerate(first.numeric)}
+        plan = settle(plan, columns, first.vocabularies)
+    return _SecondPass(name, plan, first, read, workspace).dataset()
+
+
+def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
+    """Batches in lists of about `TEXT` bytes."""
+    group, size = [], 0
+    for batch in stream:
+        meter.add(len(batch))
+        group.append(batch)
+        size += batch.nbytes
+        if size > TEXT:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+class _SecondPass:
+    """Codes to feature numbers, block by block."""
+
+    def __init__(self, name: str, plan: Plan, first: FirstPass, numbers: Array, workspace: Path) -> None:
+        self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
+        self.numbers = numbers
+        self.roles = first.close_roles()
+        counts = self._counts()
+        self.coders = {n: coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
+        self.center, self.scale = first.moments()
+        named = [(n, side) for side in SIDES for n in plan.of_side(side)]
+        self.places = {n: place for place, (n, _) in enumerate(named)}
+        self.schema = Schema(
+            tuple(self._field(n, side) for n, side in named),
+            n_users=self._entities(plan.user),
+            n_items=self._entities(plan.item),
+        )
+        self.unchanged = {n for n, c in self.coders.items() if np.array_equal(c.table, np.arange(c.table.size)[None])}
+        self.features = {
+            n: c.table + np.int32(self.schema.offsets[self.places[n]])
+            for n, c in self.coders.items()
+            if n in self.places
+        }
+
+    def _counts(self) -> dict[str, Array]:
+        """How often each code is there; where the rows come split, in those of training."""
+        counts = {n: v.counts for n, v in self.first.vocabularies.items()}
+        if "split" not in self.roles:
+            return counts
+        counts = {n: np.zeros_like(c) for n, c in counts.items()}
+        for start in range(0, self.first.rows, ROWS):
+            trained = np.asarray(self.roles["split"][start : start + ROWS]) == 0
+            codes = self._codes(start)
+            for at, name in enumerate(self.first.coded):
+                counts[name] += np.bincount(codes[trained, at], minlength=len(counts[name]))
+        return counts
+
+    def _entities(self, name: str) -> int:
+        return len(self.coders[name].keys) if name else 0
+
+    def _field(self, name: str, side: Side) -> Field:
+        shown = {self.plan.user: "user", self.plan.item: "item"}.get(name, name)
+        if name in self.plan.numeric:
+            return Field(shown, side, 2, numeric=True)
+        coder = self.coders[name]
+        return Field(shown, side, len(coder.keys) + 1, len(coder.table))
+
+    def dataset(self) -> Dataset:
+        """Write the columns and tables."""
+        plan = self.plan
+        named = [n for n in (plan.user, plan.item) if n]
+        index = {n: Growing(self.workspace / f"index{at}.npy", np.int32) for at, n in enumerate(named)}
+        context = self._columns("context")
+        numeric = any(n in plan.numeric for n in plan.of_side("context"))
+        ids = Growing(self.workspace / "context.npy", np.int32, context)
+        values = Growing(self.workspace / "values.npy", np.float32, context)
+        sides: tuple[tuple[str, Side], ...] = ((plan.user, "user"), (plan.item, "item"))
+        entities = {name: _Entities(self, side) for name, side in sides if name}
+        for codes, read, block in ahead(self._blocks(context)):
+            for name in named:
+                index[name].append(codes[:, self.first.coded.index(name)] - 1)
+                entities[name].see(codes, read)
+            if block:
+                ids.append(block.ids)
+                if block.values is not None:
+                    values.append(block.values)
+        table = Table(ids.close(), values.close() if numeric else None) if context else None
+        arrays = {n: grown.close() for n, grown in index.items()}
+        keys = Texts({f.name: self._keys(f.name) for f in self.schema.fields})
+        return Dataset(
+            name=self.name,
+            schema=self.schema,
+            rows=self.first.rows,
+            user=arrays.get(plan.user),
+            item=arrays.get(plan.item),
+            users=entities[plan.user].table() if plan.user else None,
+            items=entities[plan.item].table() if plan.item else None,
+            context=table,
+            label=self.roles.get("label"),
+            time=self.roles.get("time"),
+            split=self.roles.get("split"),
+            steps=self._steps(),
+            keys=keys,
+            inputs={f.name: self._input(f.name) for f in self.schema.fields},
+        )
+
+    def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
+        """Codes and numbers of some rows, and their context."""
+        for start in range(0, self.first.rows, ROWS):
+            codes, read = self._codes(start), np.asfortranarray(self.numbers[start : start + ROWS])
+            yield codes, read, self.number("context", codes, read) if context else None
+
+    def _codes(self, start: int) -> Array:
+        """int32[rows, columns] of a block, its columns contiguous."""
+        return self.first.codes.read(range(len(self.first.coded)), start, start + ROWS).T
+
+    def _columns(self, side: Side) -> int:
+        return len(range(*self.schema.columns(side).indices(self.schema.n_columns)))
+
+    def _keys(self, shown: str) -> pa.Array:
+        name = {"user": self.plan.user, "item": self.plan.item}.get(shown, shown)
+        return pa.array(["present"]) if name in self.plan.numeric else self.coders[name].keys
+
+    def _input(self, shown: str) -> Input:
+        """The column is named as the field: who reads other names says so."""
+        if shown in self.plan.intervals:
+            return Input(shown, transform="binned", edges=self.plan.intervals[shown], decimal=self.plan.decimal)
+        if shown not in self.plan.numeric:
+            return Input(shown, within=self.plan.within if shown in self.plan.multi else "")
+        at = self.first.numeric.index(shown)
+        center, scale = float(self.center[at]), float(self.scale[at])
+        plan = self.plan
+        return Input(shown, decimal=plan.decimal, thousands=plan.thousands, center=center, scale=scale)
+
+    def _steps(self) -> tuple[Step, ...]:
+        users, items = self.schema.n_users, self.schema.n_items
+        before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
+        for name, vocabulary in self.first.vocabularies.items():
+            if name not in self.places or name in self.plan.intervals:
+                before += len(self.coders[name].keys) if name in self.places else 0
+                continue
+            cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
+            parts = {part for cell in cells for part in split(cell, self.plan.within)}
+            before += len(parts) if name in self.plan.multi else len(vocabulary)
+        steps = [Step("rows read", self.first.rows, users, items, before)]
+        least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
+        rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
+        rules += [f"{n} is left out: near-unique" for n in self.first.plan.fields if n not in self.plan.fields]
+        rules += [f"{n} is put into intervals: near-unique" for n in self.plan.intervals]
+        if least > 1:
+            rules.append(f"features seen fewer than {least} times{where} are unknown")
+        elif before > self.schema.n_features:
+            rules.append("features of no training row are unknown")
+        counts = (self.first.rows, users, items)
+        return (*steps, *(Step(rule, *counts, self.schema.n_features) for rule in rules))
+
+    def _moved(self) -> list[tuple[str, Side]]:
+        return [(n, side) for n, side in self.plan.fields.items() if side != self.first.plan.fields[n]]
+
+    def number(self, side: Side, codes: Array, read: Array) -> Table:
+        """Feature numbers, and values if the side has numeric fields, of rows of codes and numbers."""
+        ids = np.empty((len(codes), self._columns(side)), np.int32, order="F")  # it is filled column by column
+        numeric = any(n in self.plan.numeric for n in self.plan.of_side(side))
+        values = np.ones(ids.shape, np.float32) if numeric else None
+        at = 0
+        for name in self.plan.of_side(side):
+            if values is not None and name in self.plan.numeric:
+                column = self.first.numeric.index(name)
+                there = ~np.isnan(read[:, column])
+                ids[:, at] = self.schema.offsets[self.places[name]] + there
+                values[there, at] = scaled(read[there, column], self.center[column], self.scale[column])
+                at += 1
+            else:
+                own = codes[:, self.first.coded.index(name)]
+                for features in self.features[name]:  # takes from one axis are several times faster than from rows
+                    if name in self.unchanged:
+                        np.add(own, features[0], out=ids[:, at])
+                    else:
+                        ids[:, at] = features.take(own)
+                    at += 1
+        return Table(np.ascontiguousarray(ids), values)
+
+
+class _Entities:
+    """The codes of each user or item, which must be the same in all of its rows."""
+
+    def __init__(self, second: _SecondPass, side: Side) -> None:
+        self.second, self.side, plan, first = second, side, second.plan, second.first
+        self.name = plan.user if side == "user" else plan.item
+        self.own = first.coded.index(self.name)
+        fields = plan.of_side(side)
+        self.coded = [n for n, name in enumerate(first.coded) if name in fields]
+        self.numeric = [n for n, name in enumerate(first.numeric) if name in fields]
+        count = len(first.vocabularies[self.name])
+        self.codes = np.full((count, len(first.coded)), -1, np.int32)
+        self.numbers = np.full((count, len(first.numeric)), np.nan)
+
+    def see(self, codes: Array, read: Array) -> None:
+        """Take the rows of entities not seen yet; raises DataError if a row contradicts an earlier one."""
+        who = codes[:, self.own] - 1
+        new = self.codes[who, self.own] < 0
+        for column in self.coded:
+            self.codes[who[new], column] = codes[new, column]
+            self._compare(self.codes[who, column] != codes[:, column], self.second.first.coded[column], who)
+        for column in self.numeric:
+            self.numbers[who[new], column] = read[new, column]
+            known, got = self.numbers[who, column], read[:, column]
+            both = np.isnan(known) & np.isnan(got)
+            self._compare((known != got) & ~both, self.second.first.numeric[column], who)
+
+    def _compare(self, different: Array, column: str, who: Array) -> None:
+        if different.any():
+            first = self.second.coders[self.name].keys[int(who[np.argmax(different)])].as_py()
+            raise DataError(
+                f"column {column!r} must have one value for each {self.side}, {self.side} {first!r} has several; "
+                f"take it out of {self.side}_fields"
+            )
+
+    def table(self) -> Table:
+        """The side table."""
+        return self.second.number(self.side, self.codes, self.numbers)

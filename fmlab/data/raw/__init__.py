@@ -1,0 +1,1 @@
+"""Raw files: fetched, opened, and read as tables of text."""

@@ -1,0 +1,41 @@
+"""What a data plugin must give, checked when it is given: a breach names the plugin and the rule."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fmlab.data.dataset import Dataset
+from fmlab.data.source import Raw, Source
+from fmlab.errors import FmlabError
+from fmlab.plugin import registry
+
+
+def named_plugin(kind: str, name: str) -> str:
+    """A plugin as messages name it: `protocol 'mine' of acme 1.0`."""
+    try:
+        return f"{kind} {name!r} of {registry.owner(registry.find(kind, name))}"
+    except FmlabError:  # one that a program made by itself
+        return f"{kind} {name!r}"
+
+
+def checked_source(source: Source, name: str) -> Source:
+    """The same, if its parts have the right types; raises FmlabError."""
+    who = named_plugin("data", name)
+    raw = source.raw
+    if isinstance(raw, str | bytes) or not isinstance(raw, Sequence) or not all(isinstance(r, Raw) for r in raw):
+        raise FmlabError(f"{who}: raw must be a list of fmlab.contracts.Raw, got {raw!r}")
+    for part in ("version", "licence", "citation"):
+        if not isinstance(getattr(source, part), str):
+            raise FmlabError(f"{who}: {part} must be text, got {getattr(source, part)!r}")
+    return source
+
+
+def checked_dataset(dataset: Any, name: str) -> Dataset:
+    """The same, if it is a data set; raises FmlabError."""
+    if not isinstance(dataset, Dataset):
+        raise FmlabError(f"{named_plugin('data', name)}: build must give a fmlab.data.Dataset, got {kind_of(dataset)}")
+    return dataset
+
+
+def kind_of(value: Any) -> str:
+    """The name of the type of a value, for messages."""
+    return type(value).__name__

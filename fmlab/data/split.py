@@ -1,0 +1,102 @@
+"""Which interactions count, and which part each is in: pure functions of a data set; nothing is lost in silence.
+
+A part is int8[rows]: 0 train, 1 validation, 2 test, as in `Dataset.split`.
+"""
+
+import numpy as np
+
+from fmlab.data.dataset import Dataset
+from fmlab.data.schema import Array
+from fmlab.errors import DataError
+
+TRAIN, VALIDATION, TEST = 0, 1, 2
+PARTS = ("train", "validation", "test")
+
+
+# --------------------------------------------------------------------------------------------- positives
+
+
+def sides(dataset: Dataset) -> tuple[Array, Array]:
+    """User and item index of every row; raises DataError where rows are not interactions."""
+    if dataset.user is None or dataset.item is None or dataset.items is None:
+        raise DataError(f"items can be ranked only for users: {dataset.name!r} has no user or no item side")
+    return np.asarray(dataset.user), np.asarray(dataset.item)
+
+
+# ------------------------------------------------------------------------------------------------- parts
+
+
+def sizes(rows: int, validation: int | float | None, test: int | float | None) -> tuple[int, int]:
+    """Rows of validation and test: a number below 1 is a share, others are rows, None the 10,000 of LorentzFM.
+
+    None takes at most a tenth of the rows, so that small sets keep something to train on. Raises DataError when a
+    part would be empty.
+    """
+    got = [
+        min(10_000, rows // 10) if wanted is None else int(rows * wanted + 0.5) if wanted < 1 else int(wanted)
+        for wanted in (validation, test)
+    ]
+    require(rows - sum(got), *got)
+    return got[0], got[1]
+
+
+def require(train: int, validation: int, test: int, *, hint: str = "change the sizes of the split") -> None:
+    """Raise DataError unless every part has rows."""
+    if min(train, validation, test) < 1:
+        raise DataError(
+            f"every part needs at least one row, got train {train:,}, validation {validation:,}, test {test:,}; {hint}"
+        )
+
+
+def random_parts(rows: int, validation: int, test: int, seed: int) -> Array:
+    """A uniformly random split with exactly the given sizes, the same for the same seed."""
+    require(rows - validation - test, validation, test)
+    chosen = np.random.default_rng(seed).choice(rows, validation + test, replace=False)
+    part = np.zeros(rows, np.int8)
+    part[chosen[:validation]] = VALIDATION
+    part[chosen[validation:]] = TEST
+    return part
+
+
+def leave_one_out_parts(dataset: Dataset) -> Array:
+    """Each user's last interaction is test, the last but one validation; ties in time are settled by row order.
+
+    Without times the order of rows is taken for the order of time. Users with fewer than 3 interactions are trained
+    on only. Raises DataError if no user has 3.
+    """
+    test = _last(dataset, np.arange(dataset.rows), 3)
+    if not len(test):
+        users = dataset.schema.n_users
+        raise DataError(f"leave-one-out needs users with 3 or more interactions, got none of {users:,}")
+    return tested_parts(dataset, test)
+
+
+def tested_parts(dataset: Dataset, test: Array) -> Array:
+    """The given rows are the test, and of their users the last of 2 or more other interactions is the validation."""
+    user, _ = sides(dataset)
+    part = np.zeros(dataset.rows, np.int8)
+    part[test] = TEST
+    tested = np.bincount(user[test], minlength=dataset.schema.n_users) > 0
+    part[_last(dataset, np.flatnonzero((part == TRAIN) & tested[user]), 2)] = VALIDATION
+    require(*np.bincount(part, minlength=3).tolist())
+    return part
+
+
+def _last(dataset: Dataset, rows: Array, least: int) -> Array:
+    """Of the given rows, the last of each user that has `least` or more."""
+    user = sides(dataset)[0][rows]
+    order = np.lexsort((user,) if dataset.time is None else (np.asarray(dataset.time)[rows], user))  # stable
+    count = np.bincount(user, minlength=dataset.schema.n_users)
+    return rows[order[np.cumsum(count)[count >= least] - 1]]
+
+
+def given_parts(dataset: Dataset) -> Array:
+    """The split that the source comes with; raises DataError if there is none, or one of its parts is empty."""
+    if dataset.split is None:
+        raise DataError(f"{dataset.name!r} does not come split; choose split=random")
+    part = np.asarray(dataset.split)
+    if part.size and (part.min() < TRAIN or part.max() > TEST):
+        raise DataError(f"parts are 0 train, 1 validation, 2 test; got {part.min()} to {part.max()}")
+    count = np.bincount(part, minlength=3)
+    require(*count.tolist(), hint="this is the split the data come with; protocol.split=random makes another")
+    return part

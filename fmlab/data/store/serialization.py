@@ -1,0 +1,85 @@
+"""A data set as named arrays and plain containers, and back. Nothing is pickled."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fmlab.data.dataset import Dataset, Input, Rule, Step, Truth
+from fmlab.data.encoding.moments import float_kind
+from fmlab.data.encoding.text_arrays import ArrayFolder, Keys, Texts, encode
+from fmlab.data.schema import Array, Schema
+
+COLUMNS: dict[str, DTypeLike] = {
+    "user": np.int32,
+    "item": np.int32,
+    "time": np.int64,
+    "split": np.int8,
+}
+TABLES = ("users", "items", "context")
+TRUTH = ("user", "item", "user_bias", "item_bias")
+
+
+def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Arrays by file stem, and what is left as plain containers."""
+    arrays: dict[str, Array] = {}
+    for name, kind in COLUMNS.items():
+        _put(arrays, name, getattr(dataset, name), kind)
+    if dataset.label is not None:
+        _put(arrays, "label", dataset.label, float_kind(np.asanyarray(dataset.label)))
+    for name in TABLES:
+        if (table := getattr(dataset, name)) is not None:
+            _put(arrays, f"{name}.ids", table.ids, np.int32)
+            _put(arrays, f"{name}.values", table.values, np.float32)
+    if dataset.truth is not None:
+        for name in TRUTH:
+            _put(arrays, f"truth.{name}", getattr(dataset.truth, name), np.float32)
+    for number, name in enumerate(dataset.keys):
+        texts = dataset.keys.column(name) if isinstance(dataset.keys, Texts) else dataset.keys[name]
+        arrays[f"keys.{number}.ends"], arrays[f"keys.{number}.text"] = encode(texts)
+    plain = {
+        "schema": dataset.schema.to_dict(),
+        "rows": int(dataset.rows),
+        "rule": asdict(dataset.rule),
+        "steps": [asdict(s) for s in dataset.steps],
+        "keys": list(dataset.keys),
+        "inputs": {name: asdict(given) for name, given in dataset.inputs.items()},
+        "published": dict(dataset.published),
+    }
+    return arrays, plain
+
+
+def _put(arrays: dict[str, Array], name: str, array: Array | None, kind: DTypeLike) -> None:
+    if array is not None:
+        arrays[name] = np.asanyarray(array, kind)  # asanyarray: a memory map stays one
+
+
+def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) -> Dataset:
+    """The data set whose arrays `pack` gave and that lie in `folder`, memory-mapped."""
+    load = ArrayFolder(folder)
+    truth = None
+    if load("truth.user") is not None:
+        truth = Truth(*(np.asarray(load(f"truth.{part}")) for part in TRUTH))
+    return Dataset(
+        name=name,
+        schema=Schema.from_dict(plain["schema"]),
+        rows=plain["rows"],
+        user=load("user"),
+        item=load("item"),
+        users=load.table("users"),
+        items=load.table("items"),
+        context=load.table("context"),
+        label=load("label"),
+        time=load("time"),
+        split=load("split"),
+        rule=Rule(**plain["rule"]),
+        steps=tuple(Step(**s) for s in plain["steps"]),
+        keys=Keys(folder, plain["keys"]),
+        inputs={name: Input.from_dict(given) for name, given in plain["inputs"].items()},
+        published=dict(plain["published"]),
+        truth=truth,
+        fingerprint=fingerprint,
+    )

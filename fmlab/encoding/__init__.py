@@ -1,1 +1,0 @@
-"""Raw values as feature ids and values: one fitted encoder that preparation makes and serving reads."""

@@ -1,0 +1,211 @@
+"""Scores of many items for one query, by the cheapest exact path that the scorer offers.
+
+| scorer                       | done once          | for a block of queries                                  |
+|------------------------------|--------------------|---------------------------------------------------------|
+| `Planted` (indices)          | -                  | one matrix product                                      |
+| `TwoSided`                   | all item vectors   | one matrix product; the link increases, so it is left out |
+| `Separable`                  | all item states    | query states, then `combine` in chunks                  |
+| any other model              | -                  | `forward` of whole rows in chunks                       |
+
+What is left out or kept is the same for all items of a query, so that ranks do not depend on the path.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from fmlab.contracts import Separable, TwoSided
+from fmlab.data import Dataset, Truth
+from fmlab.data.batch import Features, Tables
+from fmlab.errors import FmlabError
+from fmlab.evaluation.scoring import rows_of
+
+ROWS = {"cpu": 1 << 14, "cuda": 1 << 17}
+"""Rows scored at once by models that do not decompose."""
+
+NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 26}
+"""Numbers in the widest state of the rows scored at once, for the same models."""
+
+WORTH = 50
+"""As many items are scored in one product in the time of one whose vector is copied out for its query."""
+
+KEPT = 1 << 28  # numbers of item states that are kept; beyond, they are computed again for each block
+
+
+class Planted:
+    """The planted score of a synthetic data set, on indices instead of features: the best that a model can do."""
+
+    def __init__(self, truth: Truth) -> None:
+        self.user, self.item = torch.tensor(truth.user), torch.tensor(truth.item)
+        self.user_bias, self.item_bias = torch.tensor(truth.user_bias), torch.tensor(truth.item_bias)
+
+    def pairs(self, user: Tensor, item: Tensor) -> Tensor:
+        """Scores of index pairs of equal shape."""
+        return self.user_bias[user] + self.item_bias[item] + (self.user[user] * self.item[item]).sum(-1)
+
+
+def planted_scorer(dataset: Dataset) -> Planted | None:
+    """What `evaluate` takes in place of a model to say the known best; None where nothing was planted."""
+    return None if dataset.truth is None else Planted(dataset.truth)
+
+
+class Catalogue(Protocol):
+    """All items, ready to be scored for queries: `user[Q]` (int64) and their context, if the data have any."""
+
+    def every(self, user: Tensor, context: Features | None) -> Tensor:
+        """Scores `[Q, items]` up to a strictly increasing function of each query; yours until the next call.
+
+        Raises FmlabError if a score is not finite.
+        """
+        ...
+
+    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+        """Scores of the items `item[Q, n]`, up to the same; raises FmlabError if one is not finite."""
+        ...
+
+
+def catalogue(scorer: Any, tables: Tables) -> Catalogue:
+    """What a scorer needs once before its blocks."""
+    if isinstance(scorer, Planted):
+        assert tables.items is not None
+        device = tables.items.ids.device
+        user, item = scorer.user.to(device), scorer.item.to(device)
+        bias = scorer.user_bias.to(device)
+        return _Product(lambda u, _: (bias[u], user[u]), scorer.item_bias.to(device), item)
+    if isinstance(scorer, TwoSided):
+        bias, vector = _in_chunks(scorer.item, tables)
+        return _Product(lambda u, c: scorer.user(*query(tables, u, c)), bias, vector)
+    if isinstance(scorer, Separable):
+        return _Combination(scorer, tables)
+    return _Rows(scorer, tables)
+
+
+def query(tables: Tables, user: Tensor, context: Features | None) -> Features:
+    """User and context columns of the queries."""
+    if tables.users is None:
+        assert context is not None
+        return context
+    users = tables.users.take(user)
+    return users if context is None else users.join(context)
+
+
+class _Product:
+    """Item vectors and, as one more column against a 1 of the query, item biases: scores are one product, without the
+    pass that adding biases would take, in memory that blocks of one size share."""
+
+    def __init__(self, side: Callable[..., tuple[Tensor, Tensor]], bias: Tensor, vector: Tensor) -> None:
+        # Autocast may serve the model, but products rounded to 8 bits would tie items that differ.
+        self.kind = torch.promote_types(vector.dtype, torch.float32)
+        self.side, self.items = side, torch.cat([vector, bias.unsqueeze(1)], 1).to(self.kind)
+        refuse_non_finite(self.items.square())  # so that no product of two vectors overflows
+        self.scores = self.items.new_empty(0)
+
+    def every(self, user: Tensor, context: Features | None) -> Tensor:
+        query = self._query(user, context)
+        shape = (len(query), len(self.items))
+        if self.scores.shape != shape:
+            self.scores = self.items.new_empty(shape)
+        with torch.autocast(query.device.type, enabled=False):
+            return torch.mm(query, self.items.T, out=self.scores)
+
+    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+        if len(self.items) <= WORTH * item.shape[1]:
+            return self.every(user, context).gather(1, item)
+        query, wide = self._query(user, context).unsqueeze(-1), self.items.index_select(0, item.reshape(-1))
+        with torch.autocast(query.device.type, enabled=False):
+            return torch.bmm(wide.view(*item.shape, -1), query).squeeze(-1)
+
+    def _query(self, user: Tensor, context: Features | None) -> Tensor:
+        bias, vector = self.side(user, context)  # the bias is the same for all items of a query
+        refuse_non_finite(bias, vector.square())
+        return torch.cat([vector, torch.ones_like(vector[:, :1])], 1).to(self.kind)
+
+
+class _Combination:
+    def __init__(self, model: Any, tables: Tables) -> None:
+        assert tables.items is not None
+        self.model, self.tables, self.items = model, tables, tables.items
+        states = model.encode_item(*_cut(self.items, slice(0, 1)))
+        self.width = max(s[0].numel() for s in states)
+        total = sum(s.numel() for s in states) * len(self.items.ids)
+        self.states = _in_chunks(model.encode_item, tables) if total <= KEPT else None
+
+    def every(self, user: Tensor, context: Features | None) -> Tensor:
+        states, n = self.model.encode_user(*query(self.tables, user, context)), len(self.items.ids)
+        scores = torch.empty(len(user), n, device=user.device)
+        for rows, columns in _tiles(len(user), n, self.width, user.device):
+            left = tuple(s[rows].unsqueeze(1) for s in states)
+            right = tuple(s.unsqueeze(0) for s in self._items(columns))
+            scores[rows, columns] = self.model.combine(left, right)
+        refuse_non_finite(scores)
+        return scores
+
+    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+        states = self.model.encode_user(*query(self.tables, user, context))
+        scores = torch.empty(item.shape, device=user.device)
+        for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
+            left = tuple(s[rows].unsqueeze(1) for s in states)
+            scores[rows, columns] = self.model.combine(left, self._items(item[rows, columns]))
+        refuse_non_finite(scores)
+        return scores
+
+    def _items(self, at: slice | Tensor) -> tuple[Tensor, ...]:
+        if self.states is not None:
+            return tuple(s[at] for s in self.states)
+        return self.model.encode_item(*(_cut(self.items, at) if isinstance(at, slice) else self.items.take(at)))
+
+
+class _Rows:
+    def __init__(self, model: Any, tables: Tables) -> None:
+        assert tables.items is not None
+        self.model, self.tables, self.items = model, tables, tables.items
+
+    def every(self, user: Tensor, context: Features | None) -> Tensor:
+        queries, n = query(self.tables, user, context), len(self.items.ids)
+        scores = torch.empty(len(user), n, device=user.device)
+        for rows, columns in _tiles(len(user), n, 1, user.device):
+            scores[rows, columns] = self.model(*rows_of(_cut(queries, rows), _cut(self.items, columns)))
+        refuse_non_finite(scores)
+        return scores
+
+    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+        queries = query(self.tables, user, context)
+        scores = torch.empty(item.shape, device=user.device)
+        for rows, columns in _tiles(len(user), item.shape[1], 1, user.device):
+            scores[rows, columns] = self.model(*rows_of(_cut(queries, rows), self.items.take(item[rows, columns])))
+        refuse_non_finite(scores)
+        return scores
+
+
+def _tiles(rows: int, columns: int, width: int, device: torch.device) -> Iterator[tuple[slice, slice]]:
+    """Tiles that cover a grid, each of a bounded size."""
+    budget = max(1, min(ROWS.get(device.type, ROWS["cpu"]), NUMBERS.get(device.type, NUMBERS["cpu"]) // max(1, width)))
+    wide = min(columns, budget)
+    tall = max(1, budget // wide)
+    for top in range(0, rows, tall):
+        for left in range(0, columns, wide):
+            yield slice(top, min(top + tall, rows)), slice(left, min(left + wide, columns))
+
+
+def _in_chunks(side: Callable[..., tuple[Tensor, ...]], tables: Tables) -> tuple[Tensor, ...]:
+    """The state of all items, computed in chunks of bounded size."""
+    assert tables.items is not None
+    n, size = len(tables.items.ids), ROWS.get(tables.items.ids.device.type, ROWS["cpu"])
+    parts = [side(*_cut(tables.items, slice(low, low + size))) for low in range(0, n, size)]
+    return tuple(torch.cat(states) for states in zip(*parts, strict=True))
+
+
+def _cut(features: Features, at: slice) -> Features:
+    return Features(features.ids[at], None if features.values is None else features.values[at])
+
+
+def refuse_non_finite(*tensors: Tensor) -> None:
+    """Raise FmlabError if a number is NaN or infinite."""
+    for tensor in tensors:
+        # The sum of finite numbers may overflow, but the sum of others is never finite: the cheap check comes first.
+        if not torch.isfinite(tensor.sum()) and not torch.isfinite(tensor).all():
+            raise FmlabError(
+                "the model gave non-finite scores: training diverged; try a smaller optimizer.lr, or clip gradients"
+            )

@@ -1,0 +1,197 @@
+"""What a model is on some data: its parameters, the work of a score, and how it is scored."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.contracts import Observes, Separable, TwoSided
+from fmlab.data import Dataset, Field, Schema
+from fmlab.data.batch import Features
+from fmlab.errors import FmlabError
+from fmlab.evaluation.flops import counting, first_rows, of_row, whole
+from fmlab.inspection.formulas import applying, evaluate, symbols
+from fmlab.plugin import registry
+
+_BATCH = 256  # rows
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What the docstring states, and the number it gives."""
+
+    text: str
+    value: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """Figures of one model on one schema.
+
+    `embedding`: parameters whose number follows the vocabulary, None where that could not be told. `fitted`: numbers
+    that are kept but not trained by gradients. `products` and `others`: operations of a batch of one row. `in_batch`:
+    operations a row in a batch of up to 256, which shares what rows have in common. `item_width`: numbers kept for each
+    item, its bias left out. `per_item`: operations of one item more. `looked_up`: operations of a row with
+    intermediate vectors looked up.
+    """
+
+    parameters: int
+    embedding: int | None
+    fitted: int
+    by_formula: Formula | None
+    products: int
+    others: int
+    in_batch: int
+    unknown: tuple[str, ...]
+    operations: Formula | None
+    scoring: str
+    observes: bool
+    item_width: int | None
+    per_item: int | None
+    looked_up: Formula | None
+
+
+def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str, Any], Dataset, Card]:
+    """The card of what `fmlab <overrides>` would train: its config, its data set, its figures. Data are prepared."""
+    from omegaconf import OmegaConf
+
+    from fmlab.config.composition import compose
+    from fmlab.run import build_model, open_task
+
+    config = compose(overrides, environment)
+    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    dataset = open_task(plain).dataset
+    model = build_model(plain["model"], dataset.schema, int(plain["seed"]))
+    return plain, dataset, card(plain["model"], model, dataset)
+
+
+def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card:
+    """Figures of a built model. `options`: with `name`. The first row of the data is scored, in evaluation mode."""
+    schema, name = dataset.schema, str(options["name"])
+    doc = registry.schema("model", name).doc
+    given = symbols(schema) | registry.check("model", options)
+    query, items = first_rows(dataset, 1)
+    model.eval()
+    one = of_row(model, dataset)
+    rows = whole(*first_rows(dataset, min(_BATCH, dataset.rows)))
+    with counting() as batch:
+        model(*rows)
+    width, per_item = _ranking(model, query, items)
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    total = sum(p.numel() for p in trained.values())
+    return Card(
+        parameters=total,
+        embedding=_embedding(options, schema, trained),
+        fitted=sum(t.numel() for t in model.state_dict().values()) - sum(p.numel() for p in model.parameters()),
+        by_formula=_formula(doc, "Parameters", given),
+        products=one.products,
+        others=one.others,
+        in_batch=round(batch.total / len(rows.ids)),
+        unknown=tuple(sorted(one.unknown)),
+        operations=_formula(doc, "Operations", given),
+        scoring=scoring(model),
+        observes=isinstance(model, Observes),
+        item_width=width,
+        per_item=per_item,
+        looked_up=_formula(doc, "Operations looked up", given),
+    )
+
+
+def scoring(model: nn.Module) -> str:
+    """`two-sided`, `separable` or `rows`: the cheapest way in which the model offers its score."""
+    if isinstance(model, TwoSided):
+        return "two-sided"
+    return "separable" if isinstance(model, Separable) else "rows"
+
+
+def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
+    text = applying(doc, word, given)
+    return Formula(text, evaluate(text, given)) if text else None
+
+
+def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int | None, int | None]:
+    """Numbers that an item keeps, and the operations of one item more when its and the user's part are there."""
+    if items is None:
+        return None, None
+    if isinstance(model, TwoSided):
+        with torch.no_grad():
+            (a, p), (b, q) = model.user(*query), model.item(*items)
+        with counting() as one:
+            model.link(a + b + (p * q).sum(-1))
+        return q.shape[-1], one.total
+    if isinstance(model, Separable):
+        with torch.no_grad():
+            user, item = model.encode_user(*query), model.encode_item(*items)
+        with counting() as one:
+            model.combine(user, item)
+        return sum(t.numel() for t in item), one.total
+    return None, None
+
+
+def _embedding(options: Mapping[str, Any], schema: Schema, trained: Mapping[str, Tensor]) -> int | None:
+    """Parameters that a vocabulary of one feature a field does not have in that number; None if it is refused."""
+    fields = tuple(_smallest(f, schema) for f in schema.fields)
+    small = Schema(fields, min(schema.n_users, 1), min(schema.n_items, 1))
+    state = torch.get_rng_state()
+    try:
+        sizes = {n: p.shape for n, p in registry.build("model", options, small).named_parameters()}
+    except FmlabError:
+        return None
+    finally:
+        torch.set_rng_state(state)
+    return sum(p.numel() for n, p in trained.items() if sizes.get(n) != p.shape)
+
+
+def _smallest(field: Field, schema: Schema) -> Field:
+    names = {"user": schema.n_users, "item": schema.n_items}.get(field.side, 0)
+    size = 2 if names and field.size == names + 1 else 1
+    return Field(field.name, field.side, size, field.slots, field.numeric)
+
+
+_SCORED = {
+    "two-sided": "two-sided: a bias and a vector for each item, all items by one matrix product",
+    "separable": "separable: the user's part and each item's part are computed once, then combined",
+    "rows": "rows: every user and item as a whole row",
+}
+
+
+def lines(plain: Mapping[str, Any], dataset: Dataset, found: Card) -> list[str]:
+    """For the terminal."""
+    schema = dataset.schema
+    size = f"{schema.n_features:,} features in {len(schema.fields)} fields, {schema.n_columns} columns a row"
+    if schema.has_items:
+        size += f"; {schema.n_users:,} users, {schema.n_items:,} items"
+    of = "" if found.embedding is None else f", of which {found.embedding:,} follow the vocabulary (embeddings)"
+    rows = [("the data", size), ("parameters", f"{found.parameters:,}{of}")]
+    if found.by_formula:
+        rows.append(("", f"{found.by_formula.value:,} by the formula {found.by_formula.text}"))
+    if found.fitted and found.observes:
+        rows.append(("", f"{found.fitted:,} numbers more are kept of the training interactions"))
+    counted = f"{found.products + found.others:,} counted on one row: {found.products:,} in matrix products"
+    rows.append(("FLOPs", f"{counted}, {found.others:,} in everything else"))
+    rows.append(("", f"{found.in_batch:,} a row in a batch of {_BATCH}, which shares what its rows have in common"))
+    if found.unknown:
+        rows.append(("", f"not counted, since unknown: {', '.join(found.unknown)}"))
+    if found.operations:
+        rows.append(("", f"{found.operations.value:,} by the formula {found.operations.text}"))
+    if found.looked_up:
+        text = f"{found.looked_up.value:,} with intermediate vectors looked up, by {found.looked_up.text}"
+        rows.append(("", text))
+    rows.append(("scored as", _SCORED[found.scoring] if schema.has_items else "rows: these data have no items to rank"))
+    if found.item_width is not None:
+        what = "vector" if found.scoring == "two-sided" else "part"
+        rows.append(
+            ("", f"an item's {what} has {found.item_width:,} numbers; one item more takes {found.per_item:,} FLOPs")
+        )
+    if found.observes:
+        rows.append(("", "reads the training interactions once before training"))
+    title = f"on data={plain['data']['name']} protocol={plain['protocol']['name']}"
+    return [title, *(f"  {name:<10}  {text}" for name, text in rows)]
+
+
+def as_json(plain: Mapping[str, Any], dataset: Dataset, found: Card) -> dict[str, Any]:
+    """The same as plain containers."""
+    options = {kind: plain[kind] for kind in ("data", "protocol", "model")}
+    return {**options, "features": dataset.schema.n_features, **asdict(found)}

@@ -1,0 +1,301 @@
+"""Leaderboards as tables of text, whatever shows them: terminal, Markdown, LaTeX, HTML, comma-separated values."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fmlab.report.comparisons import Compared, against, baseline
+from fmlab.report.leaderboards import COUNTS, KNOWN_BEST, Board, Figure, Row
+from fmlab.report.notes import SIGNIFICANT, WARNED, notes
+from fmlab.report.published import Printed, printed
+from fmlab.report.significance import Comparison
+from fmlab.terminal.escaping import escaped_line
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of text: the first `words` columns are words, the others figures; `notes` stand below."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int = 1
+    notes: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Escape control characters: names of folders, models and options may be foreign."""
+        object.__setattr__(self, "title", escaped_line(self.title))
+        for name in ("head", "notes"):
+            object.__setattr__(self, name, tuple(map(escaped_line, getattr(self, name))))
+        object.__setattr__(self, "rows", tuple(tuple(map(escaped_line, row)) for row in self.rows))
+
+
+LEAST_WIDE = 12  # characters of a column of words, which may fold
+_FOLDS = 48  # a longer text of words folds before a column of figures is left out
+INTERVAL = "95% interval"
+LEAST_NEEDED = ("rows/s", "p", INTERVAL, "seconds", "parameters", "seeds")
+
+
+def fitting(sheet: Sheet, width: int) -> Sheet:
+    """The sheet without the columns least needed that a terminal of `width` characters has no room for."""
+    dropped = []
+    for name in LEAST_NEEDED:
+        columns = zip(sheet.head, *sheet.rows, strict=True)
+        widths = [
+            max(map(len, c)) if at >= sheet.words else min(_FOLDS, max(LEAST_WIDE, *map(len, c)))
+            for at, c in enumerate(columns)
+        ]
+        if 1 + sum(3 + w for w in widths) <= width:
+            break
+        if name in sheet.head:
+            at = sheet.head.index(name)
+            rows = tuple((*r[:at], *r[at + 1 :]) for r in sheet.rows)
+            sheet = replace(sheet, head=(*sheet.head[:at], *sheet.head[at + 1 :]), rows=rows)
+            dropped.append(name)
+    if dropped:
+        note = f"not shown in {width} characters: {', '.join(dropped)}"
+        sheet = replace(sheet, notes=(*sheet.notes, note))
+    return sheet
+
+
+@dataclass(frozen=True)
+class Result:
+    """A leaderboard with its tests and with what papers print."""
+
+    board: Board
+    tests: tuple[Compared, ...]
+    printed: tuple[Printed, ...]
+
+
+def result(board: Board, model: str | None = None) -> Result:
+    """Each row beside the best by the validation, and beside the best row of a baseline model."""
+    own = board.own
+    if board.cut:
+        return Result(board, (), ())
+    references = own[:1] if len(own) > 1 else []
+    row = baseline(board, model) if model else None
+    if row is not None and row is not own[0]:
+        references = [*references, row]
+    tests = against(board, references) if references else []
+    return Result(board, tuple(tests), tuple(printed(board)))
+
+
+def sheets(found: Result) -> list[Sheet]:
+    """The leaderboard, and each table of a paper with the printed figures beside ours."""
+    board, metrics = found.board, found.board.metrics
+    head = ["model", f"validation {board.monitor}", *metrics]
+    tests = [c for c in found.tests if c.found]
+    chances = any(test.p is not None for c in tests for test in c.found.values())
+    for compared in tests:
+        head += [f"{compared.metric} vs {_short(found, compared)}", INTERVAL, *(["p"] if chances else [])]
+    costs = ("parameters", "seconds", "rows/s")
+    seeds = any(len(row.seeds) > 1 for row in board.own)
+    head += [*(["seeds"] if seeds else []), *costs]
+    places = {id(row): place for place, row in enumerate(board.own)}
+    rows = []
+    for row in board.rows:
+        cells = [_title(row), figure(row.validation), *(figure(row.metrics.get(m)) for m in metrics)]
+        for compared in tests:
+            cells += _test(compared.found.get(places.get(id(row), -1)))[: 3 if chances else 2]
+        rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
+    title = f"{board.title}: test, sorted by validation {board.monitor}"
+    shown = [Sheet(title, tuple(head), tuple(rows), 1, notes(board, found.tests))]
+    return shown + [_printed(found, source) for source in dict.fromkeys(p.source for p in found.printed)]
+
+
+def _title(row: Row) -> str:
+    return f"{row.title}  {WARNED}" if row.warnings else row.title
+
+
+def _short(found: Result, compared: Compared) -> str:
+    return "best" if compared.reference is found.board.own[0] else compared.reference.model
+
+
+def _printed(found: Result, source: str) -> Sheet:
+    """One table of a paper: a column for each printed figure and one for ours beside it, test metrics first."""
+    printed = [p for p in found.printed if p.source == source]
+    known = dict.fromkeys((*found.board.metrics, *(m for p in printed for m in p.values)))
+    names = [m for m in known if any(m in p.values for p in printed)]
+    rows = []
+    for one in printed:
+        cells = [one.values.get(name, "") for name in names]
+        ours = [_ours(one, name) for name in names]
+        pairs = [cell for both in zip(cells, ours, strict=True) for cell in both]
+        rows.append((one.source, one.model, *pairs, "" if one.ours is None else one.ours.title))
+    head = ("published", "model", *(h for name in names for h in (name, "ours")), "our row")
+    notes = tuple(dict.fromkeys(f"{p.source} {p.model}: {p.note}" for p in printed if p.note))
+    return Sheet(
+        f"{found.board.title}: printed in {source}, beside our best by validation", head, tuple(rows), 2, notes
+    )
+
+
+def _ours(one: Printed, name: str) -> str:
+    value = None if one.ours is None or name not in one.values else one.ours.beside(name)
+    if value is None:
+        return ""
+    if name == "seconds_per_epoch":
+        return f"{value[0]:.1f}"
+    return whole(value[0]) if name in COUNTS else figure(value)
+
+
+def figure(value: Figure | None) -> str:
+    """Mean and deviation with four decimals."""
+    if value is None:
+        return ""
+    mean, deviation = value
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+
+
+def whole(value: float | None) -> str:
+    """A count with thousands marked."""
+    return "" if value is None else f"{value:,.0f}"
+
+
+def _costs(row: Row) -> tuple[str, str, str]:
+    seconds = row.cost("seconds_fit")
+    return (
+        whole(row.cost("parameters")),
+        "" if seconds is None else f"{seconds:.1f}",
+        whole(row.cost("rows_per_second")),
+    )
+
+
+def _test(test: Comparison | None) -> list[str]:
+    if test is None:
+        return ["", "", ""]
+    mark = "*" if test.p is not None and test.p < SIGNIFICANT else ""
+    interval = f"{test.low:+.4f} to {test.high:+.4f}"
+    return [f"{test.difference:+.4f}{mark}", interval, "" if test.p is None else _p(test.p)]
+
+
+def _p(value: float) -> str:
+    return "<.0001" if value < 1e-4 else f"{value:.4f}".lstrip("0") if value < 1 else "1"
+
+
+# ------------------------------------------------------------------------------------------ as text
+
+
+def markdown(shown: Sequence[Sheet]) -> str:
+    """Markdown tables under headings."""
+    parts = []
+    for sheet in shown:
+        marks = ["---" if i < sheet.words else "--:" for i in range(len(sheet.head))]
+        lines = ["| " + " | ".join(map(_quoted, row)) + " |" for row in (sheet.head, marks, *sheet.rows)]
+        notes = map(_quoted, sheet.notes)
+        parts.append("\n".join([f"### {_quoted(sheet.title)}", "", *lines, *([""] if sheet.notes else []), *notes]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _quoted(text: str) -> str:
+    """Foreign text in Markdown: no cell ends, no tag and no link begins."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text.replace("|", "\\|")).replace("](", "]\\(")
+
+
+_LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$"}
+_LATEX |= {"\\": r"\textbackslash{}", "<": "$<$"}
+
+
+def latex(shown: Sequence[Sheet]) -> str:
+    """LaTeX tables for the package booktabs."""
+    parts = []
+    for sheet in shown:
+        columns = "l" * sheet.words + "r" * (len(sheet.head) - sheet.words)
+        lines = [" & ".join(map(_escaped, row)) + r" \\" for row in (sheet.head, *sheet.rows)]
+        notes = " ".join(_escaped(n) + "." for n in sheet.notes)
+        parts.append(
+            "\n".join(
+                (
+                    r"\begin{table}",
+                    rf"\caption{{{_escaped(sheet.title)}. {notes}}}",
+                    rf"\begin{{tabular}}{{{columns}}}",
+                    r"\toprule",
+                    lines[0],
+                    r"\midrule",
+                    *lines[1:],
+                    r"\bottomrule",
+                    r"\end{tabular}",
+                    r"\end{table}",
+                )
+            )
+        )
+    return "\n\n".join(parts) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return "".join(_LATEX.get(c, c) for c in text)
+
+
+_COLUMNS = (
+    *("data", "fingerprint", "protocol", "board", "model", "settings", "loss", "optimizer"),
+    *("metric", "mean", "deviation", "monitor", "validation", "seeds", "parameters", "seconds", "rows_per_second"),
+    *("best_difference", "best_low", "best_high", "best_p"),
+    *("baseline", "baseline_difference", "baseline_low", "baseline_high", "baseline_p"),
+    *("warnings", "source"),
+)
+
+
+def as_csv(found: Sequence[Result]) -> str:
+    """Comma-separated values: one line for each metric of each row, and for each printed figure."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, _COLUMNS, lineterminator="\n", restval="")
+    writer.writeheader()
+    for one in found:
+        board = one.board
+        place = {"data": board.data, "fingerprint": board.fingerprint, "protocol": board.protocol, "board": board.label}
+        own = {id(row): i for i, row in enumerate(board.own)}
+        for row in board.rows:
+            for name, (mean, deviation) in row.metrics.items():
+                cells = {"metric": name, "mean": mean, "deviation": deviation, **_row_cells(row)}
+                cells |= {"monitor": board.monitor} if row.runs else {}
+                writer.writerow(_filled({**place, **cells, **_test_cells(one, own.get(id(row)), name)}))
+        for paper in one.printed:
+            for name, text in paper.values.items():
+                cells = {"model": paper.model, "metric": name, "mean": text, "source": paper.source}
+                writer.writerow(_filled({**place, **cells}))
+    return out.getvalue()
+
+
+def _row_cells(row: Row) -> dict[str, Any]:
+    costs = {k: row.cost(n) for k, n in (("seconds", "seconds_fit"), ("rows_per_second", "rows_per_second"))}
+    parameters = row.cost("parameters")
+    return {
+        "model": row.model,
+        "settings": row.label,
+        "loss": row.option("loss.name"),
+        "optimizer": row.option("optimizer.name"),
+        "validation": row.value if row.runs else None,
+        "seeds": len(row.seeds),
+        "parameters": None if parameters is None else round(parameters),
+        "warnings": "; ".join(row.warnings),
+        "source": KNOWN_BEST if row.model == KNOWN_BEST else "run",
+        **costs,
+    }
+
+
+def _test_cells(one: Result, place: int | None, metric: str) -> dict[str, Any]:
+    cells: dict[str, Any] = {}
+    for compared in one.tests:
+        test = compared.found.get(-1 if place is None else place)
+        if test is not None and compared.metric == metric:
+            kind = "best" if compared.reference is one.board.own[0] else "baseline"
+            cells |= {"baseline": compared.reference.title} if kind == "baseline" else {}
+            cells |= {f"{kind}_{name}": value for name, value in test._asdict().items()}
+    return cells
+
+
+def _filled(cells: dict[str, Any]) -> dict[str, Any]:
+    return {k: "" if v is None else as_text(v) for k, v in cells.items()}
+
+
+def as_text(value: Any) -> Any:
+    """A cell that a spreadsheet does not calculate: a text that begins as a formula does gets an apostrophe."""
+    if not isinstance(value, str) or not value.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r")):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value

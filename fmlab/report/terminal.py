@@ -1,0 +1,42 @@
+"""Leaderboards on a terminal."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from fmlab.report import tables as sheets
+from fmlab.report.leaderboards import best_of_each, boards
+from fmlab.report.runs import find_runs
+from fmlab.terminal.console import Console
+
+_WIDTH = 200  # where there is no terminal
+
+
+def print_leaderboards(folder: Path, *, best: bool = False) -> None:
+    """The leaderboards of a folder; `best`: with the best row of each model, by the validation."""
+    for board in boards(find_runs(folder)[0]):
+        print_tables(sheets.sheets(sheets.result(best_of_each(board) if best else board)))
+
+
+def print_tables(shown: Iterable[sheets.Sheet]) -> None:
+    """Tables on the terminal, without the columns that it has no room for."""
+    console = Console()
+    width = console.width if console.is_terminal else _WIDTH
+    wide = Console(width=width)
+    for sheet in shown:
+        wide.print(_table(sheets.fitting(sheet, width)))
+
+
+def _table(sheet: sheets.Sheet) -> Table:
+    shown = Table(title=escape(sheet.title), title_justify="left", caption_justify="left")
+    shown.caption = escape("\n".join(sheet.notes)) or None
+    for place, name in enumerate(sheet.head):
+        if place < sheet.words:
+            shown.add_column(escape(name), overflow="fold", min_width=sheets.LEAST_WIDE)
+        else:
+            shown.add_column(escape(name), justify="right", no_wrap=name != "our row", overflow="fold")
+    for row in sheet.rows:
+        shown.add_row(*map(escape, row))
+    return shown

@@ -1,0 +1,102 @@
+"""Models from checkpoints: what somebody else wrote is checked before anything is built of it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Schema
+from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.evaluation.label_scale import LabelScale, set_label_scale
+from fmlab.plugin.registry import build
+from fmlab.run.serving_data import read_schema
+from fmlab.training.checkpoints import read_checkpoint
+from fmlab.untrusted.dataclasses import checked
+
+PREFIX = "model."
+
+
+def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Module:
+    """A model as its plugin makes it, initialised by `seed`."""
+    torch.manual_seed(seed)
+    return build("model", options, schema, gives=nn.Module)
+
+
+def load_model(path: Path) -> nn.Module:
+    """Rebuild a trained model from its checkpoint alone; raises StorageError or FmlabError."""
+    return model_of(read_checkpoint(path), path)
+
+
+def identity_of(saved: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], Schema]:
+    """What a checkpoint says of itself, and its schema; raises StorageError where that cannot be."""
+    identity = saved.get("fmlab")
+    try:
+        if not isinstance(identity, dict) or not isinstance(identity["model"], dict):
+            raise TypeError("it does not name its model")
+        if not all(isinstance(key, str) for key in identity["model"]):
+            raise TypeError("options are named by text")
+        return identity, read_schema(identity["schema"])
+    except (KeyError, TypeError, ValueError, DataError) as error:
+        raise StorageError(f"{path} is malformed: {type(error).__name__}: {error}") from error
+
+
+def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
+    """The trained model in the containers that `read_checkpoint(path)` gave; raises StorageError or FmlabError."""
+    identity, schema = identity_of(saved, path)
+    state = _state(saved, path)
+    name = identity["model"].get("name")
+    if differ := _other_shapes(identity["model"], schema, state):
+        raise FmlabError(f"{path} holds another version of {name}: {differ}")
+    scale = _scale_of(identity, path)
+    model = build_model(identity["model"], schema, 0)
+    for part in (*model.named_parameters(), *model.named_buffers()):
+        if part[0] in state:  # as precise as it was trained
+            part[1].data = part[1].data.to(state[part[0]].dtype)
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        raise FmlabError(f"{path} holds another version of {name}: {error}") from error
+    set_label_scale(model, scale)
+    return model.eval()
+
+
+def _scale_of(identity: Mapping[str, Any], path: Path) -> LabelScale:
+    """The scale of the labels; checkpoints of ranking have none."""
+    given = identity.get("label_scale")
+    try:
+        return LabelScale() if given is None else checked(LabelScale, given)
+    except (KeyError, TypeError, ValueError) as error:
+        raise StorageError(f"{path} is malformed: its label_scale: {error}") from error
+
+
+def _state(saved: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """The tensors of the model. Together they are no larger than the file: none is a number said a billion times."""
+    whole = saved.get("state_dict")
+    if not isinstance(whole, Mapping):
+        raise StorageError(f"{path} is malformed: it has no state_dict")
+    state = {k.removeprefix(PREFIX): v for k, v in whole.items() if isinstance(k, str) and k.startswith(PREFIX)}
+    if any(not isinstance(t, Tensor) or t.layout != torch.strided or t.is_meta for t in state.values()):
+        raise StorageError(f"{path} is malformed: its state_dict holds more than dense tensors")
+    if sum(t.numel() * t.element_size() for t in state.values()) > path.stat().st_size:
+        raise StorageError(f"{path} is malformed: its tensors are larger than the file")
+    return state
+
+
+def _other_shapes(options: Mapping[str, Any], schema: Schema, state: Mapping[str, Tensor]) -> str:
+    """Where the tensors that a model of these options has differ from the given ones; found without memory for them.
+
+    Empty if they do not, or if the model cannot be built without memory.
+    """
+    try:
+        with torch.device("meta"):
+            shell = build("model", options, schema, gives=nn.Module)
+    except FmlabError:
+        return ""  # building it says why
+    wanted = {k: tuple(v.shape) for k, v in shell.state_dict().items()}
+    got = {k: tuple(v.shape) for k, v in state.items()}
+    for name in (*wanted, *got):
+        if wanted.get(name) != got.get(name):
+            return f"{name} has the shape {got.get(name, 'none')}, its options and data make {wanted.get(name, 'none')}"
+    return ""

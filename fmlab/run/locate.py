@@ -1,0 +1,144 @@
+"""Every path that fmlab prints leads to a trained model: one resolver for all commands that use one.
+
+| path                                                 | the checkpoint it means                                  |
+|------------------------------------------------------|----------------------------------------------------------|
+| a checkpoint file                                    | itself; what serving needs lies beside it or one above   |
+| a run folder, its `checkpoints`, or a file in it     | `best.ckpt`, or `last.ckpt` where a run goes on          |
+| a sweep folder                                       | its `best.ckpt`, else that of its best trial             |
+| a folder of a trial with seeds, or of several runs   | that of the best run by validation, if they are of one   |
+|                                                      | data set and protocol                                    |
+"""
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.run.serving_data import FILE
+
+log = logging.getLogger("fmlab")
+BEST, LAST = "best.ckpt", "last.ckpt"
+CHECKPOINTS = "checkpoints"
+OF_A_RUN = ("config.yaml", "metrics.json", FILE)
+DEPTH = 4  # folders below one of several runs: data, protocol, model, time
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Located:
+    """A trained model: the folder that holds what serving needs, and the checkpoint."""
+
+    folder: Path
+    checkpoint: Path
+
+
+def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
+    """What a path means; raises StorageError where it leads to no trained model, FmlabError where to several."""
+    path = path.expanduser()
+    if path.is_file():
+        return _of_file(path, wanted)
+    if not path.is_dir():
+        raise StorageError(f"a run folder, a sweep folder or a checkpoint must be given, {path} is not there")
+    if _is_run(path):
+        return _of_run(path, wanted)
+    if path.name == CHECKPOINTS and _is_run(path.parent):
+        return _of_run(path.parent, wanted)
+    if (path / BEST).is_file():
+        return Located(path, path / BEST)
+    return _of_run(_best_below(_best_trial(path) or path), wanted)
+
+
+def _of_file(path: Path, wanted: Literal["best", "last"]) -> Located:
+    if path.suffix != ".ckpt" and (_is_run(path.parent) or path.name == "results.json"):
+        return locate(path.parent, wanted)
+    above = path.absolute().parents[:2]
+    folder = next((f for f in above if (f / FILE).is_file()), None) or next((f for f in above if _is_run(f)), above[0])
+    return Located(folder, path)
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in OF_A_RUN) and not (folder / BEST).is_file()
+
+
+def _of_run(folder: Path, wanted: Literal["best", "last"]) -> Located:
+    place = folder / CHECKPOINTS
+    if wanted == "last" and (place / LAST).is_file():
+        return Located(folder, place / LAST)
+    status, error = _status(folder)
+    if not (place / BEST).is_file():
+        why = f"it {status}" if status in ("failed", "is running") else f"its status is {status}"
+        raise StorageError(
+            f"a run is used by its best checkpoint, {place / BEST} is not there: {why}{error and f': {error}'}"
+        )
+    if status != "complete" and wanted == "best":
+        log.warning("%s did not end (%s): the best epoch that it reached is used", folder, status)
+    return Located(folder, place / BEST)
+
+
+def _status(folder: Path) -> tuple[str, str]:
+    content = _metrics(folder / "metrics.json")
+    words = (str(content.get(key, default))[:300] for key, default in (("status", "unknown"), ("error", "")))
+    status, error = (printable(" ".join(text.split())) for text in words)
+    return status, error
+
+
+def printable(text: str) -> str:
+    """Without characters that a terminal would take for commands."""
+    return "".join(c if c.isprintable() else "�" for c in text)
+
+
+def _metrics(path: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _best_trial(folder: Path) -> Path | None:
+    """The folder of a sweep's best trial, by its number: where it ran may be another machine."""
+    best = _metrics(folder / "results.json").get("best")
+    try:
+        number = best[0]["number"]  # type: ignore[index]
+    except (TypeError, LookupError):
+        return None
+    found = folder / "trials" / f"{number:04d}" if type(number) is int and number >= 0 else None
+    return found if found is not None and found.is_dir() else None
+
+
+def _best_below(folder: Path) -> Path:
+    """The run folder, or the best one below; raises StorageError if there is none, FmlabError if they differ."""
+    if _is_run(folder):
+        return folder
+    found = [f for f in _runs_below(folder) if (f / CHECKPOINTS / BEST).is_file()]
+    if not found:
+        raise StorageError(
+            f"a run folder holds {FILE} and {CHECKPOINTS}/, {folder} has none; training leaves one in runs/"
+        )
+    figures = [_metrics(f / "metrics.json") for f in found]
+    kinds = {repr([c.get(k) for k in ("data", "fingerprint", "protocol", "monitor", "maximize")]) for c in figures}
+    if len(kinds) > 1:
+        shown = ", ".join(map(str, found[:SHOWN])) + (", ..." if len(found) > SHOWN else "")
+        raise FmlabError(f"one run must be named, {folder} holds {len(found)} of different data or protocols: {shown}")
+    best = max(zip(map(_worth, figures), found, strict=True), key=lambda pair: pair[0])[1]
+    if len(found) > 1:
+        log.info("%s holds %d runs: the best by validation is used, %s", folder, len(found), best)
+    return best
+
+
+def _runs_below(folder: Path) -> Iterator[Path]:
+    for depth in range(1, DEPTH + 1):
+        yield from sorted(p.parent for p in folder.glob("/".join(["*"] * depth + ["metrics.json"])) if p.is_file())
+
+
+def _worth(content: Mapping[str, Any]) -> float:
+    try:
+        value = float(content["validation"][content["monitor"]])
+    except (KeyError, TypeError, ValueError):
+        return -math.inf
+    value = value if content.get("maximize") else -value
+    return -math.inf if math.isnan(value) else value

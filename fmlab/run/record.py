@@ -1,0 +1,33 @@
+"""metrics.json, config.yaml and environment.json of a run."""
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fmlab.files import write_json, write_text
+from fmlab.records import environment
+from fmlab.records.folder import RunFolder
+from fmlab.terminal.redaction import redacted
+from fmlab.training.distributed import is_first_process
+
+
+class RunRecord:
+    """metrics.json, kept true while the run goes on; only the first process writes."""
+
+    def __init__(self, place: RunFolder, plain: dict[str, Any]) -> None:
+        self.path = place.metrics
+        self.content: dict[str, Any] = {"status": "running"}
+        names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer")}
+        self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
+        if is_first_process():
+            write_text(place.config, OmegaConf.to_yaml(OmegaConf.create(redacted(plain))))
+            write_json(place.environment, environment.describe())
+        self.update()
+
+    def update(self, **more: Any) -> None:
+        self.content |= more
+        if is_first_process():
+            write_json(self.path, self.content)
+
+    def figures(self) -> dict[str, float]:
+        return {f"test/{k}": v for k, v in self.content.get("test", {}).items()}

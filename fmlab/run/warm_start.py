@@ -1,0 +1,192 @@
+"""A new training from a trained model, also where the data have grown.
+
+The vocabularies of both are compared field by field: a feature keeps its numbers (rows of tables) if its raw value is
+known, whatever its id is now; a new one starts as the model starts it. Which rows belong to which features is said by
+the modules themselves (`feature_rows`, see `fmlab.nn.features.FeatureTable`); embeddings of torch and parameters of a
+model's own with one row for each feature are known by that. All other parameters of equal shape are taken over.
+"""
+
+import inspect
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fmlab.contracts import ReadsOptions, WarmStarts
+from fmlab.data import Array, Dataset, Schema
+from fmlab.errors import FmlabError
+from fmlab.plugin.registry import load
+from fmlab.run.loading import build_model, identity_of, model_of
+from fmlab.run.locate import locate
+from fmlab.run.serving_data import FILE, ServingData, read_serving_data
+from fmlab.training.checkpoints import read_checkpoint
+
+log = logging.getLogger("fmlab")
+
+
+@dataclass
+class Trained:
+    """A trained model: as its checkpoint has it, and later on the vocabularies of now.
+
+    `counts`: of each field how many features were known, are new, and are not there any more. `anew`: parameters that
+    depend on the data in a way that cannot be taken over.
+    """
+
+    path: Path
+    options: Mapping[str, Any]
+    model: nn.Module
+    known: ServingData | None
+    schema: Schema
+    fingerprint: str
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    anew: list[str] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.options["name"])
+
+
+def open_trained(path: str) -> Trained:
+    """What an entry of `warm_start` means; raises StorageError or FmlabError."""
+    place = locate(Path(path))
+    saved = read_checkpoint(place.checkpoint)
+    identity, schema = identity_of(saved, place.checkpoint)
+    known = read_serving_data(place.folder / FILE) if (place.folder / FILE).is_file() else None
+    if known is not None and known.schema != schema:
+        raise FmlabError(f"{place.folder / FILE} must belong to {place.checkpoint}, it has another schema")
+    model = model_of(saved, place.checkpoint)
+    return Trained(place.checkpoint, identity["model"], model, known, schema, str(identity.get("data")))
+
+
+def grow(trained: Trained, data: Dataset, seed: int) -> None:
+    """Put the model on the vocabularies of the data; raises FmlabError where those of before are not known."""
+    if trained.known is None:
+        if trained.schema != data.schema:
+            raise FmlabError(
+                f"{trained.path} was trained on other vocabularies, and there is no {FILE} beside it that holds them"
+            )
+        return
+    rows = _same_features(trained.known, data, trained.counts)
+    if trained.schema == data.schema and np.array_equal(rows, np.arange(len(rows))):
+        trained.counts.clear()
+        return
+    _say(trained, data)
+    grown = build_model(trained.options, data.schema, seed)
+    trained.anew = _take_over(grown, data.schema, trained.model, trained.schema, rows)
+    if trained.anew:
+        log.warning("warm_start: these depend on columns that changed and start anew: %s", ", ".join(trained.anew))
+    trained.model = grown.eval()
+
+
+def options_from(options: Mapping[str, Any], trained: Sequence[Trained]) -> dict[str, Any]:
+    """Options of a model that its class reads from trained models."""
+    plugin = load("model", options["name"])
+    if not trained or not isinstance(plugin, ReadsOptions):
+        return {}
+    return dict(plugin.options_from(options, *(t.model for t in trained)))
+
+
+def start_from(model: nn.Module, options: Mapping[str, Any], trained: Sequence[Trained]) -> None:
+    """Start a model from trained ones: from one of its own name whole, from others as it says; raises FmlabError."""
+    name = options["name"]
+    if len(trained) == 1 and trained[0].name == name:
+        _go_on(model, options, trained[0])
+        return
+    if not isinstance(model, WarmStarts):
+        raise FmlabError(f"warm_start needs a model that can start from trained ones, {name} cannot")
+    try:
+        model.warm_start(*(t.model for t in trained))
+    except (TypeError, AttributeError) as error:
+        got = ", ".join(type(t.model).__name__ for t in trained)
+        wanted = inspect.signature(model.warm_start)
+        raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
+
+
+def _go_on(model: nn.Module, options: Mapping[str, Any], trained: Trained) -> None:
+    """Start a model from a trained one of its own name; raises FmlabError if their options make other parameters."""
+    try:
+        state = trained.model.state_dict()
+        own = model.state_dict()
+        model.load_state_dict({k: own.get(k, v) if k in trained.anew else v for k, v in state.items()})
+    except RuntimeError as error:
+        differ = {k: (trained.options.get(k), v) for k, v in options.items() if trained.options.get(k) != v}
+        listed = ", ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in differ.items())
+        raise FmlabError(
+            f"{trained.name} goes on with the sizes that it was trained with; {trained.path} differs in "
+            f"{listed or str(error)}"
+        ) from error
+
+
+def _same_features(known: ServingData, data: Dataset, counts: dict[str, dict[str, int]]) -> Array:
+    """Of each feature of the data its id among those of before, -1 if it is new; int64[n_features]."""
+    rows = np.full(data.schema.n_features, -1, np.int64)
+    before = {f.name: (f, offset) for f, offset in zip(known.schema.fields, known.schema.offsets, strict=True)}
+    for now, offset in zip(data.schema.fields, data.schema.offsets, strict=True):
+        old, start = before.get(now.name, (None, 0))
+        if old is None or old.numeric != now.numeric:
+            counts[now.name] = {"known": 0, "new": now.size - 1, "gone": 0 if old is None else old.size - 1}
+            continue
+        rows[offset] = start  # the unknown feature
+        if now.numeric:
+            rows[offset + 1] = start + 1
+            found = np.zeros(1, np.int64)
+        else:
+            place = {key: n for n, key in enumerate(known.keys[now.name].tolist(), 1)}
+            found = np.array([place.get(key, 0) for key in data.keys[now.name].tolist()], np.int64)
+            rows[offset + 1 : offset + now.size] = np.where(found > 0, start + found, -1)
+        there = now.size - 1 if now.numeric else int((found > 0).sum())
+        counts[now.name] = {"known": there, "new": now.size - 1 - there, "gone": old.size - 1 - there}
+    return rows
+
+
+def _say(trained: Trained, data: Dataset) -> None:
+    assert trained.known is not None
+    each = [f"{n} {c['known']:,} known, {c['new']:,} new, {c['gone']:,} gone" for n, c in trained.counts.items()]
+    log.info("warm_start from %s: %s", trained.path, "; ".join(each))
+    if lost := [f.name for f in trained.schema.fields if f.name not in trained.counts]:
+        log.warning("warm_start: the data have no %s any more", ", ".join(lost))
+    for now in data.schema.fields:
+        given, before = data.input(now.name), trained.known.inputs.get(now.name)
+        if now.numeric and before is not None and (given.center, given.scale) != (before.center, before.scale):
+            log.info(
+                f"warm_start: {now.name} is scaled by mean {given.center:.6g} and deviation {given.scale:.6g}, "
+                f"it was by {before.center:.6g} and {before.scale:.6g}"
+            )
+
+
+def _take_over(new: nn.Module, now: Schema, old: nn.Module, before: Schema, rows: Array) -> list[str]:
+    """Copy what is known; returns the names of parameters that start anew."""
+    source, target = old.state_dict(), new.state_dict()
+    of_old, of_new = dict(_feature_rows(old, before)), dict(_feature_rows(new, now))
+    anew = []
+    for name, tensor in target.items():
+        given = source.get(name)
+        if name in of_new and name in of_old and given is not None and given.shape[1:] == tensor.shape[1:]:
+            place = np.full(before.n_features + 1, -1, np.int64)  # the last entry serves features that are new
+            place[of_old[name]] = np.arange(len(of_old[name]))
+            at = place[rows[of_new[name]]]
+            fresh = torch.from_numpy(np.flatnonzero(at >= 0))
+            tensor[fresh] = given[torch.from_numpy(at[at >= 0])].to(tensor.dtype)
+        elif given is not None and given.shape == tensor.shape:
+            tensor.copy_(given)
+        elif name in dict(new.named_parameters()):
+            anew.append(name)
+    return anew
+
+
+def _feature_rows(model: nn.Module, schema: Schema) -> Iterator[tuple[str, Array]]:
+    """Names in the state_dict of tensors whose rows belong to features, and the feature of each row."""
+    every = np.arange(schema.n_features)
+    for path, module in model.named_modules():
+        prefix = f"{path}." if path else ""
+        if callable(said := getattr(module, "feature_rows", None)):
+            yield from ((f"{prefix}{name}", np.asarray(ids)) for name, ids in said().items())
+        elif isinstance(module, nn.Embedding | nn.EmbeddingBag) or not type(module).__module__.startswith("torch."):
+            own: dict[str, Tensor] = dict(module.named_parameters(recurse=False))
+            yield from ((f"{prefix}{name}", every) for name, p in own.items() if p.dim() and len(p) == len(every))

@@ -1,0 +1,175 @@
+"""A trained model ready to score: what `load_run` gives."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fmlab.data import Array, Table
+from fmlab.data.batch import Features, as_features
+from fmlab.data.encoding.encoder import QUERY, Encoder
+from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.evaluation.item_scorer import refuse_non_finite
+from fmlab.run.loading import identity_of, model_of
+from fmlab.run.locate import locate
+from fmlab.run.seen_items import EXCLUDES, Exclude
+from fmlab.run.serving_data import FILE, ServingData, read_serving_data
+from fmlab.training.checkpoints import read_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fmlab.serving.ranking import Ranker
+
+log = logging.getLogger(__name__)
+ROWS = 1 << 14  # scored at once
+
+
+@dataclass(frozen=True)
+class LoadedRun:
+    """A trained model, the fitted encoder, and what the run folder keeps of the data. It reads no file any more.
+
+    `identity` is what the checkpoint says of itself. Scores are those by which the run was judged: the model's output
+    on the scale of the labels.
+    """
+
+    folder: Path
+    checkpoint: Path
+    identity: Mapping[str, Any]
+    model: nn.Module
+    data: ServingData
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return str(self.identity["model"]["name"])
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """Raw rows as features."""
+        return self.data.encoder()
+
+    @cached_property
+    def ranker(self) -> "Ranker":
+        """All items, ready to be ranked; raises DataError where rows have no users and items."""
+        from fmlab.serving.ranking import Ranker
+
+        if self.data.users is None or self.data.items is None:
+            raise DataError(
+                f"items are recommended to users: the rows of {self.data.name!r} have none; see fmlab predict"
+            )
+        return Ranker(self.model, self.data)
+
+    @property
+    def columns(self) -> list[str]:
+        """Raw columns that rows must have."""
+        return [c.name for c in self.encoder.columns() if c.required]
+
+    def predict(self, frame: "pd.DataFrame") -> "pd.DataFrame":
+        """Scores of the rows of a frame, with its index.
+
+        `frame` has the raw `columns`, in any order; attributes of users and items serve for those that training did not
+        know, other columns are not looked at. Numbers, texts, booleans, times, categories and lists are read as
+        training read them from a file; NaN, None and NaT are missing. The result has the column `score` (float32, or
+        float64 where the model computes so) and, where outputs are log-odds, `probability`. Unknown values are
+        counted in `result.attrs["unseen"]`, by field. Raises DataError for a missing column or a number that is none,
+        FmlabError for a score that is not finite.
+        """
+        import pandas as pd
+
+        from fmlab.serving.frames import frame_batches
+
+        self.encoder.refuse_missing([str(c) for c in frame.columns], "the frame")
+        tallies, parts = self.encoder.tallies(), [self.score(Table(*self._no_rows()))]
+        batches = frame_batches(frame, self.encoder)
+        parts += [self.score(self.encoder.encode(batch, tallies)) for batch in batches]
+        made = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+        found = pd.DataFrame(made, index=frame.index)
+        found.attrs["unseen"] = {name: t.unseen for name, t in tallies.items() if t.unseen}
+        return found
+
+    def recommend(
+        self,
+        users: "Iterable[object] | pd.DataFrame",
+        k: int = 10,
+        *,
+        exclude: Exclude = "all",
+        context: Mapping[str, object] | None = None,
+    ) -> "pd.DataFrame":
+        """The `k` best items of each user, best first: columns of the query, `rank` (from 1), the item, `score`.
+
+        `users` are ids, or a frame with the column of users and those of the context. `context`: values of the context
+        columns, for ids. `exclude`: items of the user that are left out, see `fmlab.run.seen_items`. A user of whom the
+        model knows nothing gets the items that were trained on most, their count for a score;
+        `result.attrs["by_popularity"]` says how many. Raises DataError, and FmlabError for what cannot be.
+        """
+        import pandas as pd
+
+        from fmlab.serving.frames import frame_batches
+        from fmlab.serving.lists import Lists, check_k
+
+        check_k(k)
+        if exclude not in EXCLUDES:
+            raise FmlabError(f"exclude must be one of {', '.join(EXCLUDES)}, got {exclude!r}")
+        lists = Lists(self, k, exclude)
+        if not isinstance(users, pd.DataFrame):
+            users = pd.DataFrame({self.encoder.id_column("user"): list(users), **(context or {})}, dtype=object)
+        self.encoder.refuse_missing([str(c) for c in users.columns], "users", *QUERY)
+        made = [lists.of(batch).to_pandas() for batch in frame_batches(users, self.encoder, *QUERY)]
+        found = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=lists.header)
+        found.attrs["by_popularity"] = lists.by_popularity
+        return found
+
+    def score(self, table: Table) -> dict[str, Array]:
+        """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.
+
+        Raises FmlabError if an output is not finite.
+        """
+        output = outputs(self.model, as_features(table))
+        found = {"score": self.data.scale.served(output)}
+        if self.data.log_odds:
+            with np.errstate(over="ignore"):
+                found["probability"] = (1 / (1 + np.exp(-output.astype(np.float64)))).astype(np.float32)
+        return found
+
+    def _no_rows(self) -> tuple[Array, Array | None]:
+        shape = (0, self.data.schema.n_columns)
+        return np.zeros(shape, np.int32), np.zeros(shape, np.float32) if self.data.schema.numeric else None
+
+
+@torch.no_grad()
+def outputs(model: nn.Module, features: Features) -> Array:
+    """What a model gives for whole feature rows, float32 (or float64 if it computes so)."""
+    parts = []
+    for low in range(0, max(1, len(features.ids)), ROWS):
+        values = None if features.values is None else features.values[low : low + ROWS]
+        ids = features.ids[low : low + ROWS]
+        made = model(ids, values) if len(ids) else torch.zeros(0)
+        parts.append(made if made.dtype == torch.float64 else made.float())
+        refuse_non_finite(parts[-1])
+    found: Array = torch.cat(parts).numpy()
+    return found
+
+
+def load(path: Path) -> LoadedRun:
+    """The run of a folder or checkpoint (`fmlab.run.locate`); raises StorageError, FmlabError where parts do not
+    belong."""
+    place = locate(path)
+    saved = read_checkpoint(place.checkpoint)
+    identity, schema = identity_of(saved, place.checkpoint)
+    held = place.folder / FILE
+    if not held.is_file():
+        raise StorageError(
+            f"a run keeps what serving needs in {FILE}, {place.folder} has none: it was trained by an earlier version "
+            "of fmlab, or copied without that file; copy it from the run folder, or train again"
+        )
+    data = read_serving_data(held)
+    if data.schema != schema or data.fingerprint != identity.get("data"):
+        raise FmlabError(f"{held} and {place.checkpoint} must come from one run, they are of other data")
+    return LoadedRun(place.folder, place.checkpoint, identity, model_of(saved, place.checkpoint), data)

@@ -1,0 +1,198 @@
+"""The search over all models: which suit the data and the protocol, and where their options are searched.
+
+`auto` in a sweep file holds: `options`, where an option of that name is searched in every model that has it; `start`,
+values that the first trial of each model takes besides the paper's; `front`, the models that are tried first; `rows`,
+how many training rows an epoch goes through at most, so that on large data too a trial is soon compared. A model says
+it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words
+of a sweep's `space`. So a model takes part by being installed.
+"""
+
+import json
+from collections.abc import Mapping, MutableMapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fmlab.config.overrides import text
+from fmlab.contracts import Observes, Task
+from fmlab.errors import DataError, FmlabError, choices
+from fmlab.inspection.model_table import DISTRIBUTION
+from fmlab.plugin import registry
+from fmlab.run import build_model, open_task
+from fmlab.training.loader import TrainingLoader
+from fmlab.training.sanity_check import try_one_batch
+
+_KEYS = ("options", "start", "front", "rows")
+_PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
+_RANKING = ("bce", "bpr")
+_DENSE = ("adam", "adagrad")
+
+
+def expand(
+    raw: Mapping[str, Any], plain: Mapping[str, Any], left_out: MutableMapping[str, str] | None = None
+) -> dict[str, Any]:
+    """A sweep with `auto` as one with an explicit space and first points; `plain`: the composed config of a run.
+
+    `left_out` is filled with the models that do not take part, and why. Raises FmlabError if no installed model can be
+    trained on the data under the protocol.
+    """
+    auto = dict(raw.get("auto") or {})
+    for key in auto:
+        if key not in _KEYS:
+            raise FmlabError(f"auto.{key} is not an option; {choices(str(key), _KEYS)}")
+    task = open_task(plain)
+    fits, why = _suitable(task, plain)
+    if left_out is not None:
+        left_out.update(why)
+    front = [m for m in auto.get("front") or () if m in fits]
+    models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
+    searched = {m: _options(m, auto.get("options") or {}) for m in models}
+    own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
+    space = {**own, **(raw.get("space") or {})}
+    start = auto.get("start") or {}
+    first = [{**_start(m, searched[m], fits[m], space), **start} for m in models]
+    kept = {k: v for k, v in raw.items() if k != "auto"}
+    return {**kept, "space": space, "first": [*(raw.get("first") or ()), *first], "part": _part(raw, auto, task)}
+
+
+def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float | None:
+    """The part of the training rows that an epoch goes through: what is said, else so many rows."""
+    most, rows = auto.get("rows"), len(task.training.rows)
+    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
+        raise FmlabError(f"auto.rows must be a whole number of rows, got {most!r}")
+    if raw.get("part") is not None or most is None or most >= rows:
+        return raw.get("part")
+    return round(most / rows, 4)
+
+
+def _is_own(model: str) -> bool:
+    """Whether a model comes with fmlab; others were installed on purpose, and are tried before these."""
+    return registry.package(registry.find("model", model)) == DISTRIBUTION
+
+
+def _suitable(task: Task, plain: Mapping[str, Any]) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
+    """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not."""
+    fits, why = {}, {}
+    usual = str(registry.schema("protocol", plain["protocol"]["name"]).defaults.get("loss", plain["loss"]["name"]))
+    for name in registry.names("model"):
+        try:
+            wants = registry.schema("model", name).defaults
+            loss = str(wants.get("loss", usual))
+            kept = _RANKING if task.training.negatives else ()
+            loss = usual if loss in _PLAIN and loss not in kept else loss
+            fits[name] = (loss, str(wants.get("optimizer", "adam")), _try(name, loss, task))
+        except (FmlabError, OSError, MemoryError) as error:
+            why[name] = " ".join(str(error).split())
+    if not fits:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in [*why.items()][:3])
+        raise FmlabError(f"no installed model can be trained on this data under this protocol: {reasons}")
+    return fits, why
+
+
+def _try(name: str, loss: str, task: Task) -> bool:
+    data = task.dataset
+    model = build_model({"name": name}, data.schema, 0)
+    if isinstance(model, Observes):
+        if data.user is None or data.item is None:
+            raise DataError("it reads user-item interactions")
+        pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
+        model.observe(*pairs)
+    loader = TrainingLoader(data, task.training, batch_size=64, seed=0)
+    try_one_batch(model, registry.build("loss", {"name": loss}), loader, name=name)
+    return any(p.requires_grad for p in model.parameters())
+
+
+def _options(model: str, usual: Mapping[str, Any]) -> dict[str, Any]:
+    """Domains of a model's options: what it declares, else what options of these names have."""
+    signature = registry.schema("model", model)
+    found = {}
+    for option in signature.options:
+        spec = signature.space.get(option.name, usual.get(option.name))
+        if spec is not None:
+            found[option.name] = _with_default(spec, option.default)
+    for name in signature.space:
+        if name not in {o.name for o in signature.options}:
+            known = choices(name, (o.name for o in signature.options))
+            raise FmlabError(f"model {model!r}: its `space` has {name!r}, which is no option of it; {known}")
+    return found
+
+
+def _with_default(spec: Mapping[str, Any], default: Any) -> dict[str, Any]:
+    """The paper's value is one of the choices."""
+    if "choice" not in spec or default is None:
+        return dict(spec)
+    value = list(default) if isinstance(default, tuple) else default
+    return {**spec, "choice": [*spec["choice"], *([] if _among(value, spec["choice"]) else [value])]}
+
+
+def _cases(searched: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """`model.<option>`: one case for all models that search it alike."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for model, options in searched.items():
+        for name, spec in options.items():
+            groups.setdefault(f"model.{name}", {}).setdefault(json.dumps(spec, sort_keys=True), []).append(model)
+    return {
+        key: [{**json.loads(spec), "when": {"model": models}} for spec, models in specs.items()]
+        for key, specs in groups.items()
+    }
+
+
+def _partners(fits: Mapping[str, tuple[str, str, bool]], task: Task) -> dict[str, list[dict[str, Any]]]:
+    """Losses and optimizers: a model's own where they are special, else the plain ones of the task."""
+    losses: dict[str, list[str]] = {}
+    optimizers: dict[str, list[str]] = {}
+    for model, (loss, optimizer, trained) in fits.items():
+        free = trained and task.training.negatives and loss in _PLAIN
+        losses.setdefault(json.dumps({"choice": list(_RANKING)} if free else {"value": loss}), []).append(model)
+        dense = trained and optimizer in _DENSE
+        spec = {"choice": list(_DENSE)} if dense else {"value": optimizer}
+        optimizers.setdefault(json.dumps(spec), []).append(model)
+    return {
+        key: [{**json.loads(spec), "when": {"model": models}} for spec, models in groups.items()]
+        for key, groups in (("loss", losses), ("optimizer", optimizers))
+    }
+
+
+def _start(
+    model: str, searched: Mapping[str, Any], fit: tuple[str, str, bool], space: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The model as its paper sets it, within the domains."""
+    defaults = {o.name: o.default for o in registry.schema("model", model).options}
+    point: dict[str, Any] = {"model": model}
+    for name, spec in searched.items():
+        point[f"model.{name}"] = _inside(spec, defaults[name])
+    loss, optimizer, _ = fit
+    if optimizer in _DENSE:
+        point["optimizer"] = optimizer
+    if loss in _RANKING:
+        point["loss"] = loss
+    rate = next((o.default for o in registry.schema("optimizer", optimizer).options if o.name == "lr"), None)
+    domain = next((c for c in _listed(space.get("optimizer.lr")) if optimizer in _listed(_when(c))), None)
+    if domain is not None and isinstance(rate, int | float):
+        point["optimizer.lr"] = _inside(domain, rate)
+    return {k: v for k, v in point.items() if v is not None}
+
+
+def _when(case: Mapping[str, Any]) -> Any:
+    return (case.get("when") or {}).get("optimizer")
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else [value] if value is not None else []
+
+
+def _among(value: Any, listed: Sequence[Any]) -> bool:
+    """Whether a value is listed, as it is written: 1 is neither true nor 1.0."""
+    return text(value) in map(text, listed)
+
+
+def _inside(spec: Mapping[str, Any], value: Any) -> Any:
+    """A default within its domain; None where the sampler is to choose."""
+    if "choice" in spec:
+        value = list(value) if isinstance(value, tuple) else value
+        return value if _among(value, spec["choice"]) else None
+    bounds = spec.get("int") or spec.get("float")
+    if bounds is None or not isinstance(value, int | float):
+        return None
+    return min(max(value, bounds[0]), bounds[1])

@@ -1,0 +1,176 @@
+"""From a composed multirun to a running sweep: what was typed, what the file says, how many workers, which folder."""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fmlab.config.messages import explain
+from fmlab.config.overrides import override
+from fmlab.errors import FmlabError
+from fmlab.files import write_text
+from fmlab.plugin import registry
+from fmlab.sweep.coordinator import Coordinator
+from fmlab.sweep.messages import COSTS, Job, SweepFailed
+from fmlab.sweep.spec import Sweep, read
+from fmlab.sweep.storage import locate
+from fmlab.sweep.validation import check_points
+
+log = logging.getLogger("fmlab")
+_SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
+
+
+def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
+    """Run the sweep in `config.hydra.sweeper`; raises FmlabError, SweepFailed when trials failed."""
+    job_name, loader = str(config.hydra.job.config_name), context.config_loader
+
+    def compose(overrides: list[str]) -> DictConfig:
+        return loader.load_configuration(job_name, overrides, RunMode.RUN)
+
+    _refuse_launcher(config)
+    name, raw = _options(config)
+    typed = typed_overrides(arguments)
+    command = {key: line.partition("=")[2] for key, line in typed.items()}
+    left_out: dict[str, str] = {}
+    if raw.get("auto"):
+        from fmlab.sweep.automl import expand
+
+        plain = compose(_early(raw, typed))
+        plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
+        raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)), left_out)
+    sweep = read(name, raw, command)
+    workers, threads = share_cores(sweep)
+    lasting = lasting_overrides(sweep, list(typed.values()), threads)
+    raw |= {**_objective(sweep, lambda: str(compose(lasting).protocol.monitor)), "workers": workers}
+    sweep = read(name, raw, command)
+    for plugin in sweep.left_out:
+        log.warning(f"sweep {name}: {plugin} is not installed and is left out")
+    for line in sweep.space.unreached():
+        log.warning(f"sweep {name}: {line}")
+    check_points(sweep, lasting, compose)
+    folder = Path(sweep.settings.folder or Path(config.hydra.sweep.dir).parent / sweep.study).absolute()
+    _announce(sweep, folder, left_out)
+    job = Job(
+        name=name,
+        raw=raw,
+        command=command,
+        overrides=lasting,
+        storage=locate(sweep.settings.storage, folder),
+        folder=str(folder),
+        config_name=job_name,
+        search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
+        threads=threads,
+    )
+    if not sweep.settings.refit:
+        Coordinator(sweep, job, workers=workers).run()
+        return
+    try:
+        Coordinator(sweep, job, workers=workers).run()
+    except SweepFailed as error:  # some points did not work; the best of the others is what was asked for
+        log.warning(str(error))
+    from fmlab.report.terminal import print_leaderboards
+    from fmlab.sweep.refit import refit
+
+    refit(sweep, job, workers)
+    print_leaderboards(folder, best=True)
+
+
+def _announce(sweep: Sweep, folder: Path, left_out: Mapping[str, str]) -> None:
+    """Say in a line each who takes part in a search over all models, and what the budget does not hold."""
+    if left_out:
+        place, models = folder / "left-out.txt", {p.key: p.domain for p in sweep.space.parameters}.get("model")
+        write_text(place, "".join(f"{model}: {reason}\n" for model, reason in left_out.items()))
+        taking = f"{len(models.grid())} models take part" if models is not None else "one model takes part"
+        log.info(
+            f"sweep {sweep.name}: {taking}, {len(left_out)} do not suit the data or the protocol: {place} says why"
+        )
+    if sweep.settings.budget is not None and sweep.settings.refit:
+        seeds = ", ".join(map(str, sweep.settings.refit))
+        log.info(
+            f"budget {sweep.settings.budget} is the time of the search, from the first worker that is ready; after it "
+            f"the best point is trained again with seeds {seeds}, on whole epochs and without a limit, which takes "
+            "time of its own: refit=[] leaves it out"
+        )
+
+
+def _early(raw: dict[str, Any], typed: Mapping[str, str]) -> list[str]:
+    """Overrides of every trial, as far as they are known before the space is."""
+    fixed = [override(k, v) for k, v in raw["fixed"].items() if k not in typed]
+    return [*fixed, *(line for key, line in typed.items() if key != "model" and not key.startswith("model."))]
+
+
+def _refuse_launcher(config: DictConfig) -> None:
+    launcher = str(config.hydra.runtime.choices.get("hydra/launcher", "basic"))
+    if launcher != "basic":
+        raise FmlabError(
+            f"a sweep starts its own workers, hydra/launcher={launcher} is for a plain multirun; "
+            "on further machines start the same command with the same storage"
+        )
+
+
+def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
+    """Name and options of the sweep; what it searches on is always part of it."""
+    try:
+        raw = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweeper, resolve=True))
+    except OmegaConfBaseException as error:
+        raise FmlabError(explain(error)) from error
+    del raw["_target_"]
+    name = raw.pop("name")
+    if not name:
+        raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")
+    raw["fixed"] = {"data": config.data.name, "protocol": config.protocol.name, **(raw["fixed"] or {})}
+    return str(name), raw
+
+
+def _objective(sweep: Sweep, monitor: Callable[[], str]) -> dict[str, Any]:
+    """Metric and direction where the sweep leaves them open: those the protocol selects by."""
+    metrics = sweep.metrics or (monitor(),)
+    directions = sweep.directions if sweep.settings.direction else [better(m) for m in metrics]
+    return {"metric": list(metrics), "direction": list(directions)}
+
+
+def better(metric: str) -> str:
+    """Which way a metric gets better; raises FmlabError if it is not known."""
+    if metric in COSTS:
+        return "maximize" if metric == "rows_per_second" else "minimize"
+    plugin = metric.removeprefix("sampled_").partition("@")[0]
+    try:
+        return "maximize" if registry.load("metric", plugin).maximize else "minimize"
+    except (FmlabError, AttributeError) as error:
+        raise FmlabError(f"direction must be given for metric {metric}: {error}") from error
+
+
+def typed_overrides(arguments: Sequence[str]) -> dict[str, str]:
+    """The user's overrides by key, `sweep=` left out; raises FmlabError for one that gives several values."""
+    found = {}
+    for line in OverridesParser.create().parse_overrides(list(arguments)):
+        key = line.get_key_element().lstrip("+~")
+        if line.is_sweep_override():
+            raise FmlabError(f"a sweep takes its space from its file; {key} must have one value, got {line.input_line}")
+        if key != "sweep":
+            found[key] = str(line.input_line)
+    return found
+
+
+def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[str]:
+    """Overrides of every trial, the user's last."""
+    fixed = [override(k, v) for k, v in sweep.given.items() if k not in sweep.command]
+    own = [] if "trainer.threads" in sweep.given else [f"trainer.threads={threads}"]
+    if sweep.settings.part is not None and sweep.settings.part < 1:  # each epoch another part, as orders differ
+        own.append(f"trainer.limit_train_batches={sweep.settings.part}")
+    if sweep.given.get("logger") == "wandb" and "logger.group" not in sweep.given:
+        own.append(override("logger.group", sweep.study))
+    return [*fixed, *own, *typed]
+
+
+def share_cores(sweep: Sweep) -> tuple[int, int]:
+    """Number of workers, and CPU threads of each."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = sweep.settings.workers or min(cores, max(_SINGLE, cores // 2))
+    return workers, sweep.settings.threads or max(1, cores // workers)

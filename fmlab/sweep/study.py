@@ -1,0 +1,279 @@
+"""The study as a ledger of slots: what was asked, who runs it, what came of it.
+
+A slot is one point that is asked for: a point of the grid, or the n-th proposal of a sampler. Each attempt at a slot
+is one Optuna trial, so a late result of a given-up attempt is refused by the storage itself: that trial is over.
+Trials are only created by coordinators and only started by workers, each by one atomic step of the storage. Where two
+coordinators ask for the same attempt, the trial with the lower number counts and the other is dropped unrun.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import chain, count
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, check_distribution_compatibility
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from fmlab.sweep.retry import FIRST, PAUSES, Patient, patiently, wait_out
+from fmlab.sweep.spec import Direction
+from fmlab.sweep.storage import Store
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+LIVE = (TrialState.RUNNING, TrialState.WAITING)
+LATER = "~"
+_NEVER = object()
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One attempt at a slot.
+
+    `params`: its point as stored; what is not given, the sampler proposes. `remembered`: what the sampler attached to
+    an earlier attempt. `seeds`: figures of the seeds that an earlier attempt finished.
+    """
+
+    slot: str
+    index: int
+    attempt: int = 0
+    params: Params | None = None
+    remembered: Params = field(default_factory=dict)
+    seeds: Params = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A running trial and the attempt it is."""
+
+    number: int
+    trial_id: int
+    ask: Ask
+
+
+def ask_of(trial: FrozenTrial) -> Ask:
+    """The attempt that a trial is; a trial added by other means is a slot of its own."""
+    plain = trial.user_attrs.get("ask")
+    if plain is None:
+        return Ask(f"added-{trial.number}", trial.number, 0, trial.system_attrs.get("fixed_params"))
+    return Ask(**plain)
+
+
+def again(trial: FrozenTrial) -> Ask:
+    """The next attempt after a given-up one, with all that this one had settled."""
+    before, notes = ask_of(trial), trial.user_attrs
+    return Ask(
+        before.slot,
+        before.index,
+        before.attempt + 1,
+        notes.get("point", before.params),
+        notes.get("remembered", before.remembered),
+        notes.get("seeds", before.seeds),
+    )
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Why a trial failed: failed, lost, interrupted, dropped."""
+    return str(trial.user_attrs.get("reason", "failed"))
+
+
+class Ledger(Patient):
+    """A study in a storage, by the steps a sweep needs."""
+
+    def __init__(self, study: optuna.Study, store: Store) -> None:
+        self.study, self.storage, self._exclusive = study, store.backend, store.exclusive
+        self._seen: list[FrozenTrial] = []  # when the last claim was made
+        self._study_id = self.storage.get_study_id_from_name(study.study_name)
+
+    @classmethod
+    def open(cls, store: Store, name: str, pruner: BasePruner | None = None) -> "Ledger":
+        """An existing study."""
+
+        def load() -> Ledger:
+            sampler = optuna.samplers.RandomSampler()
+            study = optuna.load_study(study_name=name, storage=store.backend, sampler=sampler, pruner=pruner)
+            return cls(study, store)
+
+        return wait_out(load, PAUSES)
+
+    @classmethod
+    def create(cls, store: Store, name: str, directions: Sequence[Direction]) -> "tuple[Ledger, bool]":
+        """The study of that name, and whether it is new; of several processes one creates it."""
+
+        def make() -> None:
+            optuna.create_study(study_name=name, storage=store.backend, directions=list(directions))
+
+        try:
+            wait_out(make, FIRST)
+        except DuplicatedStudyError:
+            return cls.open(store, name), False
+        return cls.open(store, name), True
+
+    # ---------------------------------------------------------------------------------------- reading
+
+    @patiently
+    def trials(self, *states: TrialState) -> list[FrozenTrial]:
+        """Trials in the given states, or all, by number; not to be changed."""
+        return self.study.get_trials(deepcopy=False, states=states or None)
+
+    def history(self, except_slot: str) -> list[FrozenTrial]:
+        """One trial for each other slot when the last claim was made, in the order of slots.
+
+        It is the slot's result, or else its last attempt.
+        """
+        latest: dict[str, FrozenTrial] = {}
+        for trial in self._seen:
+            slot = ask_of(trial).slot
+            kept = latest.get(slot)
+            if reason(trial) != "dropped" and not (kept is not None and kept.state in DONE):
+                latest[slot] = trial
+        latest.pop(except_slot, None)
+        begun = [t for t in latest.values() if t.state != TrialState.WAITING or t.params]
+        return sorted(begun, key=lambda t: ask_of(t).index)
+
+    @patiently
+    def identity(self) -> dict[str, Any] | None:
+        """What the study was opened with, None until its creator has written it."""
+        text = self.study.user_attrs.get("fmlab")
+        return None if text is None else json.loads(text)
+
+    @patiently
+    def set_identity(self, identity: Mapping[str, Any]) -> None:
+        """Write what the study searches."""
+        self.study.set_user_attr("fmlab", json.dumps(identity))
+
+    # ---------------------------------------------------------------------------------- coordinators
+
+    @patiently
+    def enqueue(self, ask: Ask) -> None:
+        """Ask for one attempt."""
+        self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(ask)}))
+
+    def give_up(self, trial: FrozenTrial, why: str, message: str) -> bool:
+        """Fail a running or waiting trial; False if it has just ended otherwise."""
+        return self._end(self._id(trial.number), TrialState.FAIL, None, {"reason": why, "error": message})
+
+    # --------------------------------------------------------------------------------------- workers
+
+    def claim(self, worker: Mapping[str, Any]) -> Claim | None:
+        """Start the first waiting trial; None if there is none."""
+        self._seen = self.trials()
+        waiting = [t for t in self._seen if t.state == TrialState.WAITING]
+        for trial in sorted(waiting, key=lambda t: (ask_of(t).index, t.number)):
+            trial_id = self._id(trial.number)
+            if not self._start(trial_id):
+                continue
+            if self._superfluous(trial):
+                self._end(trial_id, TrialState.FAIL, None, {"reason": "dropped"})
+                continue
+            claim = Claim(trial.number, trial_id, ask_of(trial))
+            self.note(claim, "worker", dict(worker))
+            return claim
+        return None
+
+    @patiently
+    def _start(self, trial_id: int) -> bool:
+        """Whether this process is the one that started the trial; one whose answer was lost is started by nobody."""
+        try:
+            with self._exclusive():
+                return self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return False
+
+    def _superfluous(self, trial: FrozenTrial) -> bool:
+        """Whether the slot is done, or the same attempt was asked for twice and this trial is the later."""
+        mine = ask_of(trial)
+        for other in self._seen:
+            theirs = ask_of(other)
+            if theirs.slot == mine.slot and other.number != trial.number:
+                if other.state in DONE:
+                    return True
+                if theirs.attempt == mine.attempt and other.number < trial.number and reason(other) != "dropped":
+                    return True
+        return False
+
+    @patiently
+    def set_point(
+        self,
+        claim: Claim,
+        params: Mapping[str, Any],
+        distributions: Mapping[str, BaseDistribution],
+        remembered: Mapping[str, Any],
+    ) -> None:
+        """Write the point of a running trial and what the sampler wants remembered; `point` comes when all is there."""
+        for name, value in params.items():
+            wanted = distributions[name]
+            self.storage.set_trial_param(
+                claim.trial_id, self._vacant(name, wanted), wanted.to_internal_repr(value), wanted
+            )
+        for key, value in remembered.items():
+            self.storage.set_trial_system_attr(claim.trial_id, key, value)
+        if remembered:
+            self.storage.set_trial_user_attr(claim.trial_id, "remembered", dict(remembered))
+        self.storage.set_trial_user_attr(claim.trial_id, "point", dict(params))
+
+    def _vacant(self, name: str, wanted: BaseDistribution) -> str:
+        """The name, or `name~2` and so on where an extended study knows it with other choices."""
+        known = {n: d for t in self._seen for n, d in t.distributions.items()}
+        names = chain([name], (f"{name}{LATER}{i}" for i in count(2)))
+        return next(n for n in names if n not in known or _compatible(known[n], wanted))
+
+    def beat(self, claim: Claim, count: int) -> bool:
+        """Say that the trial's worker lives; False if the trial was given up. It waits for nobody: the next one may."""
+        return self._note(claim, "beat", count)
+
+    @patiently
+    def note(self, claim: Claim, key: str, value: Any) -> bool:
+        """Attach a fact to a running trial; False if it was given up."""
+        return self._note(claim, key, value)
+
+    def _note(self, claim: Claim, key: str, value: Any) -> bool:
+        try:
+            self.storage.set_trial_user_attr(claim.trial_id, key, value)
+        except UpdateFinishedTrialError:
+            return False
+        return True
+
+    @patiently
+    def report(self, claim: Claim, step: int, value: float) -> bool:
+        """Add an intermediate value; returns whether the trial should be pruned."""
+        try:
+            self.storage.set_trial_intermediate_value(claim.trial_id, step, value)
+        except UpdateFinishedTrialError:
+            return False
+        return bool(self.study.pruner.prune(self.study, self.storage.get_trial(claim.trial_id)))
+
+    def finish(self, claim: Claim, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
+        """End a running trial; False if it was given up, so that the result is refused."""
+        return self._end(claim.trial_id, state, values, notes)
+
+    @patiently
+    def _end(self, trial_id: int, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
+        try:
+            for key, value in notes.items():
+                self.storage.set_trial_user_attr(trial_id, key, value)
+            with self._exclusive():
+                self.storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            return self._has_ended_so(trial_id, state, notes)
+        return True
+
+    def _has_ended_so(self, trial_id: int, state: TrialState, notes: Mapping[str, Any]) -> bool:
+        """Whether the trial was ended by this very step: the server took it, and its answer was lost."""
+        trial = self.storage.get_trial(trial_id)
+        return trial.state == state and all(trial.user_attrs.get(k, _NEVER) == v for k, v in notes.items())
+
+    @patiently
+    def _id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self._study_id, number)
+
+
+def _compatible(a: BaseDistribution, b: BaseDistribution) -> bool:
+    try:
+        check_distribution_compatibility(a, b)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,115 @@
+"""Worker processes of one coordinator: started, heard, stopped in order."""
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from dataclasses import asdict
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+from fmlab.files import storing
+from fmlab.sweep.messages import Job
+
+# Workers inherit the environment; only this line of the program, and the command line, read it.
+PROGRAM = "import os, sys; from fmlab.sweep.worker import main; sys.exit(main(os.environ))"
+_STOP = 10.0  # seconds a worker may take to stop
+Event = dict[str, Any]
+
+
+def interpreter() -> list[str]:
+    """Python for another process; where this one does not import from the working folder, that one does not either."""
+    here = {"", os.getcwd()} & set(sys.path)
+    return [sys.executable, *([] if here else ["-P"])]
+
+
+class Member:
+    """A worker process."""
+
+    def __init__(self, number: int, job: Job, errors: IO[bytes], events: "queue.Queue[Event]") -> None:
+        self.number, self._events = number, events
+        self.process = subprocess.Popen(
+            [*interpreter(), "-c", PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            encoding="utf-8",
+            start_new_session=True,  # Ctrl-C reaches the coordinator, which stops its workers in order
+        )
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):
+            print(json.dumps(asdict(job)), file=self.process.stdin, flush=True)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with suppress(ValueError):
+                self._events.put({**json.loads(line), "member": self.number})
+        self._events.put({"event": "gone", "member": self.number, "status": self.process.wait()})
+
+    def dismiss(self) -> None:
+        """Ask it to stop: the end of its stdin says so."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+
+
+class Team:
+    """The workers of one coordinator."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.members: dict[int, Member] = {}
+        self.pids: set[int] = set()  # of all there ever were
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._numbers = count()
+
+    def hire(self, size: int, seconds: float | None) -> None:
+        """Have `size` workers; `seconds` are left of the budget."""
+        while len(self.members) < size:
+            number = next(self._numbers)
+            folder = Path(self.job.folder) / "workers"
+            with storing(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                errors = (folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}.log").open("ab")
+            job = Job(**{**asdict(self.job), "seconds": seconds})
+            with errors:
+                self.members[number] = Member(number, job, errors, self._events)
+            self.pids.add(self.members[number].process.pid)
+
+    def hear(self, seconds: float) -> list[Event]:
+        """Events of the workers, after waiting for the first at most so long."""
+        found: list[Event] = []
+        with suppress(queue.Empty):
+            found.append(self._events.get(timeout=seconds))
+            while True:
+                found.append(self._events.get_nowait())
+        for event in found:
+            if event["event"] == "gone":
+                self.members.pop(event["member"], None)
+        return found
+
+    def dismiss(self) -> list[Event]:
+        """Stop all workers: asked first, killed when they take too long or when interrupted again; their last words."""
+        found: list[Event] = []
+        for member in self.members.values():
+            member.dismiss()
+        until = time.monotonic() + _STOP
+        try:
+            while self.members and time.monotonic() < until:
+                found += self.hear(0.1)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            for member in self.members.values():
+                member.process.kill()
+            for member in list(self.members.values()):
+                member.process.wait()
+        return found

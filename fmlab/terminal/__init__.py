@@ -1,0 +1,1 @@
+"""What people see: foreign text is escaped, secrets are redacted."""

@@ -1,0 +1,1 @@
+"""Training of any model with any loss: batches, steps, checkpoints, loggers."""

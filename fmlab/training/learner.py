@@ -1,0 +1,271 @@
+"""The only LightningModule: it trains any model with any loss and judges it by any evaluation."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fmlab.contracts import Evaluation, Loss, Outcome, Report, StartsEpoch, Task
+from fmlab.data import Array
+from fmlab.data.batch import Batch
+from fmlab.errors import FmlabError
+from fmlab.training.clock import Pace
+from fmlab.training.distributed import gather, gather_rows, sync_gradients
+from fmlab.training.loader import TrainingLoader
+from fmlab.training.random_state import random_state, set_random_state
+from fmlab.training.run_warnings import is_far
+
+_NO_BLOCK = -1
+_GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
+
+
+class Learner(pl.LightningModule):
+    """Ties a model, a loss and an optimizer to a task. Hyperparameters live in the run's config, not here.
+
+    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged. `wish` is a number
+    that each process gives after a batch, `agreed` the highest of all processes: so they decide alike.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        task: Task,
+        loader: TrainingLoader,
+        identity: dict[str, Any],
+    ) -> None:
+        """`identity`: plain containers that rebuild the model and say what a resumed run must share."""
+        super().__init__()
+        self.model, self.loss, self.make_optimizer = model, loss, optimizer
+        self.task, self.loader, self.identity = task, loader, identity
+        self.options: dict[str, Any] = {}  # of the trainer: what a resumed run must share
+        self.report: Report | None = None
+        self.wish: Callable[[], int] = lambda: 0
+        self.agreed = 0
+        self.pace = Pace()
+        self._outcomes: list[Outcome] = []
+        self._state: Any = None
+        self.diverged: dict[str, float] | None = None
+        self._first: Tensor | None = None  # the loss before the first step of all
+        self._total = torch.zeros(())
+        self._mean: Tensor | None = None
+        self._resumed: dict[str, Any] = {}
+
+    # ------------------------------------------------------------------------------------- training
+
+    def configure_optimizers(self) -> Optimizer:
+        """The optimizer of the config over all parameters."""
+        return self.make_optimizer(self.model.parameters())
+
+    def train_dataloader(self) -> TrainingLoader:
+        """The loader, placed on this process's device."""
+        return self._placed()
+
+    def _placed(self) -> TrainingLoader:
+        assert isinstance(self.dtype, torch.dtype)
+        return self.loader.place(self.device, self.global_rank, self.trainer.world_size, self.dtype)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Batches are cut where they are used; evaluation blocks are numbers."""
+        return batch
+
+    def on_train_start(self) -> None:
+        """Enter the epoch that a checkpoint was saved within: Lightning calls the start of a new epoch only."""
+        self.pace.go_on()
+        saved = self._resumed
+        if saved and saved["batches"]:
+            self._enter_epoch()
+            self.loader.skip = saved["batches"]
+            totals = saved["totals"]
+            same = len(totals) == self.trainer.world_size
+            total = totals[self.global_rank] if same else sum(totals) / len(totals)
+            self._total.fill_(total)
+            self._mean = None if saved["mean"] is None else self._total.new_tensor(saved["mean"])
+
+    def on_train_epoch_start(self) -> None:
+        """Tell the loader and the optimizer which epoch begins."""
+        self._enter_epoch()
+        self.loader.skip = 0
+        self.pace.begin_epoch()
+
+    def _enter_epoch(self) -> None:
+        self.loader.epoch = self.current_epoch
+        optimizer = self.trainer.optimizers[0]
+        if isinstance(optimizer, StartsEpoch):
+            optimizer.start_epoch(self.current_epoch)
+        self._total, self._mean = torch.zeros((), device=self.device), None
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed by (seed, step, process), so that dropout after a resume is what it would have been."""
+        seed = hash((self.loader.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF
+        # torch.manual_seed would also queue a call, with its stack formatted, for every device that is not in use.
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of this process's share of the global batch."""
+        loss = self.loss(self.model, batch) * batch.weight
+        if (self.device.type == "cpu" or batch_idx % _GPU_CHECK_STEPS == 0) and not torch.isfinite(loss):
+            raise self._diverged()
+        if self._first is None:
+            self._first = loss.detach()
+        self._total += loss.detach()
+        return loss
+
+    def on_after_backward(self) -> None:
+        """Average gradients over processes; row-sparse ones travel as rows, and the wish of each process with them."""
+        if self.trainer.world_size > 1:
+            self.agreed = sync_gradients(self.model.parameters(), self.wish())
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Scale all gradients so that their common norm is at most the limit; torch's own does not know sparse ones."""
+        if gradient_clip_val is None:
+            return
+        found = [p for p in self.model.parameters() if p.grad is not None]
+        for p in found:
+            p.grad = p.grad.coalesce() if p.grad is not None and p.grad.is_sparse else p.grad
+        parts = [g._values() if g.is_sparse else g for p in found if (g := p.grad) is not None]
+        if parts:
+            norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(parts)))
+            torch._foreach_mul_(parts, (gradient_clip_val / (norm + 1e-6)).clamp(max=1.0))
+
+    @property
+    def batches(self) -> int:
+        """Batches of this epoch that were trained on, before an interruption as well."""
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
+
+    @property
+    def rows(self) -> int:
+        """Training rows in these batches: only the last of an epoch may be short."""
+        return min(self.batches * self.loader.batch_size, len(self.loader.training.rows))
+
+    def mean_loss(self) -> Tensor:
+        """Over the batches of this epoch and all processes, which call it alike; raises FmlabError if not finite."""
+        if self._mean is None:
+            mean = self._total / max(1, self.batches)
+            if self.trainer.world_size > 1:
+                mean = self.trainer.strategy.reduce(mean, reduce_op="mean")
+            if not torch.isfinite(mean):
+                raise self._diverged()
+            self._mean = mean
+        return self._mean
+
+    def on_train_epoch_end(self) -> None:
+        """Log the mean loss of the epoch."""
+        mean = self.mean_loss()
+        self.log("train/loss", mean, rank_zero_only=False)
+        if self.diverged is None and self._first is not None and is_far(float(mean), float(self._first)):
+            self.diverged = {"epoch": self.current_epoch, "loss": float(mean), "first_loss": float(self._first)}
+
+    def on_validation_start(self) -> None:
+        """Stop the training clock: rows per second leaves validation out."""
+        if self.trainer.state.fn == "fit":
+            self.mean_loss()
+            self.pace.end_epoch(self.rows)
+
+    def _diverged(self) -> FmlabError:
+        return FmlabError(
+            f"the training loss must stay finite, got nan or infinity in epoch {self.current_epoch}, "
+            f"step {self.global_step}; try a smaller optimizer.lr"
+        )
+
+    # ----------------------------------------------------------------------------------- evaluation
+
+    def val_dataloader(self) -> list[int]:
+        """Numbers of the validation blocks that this process scores."""
+        return self._blocks(self.task.validation)
+
+    def test_dataloader(self) -> list[int]:
+        """Numbers of the test blocks that this process scores."""
+        return self._blocks(self.task.test)
+
+    def _blocks(self, evaluation: Evaluation) -> list[int]:
+        # Lightning wants a batch in every process, and there may be fewer blocks than processes.
+        return list(range(self.global_rank, len(evaluation), self.trainer.world_size)) or [_NO_BLOCK]
+
+    def _score(self, evaluation: Evaluation, block: int) -> None:
+        if block != _NO_BLOCK:
+            self._outcomes.append(evaluation.block(block, self.model, self.loader.tables, self._state))
+
+    def _start(self, evaluation: Evaluation) -> None:
+        self.model.eval()
+        self._placed()
+        self._state, self._outcomes = evaluation.start(self.model, self.loader.tables), []
+
+    def on_validation_epoch_start(self) -> None:
+        """Work done once for all validation blocks."""
+        self._start(self.task.validation)
+
+    def on_test_epoch_start(self) -> None:
+        """Work done once for all test blocks."""
+        self._start(self.task.test)
+
+    def validation_step(self, block: int, batch_idx: int) -> None:
+        """Score one block."""
+        self._score(self.task.validation, int(block))
+
+    def test_step(self, block: int, batch_idx: int) -> None:
+        """Score one block."""
+        self._score(self.task.test, int(block))
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics over the rows of all processes, each counted once."""
+        self._finish(self.task.validation, "val")
+
+    def on_test_epoch_end(self) -> None:
+        """Metrics over the rows of all processes, each counted once."""
+        self._finish(self.task.test, "test")
+
+    def _finish(self, evaluation: Evaluation, part: str) -> None:
+        unit, columns = self._gathered()
+        self.report = evaluation.finish(unit, columns)
+        self._state, self._outcomes = None, []
+        self.log_dict({f"{part}/{name}": value for name, value in self.report.values.items()}, rank_zero_only=False)
+
+    def _gathered(self) -> tuple[Array, dict[str, Array]]:
+        names = list(self._outcomes[0].columns) if self._outcomes else []
+        if self.trainer.world_size == 1:
+            unit = torch.cat([o.unit for o in self._outcomes])
+            columns = [torch.cat([o.columns[n] for o in self._outcomes]) for n in names]
+        else:
+            unit, columns, names = gather_rows(self._outcomes, names, self.device)
+        return unit.cpu().numpy(), {n: c.cpu().numpy() for n, c in zip(names, columns, strict=True)}
+
+    # ---------------------------------------------------------------------------------- checkpoints
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what rebuilds the model without the data, and what Lightning does not keep of an epoch half done."""
+        checkpoint["fmlab"] = self.identity
+        first = None if self._first is None else float(self._first)
+        kept: dict[str, Any] = {"options": self.options, "pace": self.pace.state_dict(), "random": random_state()}
+        kept |= {"first_loss": first, "diverged": self.diverged}
+        checkpoint["training"] = kept | self._position()
+
+    def _position(self) -> dict[str, Any]:
+        """Where in an epoch the run is: batches done, and the sum of their losses in each process."""
+        fitting = self._trainer is not None and self.trainer.state.fn == "fit"
+        over = fitting and self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch  # type: ignore[attr-defined]
+        if not fitting or over:
+            return {"batches": 0, "totals": [0.0], "mean": None}
+        if self._mean is not None:  # validation waits, or goes on: the first process saves without the others
+            return {"batches": self.batches, "totals": [0.0], "mean": float(self._mean)}
+        totals = self._total.reshape(1)
+        totals = gather(totals) if self.trainer.world_size > 1 else totals
+        return {"batches": self.batches, "totals": totals.tolist(), "mean": None}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take the position back; what is trained further goes on from there."""
+        saved = checkpoint.get("training")
+        if self.trainer.state.fn == "fit" and saved is not None:
+            self._resumed = saved
+            self.pace.load_state_dict(saved["pace"])
+            set_random_state(saved["random"])
+            first, self.diverged = saved.get("first_loss"), saved.get("diverged")
+            self._first = None if first is None else torch.tensor(first)

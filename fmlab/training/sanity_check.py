@@ -1,0 +1,136 @@
+"""One small batch through model and loss before the first epoch: contract mistakes are named at the door."""
+
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from fmlab.contracts import Outcome, Report, Task, TwoSided
+from fmlab.contracts.checks import check_report
+from fmlab.data.batch import Batch
+from fmlab.data.source_checks import named_plugin
+from fmlab.errors import DataError, FmlabError
+from fmlab.training.loader import TrainingLoader
+
+_ROWS = 4
+
+
+def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: str) -> None:
+    """Raise FmlabError if scores have another shape than labels, or the loss is not a finite scalar with a gradient.
+
+    Gradients, random state and running statistics are left as they were.
+    """
+    batch = _head(next(iter(loader)))
+    with torch.random.fork_rng(devices=[]), _kept_statistics(model):
+        ids, values = batch.rows()
+        with _blamed(f"model {name!r}, called with ids and values,"):
+            scores = model(ids, values)
+        if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:
+            got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            wanted = f"ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}"
+            raise FmlabError(f"model {name!r} must give one score a row: {wanted}, got {got}")
+        if not scores.is_floating_point():
+            raise FmlabError(f"model {name!r} must give scores of a floating-point type, got {scores.dtype}")
+        _try_sides(model, batch, name)
+        if not any(p.requires_grad for p in model.parameters()):
+            return
+        with _blamed(f"loss {type(loss).__name__} on model {name!r}"):
+            value = loss(model, batch)
+    if not isinstance(value, Tensor) or value.dim() != 0:
+        got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise FmlabError(f"a loss must be a scalar tensor, got {got}")
+    if not value.requires_grad:
+        raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
+    if not torch.isfinite(value):
+        raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+
+
+def _try_sides(model: Any, batch: Batch, name: str) -> None:
+    """Whether what a model gives for a side has the shapes that ranking joins; raises FmlabError."""
+    if not isinstance(model, TwoSided) or batch.item is None or batch.tables.items is None:
+        return
+    widths = []
+    for side, features in (("user", batch.query()), ("item", batch.tables.items.take(batch.item))):
+        lead = features.ids.shape[:-1]
+        with _blamed(f"`{side}` of model {name!r}"):
+            given = getattr(model, side)(*features)
+        pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(t, Tensor) for t in given)
+        if not pair or given[0].shape != lead or given[1].shape[:-1] != lead:
+            got = [tuple(t.shape) for t in given] if pair else type(given).__name__
+            rule = f"(bias {tuple(lead)}, vector {(*lead, 'd')})"
+            raise FmlabError(
+                f"`{side}` of model {name!r} must give {rule} for ids {tuple(features.ids.shape)}, got {got}"
+            )
+        widths.append(given[1].shape[-1])
+    if widths[0] != widths[1]:
+        raise FmlabError(f"vectors of `user` and `item` of model {name!r} must be of one length, got {widths}")
+
+
+def try_evaluation(task: Task, model: nn.Module, loader: TrainingLoader, *, name: str) -> None:
+    """Score one block by an evaluation of a protocol's own: whether it gives what is joined and monitored.
+
+    Those of `fmlab.evaluation` say themselves which metrics they have. Raises FmlabError naming the protocol.
+    """
+    evaluation, who = task.validation, named_plugin("protocol", name)
+    if isinstance(getattr(evaluation, "metrics", None), Mapping):
+        return
+    training = model.training
+    try:
+        model.eval()
+        with torch.random.fork_rng(devices=[]), torch.no_grad(), _blamed(f"{who}: a block of its validation"):
+            state = evaluation.start(model, loader.tables)
+            outcome = evaluation.block(0, model, loader.tables, state)
+        if not isinstance(outcome, Outcome):
+            raise FmlabError(f"{who}: block must give a fmlab.contracts.Outcome, got {type(outcome).__name__}")
+        try:
+            columns = {n: c.cpu().numpy() for n, c in outcome.columns.items()}
+            report = evaluation.finish(outcome.unit.cpu().numpy(), columns)
+        except DataError:  # it is undefined on so few cases
+            return
+        except Exception as error:
+            raise FmlabError(f"{who}: finish fails on one block: {type(error).__name__}: {error}") from error
+    finally:
+        model.train(training)
+    if not isinstance(report, Report):
+        raise FmlabError(f"{who}: finish must give a fmlab.contracts.Report, got {type(report).__name__}")
+    check_report(report.values, task.monitor, who)
+
+
+@contextmanager
+def _kept_statistics(model: nn.Module) -> Iterator[None]:
+    """What batch normalisation learns inside is forgotten."""
+    buffers = [b for m in model.modules() if isinstance(m, _NormBase) for b in m.buffers()]
+    before = [b.clone() for b in buffers]
+    try:
+        yield
+    finally:
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
+
+
+@contextmanager
+def _blamed(what: str) -> Iterator[None]:
+    """Names whose call failed, and where."""
+    try:
+        yield
+    except (FmlabError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        text = str(error).split("\n")[0]
+        where = f"{Path(last.filename).name}:{last.lineno}"
+        raise FmlabError(f"{what} failed: {type(error).__name__}: {text} ({where})") from error
+
+
+def _head(batch: Batch) -> Batch:
+    n = min(_ROWS, batch.size)
+    context = batch.context
+    if context is not None:
+        context = type(context)(context.ids[:n], None if context.values is None else context.values[:n])
+    user, item = (None if t is None else t[:n] for t in (batch.user, batch.item))
+    return Batch(batch.tables, user, item, context, batch.label[:n])

@@ -1,0 +1,1 @@
+"""What others wrote: read with bounds, and checked against types."""

@@ -1,0 +1,28 @@
+"""Dataclasses from plain containers that somebody else may have written: every value is checked against its type."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from typing import Any, TypeVar, get_type_hints
+
+from fmlab.plugin.option import REQUIRED, Option
+
+Made = TypeVar("Made")
+
+
+def checked(kind: type[Made], plain: Any) -> Made:
+    """A dataclass of plain values; raises ValueError for a missing, unknown or wrong one."""
+    if not isinstance(plain, Mapping):
+        raise ValueError(f"{kind.__name__} must be a mapping, got {type(plain).__name__}")
+    hints, values = get_type_hints(kind), {}
+    known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
+    if unknown := [str(name)[:40] for name in plain if name not in known]:
+        raise ValueError(f"{kind.__name__} has no {unknown[0]!r}")
+    for name, field in known.items():
+        default = REQUIRED if field.default is MISSING else field.default
+        if name not in plain and default is REQUIRED:
+            raise ValueError(f"{kind.__name__} needs {name!r}")
+        try:
+            values[name] = Option(name, hints[name], default).check(plain.get(name, default))
+        except (ValueError, OverflowError, TypeError) as error:
+            raise ValueError(f"{kind.__name__}.{name} has a value of the wrong type") from error
+    return kind(**values)

@@ -1,0 +1,93 @@
+"""What is said of a table of the user's own: what a person would want to look at again."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fmlab.data import Dataset
+from fmlab.data.encoding.number_texts import SHOWN, THOUSANDS, has_thousands, listed, stands_for_nothing
+from fmlab.data.encoding.vocabulary import numbers
+from fmlab.errors import DataError
+
+log = logging.getLogger(__name__)
+NUMERAL = r"^[+-]?[.,]?\d[\d.,' _\x{a0}\x{202f}\x{2019}]*(e[+-]?\d+)?$"
+SOME = 0.2  # of the distinct texts of a column, the numerals from which a closer look is taken
+MOSTLY = 0.9  # the share of rows with numbers from which a text among them is a mistake
+
+
+def are_numbers(column: Any, decimal: str, thousands: str = "") -> bool:
+    """Whether nearly all rows that are not missing hold numbers, some of them with one of these signs."""
+    texts = column.dictionary.to_pylist()
+    signs = [sign for sign in (decimal, thousands) if sign]
+    if not any(sign in text for text in texts for sign in signs):
+        return False
+    values, bad = numbers(column, decimal, thousands)
+    wrong = set(bad)
+    signed = any(sign in text for text in texts if text not in wrong for sign in signs)
+    return bool(signed and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count))
+
+
+def tell_signs(columns: Mapping[str, Any], decimal: str, thousands: str) -> None:
+    """Say which of these columns, which are taken for categories, would be numbers if they were read otherwise."""
+    for name, column in columns.items():
+        if _share_of_numerals(column.dictionary) < SOME:
+            continue
+        texts = column.dictionary.to_pylist()
+        nothing = [text for text in texts if stands_for_nothing(text)]
+        kept = pa.array([None if text in set(nothing) else text for text in texts], pa.string())
+        rest = pa.DictionaryArray.from_arrays(column.indices, kept).dictionary_decode().dictionary_encode()
+        if nothing and rest.null_count < len(rest) and are_numbers(rest, decimal, thousands):
+            log.warning(
+                "%s is taken for categories, and holds numbers but for %s: na_values=%s makes numbers of it",
+                *(name, ", ".join(map(repr, nothing[:SHOWN])), listed(nothing[:SHOWN])),
+            )
+            continue
+        values = rest.dictionary.to_pylist()
+        sign = next((sign for sign in THOUSANDS if sign != decimal and _has(values, sign)), "")
+        if sign and not thousands and are_numbers(rest, decimal, sign):
+            log.warning("%s is taken for categories, and looks like numbers: thousands=%r reads them so", name, sign)
+            continue
+        other = "," if decimal == "." else "."
+        if are_numbers(rest, other):
+            rule = "are taken for categories, and look like numbers with the decimal sign"
+            log.warning("%s %s %r: decimal='%s' reads them so", name, rule, other, other)
+
+
+def _share_of_numerals(texts: Any) -> float:
+    """The share of texts that are made of digits and the signs of numbers."""
+    return float(pc.mean(pc.match_substring_regex(texts, NUMERAL)).as_py() or 0.0)
+
+
+def _has(texts: Sequence[str], sign: str) -> bool:
+    """Whether all texts with this sign have it between thousands."""
+    signed = [text for text in texts if any(s in text for s in THOUSANDS[sign])]
+    return bool(signed) and all(has_thousands(text, s) for text in signed for s in THOUSANDS[sign] if s in text)
+
+
+def tell(made: Dataset) -> None:
+    """Say which fields do not vary, and from when to when the times are: a wrong unit shows there."""
+    if same := [f.name for f in made.schema.fields if f.size == 2 and not f.numeric]:
+        log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
+    if none := [f.name for f in made.schema.fields if f.size == 1]:
+        log.warning("%s: no value in any row; ignore=[...] leaves it out", ", ".join(none))
+    if made.time is not None:
+        ends = (np.datetime64(int(t), "us").astype("datetime64[s]") for t in (made.time.min(), made.time.max()))
+        log.info("times are from %s to %s", *(str(end).replace("T", " ") for end in ends))
+
+
+def locate(path: str, root: Path) -> Path:
+    """The file of a table, from the working folder or the root folder; raises DataError."""
+    if not path:
+        raise DataError("give path=<file>, the table to be read")
+    places = [Path(path).expanduser().absolute(), (root / path).absolute()]
+    for place in places:
+        if place.is_dir():
+            raise DataError(f"a table is a file, got the folder {place}")
+        if place.is_file():
+            return place
+    raise DataError(f"the table is not there; looked for it at {', '.join(map(str, dict.fromkeys(places)))}")
