@@ -116,9 +116,7 @@ class Labels:
         if len(unknown) < len(named) or len(named) > SHOWN or all(map(stands_for_nothing, unknown)):
             return ""
         if len(named) == 2:
-            return (
-                f"; positive={named[0]} or positive={named[1]} names the one that is 1, the other is 0"
-            )
+            return f"; positive={named[0]} or positive={named[1]} names the one that is 1, the other is 0"
         return "; positive=<text> names the text that is 1, others are 0"
 
     @staticmethod
