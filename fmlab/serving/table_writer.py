@@ -114,8 +114,6 @@ def _plain(batch: Any) -> Any:
 
 def _decoded(column: Any) -> Any:
     """The texts of a column, lists as people read them."""
-    import pyarrow as pa
-
     from fmlab.data.raw.cells import readable
 
     return pa.DictionaryArray.from_arrays(column.indices, readable(column.dictionary)).dictionary_decode()
