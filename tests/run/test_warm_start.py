@@ -35,7 +35,8 @@ def write(path: Path, users: range, items: range, rows: int = 120) -> None:
         for n in range(rows):
             user, item = users[n % len(users)], items[int(rng.integers(len(items)))]
             tags = "|".join(rng.permutation(["a", "b"])[: 1 + n % 2])
-            file.write(f"u{user},i{item},{int(rng.random() < 0.5)},{user % 3},c{n % len(items)},{tags},{n * len(users)}.5\n")
+            label, price = int(rng.random() < 0.5), n * len(users) + 0.5
+            file.write(f"u{user},i{item},{label},{user % 3},c{n % len(items)},{tags},{price}\n")
 
 
 def plain(folder: Path, table: str, *options: str) -> list[str]:
