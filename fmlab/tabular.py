@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from fmlab.blocks import blocks, has_nul, line_count
 from fmlab.errors import DataError, choices
 from fmlab.parquet import parquet_batches, parquet_names
+from fmlab.passing import as_json, passed_on
 from fmlab.reading import lines, opened
 
 LEAST_SHARE = 4 << 20  # bytes of a block that are worth a core of their own
@@ -95,7 +96,7 @@ def batches(
     for batch in stream:
         rows += len(batch)
         if len(batch):
-            cells = [_passed(batch[n]) if n in loose else _as_text(path, n, batch[n], plain) for n in columns]
+            cells = [passed_on(batch[n]) if n in loose else _as_text(path, n, batch[n], plain) for n in columns]
             yield pa.RecordBatch.from_arrays(cells, list(columns))
     if not rows:
         raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
@@ -207,27 +208,6 @@ def _refuse_line_breaks(path: Path, table: pa.Table) -> None:
 
 def _blocks(path: Path, form: Form, heard: Heard, size: int) -> Iterator[memoryview]:
     return blocks(path, form.member, form.encoding, form.header, heard, size)
-
-
-def _passed(column: Any) -> pa.Array:
-    """A column that is passed on, as dictionary-encoded text."""
-    if column.type == TEXT:
-        return column
-    try:
-        if pa.types.is_nested(column.type):
-            raise pa.ArrowInvalid("text is plain")
-        return column.cast(pa.string()).dictionary_encode()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.array([as_json(value) for value in column.to_pylist()], pa.string()).dictionary_encode()
-
-
-def as_json(value: Any) -> str | None:
-    """Any value as the text of a cell: text as it is, the rest as JSON; bytes as hexadecimal digits."""
-    if value is None or isinstance(value, str):
-        text = value or None
-    else:
-        text = json.dumps(value, ensure_ascii=False, default=lambda v: v.hex() if isinstance(v, bytes) else str(v))
-    return None if text is None else text.encode("utf-8", "replace").decode()  # a lone surrogate is no text
 
 
 def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.Array:
