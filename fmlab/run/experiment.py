@@ -33,6 +33,7 @@ from fmlab.files import write_bytes
 from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder, sweep_beside
 from fmlab.records.shared_files import write_shared
+from fmlab.run.locate import locate
 from fmlab.run.loading import build_model, load_model
 from fmlab.run.record import RunRecord
 from fmlab.run.serving_data import FILE, ServingData
@@ -86,7 +87,8 @@ def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) ->
     take_rank(this_launch(plain["trainer"]))
     place = RunFolder(folder)
     with place.held() if is_first_process() else nullcontext():
-        resume = place.checkpoint_of(plain["ckpt_path"], plain["if_exists"])
+        given = plain["ckpt_path"] and str(locate(Path(plain["ckpt_path"]), "last").checkpoint)
+        resume = place.checkpoint_of(given, plain["if_exists"])
         if is_first_process():
             place.make_room(resume, plain["if_exists"])
         record = RunRecord(place, plain)

@@ -98,5 +98,7 @@ def _other_shapes(options: Mapping[str, Any], schema: Schema, state: Mapping[str
     got = {k: tuple(v.shape) for k, v in state.items()}
     for name in (*wanted, *got):
         if wanted.get(name) != got.get(name):
-            return f"{name} has the shape {got.get(name, 'none')}, its options and data make {wanted.get(name, 'none')}"
+            return (
+                f"{name!r} has the shape {got.get(name, 'none')}, its options and data make {wanted.get(name, 'none')}"
+            )
     return ""

@@ -23,9 +23,11 @@ from fmlab.run.serving_data import FILE
 log = logging.getLogger("fmlab")
 BEST, LAST = "best.ckpt", "last.ckpt"
 CHECKPOINTS = "checkpoints"
+RESULTS = "results.json"
 OF_A_RUN = ("config.yaml", "metrics.json", FILE)
 DEPTH = 4  # folders below one of several runs: data, protocol, model, time
 SHOWN = 5
+MOST = 64 << 20  # bytes of a JSON file that are read
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
 
 
 def _of_file(path: Path, wanted: Literal["best", "last"]) -> Located:
-    if path.suffix != ".ckpt" and (_is_run(path.parent) or path.name == "results.json"):
+    if path.suffix != ".ckpt" and any((path.parent / name).is_file() for name in (*OF_A_RUN, BEST, RESULTS)):
         return locate(path.parent, wanted)
     above = path.absolute().parents[:2]
     folder = next((f for f in above if (f / FILE).is_file()), None) or next((f for f in above if _is_run(f)), above[0])
@@ -93,6 +95,8 @@ def printable(text: str) -> str:
 
 def _metrics(path: Path) -> Mapping[str, Any]:
     try:
+        if not path.is_file() or path.stat().st_size > MOST:  # a pipe would never end
+            return {}
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return {}
@@ -101,7 +105,7 @@ def _metrics(path: Path) -> Mapping[str, Any]:
 
 def _best_trial(folder: Path) -> Path | None:
     """The folder of a sweep's best trial, by its number: where it ran may be another machine."""
-    best = _metrics(folder / "results.json").get("best")
+    best = _metrics(folder / RESULTS).get("best")
     try:
         number = best[0]["number"]  # type: ignore[index]
     except (TypeError, LookupError):

@@ -161,7 +161,10 @@ def load(path: Path) -> LoadedRun:
     """The run of a folder or checkpoint (`fmlab.run.locate`); raises StorageError, FmlabError where parts do not
     belong."""
     place = locate(path)
-    saved = read_checkpoint(place.checkpoint)
+    try:
+        saved = read_checkpoint(place.checkpoint)
+    except MemoryError as error:
+        raise StorageError(f"{place.checkpoint} is larger than the memory") from error
     identity, schema = identity_of(saved, place.checkpoint)
     held = place.folder / FILE
     if not held.is_file():

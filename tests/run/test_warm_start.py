@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from fmlab.config.composition import compose
-from fmlab.contracts import Observes, Task
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
+from fmlab.contracts import Observes, Task
+from fmlab.run.loading import build_model
 from fmlab.plugin.registry import names
 from fmlab.run import load_model, open_task, run
-from fmlab.run.loading import build_model
+from fmlab.serving import load_run
 from fmlab.run.serving_data import ServingData
 from fmlab.run.warm_start import Trained, grow, open_trained, start_from
-from fmlab.serving import load_run
 
 HEADER = "user,item,y,age,color,tags,price\n"
 ROLES = (
@@ -35,9 +35,8 @@ def write(path: Path, users: range, items: range, rows: int = 120) -> None:
         for n in range(rows):
             user, item = users[n % len(users)], items[int(rng.integers(len(items)))]
             tags = "|".join(rng.permutation(["a", "b"])[: 1 + n % 2])
-            file.write(
-                f"u{user},i{item},{int(rng.random() < 0.5)},{user % 3},c{n % len(items)},{tags},{n * len(users)}.5\n"
-            )
+            label, price = int(rng.random() < 0.5), n * len(users) + 0.5
+            file.write(f"u{user},i{item},{label},{user % 3},c{n % len(items)},{tags},{price}\n")
 
 
 def plain(folder: Path, table: str, *options: str) -> list[str]:

@@ -186,6 +186,7 @@ def test_every_path_of_a_run_means_its_model(two_sided: Path) -> None:
     for path in (two_sided, best, best.parent, two_sided / "metrics.json", two_sided / "config.yaml"):
         assert locate(path).checkpoint == best
         assert locate(path).folder == two_sided
+    assert locate(Path(str(two_sided) + "/./")).checkpoint == best
     assert locate(two_sided, "last").checkpoint.name == "last.ckpt"
     assert locate(best.with_name("last.ckpt")).checkpoint.name == "last.ckpt"
 
@@ -212,7 +213,8 @@ def test_a_folder_of_several_runs_means_the_best_of_them(two_sided: Path, clicks
         assert locate(sweep).folder == better
     shutil.copy(better / "serving.bin", sweep)
     shutil.copy(better / "checkpoints" / "best.ckpt", sweep)
-    for path in (sweep, sweep / "best.ckpt"):  # what a refit leaves
+    (sweep / "study.journal").write_text("")
+    for path in (sweep, sweep / "best.ckpt", sweep / "study.journal", sweep / "results.json"):  # what a refit leaves
         assert load_run(path).checkpoint == sweep / "best.ckpt"
     copied("other/a", 0.1)
     copied("other/b", 0.1, clicks)
@@ -221,3 +223,21 @@ def test_a_folder_of_several_runs_means_the_best_of_them(two_sided: Path, clicks
     (tmp_path / "empty").mkdir()
     with pytest.raises(StorageError, match="has none"):
         locate(tmp_path / "empty")
+
+
+def test_a_pipe_in_a_run_folder_is_not_waited_for(two_sided: Path, tmp_path: Path) -> None:
+    import os
+
+    place = tmp_path / "run"
+    shutil.copytree(two_sided, place)
+    (place / "metrics.json").unlink()
+    os.mkfifo(place / "metrics.json")
+    assert load_run(place).name == "fm"
+    (place / "serving.bin").unlink()
+    os.mkfifo(place / "serving.bin")
+    with pytest.raises(StorageError):
+        load_run(place)
+    (place / "serving.bin").unlink()
+    (place / "serving.bin").symlink_to("/dev/zero")
+    with pytest.raises(StorageError):
+        load_run(place)

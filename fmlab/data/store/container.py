@@ -54,7 +54,10 @@ class Container:
         """Raises StorageError for a file that is missing, damaged, or none of fmlab's."""
         if not path.is_file():
             raise StorageError(f"{path} must be a file, it is not there")
-        self.path, self._whole = path, memoryview(path.read_bytes())
+        try:
+            self.path, self._whole = path, memoryview(path.read_bytes())
+        except MemoryError as error:
+            raise StorageError(f"{path} is larger than the memory") from error
         end = len(self._whole) - len(END) - 32
         if end < len(BEGIN) + 8 or bytes(self._whole[: len(BEGIN)]) != BEGIN:
             raise StorageError(f"{path} was not written by this version of fmlab, or it is cut short")
