@@ -14,15 +14,14 @@ from datetime import timedelta
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
-from lightning_fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning_fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
+from torch._C._distributed_c10d import TCPStore
 
 from fmlab.processes import LAUNCHER, Launch, loopback
 from fmlab.protocols import Outcome
@@ -37,7 +36,7 @@ def is_first_process() -> bool:
 
 def take_rank(launch: Launch) -> None:
     """From now on `is_first_process` follows `launch`, not the variables that Lightning read when it was imported."""
-    rank_zero_only.rank = launch.rank
+    rank_zero_only.rank = launch.rank  # type: ignore[attr-defined]
 
 
 def cluster(launch: Launch) -> ClusterEnvironment:
@@ -128,17 +127,17 @@ class RowSparseDDP(DDPStrategy):
             device_id=self.root_device if on_gpu else None,
         )
 
-    def _store(self, environment: ClusterEnvironment, timeout: timedelta | None) -> dist.Store:
+    def _store(self, environment: ClusterEnvironment, timeout: timedelta | None) -> TCPStore:
         first, port = self.launch.rank == 0, environment.main_port
         patience = timeout or timedelta(minutes=30)
         if not first:
-            return dist.TCPStore("127.0.0.1", port, self.launch.world, False, patience)
+            return TCPStore("127.0.0.1", port, self.launch.world, False, patience)
         listener = environment.listener if isinstance(environment, OwnProcesses) else None
         listener = listener or socket.create_server(("127.0.0.1", port))
         descriptor = listener.detach()  # the store closes it
         if isinstance(environment, OwnProcesses):
             environment.listener = None
-        return dist.TCPStore(
+        return TCPStore(
             "127.0.0.1", port, self.launch.world, True, patience, wait_for_workers=False, master_listen_fd=descriptor
         )
 
@@ -159,15 +158,14 @@ def ending_children(trainer: pl.Trainer) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        launcher = trainer.strategy.launcher
-        children = list(getattr(launcher, "procs", []))
-        if children:
-            launcher.procs.clear()
-            for child in children:
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(_MOMENT)
-                child.kill()
-                child.wait()
+        started: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
+        children = list(started)
+        started.clear()
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_MOMENT)
+            child.kill()
+            child.wait()
         raise
 
 

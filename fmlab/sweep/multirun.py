@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from fmlab import registry
 from fmlab.errors import FmlabError
+from fmlab.run_folder import sweep_below
 from fmlab.sweep.check import check_points
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.definition import Sweep, read
@@ -60,6 +61,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
     )
+    sweep_below(folder)
     if not sweep.settings.refit:
         Coordinator(sweep, job, workers=workers).run()
         return
