@@ -12,7 +12,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -124,7 +124,20 @@ class RunFolder:
 
 def sweep_beside(checkpoint: Path) -> None:
     """Remove what killed saves left in the folder of the run that `checkpoint` belongs to, unless that run lives."""
-    folder = RunFolder(checkpoint.parent.parent)
-    if checkpoint.parent.name == folder.checkpoints.name and folder.lock.is_file():
-        with suppress(FmlabError, OSError), folder.held():
-            return
+    _sweep(checkpoint.parent.glob(".*.tmp"))
+
+
+def sweep_below(folder: Path) -> None:
+    """The same for the trials of the sweep in `folder`: none is started again in the folder of a killed one."""
+    for depth in ("trials/*", "trials/*/*"):
+        _sweep(folder.glob(f"{depth}/.*.tmp"))
+        _sweep(folder.glob(f"{depth}/checkpoints/.*.tmp"))
+
+
+def _sweep(drafts: Iterable[Path]) -> None:
+    """A folder without a draft is not locked, not even for a moment: a run may be about to start there."""
+    for path in drafts:
+        place = RunFolder(path.parent.parent if path.parent.name == "checkpoints" else path.parent)
+        if _DRAFT.fullmatch(path.name) and place.lock.is_file():
+            with suppress(FmlabError, OSError), place.held():
+                continue

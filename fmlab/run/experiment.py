@@ -33,8 +33,8 @@ from fmlab.files import write_bytes
 from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder, sweep_beside
 from fmlab.records.shared_files import write_shared
-from fmlab.run.locate import locate
 from fmlab.run.loading import build_model, load_model
+from fmlab.run.locate import locate
 from fmlab.run.record import RunRecord
 from fmlab.run.serving_data import FILE, ServingData
 from fmlab.run.warm_start import Trained, grow, open_trained, options_from, start_from

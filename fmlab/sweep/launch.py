@@ -16,6 +16,7 @@ from fmlab.config.overrides import override
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.plugin import registry
+from fmlab.records.folder import sweep_below
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
 from fmlab.sweep.spec import Sweep, read
@@ -67,6 +68,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
     )
+    sweep_below(folder)
     if not sweep.settings.refit:
         Coordinator(sweep, job, workers=workers).run()
         return

@@ -159,13 +159,13 @@ def ending_children(trainer: pl.Trainer) -> Iterator[None]:
         yield
     except BaseException:
         started: list[subprocess.Popen[bytes]] = getattr(trainer.strategy.launcher, "procs", [])
-        if children := list(started):
-            started.clear()
-            for child in children:
-                with suppress(subprocess.TimeoutExpired):
-                    child.wait(_MOMENT)
-                child.kill()
-                child.wait()
+        children = list(started)
+        started.clear()
+        for child in children:
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(_MOMENT)
+            child.kill()
+            child.wait()
         raise
 
 

@@ -139,7 +139,7 @@ class Learner(pl.LightningModule):
     @property
     def batches(self) -> int:
         """Batches of this epoch that were trained on, before an interruption as well."""
-        return int(self.trainer.fit_loop.epoch_loop.batch_progress.current.processed)  # type: ignore[attr-defined]
+        return _processed(self.trainer.fit_loop.epoch_loop.batch_progress)
 
     @property
     def rows(self) -> int:
@@ -251,8 +251,7 @@ class Learner(pl.LightningModule):
     def _position(self) -> dict[str, Any]:
         """Where in an epoch the run is: batches done, and the sum of their losses in each process."""
         fitting = self._trainer is not None and self.trainer.state.fn == "fit"
-        over = fitting and self.trainer.fit_loop.epoch_progress.current.processed > self.current_epoch  # type: ignore[attr-defined]
-        if not fitting or over:
+        if not fitting or _processed(self.trainer.fit_loop.epoch_progress) > self.current_epoch:
             return {"batches": 0, "totals": [0.0], "mean": None}
         if self._mean is not None:  # validation waits, or goes on: the first process saves without the others
             return {"batches": self.batches, "totals": [0.0], "mean": float(self._mean)}
@@ -269,3 +268,8 @@ class Learner(pl.LightningModule):
             set_random_state(saved["random"])
             first, self.diverged = saved.get("first_loss"), saved.get("diverged")
             self._first = None if first is None else torch.tensor(first)
+
+
+def _processed(progress: Any) -> int:
+    """Lightning's count of what was gone through, batches of an epoch or epochs."""
+    return int(progress.current.processed)

@@ -12,7 +12,7 @@ import pytest
 from in_process import SignalAt, last, metrics, train
 
 from fmlab.errors import FmlabError
-from fmlab.records.folder import RunFolder, sweep_beside
+from fmlab.records.folder import RunFolder, sweep_below, sweep_beside
 
 QUICK = ("model=fm", "trainer.max_epochs=1")
 
@@ -139,6 +139,19 @@ def test_those_beside_a_checkpoint_that_is_resumed_elsewhere_too(tmp_path: Path)
         assert draft.exists()  # the run that may be writing it lives
     train(tmp_path / "b", "model=fm", "trainer.max_epochs=2", f"ckpt_path={tmp_path / 'a'}")
     assert not draft.exists()
+
+
+def test_those_of_the_trials_of_a_sweep_too(tmp_path: Path) -> None:
+    killed, living, seed = (tmp_path / "trials" / n for n in ("0000", "0001", "0002/seed-1"))
+    drafts = [folder / "checkpoints" / ".last.ckpt.4711.tmp" for folder in (killed, living, seed)]
+    for folder, draft in zip((killed, living, seed), drafts, strict=True):
+        with RunFolder(folder).held():
+            draft.parent.mkdir()
+            draft.touch()
+    with RunFolder(living).held():
+        drafts[1].touch()
+        sweep_below(tmp_path)
+        assert [d.exists() for d in drafts] == [False, True, False]
 
 
 def test_a_best_checkpoint_of_another_epoch_is_refused(tmp_path: Path) -> None:

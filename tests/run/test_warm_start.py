@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from fmlab.config.composition import compose
+from fmlab.contracts import Observes, Task
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
-from fmlab.contracts import Observes, Task
-from fmlab.run.loading import build_model
 from fmlab.plugin.registry import names
 from fmlab.run import load_model, open_task, run
-from fmlab.serving import load_run
+from fmlab.run.loading import build_model
 from fmlab.run.serving_data import ServingData
 from fmlab.run.warm_start import Trained, grow, open_trained, start_from
+from fmlab.serving import load_run
 
 HEADER = "user,item,y,age,color,tags,price\n"
 ROLES = (

@@ -1,0 +1,84 @@
+"""All that a plugin or a program may import of fmlab; what is not here may change with any release.
+
+| for            | names                                                                                               |
+|----------------|-----------------------------------------------------------------------------------------------------|
+| every plugin   | `Range`, `FmlabError`, `DataError`                                                                  |
+| a data set     | `Source`, `Raw`, `Dataset`, `Schema`, `Field`, `Table`, `Step`, `Input`, `encode_table`, `lines`    |
+| a protocol     | `Task`, `Training`, `Evaluation`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`              |
+| a model        | `TwoSided`, `Separable`, `Observes`, `WarmStarts`, `MetricSpace`                                    |
+| a loss         | `Batch`, `score`                                                                                    |
+| a metric       | `RankMetric`, `ScoreMetric`                                                                         |
+| a program      | `run`, `load_run`                                                                                   |
+
+A name is imported when it is asked for: a data set needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fmlab.contracts import Evaluation as Evaluation
+    from fmlab.contracts import MetricSpace as MetricSpace
+    from fmlab.contracts import Observes as Observes
+    from fmlab.contracts import RankMetric as RankMetric
+    from fmlab.contracts import Report as Report
+    from fmlab.contracts import ScoreMetric as ScoreMetric
+    from fmlab.contracts import Separable as Separable
+    from fmlab.contracts import Task as Task
+    from fmlab.contracts import Training as Training
+    from fmlab.contracts import TwoSided as TwoSided
+    from fmlab.contracts import WarmStarts as WarmStarts
+    from fmlab.data import Dataset as Dataset
+    from fmlab.data import Field as Field
+    from fmlab.data import Input as Input
+    from fmlab.data import Schema as Schema
+    from fmlab.data import Step as Step
+    from fmlab.data import Table as Table
+    from fmlab.data.batch import Batch as Batch
+    from fmlab.data.encoding.tables import encode_table as encode_table
+    from fmlab.data.negatives import Observed as Observed
+    from fmlab.data.raw.archive import lines as lines
+    from fmlab.data.source import Raw as Raw
+    from fmlab.data.source import Source as Source
+    from fmlab.errors import DataError as DataError
+    from fmlab.errors import FmlabError as FmlabError
+    from fmlab.evaluation import Ranking as Ranking
+    from fmlab.evaluation import ScoredRows as ScoredRows
+    from fmlab.evaluation.scoring import score as score
+    from fmlab.plugin.option import Range as Range
+    from fmlab.run import run as run
+    from fmlab.serving import load_run as load_run
+
+_WHERE = {
+    "fmlab.contracts": (
+        *("Evaluation", "MetricSpace", "Observes", "RankMetric", "Report", "ScoreMetric", "Separable", "Task"),
+        *("Training", "TwoSided", "WarmStarts"),
+    ),
+    "fmlab.data": ("Dataset", "Field", "Input", "Schema", "Step", "Table"),
+    "fmlab.data.batch": ("Batch",),
+    "fmlab.data.encoding.tables": ("encode_table",),
+    "fmlab.data.negatives": ("Observed",),
+    "fmlab.data.raw.archive": ("lines",),
+    "fmlab.data.source": ("Raw", "Source"),
+    "fmlab.errors": ("DataError", "FmlabError"),
+    "fmlab.evaluation": ("Ranking", "ScoredRows"),
+    "fmlab.evaluation.scoring": ("score",),
+    "fmlab.plugin.option": ("Range",),
+    "fmlab.run": ("run",),
+    "fmlab.serving": ("load_run",),
+}
+_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+
+__all__ = sorted(_MODULE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"fmlab.api has no {name!r}; it has {', '.join(__all__)}")
+    found = getattr(import_module(_MODULE[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
