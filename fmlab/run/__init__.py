@@ -1,5 +1,12 @@
-"""One run: a composed config becomes a trained, selected and tested model in a run folder."""
+"""One run: a composed config becomes a trained, selected and tested model in a run folder.
 
-from fmlab.run.experiment import assemble, build_model, load_model, open_task, run
+`opening` gives the data set and the task, `building` all parts, `experiment` fits, selects and judges. What a run
+leaves is `record`, `serving_data` and the files of `fmlab.records.folder`; `loading` and `locate` read it again.
+"""
+
+from fmlab.run.building import assemble
+from fmlab.run.experiment import run
+from fmlab.run.loading import build_model, load_model
+from fmlab.run.opening import open_task
 
 __all__ = ["assemble", "build_model", "load_model", "open_task", "run"]

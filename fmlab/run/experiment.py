@@ -2,76 +2,44 @@
 
 import io
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
-from torch import nn
-from torch.optim import Optimizer
 
-from fmlab.contracts import ChecksLabels, Observes, Report, Source, Task
-from fmlab.contracts.checks import checked_task
+from fmlab.contracts import Report
 from fmlab.data import Dataset, statistics
 from fmlab.data.leakage import said, unseen_of
-from fmlab.data.source_checks import checked_source
-from fmlab.data.store.cache import open_dataset
-from fmlab.data.store.fingerprint import identify
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation import evaluate, flops, planted_scorer
-from fmlab.evaluation.label_scale import LabelScale, label_scale_of, scale_for, set_label_scale
+from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.files import write_bytes
-from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder, sweep_beside
 from fmlab.records.shared_files import write_shared
-from fmlab.run.loading import build_model, load_model
+from fmlab.run.building import Parts, assemble
 from fmlab.run.locate import locate
+from fmlab.run.opening import open_source, open_task, reuse, task_key
 from fmlab.run.record import RunRecord
 from fmlab.run.serving_data import FILE, ServingData
-from fmlab.run.warm_start import Trained, grow, open_trained, options_from, start_from
+from fmlab.run.warm_start import grow, open_trained, options_from
 from fmlab.terminal.escaping import shown
-from fmlab.terminal.redaction import redacted
 from fmlab.training import loggers
 from fmlab.training import run_warnings as soundness
-from fmlab.training.checkpoints import Keeper, read_checkpoint, refuse_changes, refuse_mismatch
+from fmlab.training.checkpoints import read_checkpoint, refuse_changes, refuse_mismatch
 from fmlab.training.clock import Pace
 from fmlab.training.distributed import ending_children, is_first_process, take_rank
-from fmlab.training.learner import Learner
-from fmlab.training.loader import TrainingLoader
 from fmlab.training.processes import this_launch
 from fmlab.training.progress import figure
-from fmlab.training.random_state import seed_generators
-from fmlab.training.sanity_check import try_evaluation, try_one_batch
 from fmlab.training.signals import Stopped
-from fmlab.training.trainer import checkpoint_every, lasting_options, make_trainer, refuse_unfit
-
-__all__ = ["Parts", "assemble", "build_model", "load_model", "open_source", "open_task", "run"]
+from fmlab.training.trainer import refuse_unfit
 
 log = logging.getLogger("fmlab")
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Everything built from one config."""
-
-    task: Task
-    model: nn.Module
-    learner: Learner
-    trainer: pl.Trainer
-    keeper: Keeper
-
-
-# A multirun's jobs share one process: the last data set and task stay open between them.
-_open: dict[str, tuple[str, Any]] = {}
 
 
 def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) -> float:
@@ -163,37 +131,6 @@ def _run(
     return value
 
 
-def open_source(plain: Mapping[str, Any]) -> Dataset:
-    """The prepared data set; the last one stays open for as long as its content, not its path, is the same."""
-    root, cache, name = Path(plain["root"]), Path(plain["cache"]), plain["data"]["name"]
-    options = {k: v for k, v in plain["data"].items() if k != "name"}
-    source = checked_source(build("data", plain["data"], root, gives=Source), name)
-    identified = identify(source, name, options, root, cache)
-    key = repr((name, identified[0], cache))
-    return _reuse("data", key, lambda: open_dataset(source, name, options, root, cache, identified))
-
-
-def open_task(plain: Mapping[str, Any], source: Dataset | None = None) -> Task:
-    """The prepared data set, or `source`, under the configured protocol."""
-    data = source or open_source(plain)
-    options = plain["protocol"]
-    made = partial(build, "protocol", options, data, gives=Task)
-    return _reuse("task", _task_key(plain, data), lambda: checked_task(made(), options["name"]))
-
-
-def _task_key(plain: Mapping[str, Any], data: Dataset) -> str:
-    """The same for the same task: files that the protocol's options name count as they are now."""
-    files = [v for v in plain["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
-    states = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)]
-    return repr((data.fingerprint, plain["protocol"], states))
-
-
-def _reuse(kind: str, key: str, make: Any) -> Any:
-    if kind not in _open or _open[kind][0] != key:
-        _open[kind] = (key, make())
-    return _open[kind][1]
-
-
 def _keep_serving_data(plain: Mapping[str, Any], source: Dataset, parts: Parts, place: RunFolder) -> None:
     """Leave what serving needs of the data in the run folder; `source`: before the protocol left out rows."""
     if not is_first_process():
@@ -204,63 +141,11 @@ def _keep_serving_data(plain: Mapping[str, Any], source: Dataset, parts: Parts, 
         return ServingData.of(source, parts.task, scale=scale, log_odds=log_odds).to_bytes()
 
     try:
-        packed = _reuse("serving", repr((_task_key(plain, source), scale, log_odds)), content)
+        packed = reuse("serving", repr((task_key(plain, source), scale, log_odds)), content)
     except DataError as error:
         log.warning("this run cannot be used by predict, recommend and export: %s", error)
         return
     write_shared(place.path / FILE, packed, Path(plain["cache"]))
-
-
-def assemble(
-    plain: Mapping[str, Any],
-    task: Task,
-    place: RunFolder,
-    used: list[Any],
-    callbacks: Sequence[Callback],
-    trained: Sequence[Trained],
-) -> Parts:
-    """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
-    data, seed = task.dataset, int(plain["seed"])
-    seed_generators(seed)
-    model = build_model(plain["model"], data.schema, seed)
-    loss = build("loss", plain["loss"], gives=Callable)
-    if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
-        loss.check(np.asarray(data.label[task.training.rows]))
-    optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
-    scale = scale_for(task, loss)
-    set_label_scale(model, scale)
-    loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale)
-    _prepare_model(model, plain, task, trained)
-    identity = {
-        "schema": data.schema.to_dict(),
-        **{part: redacted(plain[part]) for part in ("model", "loss", "optimizer", "protocol")},
-        "data": data.fingerprint,
-        "seed": seed,
-        "batch_size": int(plain["batch_size"]),
-    } | ({} if scale == LabelScale() else {"label_scale": scale.to_dict()})
-    try_one_batch(model, loss, loader, name=plain["model"]["name"])
-    try_evaluation(task, model, loader, name=plain["protocol"]["name"])
-    learner = Learner(model, loss, optimizer, task, loader, identity)
-    options, launch = plain["trainer"], this_launch(plain["trainer"])
-    every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
-    keeper = Keeper(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
-    trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
-    learner.options = lasting_options(options, trainer, launch)
-    return Parts(task, model, learner, trainer, keeper)
-
-
-def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[Trained]) -> None:
-    """What a model takes before training: the parameters of trained models, and the training positives."""
-    data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
-    if trained:
-        start_from(model, plain["model"], trained)
-    if isinstance(model, Observes):
-        if data.user is None or data.item is None:
-            raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")
-        if data.label is not None and not task.training.negatives:
-            rows = rows[np.asarray(data.label[rows]) > 0]
-        user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
-        model.observe(user, item)
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:

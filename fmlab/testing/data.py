@@ -31,11 +31,12 @@ class DataContract:
         assert Schema.from_dict(dataset.schema.to_dict()) == dataset.schema
 
     def test_arrays_have_the_types_that_batches_expect(self, dataset: Dataset) -> None:
-        """int32 ids and indices, float32 labels and values, int64 seconds."""
-        wanted = {"user": np.int32, "item": np.int32, "label": np.float32, "time": np.int64, "split": np.int8}
-        for name, dtype in wanted.items():
+        """int32 ids and indices, float32 values, float32 or float64 labels, int64 microseconds."""
+        floats = (np.float32, np.float64)
+        wanted = {"user": (np.int32,), "item": (np.int32,), "label": floats, "time": (np.int64,), "split": (np.int8,)}
+        for name, kinds in wanted.items():
             column = getattr(dataset, name)
-            assert column is None or column.dtype == dtype, f"{name} is {column.dtype}"
+            assert column is None or column.dtype in kinds, f"{name} is {column.dtype}"
         for table in (dataset.users, dataset.context, dataset.items):
             if table is not None:
                 assert table.ids.dtype == np.int32

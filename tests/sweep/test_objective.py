@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-import fmlab.run.experiment
+import fmlab.run.opening
 from fmlab.sweep.messages import Job, Lost, Progress, Pruned
 from fmlab.sweep.objective import Training, _curve, figures, spans_processes
 
@@ -62,9 +62,9 @@ def test_a_run_out_of_time_ends_with_its_epoch_and_counts(training, tmp_path):
 
 def test_the_data_set_stays_open_between_runs(training, tmp_path):
     training([*TINY, "trainer.max_epochs=1"], tmp_path / "a", Progress())
-    opened = fmlab.run.experiment._open["data"][1]
+    opened = fmlab.run.opening._open["data"][1]
     training([*TINY, "trainer.max_epochs=1", "model=lorentzfm", "seed=1"], tmp_path / "b", Progress())
-    assert fmlab.run.experiment._open["data"][1] is opened
+    assert fmlab.run.opening._open["data"][1] is opened
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,92 @@
+"""All parts of a run: model, loss, batches, learner and trainer, tried on one batch."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from torch import nn
+from torch.optim import Optimizer
+
+from fmlab.contracts import ChecksLabels, Observes, Task
+from fmlab.errors import FmlabError
+from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
+from fmlab.plugin.registry import build
+from fmlab.records.folder import RunFolder
+from fmlab.run.loading import build_model
+from fmlab.run.warm_start import Trained, start_from
+from fmlab.terminal.redaction import redacted
+from fmlab.training.checkpoints import Keeper
+from fmlab.training.learner import Learner
+from fmlab.training.loader import TrainingLoader
+from fmlab.training.processes import this_launch
+from fmlab.training.random_state import seed_generators
+from fmlab.training.sanity_check import try_evaluation, try_one_batch
+from fmlab.training.trainer import checkpoint_every, lasting_options, make_trainer
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything built from one config."""
+
+    task: Task
+    model: nn.Module
+    learner: Learner
+    trainer: pl.Trainer
+    keeper: Keeper
+
+
+def assemble(
+    plain: Mapping[str, Any],
+    task: Task,
+    place: RunFolder,
+    used: list[Any],
+    callbacks: Sequence[Callback],
+    trained: Sequence[Trained],
+) -> Parts:
+    """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
+    data, seed = task.dataset, int(plain["seed"])
+    seed_generators(seed)
+    model = build_model(plain["model"], data.schema, seed)
+    loss = build("loss", plain["loss"], gives=Callable)
+    if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
+        loss.check(np.asarray(data.label[task.training.rows]))
+    optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
+    scale = scale_for(task, loss)
+    set_label_scale(model, scale)
+    loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale)
+    _prepare_model(model, plain, task, trained)
+    identity = {
+        "schema": data.schema.to_dict(),
+        **{part: redacted(plain[part]) for part in ("model", "loss", "optimizer", "protocol")},
+        "data": data.fingerprint,
+        "seed": seed,
+        "batch_size": int(plain["batch_size"]),
+    } | ({} if scale == LabelScale() else {"label_scale": scale.to_dict()})
+    try_one_batch(model, loss, loader, name=plain["model"]["name"])
+    try_evaluation(task, model, loader, name=plain["protocol"]["name"])
+    learner = Learner(model, loss, optimizer, task, loader, identity)
+    options, launch = plain["trainer"], this_launch(plain["trainer"])
+    every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
+    keeper = Keeper(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
+    trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
+    learner.options = lasting_options(options, trainer, launch)
+    return Parts(task, model, learner, trainer, keeper)
+
+
+def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[Trained]) -> None:
+    """What a model takes before training: the parameters of trained models, and the training positives."""
+    data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
+    if trained:
+        start_from(model, plain["model"], trained)
+    if isinstance(model, Observes):
+        if data.user is None or data.item is None:
+            raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")
+        if data.label is not None and not task.training.negatives:
+            rows = rows[np.asarray(data.label[rows]) > 0]
+        user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
+        model.observe(user, item)

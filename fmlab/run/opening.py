@@ -1,0 +1,50 @@
+"""The data set and the task of a run; the last ones stay open for the next run of the process."""
+
+import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fmlab.contracts import Source, Task
+from fmlab.contracts.checks import checked_task
+from fmlab.data import Dataset
+from fmlab.data.source_checks import checked_source
+from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.fingerprint import identify
+from fmlab.plugin.registry import build
+
+# A multirun's jobs share one process: the last data set and task stay open between them.
+_open: dict[str, tuple[str, Any]] = {}
+
+
+def open_source(plain: Mapping[str, Any]) -> Dataset:
+    """The prepared data set; the last one stays open for as long as its content, not its path, is the same."""
+    root, cache, name = Path(plain["root"]), Path(plain["cache"]), plain["data"]["name"]
+    options = {k: v for k, v in plain["data"].items() if k != "name"}
+    source = checked_source(build("data", plain["data"], root, gives=Source), name)
+    identified = identify(source, name, options, root, cache)
+    key = repr((name, identified[0], cache))
+    return reuse("data", key, lambda: open_dataset(source, name, options, root, cache, identified))
+
+
+def open_task(plain: Mapping[str, Any], source: Dataset | None = None) -> Task:
+    """The prepared data set, or `source`, under the configured protocol."""
+    data = source or open_source(plain)
+    options = plain["protocol"]
+    made = partial(build, "protocol", options, data, gives=Task)
+    return reuse("task", task_key(plain, data), lambda: checked_task(made(), options["name"]))
+
+
+def task_key(plain: Mapping[str, Any], data: Dataset) -> str:
+    """The same for the same task: files that the protocol's options name count as they are now."""
+    files = [v for v in plain["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
+    states = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)]
+    return repr((data.fingerprint, plain["protocol"], states))
+
+
+def reuse(kind: str, key: str, make: Callable[[], Any]) -> Any:
+    """What `make()` gave for this `key` if it was the last of its `kind`; else it is made and kept."""
+    if kind not in _open or _open[kind][0] != key:
+        _open[kind] = (key, make())
+    return _open[kind][1]
