@@ -14,14 +14,12 @@ process of a run this is.
 """
 
 import argparse
-import errno
 import importlib
 import logging
 import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
@@ -29,7 +27,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from fmlab import __version__
-from fmlab.errors import FmlabError, StorageError
+from fmlab.cli.exit_codes import ended, failed, message
+from fmlab.errors import FmlabError
 from fmlab.terminal.escaping import safe_log, shown
 
 if TYPE_CHECKING:
@@ -50,21 +49,6 @@ COMMANDS = {
 _SECOND = ("plugins show", "data show", "data list", "sweep list", "sweep recover", "experiment list")
 FAILED_JOBS = 3
 _OWN_OVERRIDES = ("hydra.mode=", "hydra.job_logging.root.handlers=")  # keys that the program itself gives Hydra
-_STORAGE = {
-    errno.ENOSPC,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EDQUOT,
-    errno.EIO,
-    errno.ENAMETOOLONG,
-    errno.ENOENT,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EMFILE,
-    errno.ENFILE,
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -78,9 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 0
         except (KeyboardInterrupt, SystemExit) as error:
-            code = _ended(error, stop)
+            code = ended(error, stop.code)
         except Exception as error:
-            code = _failed(error)
+            code = failed(error)
     return stop.code or code
 
 
@@ -220,61 +204,8 @@ def _run(hydra: "Hydra", args: argparse.Namespace, overrides: list[str]) -> int:
     hydra.multirun(args.config_name, jobs, [*overrides, "hydra.mode=MULTIRUN"])
     jobs.print_figures()
     for overrides_of_job, error in jobs.failed:
-        print(shown(f"failed: {' '.join(overrides_of_job)}: {_message(error)}"), file=sys.stderr)
+        print(shown(f"failed: {' '.join(overrides_of_job)}: {message(error)}"), file=sys.stderr)
     return FAILED_JOBS if jobs.failed else 0
-
-
-# -------------------------------------------------------------------------------------------- errors
-
-
-def _failed(error: Exception) -> int:
-    """Print one line about an error; returns the exit code."""
-    if os.environ.get("FMLAB_TRACEBACK") == "1":
-        print(shown("".join(traceback.format_exception(error))), end="", file=sys.stderr)
-    print(f"error: {_message(error)}", file=sys.stderr)
-    if isinstance(error, FmlabError | MemoryError):
-        return getattr(error, "code", FmlabError.code)
-    return StorageError.code if isinstance(error, OSError) and error.errno in _STORAGE else 1
-
-
-def _message(error: BaseException) -> str:
-    """One line: without secrets, without control characters."""
-    return shown(_told(error))
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, FmlabError):
-        return " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        return f"this needs more memory than the machine has: {error or 'nothing is left'}; choose smaller options"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"too many files are open ({error.filename or 'no name'}); raise the limit, see ulimit -n"
-    if isinstance(error, OSError) and error.errno in _STORAGE:
-        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    text = " ".join(str(error).split("\n")[0].split())
-    if "OutOfMemory" in type(error).__name__:
-        text += "; try a smaller batch_size or model"
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
-    notes = getattr(error, "__notes__", ["FMLAB_TRACEBACK=1 shows the traceback"])
-    return f"{type(error).__name__}: {text}{place}; {'; '.join(notes)}"
-
-
-def _ended(error: BaseException, stop: "_Stop") -> int:
-    """The exit code of an interruption, or of a program that wants to end."""
-    if stop.code:
-        print(shown(f"stopped by {signal.Signals(stop.code - 128).name}: {error}"), file=sys.stderr)
-        return stop.code
-    code: object = error.code if isinstance(error, SystemExit) else 1
-    link: BaseException | None = error
-    while link is not None:  # Lightning turns Ctrl-C into sys.exit(1)
-        if isinstance(link, KeyboardInterrupt):
-            print(shown(str(link)) or "interrupted", file=sys.stderr)
-            return 128 + signal.SIGINT
-        link = link.__cause__ or link.__context__
-    if isinstance(code, str):
-        print(shown(code), file=sys.stderr)
-    return code if isinstance(code, int) else int(code is not None)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from fmlab.data.raw.fetch import ensure, find, mismatch, places
 from fmlab.data.store.cache import lookup, open_dataset, verify
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.files import digest, remembered_digest, size
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
 from fmlab.terminal.console import Console
 from fmlab.terminal.escaping import escaped_line
 
@@ -120,7 +120,7 @@ def _quoted(text: str) -> str:
 
 def _list(show: Console) -> int:
     grid = Grid("name", "what it is", "protocol", "package", box=box.SIMPLE_HEAD)
-    for plugin in registry.describe("data"):
+    for plugin in inventory.describe("data"):
         summary = f"broken: {plugin.error}" if plugin.error else plugin.signature.summary
         cells = (plugin.name, summary, str(plugin.signature.defaults.get("protocol", "")), plugin.package)
         grid.add_row(*map(escape, cells))

@@ -9,9 +9,10 @@ from typing import Any
 
 from fmlab.config.help import option_lines
 from fmlab.errors import FmlabError
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
+from fmlab.plugin.inventory import Plugin
 from fmlab.plugin.option import Option
-from fmlab.plugin.registry import KINDS, Plugin
+from fmlab.plugin.registry import KINDS
 from fmlab.terminal.escaping import escaped, escaped_line
 
 
@@ -52,7 +53,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
 
 
 def _list(kind: str | None, *, as_json: bool, check: bool) -> int:
-    found = registry.describe(kind)
+    found = inventory.describe(kind)
     if check:
         found = [_checked(p) for p in found]
     if as_json:

@@ -9,8 +9,8 @@ from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 from fmlab.inspection import model_summary as modelcard
 from fmlab.inspection.formulas import FUNCTION_HELP, SYMBOLS, stated
-from fmlab.plugin import registry
-from fmlab.plugin.registry import Plugin
+from fmlab.plugin import inventory, registry
+from fmlab.plugin.inventory import Plugin
 
 DISTRIBUTION = "fmlab"
 HEAD = ("model", "what", "paper and equations", "parameters", "cost of a row", "scored as", "loss, optimizer", "test")
@@ -21,7 +21,7 @@ _SCHEMA = Schema((Field("user", "user", 4), Field("day", "context", 7), Field("i
 def markdown() -> str:
     """The whole page; every model is built once on a small schema, to see how it is scored."""
     by_family: dict[str, list[Plugin]] = {}
-    for plugin in registry.describe("model"):
+    for plugin in inventory.describe("model"):
         if registry.package(registry.find("model", plugin.name)) == DISTRIBUTION:
             by_family.setdefault(_line(plugin.signature.doc, "Family"), []).append(plugin)
     order = ("baselines", "linear and pairwise", "interaction-aware", "metric and hyperbolic", "collaborative", "deep")

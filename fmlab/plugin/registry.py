@@ -15,7 +15,6 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import cache, reduce
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, entry_points
 from typing import Any, Literal, get_args
@@ -42,19 +41,7 @@ OWN = "fmlab"
 """The distribution whose plugins are built in: their names are theirs, whoever else claims them."""
 
 log = logging.getLogger("fmlab")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-
-
-@dataclass(frozen=True)
-class Plugin:
-    """One line of `fmlab plugins`. `error` is empty for a plugin that can work as far as its source tells."""
-
-    kind: str
-    name: str
-    package: str
-    target: str
-    signature: Signature
-    error: str = ""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 def installed(kind: str) -> EntryPoints:
@@ -105,12 +92,12 @@ def names(kind: str) -> tuple[str, ...]:
 
     Any other is listed as `package:name`.
     """
-    return tuple(sorted(title(kind, e) for e in installed(kind) if _NAME.fullmatch(e.name)))
+    return tuple(sorted(title(kind, e) for e in installed(kind) if NAME.fullmatch(e.name)))
 
 
 def title(kind: str, entry: EntryPoint) -> str:
     """The name that selects a plugin: `name`, or `package:name` where the plain name is not its own."""
-    return entry.name if _holder(kind, entry.name) is entry else f"{package(entry)}:{entry.name}"
+    return entry.name if holder(kind, entry.name) is entry else f"{package(entry)}:{entry.name}"
 
 
 @cache
@@ -121,7 +108,7 @@ def _claims(kind: str) -> Mapping[str, Sequence[EntryPoint]]:
     return found
 
 
-def _holder(kind: str, name: str) -> EntryPoint | None:
+def holder(kind: str, name: str) -> EntryPoint | None:
     """Whose plugin a plain name means: the only one, else the built-in one; None if that is not clear."""
     claims = _claims(kind).get(name, ())
     own = [e for e in claims if _same(package(e), OWN)] if len(claims) > 1 else claims
@@ -132,7 +119,7 @@ def is_claimed(kind: str, name: str) -> bool:
     """Whether `name` or `package:name` is installed, clearly or not."""
     origin, _, short = name.rpartition(":")
     claims = _claims(kind).get(short, ())
-    return bool(_NAME.fullmatch(short)) and any(not origin or _same(package(e), origin) for e in claims)
+    return bool(NAME.fullmatch(short)) and any(not origin or _same(package(e), origin) for e in claims)
 
 
 def find(kind: str, name: str) -> EntryPoint:
@@ -148,15 +135,15 @@ def find(kind: str, name: str) -> EntryPoint:
         raise FmlabError(f"no {kind} named {name!r} is installed; {choices(name, names(kind))}")
     if len(found) == 1:
         return found[0]
-    holder = _holder(kind, short)
-    ways = [f"{kind}={package(e)}:{short}" for e in found if e is not holder]
-    if holder is None or holder not in found:
+    own = holder(kind, short)
+    ways = [f"{kind}={package(e)}:{short}" for e in found if e is not own]
+    if own is None or own not in found:
         said = " and ".join(f"{owner(e)} ({e.value})" for e in found)
         raise FmlabError(
             f"{kind} {name!r} must come from one package, it is claimed by {said}; choose {' or '.join(ways)}"
         )
-    _warn_of_claims(kind, short, tuple(owner(e) for e in found if e is not holder), tuple(ways))
-    return holder
+    _warn_of_claims(kind, short, tuple(owner(e) for e in found if e is not own), tuple(ways))
+    return own
 
 
 @cache
@@ -180,15 +167,15 @@ def schema(kind: str, name: str) -> Signature:
 def _signature(kind: str, entry: EntryPoint) -> Signature:
     try:
         try:
-            signature = signatures.of_source(*_target(entry))
+            signature = signatures.of_source(*target(entry))
         except Unreadable:
             signature = signatures.of_object(_import(kind, entry))
-        return _fitting(kind, signature)
+        return checked_signature(kind, signature)
     except Broken as error:
         raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
 
 
-def _target(entry: EntryPoint) -> tuple[str, str]:
+def target(entry: EntryPoint) -> tuple[str, str]:
     """Module and object; raises Broken, where `EntryPoint` itself would fail or give None."""
     found = re.fullmatch(r"([\w.]+)\s*:\s*([\w.]+)", entry.value)
     if not found:
@@ -196,7 +183,7 @@ def _target(entry: EntryPoint) -> tuple[str, str]:
     return found[1], found[2]
 
 
-def _fitting(kind: str, signature: Signature) -> Signature:
+def checked_signature(kind: str, signature: Signature) -> Signature:
     """The signature, if a plugin of this kind can be called; raises Broken."""
     given = next(names for known, names in GIVEN.items() if known == kind)
     got = signature.positional
@@ -218,7 +205,7 @@ def load(kind: str, name: str) -> Any:
 
 def _import(kind: str, entry: EntryPoint) -> Any:
     try:
-        name, attribute = _target(entry)
+        name, attribute = target(entry)
     except Broken as error:
         raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
     try:
@@ -296,28 +283,3 @@ def _within_memory(kind: str, name: str) -> AbstractContextManager[None]:
     from fmlab.memory import bounded  # only here: it needs torch, which listings do without
 
     return bounded(f"the parameters of {name}", "choose smaller options of the model, or fewer features of the data")
-
-
-def describe(kind: str | None = None) -> list[Plugin]:
-    """Everything installed, by kind and name, broken plugins with their error; imports nothing."""
-    kinds = KINDS if kind is None else (kind,)
-    return [_describe(k, e) for k in kinds for e in sorted(installed(k), key=lambda e: (e.name, package(e)))]
-
-
-def _describe(kind: str, entry: EntryPoint) -> Plugin:
-    signature, error, module = Signature(), "", ""
-    try:
-        module, attribute = _target(entry)
-        signature = _fitting(kind, signatures.of_source(module, attribute))
-    except Unreadable as reason:
-        signature = Signature(doc=f"(not read: {reason})")
-    except Broken as reason:
-        error = str(reason)
-    if not _NAME.fullmatch(entry.name):
-        error = "its name must be letters, digits and _.+-"
-    elif not error and (missing := signatures.missing_import(module)):
-        error = f"imports {missing!r}, which is not installed"
-    elif not error and _holder(kind, entry.name) is None:
-        error = f"another package claims this name too: select it as {package(entry)}:{entry.name}"
-    name = entry.name if _holder(kind, entry.name) is None else title(kind, entry)
-    return Plugin(kind, name, owner(entry), entry.value, signature, error)

@@ -13,10 +13,10 @@ from fmlab.contracts import Separable, TwoSided
 from fmlab.errors import FmlabError
 from fmlab.nn import features
 from fmlab.nn.sparse_lookup import Incidence
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
 from fmlab.testing import labelled, tiny
 
-NAMES = [p.name for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
+NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 SPARSE = {"sparsity": 0.5, "vector_sparsity": 0.5, "field_sparsity": 0.5, "warmup": 0}
 OPTIONS: dict[str, dict[str, Any]] = {"opnn": {"kernel": "matrix"}, "ifm": {"samples": 3}, "deeplight": SPARSE}
 META = torch.device("meta")

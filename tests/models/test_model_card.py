@@ -17,10 +17,10 @@ from fmlab.errors import FmlabError
 from fmlab.evaluation.flops import counting
 from fmlab.inspection import model_summary as modelcard
 from fmlab.inspection.formulas import applying, evaluate, symbols
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
 from fmlab.testing.building import tiny
 
-NAMES = [p.name for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
+NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 
 # ------------------------------------------------------------------------------------------- formulas
 

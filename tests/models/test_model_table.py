@@ -13,11 +13,11 @@ from torch import nn
 from fmlab.data import Field, Schema
 from fmlab.inspection.formulas import applying, evaluate, stated, symbols
 from fmlab.inspection.model_table import markdown, scored
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
 from fmlab.testing.building import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-OURS = [p for p in registry.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
+OURS = [p for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 NAMES = [p.name for p in OURS]
 WIDE = Schema(
     (
@@ -81,7 +81,7 @@ def test_a_stated_number_of_parameters_is_that_of_the_built_model(
 
 
 @pytest.mark.parametrize("plugin", OURS, ids=NAMES)
-def test_a_model_says_what_it_is(plugin: registry.Plugin) -> None:
+def test_a_model_says_what_it_is(plugin: inventory.Plugin) -> None:
     signature = plugin.signature
     assert 20 < len(signature.summary) <= 120
     if plugin.name != "constant":
@@ -95,7 +95,7 @@ def test_a_model_says_what_it_is(plugin: registry.Plugin) -> None:
 
 
 @pytest.mark.parametrize("plugin", OURS, ids=NAMES)
-def test_the_test_of_record_exists(plugin: registry.Plugin) -> None:
+def test_the_test_of_record_exists(plugin: inventory.Plugin) -> None:
     file, _, function = stated(plugin.signature.doc, "Test")[0][1].partition("::")
     tree = ast.parse((ROOT / file).read_text("utf-8"))
     tests = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

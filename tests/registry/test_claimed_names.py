@@ -11,7 +11,7 @@ from fmlab.cli import main
 from fmlab.cli.sweep import lines
 from fmlab.config import composition
 from fmlab.evaluation import score_metric
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
 from fmlab.sweep.spec import read
 
 SOURCE = '''
@@ -79,8 +79,8 @@ def test_the_plain_name_is_the_built_in_one_and_this_is_said_once(kind: str, cap
         assert [o.name for o in registry.schema(kind, other).options] == ["mine"]
     assert registry.package(registry.find(kind, f"fmlab:{name}")) == "fmlab"
     assert {name, f"acme-fm:{name}"} <= set(registry.names(kind))
-    assert {p.name: p.error for p in registry.describe(kind) if p.package == "acme-fm 1.0"}[f"acme-fm:{name}"] == ""
-    assert not [p.error for p in registry.describe(kind) if p.error]
+    assert {p.name: p.error for p in inventory.describe(kind) if p.package == "acme-fm 1.0"}[f"acme-fm:{name}"] == ""
+    assert not [p.error for p in inventory.describe(kind) if p.error]
 
 
 @pytest.mark.usefixtures("claimed")

@@ -7,7 +7,7 @@ import pytest
 from fake_packages import GOOD, install, install_broken, install_good
 
 from fmlab.errors import FmlabError
-from fmlab.plugin import registry
+from fmlab.plugin import inventory, registry
 
 MODEL = {"fmlab.model": {"acme": "acme_fm.parts:Acme"}}
 
@@ -159,7 +159,7 @@ def test_a_broken_plugin_says_which_package_and_what(broken: Path, name: str, me
 def test_a_beginners_mistake_is_listed_and_told(good: Path, target: str, source: str, message: str) -> None:
     install(good, "odd", {"odd_pkg.py": source}, {"fmlab.model": {"odd": target}})
     registry.refresh()
-    found = {p.name: p.error for p in registry.describe("model")}
+    found = {p.name: p.error for p in inventory.describe("model")}
     assert message in found["odd"] or "k: list" in source  # such a type may be an alias: only an import tells
     assert found["acme"] == ""
     with pytest.raises(FmlabError) as error:
@@ -179,7 +179,7 @@ def test_what_a_plugin_raises_or_gives_names_the_plugin(good: Path) -> None:
 
 
 def test_broken_plugins_do_not_stop_the_others(broken: Path) -> None:
-    found = {(p.name, p.package): p.error for p in registry.describe("model")}
+    found = {(p.name, p.package): p.error for p in inventory.describe("model")}
     assert found["bad_import", "bad_import-pkg 1.0"] == "imports 'not_installed_anywhere', which is not installed"
     assert found["missing", "missing-pkg 1.0"] == "missing_pkg has no 'M'"
     assert found["gone", "gone-pkg 1.0"] == "module 'gone_pkg.models' is not there"
@@ -192,7 +192,7 @@ def test_an_entry_point_with_an_evil_name_cannot_be_selected(good: Path) -> None
     install(good, "evil", {}, {"fmlab.model": {"../x": "acme_fm.parts:Acme"}})
     registry.refresh()
     assert "../x" not in registry.names("model")
-    assert [p.error for p in registry.describe("model") if p.name == "../x"] == [
+    assert [p.error for p in inventory.describe("model") if p.name == "../x"] == [
         "its name must be letters, digits and _.+-"
     ]
 
@@ -261,7 +261,7 @@ def test_an_inherited_constructor_is_read_without_importing(site: Path) -> None:
 
 def test_the_registry_needs_neither_torch_nor_hydra() -> None:
     script = (
-        "import json, sys; from fmlab.plugin import registry; registry.describe();"
+        "import json, sys; from fmlab.plugin import inventory; inventory.describe();"
         "print(json.dumps([m for m in ('torch', 'pytorch_lightning', 'pandas', 'numpy', 'hydra') if m in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -128,7 +128,7 @@ def test_a_limit_of_the_system_is_named(
     def fail(*_: Any) -> int:
         raise error
 
-    monkeypatch.setattr("fmlab.cli._command", fail)
+    monkeypatch.setattr("fmlab.cli.command_line._command", fail)
     assert main(["plugins"]) == code
     assert text in capsys.readouterr().err
 
