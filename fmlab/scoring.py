@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fmlab.batch import Batch, Features
 from fmlab.nn.incidence import dot
-from fmlab.protocols import Separable, TwoSided
+from fmlab.protocols import Separable, Tempered, TwoSided
 
 _REPEATS = 4  # so often every item stands in a batch of labelled rows before its sides are computed apart
 
@@ -39,6 +39,17 @@ def score(model: Any, batch: Batch) -> Tensor:
             return model.link(user_bias + item_bias + (p * _spread(q, place)).sum(-1))
         return model.link(user_bias.unsqueeze(1) + item_bias + dot(p, q, place))
     return model(*batch.rows())
+
+
+def tempered_score(model: Any, batch: Batch) -> Tensor:
+    """`score` as losses read it: that of sampled candidates is divided by the temperature of the model, if it has one.
+
+    Labelled rows keep the score as it is, for metrics and predictions read it so.
+    """
+    scores = score(model, batch)
+    if batch.has_candidates and isinstance(model, Tempered) and model.temperature != 1:
+        return scores / model.temperature
+    return scores
 
 
 def item_states(side: Any, batch: Batch) -> tuple[Tensor, ...]:

@@ -61,9 +61,12 @@ class Manifold(ABC):
         return self.project(x + u)
 
     @abstractmethod
-    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+    def descend(
+        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
+    ) -> Tensor:
         """One step of gradient descent from `x`, at most `max_norm` long; `egrad` holds the partial derivatives.
 
+        `lr` is one rate, or `[*batch, 1]` of the points.
         Each manifold has a customary map; `exact` asks for the exponential map where that is another one.
         """
 

@@ -87,7 +87,9 @@ class Poincare(Manifold):
         """The point on the same ray, at most at distance 12 / sqrt(c) (float32) or 30 / sqrt(c) from the origin."""
         return self._within(x.double(), x.dtype)
 
-    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+    def descend(
+        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
+    ) -> Tensor:
         """Equation 14: a straight step, clipped into the ball; with `exact` the exponential map instead."""
         v, g = x.double(), egrad.double()
         half = self._margin(v) / 2

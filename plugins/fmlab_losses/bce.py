@@ -9,7 +9,7 @@ from fmlab.batch import Batch
 from fmlab.data import Array
 from fmlab.errors import DataError
 from fmlab.nn.losses import mean_over_rows
-from fmlab.scoring import score
+from fmlab.scoring import tempered_score
 
 
 class BCE:
@@ -35,6 +35,6 @@ class BCE:
 
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar; finite for any finite score."""
-        scores = score(model, batch)
+        scores = tempered_score(model, batch)
         terms = functional.binary_cross_entropy_with_logits(scores, batch.label.to(scores.dtype), reduction="none")
         return mean_over_rows(terms, self.reduction)

@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from fmlab.batch import Batch
 from fmlab.nn.losses import mean_over_rows, require_candidates
-from fmlab.scoring import score
+from fmlab.scoring import tempered_score
 
 
 class BPR:
@@ -24,5 +24,5 @@ class BPR:
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar; raises FmlabError on labelled rows."""
         require_candidates(batch, "bpr")
-        scores = score(model, batch)
+        scores = tempered_score(model, batch)
         return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction)
