@@ -11,7 +11,7 @@ from fmlab.manifolds import Euclidean, Manifold, manifold_of
 from fmlab.options import Range
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
-TINY = 1e-300  # a point without any gradient so far has a rate too
+TINY = 1e-150  # a point without any gradient so far has a rate too
 
 
 class RAdaGrad(Optimizer):
@@ -50,20 +50,21 @@ class RAdaGrad(Optimizer):
             manifold, state = manifold_of(p), self.state[p]
             flat = isinstance(manifold, Euclidean)
             if not state:
-                state["sum"] = torch.full_like(p if flat else p[..., :1], group["initial"], dtype=torch.float64)
-            x, s = read(p, rows), read(state["sum"], rows)
-            s += grad.double().square() if flat else _square(manifold, x, grad)
-            write(state["sum"], rows, s)
-            rate = group["lr"] * s.clamp_min(TINY).rsqrt()
+                state["norm"] = torch.full_like(p if flat else p[..., :1], group["initial"] ** 0.5)
+            x, norm = read(p, rows), read(state["norm"], rows)
+            # The root of the sum is kept: it stays finite in the dtype of the points, to which a loaded state is cast.
+            norm.copy_(torch.hypot(norm.double(), grad.double() if flat else _length(manifold, x, grad)))
+            write(state["norm"], rows, norm)
+            rate = group["lr"] / norm.double().clamp_min(TINY)
             if flat:
-                x.sub_(rate * grad)
+                x.sub_((rate * grad).to(x.dtype))
             else:
                 x = manifold.descend(x, grad, rate, exact=group["exact"], max_norm=group["max_norm"])
             write(p, rows, x)
         return loss
 
 
-def _square(manifold: Manifold, x: Tensor, egrad: Tensor) -> Tensor:
-    """Squared length `[*, 1]` of the Riemannian gradient: partial derivatives times gradient."""
+def _length(manifold: Manifold, x: Tensor, egrad: Tensor) -> Tensor:
+    """Length `[*, 1]` of the Riemannian gradient, the root of partial derivatives times gradient."""
     g = egrad.double()
-    return (g * manifold.gradient(x.double(), g)).sum(-1, keepdim=True)
+    return (g * manifold.gradient(x.double(), g)).sum(-1, keepdim=True).sqrt()
