@@ -52,6 +52,11 @@ class Manifold(ABC):
     def gradient(self, x: Tensor, egrad: Tensor) -> Tensor:
         """Riemannian gradient from the partial derivatives in the stored coordinates."""
 
+    def slope(self, x: Tensor, egrad: Tensor) -> Tensor:
+        """Length of the Riemannian gradient in the metric, float64 `[*batch, 1]`."""
+        g = egrad.double()
+        return root(dot(g, self.gradient(x.double(), g)))
+
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
         """The nearest coordinates at which the manifold can still be computed."""

@@ -67,6 +67,11 @@ class Lorentz(Manifold):
         v, g = x.double(), egrad.double()
         return (g + v * dot(v, g)).to(x.dtype)
 
+    def slope(self, x: Tensor, egrad: Tensor) -> Tensor:
+        """`sqrt(|g|^2 + <x, g>^2)`."""
+        g = egrad.double()
+        return (dot(g, g) + dot(x, g).square()).sqrt()
+
     def project(self, x: Tensor) -> Tensor:
         """Coordinates cut off at sinh(40) in float32, sinh(100) in float64."""
         return _within(x, x.dtype)

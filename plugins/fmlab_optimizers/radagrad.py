@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from fmlab.manifolds import Euclidean, Manifold, manifold_of
+from fmlab.manifolds import Euclidean, manifold_of
 from fmlab.options import Range
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
@@ -52,19 +52,14 @@ class RAdaGrad(Optimizer):
             if not state:
                 state["norm"] = torch.full_like(p if flat else p[..., :1], group["initial"] ** 0.5)
             x, norm = read(p, rows), read(state["norm"], rows)
+            length = grad.double() if flat else manifold.slope(x, grad)
             # The root of the sum is kept: it stays finite in the dtype of the points, to which a loaded state is cast.
-            norm.copy_(torch.hypot(norm.double(), grad.double() if flat else _length(manifold, x, grad)))
-            write(state["norm"], rows, norm)
-            rate = group["lr"] / norm.double().clamp_min(TINY)
+            total = length.square().add_(norm.double().square()).sqrt_()
+            write(state["norm"], rows, norm.copy_(total))
+            rate = group["lr"] / total.clamp_min_(TINY)
             if flat:
                 x.sub_((rate * grad).to(x.dtype))
             else:
                 x = manifold.descend(x, grad, rate, exact=group["exact"], max_norm=group["max_norm"])
             write(p, rows, x)
         return loss
-
-
-def _length(manifold: Manifold, x: Tensor, egrad: Tensor) -> Tensor:
-    """Length `[*, 1]` of the Riemannian gradient, the root of partial derivatives times gradient."""
-    g = egrad.double()
-    return (g * manifold.gradient(x.double(), g)).sum(-1, keepdim=True).sqrt()
