@@ -16,7 +16,7 @@ A plugin class may carry the literal attribute `defaults`, the partners it wants
 
 from fmlab.contracts.loss import ChecksLabels, Loss
 from fmlab.contracts.metric import RankMetric, ScoreMetric
-from fmlab.contracts.model import MetricSpace, Model, Observes, ReadsOptions, Separable, TwoSided, WarmStarts
+from fmlab.contracts.model import MetricSpace, Model, Observes, ReadsOptions, Separable, Tempered, TwoSided, WarmStarts
 from fmlab.contracts.optimizer import StartsEpoch
 from fmlab.contracts.task import Evaluation, Outcome, Report, Task, Training
 from fmlab.data.source import Raw, Source
@@ -38,6 +38,7 @@ __all__ = [
     "Source",
     "StartsEpoch",
     "Task",
+    "Tempered",
     "Training",
     "TwoSided",
     "WarmStarts",

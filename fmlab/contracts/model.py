@@ -35,6 +35,16 @@ class TwoSided(Protocol):
 
 
 @runtime_checkable
+class Tempered(Protocol):
+    """A model whose score of one candidate has a narrow range: losses over candidates read `score / temperature`.
+
+    The order of items is the same at any temperature; how far a loss drives the scores apart is not.
+    """
+
+    temperature: float
+
+
+@runtime_checkable
 class Separable(Protocol):
     """A score whose work splits by side: `forward = combine(encode_user(q), encode_item(i))`.
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlab.contracts import Separable, TwoSided
+from fmlab.contracts import Separable, Tempered, TwoSided
 from fmlab.data.batch import Batch, Features
 from fmlab.nn.sparse_lookup import dot
 
@@ -74,6 +74,17 @@ def _adding(model: Any, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> t
             module.training = training
         found = model.__dict__[_ADDING] = tuple(adds)
     return found
+
+
+def tempered_score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
+    """`score` as losses read it: that of sampled candidates is divided by the temperature of the model, if it has one.
+
+    Labelled rows keep the score as it is, for metrics and predictions read it so. `differences` as in `score`.
+    """
+    scores = score(model, batch, differences=differences)
+    if batch.has_candidates and isinstance(model, Tempered) and model.temperature != 1:
+        return scores / model.temperature
+    return scores
 
 
 def item_states(side: Any, batch: Batch) -> tuple[Tensor, ...]:

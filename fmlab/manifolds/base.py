@@ -52,6 +52,11 @@ class Manifold(ABC):
     def gradient(self, x: Tensor, egrad: Tensor) -> Tensor:
         """Riemannian gradient from the partial derivatives in the stored coordinates."""
 
+    def slope(self, x: Tensor, egrad: Tensor) -> Tensor:
+        """Length of the Riemannian gradient in the metric, float64 `[*batch, 1]`."""
+        g = egrad.double()
+        return root(dot(g, self.gradient(x.double(), g)))
+
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
         """The nearest coordinates at which the manifold can still be computed."""
@@ -61,9 +66,12 @@ class Manifold(ABC):
         return self.project(x + u)
 
     @abstractmethod
-    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+    def descend(
+        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
+    ) -> Tensor:
         """One step of gradient descent from `x`, at most `max_norm` long; `egrad` holds the partial derivatives.
 
+        `lr` is one rate, or `[*batch, 1]` of the points.
         Each manifold has a customary map; `exact` asks for the exponential map where that is another one.
         """
 

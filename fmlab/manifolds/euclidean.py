@@ -40,6 +40,8 @@ class Euclidean(Manifold):
         """`x` itself."""
         return x
 
-    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+    def descend(
+        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
+    ) -> Tensor:
         """`x - lr egrad`."""
-        return torch.sub(x, egrad, alpha=lr)
+        return x - lr * egrad

@@ -67,11 +67,18 @@ class Lorentz(Manifold):
         v, g = x.double(), egrad.double()
         return (g + v * dot(v, g)).to(x.dtype)
 
+    def slope(self, x: Tensor, egrad: Tensor) -> Tensor:
+        """`sqrt(|g|^2 + <x, g>^2)`."""
+        g = egrad.double()
+        return (dot(g, g) + dot(x, g).square()).sqrt()
+
     def project(self, x: Tensor) -> Tensor:
         """Coordinates cut off at sinh(40) in float32, sinh(100) in float64."""
         return _within(x, x.dtype)
 
-    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+    def descend(
+        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
+    ) -> Tensor:
         """The exponential map of `-lr` times the gradient; `exact` changes nothing."""
         v, g = x.double(), egrad.double()
         radial = dot(v, g)

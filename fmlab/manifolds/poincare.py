@@ -83,11 +83,17 @@ class Poincare(Manifold):
         """`((1 - c |x|^2) / 2)^2` times the ordinary gradient (HyperML, below equation 14)."""
         return (egrad * (self._margin(x.double()) / 2).square()).to(x.dtype)
 
+    def slope(self, x: Tensor, egrad: Tensor) -> Tensor:
+        """`(1 - c |x|^2) / 2` times the ordinary length."""
+        return self._margin(x.double()) / 2 * torch.linalg.vector_norm(egrad.double(), dim=-1, keepdim=True)
+
     def project(self, x: Tensor) -> Tensor:
         """The point on the same ray, at most at distance 12 / sqrt(c) (float32) or 30 / sqrt(c) from the origin."""
         return self._within(x.double(), x.dtype)
 
-    def descend(self, x: Tensor, egrad: Tensor, lr: float, *, exact: bool = False, max_norm: float = 1.0) -> Tensor:
+    def descend(
+        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
+    ) -> Tensor:
         """Equation 14: a straight step, clipped into the ball; with `exact` the exponential map instead."""
         v, g = x.double(), egrad.double()
         half = self._margin(v) / 2

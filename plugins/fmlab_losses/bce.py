@@ -8,7 +8,7 @@ from torch.nn import functional
 from fmlab.data import Array
 from fmlab.data.batch import Batch
 from fmlab.errors import DataError
-from fmlab.evaluation.scoring import score
+from fmlab.evaluation.scoring import tempered_score
 from fmlab.nn.losses import mean_over_rows
 
 
@@ -35,6 +35,6 @@ class BCE:
 
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar; finite for any finite score."""
-        scores = score(model, batch)
+        scores = tempered_score(model, batch)
         terms = functional.binary_cross_entropy_with_logits(scores, batch.label.to(scores.dtype), reduction="none")
         return mean_over_rows(terms, self.reduction)

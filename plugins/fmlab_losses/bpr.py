@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fmlab.data.batch import Batch
-from fmlab.evaluation.scoring import score
+from fmlab.evaluation.scoring import tempered_score
 from fmlab.nn.losses import mean_over_rows, require_candidates
 
 
@@ -24,5 +24,5 @@ class BPR:
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar; raises FmlabError on labelled rows."""
         require_candidates(batch, "bpr")
-        scores = score(model, batch, differences=True)
+        scores = tempered_score(model, batch, differences=True)
         return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction)

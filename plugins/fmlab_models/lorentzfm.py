@@ -11,6 +11,8 @@ from fmlab.nn.features import FeatureTable
 from fmlab.nn.fm_sums import triangle_pairs
 from fmlab.plugin.option import Range
 
+TWO_IDS = 1 / 3  # temperature of a score that is one pair, a user's and an item's
+
 
 class LorentzFM(nn.Module):
     """Features are points of the unit hyperboloid; a pair scores how far it violates the Lorentz triangle inequality.
@@ -29,24 +31,35 @@ class LorentzFM(nn.Module):
 
     The paper gives no initialisation: stored coordinates are N(0, init_std), near the origin, where T is 0.
 
+    Losses over sampled items read the score divided by `temperature`: 1, but 1/3 where a row is a user and an item and
+    nothing else. The score of their one pair lies in [-1, 4]; taken for log-odds as it stands, it cannot say that an
+    item is unlikely, and a loss that asks for more drives all points to where it no longer tells items apart. The
+    rows of the paper have 66 pairs and more.
+
     Parameters: n (dim - 1)
     Cost: O(C dim)
     Test: tests/models/test_model_oracles.py::test_lorentzfm_is_its_sum_over_ordered_pairs
     Family: metric and hyperbolic
     """
 
-    defaults = {"loss": "bce", "optimizer": "rsgd"}
+    defaults = {"loss": "bce", "optimizer": "radagrad"}
     signature: Tensor
+    temperature: float
 
     def __init__(
         self,
         schema: Schema,
         *,
         dim: Annotated[int, Range(2, None)] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
+        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        temperature: Annotated[float, Range(0, None, open_low=True)] | None = None,
     ) -> None:
-        """`init_std` is not 0, since at the origin of all points there is no gradient."""
+        """`init_std` is not 0, since at the origin of all points there is no gradient.
+
+        `temperature: null` is what is said above.
+        """
         super().__init__()
+        self.temperature = _temperature(schema) if temperature is None else temperature
         points = init_std * torch.randn(schema.n_features, dim - 1)
         self.table = FeatureTable(ManifoldParameter(points, Lorentz()))
         self.register_buffer("signature", torch.tensor([1.0] + [-1.0] * (dim - 1)), persistent=False)
@@ -67,3 +80,8 @@ class LorentzFM(nn.Module):
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
+
+
+def _temperature(schema: Schema) -> float:
+    sides = {field.side for field in schema.fields}
+    return TWO_IDS if schema.n_columns == 2 and sides == {"user", "item"} else 1.0

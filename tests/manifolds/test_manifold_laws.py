@@ -107,6 +107,22 @@ def test_gradient_represents_the_differential(manifold, dtype, shape):
     close(manifold.inner(x, manifold.gradient(x, egrad), w), (egrad * w).sum(-1), 5)
 
 
+def test_slope_is_the_length_of_the_gradient(manifold, dtype, shape):
+    x = points(manifold, shape, dtype, 0)
+    egrad = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    expected = manifold.norm(x.double(), manifold.gradient(x.double(), egrad.double())).unsqueeze(-1)
+    torch.testing.assert_close(manifold.slope(x, egrad), expected, rtol=1e-9, atol=0)
+
+
+def test_descent_takes_a_rate_for_each_point(manifold, dtype):
+    x = points(manifold, (5, 3), dtype, 0)
+    egrad = torch.randn((5, 3), dtype=dtype, generator=torch.Generator().manual_seed(1))
+    rates = torch.linspace(0.01, 0.2, 5, dtype=torch.float64)
+    together = manifold.descend(x, egrad, rates.unsqueeze(-1))
+    for point, g, rate, got in zip(x, egrad, rates.tolist(), together, strict=True):
+        torch.testing.assert_close(got, manifold.descend(point, g, rate), check_dtype=False)
+
+
 def test_gradient_of_half_the_squared_distance_points_away_from_the_other_point(manifold, dtype, shape):
     x, y = points(manifold, shape, dtype, 1).requires_grad_(), points(manifold, shape, dtype, 2).requires_grad_()
     (manifold.dist(x, y).square() / 2).sum().backward()

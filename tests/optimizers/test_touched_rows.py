@@ -4,6 +4,7 @@ from fmlab_optimizers import _rows
 from fmlab_optimizers.adagrad import AdaGrad
 from fmlab_optimizers.adam import Adam
 from fmlab_optimizers.lazy_adam import LazyAdam
+from fmlab_optimizers.radagrad import RAdaGrad
 from fmlab_optimizers.rsgd import RSGD
 from fmlab_optimizers.sgd import SGD
 from optimizer_cases import lookups
@@ -11,7 +12,7 @@ from torch import nn
 
 from fmlab.errors import FmlabError
 
-ALL = [Adam, LazyAdam, SGD, AdaGrad, RSGD]
+ALL = [Adam, LazyAdam, SGD, AdaGrad, RSGD, RAdaGrad]
 
 
 @pytest.mark.parametrize("ways", [_rows._by_sorting, _rows._by_scattering])

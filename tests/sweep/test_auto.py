@@ -25,7 +25,7 @@ RAW = {
     },
     "space": {
         "optimizer.lr": [
-            {"float": [0.03, 3.0], "log": True, "when": {"optimizer": "rsgd"}},
+            {"float": [0.1, 10.0], "log": True, "when": {"optimizer": "radagrad"}},
             {"float": [0.0001, 0.03], "log": True, "when": {"optimizer": "adam"}},
         ],
         "batch_size": {"choice": [256, 1024]},
@@ -74,7 +74,7 @@ def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(pl
     assert {b["loss"] for b in branches["cml"]} == {"hinge"}
     (free,) = [p for p in sweep.space.parameters if p.key == "loss" and "mf" in p.when["model"]]
     assert set(free.domain.values) == {"bce", "bpr"}
-    assert {b["optimizer"] for b in branches["lorentzfm"]} == {"rsgd"}
+    assert {b["optimizer"] for b in branches["lorentzfm"]} == {"radagrad"}
     assert "model.dim" not in branches["itemknn"][0]
     assert "model.hidden" not in branches["mf"][0]
 

@@ -1,0 +1,65 @@
+"""Riemannian AdaGrad."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from fmlab.manifolds import Euclidean, manifold_of
+from fmlab.plugin.option import Range
+from fmlab_optimizers._rows import evaluate, read, touched, write
+
+TINY = 1e-150  # a point without any gradient so far has a rate too
+
+
+class RAdaGrad(Optimizer):
+    """Riemannian AdaGrad, row-sparse on embedding tables: one rate for each point, falling with its own gradients.
+
+    `s <- s + |g|^2`, `x <- exp_x(-lr g / sqrt(s))` with `g` the Riemannian gradient of a point and `|g|` its length in
+    the metric there; `s` starts at `initial`. On the Poincaré ball the step is the straight one of HyperML, equation
+    14, unless `exact` asks for the exponential map.
+
+    A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial)`; one that
+    stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
+    `max_norm`. A point without gradient stays, so that steps over touched rows are exactly dense ones. In flat space
+    every coordinate is a factor of its own: plain parameters get AdaGrad, without a bound.
+
+    Paper: Bécigneul, Ganea, Riemannian adaptive optimization methods, ICLR 2019, with a point's row for a factor of the
+    product manifold.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        *,
+        lr: Annotated[float, Range(0, None, open_low=True)] = 3.0,
+        initial: Annotated[float, Range(0, None)] = 0.01,
+        exact: bool = False,
+        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.3,
+    ) -> None:
+        """Options are the defaults of parameter groups."""
+        super().__init__(parameters, {"lr": lr, "initial": initial, "exact": exact, "max_norm": max_norm})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One update; gives the loss of `closure`. Raises FmlabError if a gradient is not finite."""
+        loss = evaluate(closure)
+        for group, p, rows, grad in touched(self.param_groups):
+            manifold, state = manifold_of(p), self.state[p]
+            flat = isinstance(manifold, Euclidean)
+            if not state:
+                state["norm"] = torch.full_like(p if flat else p[..., :1], group["initial"] ** 0.5)
+            x, norm = read(p, rows), read(state["norm"], rows)
+            length = grad.double() if flat else manifold.slope(x, grad)
+            # The root of the sum is kept: it stays finite in the dtype of the points, to which a loaded state is cast.
+            total = length.square().add_(norm.double().square()).sqrt_()
+            write(state["norm"], rows, norm.copy_(total))
+            rate = group["lr"] / total.clamp_min_(TINY)
+            if flat:
+                x.sub_((rate * grad).to(x.dtype))
+            else:
+                x = manifold.descend(x, grad, rate, exact=group["exact"], max_norm=group["max_norm"])
+            write(p, rows, x)
+        return loss
