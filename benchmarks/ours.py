@@ -17,7 +17,7 @@ from fmlab.data import Dataset
 from fmlab.plugin.registry import build
 from fmlab.training.learner import Learner
 from fmlab.training.loader import TrainingLoader
-from fmlab.training.progress import EpochLines
+from fmlab.training.progress import EpochLogger
 
 Options = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ class Fit:
             max_epochs=2,
             limit_val_batches=0,
             logger=False,
-            callbacks=[EpochLines(bar=False), clock],
+            callbacks=[EpochLogger(bar=False), clock],
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,

@@ -13,8 +13,8 @@ from benchmarks.harness import Results, Setting, Target, compare, now
 from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
 from fmlab.data import Dataset
 from fmlab.data.batch import Features, Tables
-from fmlab.data.negatives import Observed
-from fmlab.evaluation import Ranking, evaluate
+from fmlab.data.negatives import UserItemSet
+from fmlab.evaluation import RankedLists, evaluate
 from fmlab.plugin.registry import build
 
 ABOUT = "all items for each test user, the same FM; items the user has met are left out on both sides"
@@ -30,8 +30,8 @@ def run(setting: Setting) -> Iterator[Results]:
     held_out = setting.size(10_000, 50)
     task = build("protocol", {"name": "full_ranking", "validation": held_out, "test": held_out}, data)
     _, one_each = np.unique(np.asarray(data.user), return_index=True)
-    observed = Observed(np.asarray(data.user), np.asarray(data.item), data.schema.n_users, data.schema.n_items)
-    every_user = Ranking(data, one_each, observed, ("mrr", "hr@10", "ndcg"))
+    observed = UserItemSet(np.asarray(data.user), np.asarray(data.item), data.schema.n_users, data.schema.n_items)
+    every_user = RankedLists(data, one_each, observed, ("mrr", "hr@10", "ndcg"))
     for what, evaluation in (("a test item of each user", every_user), (f"{held_out:,} test rows", task.test)):
         users = len(np.unique(evaluate(evaluation, model, data).units["user"]))
         yield compare(

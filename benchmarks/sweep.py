@@ -223,9 +223,9 @@ def _open(url: str, kind: str) -> Any:
 
 
 def _prepare_study(url: str, kind: str) -> None:
-    from fmlab.sweep.study import Ledger
+    from fmlab.sweep.study import Study
 
-    Ledger.create(_open(url, kind), "benchmark", ["maximize"])
+    Study.create(_open(url, kind), "benchmark", ["maximize"])
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -233,14 +233,14 @@ def main(arguments: Sequence[str]) -> None:
     from optuna.trial import TrialState
 
     from fmlab.sweep.heartbeat import myself
-    from fmlab.sweep.study import Ask, Ledger
+    from fmlab.sweep.study import Study, TrialRequest
 
     url, kind, trials = arguments
-    ledger, me = Ledger.open(_open(url, kind), "benchmark"), myself()
+    ledger, me = Study.open(_open(url, kind), "benchmark"), myself()
     print("ready", flush=True)
     sys.stdin.readline()
     for n in range(int(trials)):
-        ledger.enqueue(Ask(f"{me['pid']}-{n}", n))
+        ledger.enqueue(TrialRequest(f"{me['pid']}-{n}", n))
         claim = ledger.claim(me)
         if claim is None:
             raise RuntimeError("a trial was asked for and is not there")

@@ -1,14 +1,15 @@
 """All that a plugin or a program may import of fmlab; what is not here may change with any release.
 
-| for            | names                                                                                               |
-|----------------|-----------------------------------------------------------------------------------------------------|
-| every plugin   | `Range`, `FmlabError`, `DataError`                                                                  |
-| a data set     | `Source`, `Raw`, `Dataset`, `Schema`, `Field`, `Table`, `Step`, `Input`, `encode_table`, `lines`    |
-| a protocol     | `Task`, `Training`, `Evaluation`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`              |
-| a model        | `TwoSided`, `Separable`, `Observes`, `WarmStarts`, `MetricSpace`                                    |
-| a loss         | `Batch`, `score`                                                                                    |
-| a metric       | `RankMetric`, `ScoreMetric`                                                                         |
-| a program      | `run`, `load_run`                                                                                   |
+| for          | names                                                                                      |
+|--------------|--------------------------------------------------------------------------------------------|
+| every plugin | `Range`, `FmlabError`, `DataError`                                                         |
+| a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
+|              | `FieldEncoding`, `encode_table`, `lines`                                                   |
+| a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
+| a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`     |
+| a loss       | `Batch`, `score`                                                                           |
+| a metric     | `RankMetric`, `ScoreMetric`                                                                |
+| a program    | `run`, `load_run`                                                                          |
 
 A name is imported when it is asked for: a data set needs no torch.
 """
@@ -17,32 +18,32 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fmlab.contracts import Evaluation as Evaluation
-    from fmlab.contracts import MetricSpace as MetricSpace
-    from fmlab.contracts import Observes as Observes
+    from fmlab.contracts import Evaluator as Evaluator
+    from fmlab.contracts import LateInteraction as LateInteraction
+    from fmlab.contracts import ManifoldEmbeddings as ManifoldEmbeddings
+    from fmlab.contracts import NeedsInteractions as NeedsInteractions
     from fmlab.contracts import RankMetric as RankMetric
     from fmlab.contracts import Report as Report
     from fmlab.contracts import ScoreMetric as ScoreMetric
-    from fmlab.contracts import Separable as Separable
     from fmlab.contracts import Task as Task
     from fmlab.contracts import Training as Training
     from fmlab.contracts import TwoSided as TwoSided
     from fmlab.contracts import WarmStarts as WarmStarts
     from fmlab.data import Dataset as Dataset
     from fmlab.data import Field as Field
-    from fmlab.data import Input as Input
+    from fmlab.data import FieldEncoding as FieldEncoding
+    from fmlab.data import PreparationStep as PreparationStep
     from fmlab.data import Schema as Schema
-    from fmlab.data import Step as Step
     from fmlab.data import Table as Table
     from fmlab.data.batch import Batch as Batch
     from fmlab.data.encoding.tables import encode_table as encode_table
-    from fmlab.data.negatives import Observed as Observed
+    from fmlab.data.negatives import UserItemSet as UserItemSet
     from fmlab.data.raw.archive import lines as lines
-    from fmlab.data.source import Raw as Raw
-    from fmlab.data.source import Source as Source
+    from fmlab.data.source import DataSource as DataSource
+    from fmlab.data.source import RawFile as RawFile
     from fmlab.errors import DataError as DataError
     from fmlab.errors import FmlabError as FmlabError
-    from fmlab.evaluation import Ranking as Ranking
+    from fmlab.evaluation import RankedLists as RankedLists
     from fmlab.evaluation import ScoredRows as ScoredRows
     from fmlab.evaluation.scoring import score as score
     from fmlab.plugin.option import Range as Range
@@ -51,13 +52,22 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "fmlab.contracts": (
-        *("Evaluation", "MetricSpace", "Observes", "RankMetric", "Report", "ScoreMetric", "Separable", "Task"),
+        *(
+            "Evaluator",
+            "ManifoldEmbeddings",
+            "NeedsInteractions",
+            "RankMetric",
+            "Report",
+            "ScoreMetric",
+            "LateInteraction",
+            "Task",
+        ),
         *("Training", "TwoSided", "WarmStarts"),
     ),
     "fmlab.data": ("Dataset", "Field", "Input", "Schema", "Step", "Table"),
     "fmlab.data.batch": ("Batch",),
     "fmlab.data.encoding.tables": ("encode_table",),
-    "fmlab.data.negatives": ("Observed",),
+    "fmlab.data.negatives": ("UserItemSet",),
     "fmlab.data.raw.archive": ("lines",),
     "fmlab.data.source": ("Raw", "Source"),
     "fmlab.errors": ("DataError", "FmlabError"),

@@ -13,8 +13,8 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from fmlab.contracts import Raw, Source
-from fmlab.data import Dataset, Step, statistics
+from fmlab.contracts import DataSource, RawFile
+from fmlab.data import Dataset, PreparationStep, statistics
 from fmlab.data.filtering import positives
 from fmlab.data.raw.fetch import ensure, find, mismatch, places
 from fmlab.data.store.cache import lookup, open_dataset, verify
@@ -38,7 +38,7 @@ class Chosen:
     root: Path
     cache: Path
 
-    def source(self) -> Source:
+    def source(self) -> DataSource:
         """The plugin, built."""
         return registry.build("data", {"name": self.name, **self.options}, self.root)
 
@@ -149,7 +149,7 @@ def _show(show: Console, chosen: Chosen) -> int:
     return 0
 
 
-def _show_files(show: Console, chosen: Chosen, raw: Sequence[Raw]) -> list[Raw]:
+def _show_files(show: Console, chosen: Chosen, raw: Sequence[RawFile]) -> list[RawFile]:
     if not raw:
         show.print("files     none needed")
         return []
@@ -197,14 +197,14 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
         show.print(grid)
 
 
-def _show_steps(show: Console, steps: Sequence[Step]) -> None:
+def _show_steps(show: Console, steps: Sequence[PreparationStep]) -> None:
     grid = Grid("step", "rows", "users", "items", "features", box=box.SIMPLE_HEAD)
     for step in steps:
         grid.add_row(escape(step.name), *(f"{n:,}" for n in (step.rows, step.users, step.items, step.features)))
     show.print(grid)
 
 
-def _ours(statistic: str, steps: Sequence[Step], figures: Sequence[Mapping[str, float]]) -> str:
+def _ours(statistic: str, steps: Sequence[PreparationStep], figures: Sequence[Mapping[str, float]]) -> str:
     """Our figure before and after the rule of the set, for the statistic of whatever name a paper gives it."""
     name = statistics.NAMES.get(statistic, statistic)
     if name == "fields":

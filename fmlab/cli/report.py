@@ -74,7 +74,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     return 0
 
 
-def _send(options: argparse.Namespace, shown: Sequence[sheets.Sheet], found: Sequence[Board]) -> None:
+def _send(options: argparse.Namespace, shown: Sequence[sheets.TextTable], found: Sequence[Board]) -> None:
     """Tables, files that were written, and the dashboard of these boards to Weights & Biases."""
     from fmlab.report.plots import importance
     from fmlab.training.loggers import send_report

@@ -2,7 +2,7 @@
 
 | kind (entry-point group `fmlab.<kind>`) | called as                  | gives                                     |
 |-----------------------------------------|----------------------------|-------------------------------------------|
-| data                                    | `(root, *, options)`       | `Source`                                  |
+| data                                    | `(root, *, options)`       | `DataSource`                                  |
 | protocol                                | `(dataset, *, options)`    | `Task`                                    |
 | model                                   | `(schema, *, options)`     | `nn.Module`, a `Model`; also `TwoSided` … |
 | loss                                    | `(*, options)`             | `Loss`                                    |
@@ -14,32 +14,41 @@ A plugin class may carry the literal attribute `defaults`, the partners it wants
 `binding = {"loss": "squared"}` as well: what it names wins over the `defaults` of models, which could not work there.
 """
 
-from fmlab.contracts.loss import ChecksLabels, Loss
+from fmlab.contracts.loss import Loss, ValidatesLabels
 from fmlab.contracts.metric import RankMetric, ScoreMetric
-from fmlab.contracts.model import MetricSpace, Model, Observes, ReadsOptions, Separable, Tempered, TwoSided, WarmStarts
-from fmlab.contracts.optimizer import StartsEpoch
-from fmlab.contracts.task import Evaluation, Outcome, Report, Task, Training
-from fmlab.data.source import Raw, Source
+from fmlab.contracts.model import (
+    InfersOptions,
+    LateInteraction,
+    ManifoldEmbeddings,
+    Model,
+    NeedsInteractions,
+    Tempered,
+    TwoSided,
+    WarmStarts,
+)
+from fmlab.contracts.optimizer import EpochSchedule
+from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
+from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
-    "ChecksLabels",
-    "Evaluation",
+    "BlockResult",
+    "DataSource",
+    "EpochSchedule",
+    "Evaluator",
+    "InfersOptions",
+    "LateInteraction",
     "Loss",
-    "MetricSpace",
+    "ManifoldEmbeddings",
     "Model",
-    "Observes",
-    "Outcome",
+    "NeedsInteractions",
     "RankMetric",
-    "Raw",
-    "ReadsOptions",
+    "RawFile",
     "Report",
     "ScoreMetric",
-    "Separable",
-    "Source",
-    "StartsEpoch",
     "Task",
     "Tempered",
     "Training",
     "TwoSided",
+    "ValidatesLabels",
     "WarmStarts",
 ]

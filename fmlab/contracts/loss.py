@@ -24,7 +24,7 @@ class Loss(Protocol):
 
 
 @runtime_checkable
-class ChecksLabels(Protocol):
+class ValidatesLabels(Protocol):
     """A loss that is defined for some labels only. Asked once, since looking at a batch waits for the device."""
 
     def check(self, label: Array) -> None:

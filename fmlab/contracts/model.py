@@ -45,7 +45,7 @@ class Tempered(Protocol):
 
 
 @runtime_checkable
-class Separable(Protocol):
+class LateInteraction(Protocol):
     """A score whose work splits by side: `forward = combine(encode_user(q), encode_item(i))`.
 
     The user's part is done once however many items are scored. States are tuples of tensors with the leading
@@ -66,7 +66,7 @@ class Separable(Protocol):
 
 
 @runtime_checkable
-class MetricSpace(Protocol):
+class ManifoldEmbeddings(Protocol):
     """A model whose users and items are points of a manifold; `score` decreases with their distance."""
 
     manifold: Any
@@ -81,13 +81,13 @@ class MetricSpace(Protocol):
 
 
 @runtime_checkable
-class Observes(Protocol):
+class NeedsInteractions(Protocol):
     """A model that reads the training positives once before training: popularity, neighbours, graphs.
 
     What it keeps must be in its `state_dict`, with shapes that follow from the schema.
     """
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """`user[n]`, `item[n]`: indices of the training positives, rows with a label above 0 if there are labels."""
         ...
 
@@ -102,7 +102,7 @@ class WarmStarts(Protocol):
 
 
 @runtime_checkable
-class ReadsOptions(Protocol):
+class InfersOptions(Protocol):
     """A model class with options that may be read from trained models: sizes, for instance.
 
     Asked before the model is built, with what `warm_start` names, so that the options found stand in checkpoints.

@@ -4,7 +4,7 @@ from typing import Protocol, runtime_checkable
 
 
 @runtime_checkable
-class StartsEpoch(Protocol):
+class EpochSchedule(Protocol):
     """An optimizer with a schedule in epochs (burn-in). `epoch` counts from 0."""
 
     def start_epoch(self, epoch: int) -> None:

@@ -24,7 +24,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BlockResult:
     """What a block of an evaluation gives: unit numbers int64[n] and columns float64[n] by name."""
 
     unit: Tensor
@@ -39,7 +39,7 @@ class Report:
     units: Mapping[str, Array] = field(default_factory=dict)
 
 
-class Evaluation(Protocol):
+class Evaluator(Protocol):
     """How a model is judged on one part of the data. Blocks are independent: ranks and devices may share them."""
 
     def __len__(self) -> int:
@@ -50,7 +50,7 @@ class Evaluation(Protocol):
         """Work done once for a model, for instance all item vectors."""
         ...
 
-    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> Outcome:
+    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
         """Score one block."""
         ...
 
@@ -65,7 +65,7 @@ class Task:
 
     dataset: Dataset
     training: Training
-    validation: Evaluation
-    test: Evaluation
+    validation: Evaluator
+    test: Evaluator
     monitor: str
     maximize: bool

@@ -1,6 +1,19 @@
 """Data sets: fields, schema, tables and interactions as NumPy arrays. Nothing here needs torch but `batch`."""
 
-from fmlab.data.dataset import Dataset, Input, Rule, Step, Table, Truth
+from fmlab.data.dataset import Dataset, FieldEncoding, PlantedScores, PositivesRule, PreparationStep, Table
 from fmlab.data.schema import SECOND, SIDES, Array, Field, Schema, Side
 
-__all__ = ["SECOND", "SIDES", "Array", "Dataset", "Field", "Input", "Rule", "Schema", "Side", "Step", "Table", "Truth"]
+__all__ = [
+    "SECOND",
+    "SIDES",
+    "Array",
+    "Dataset",
+    "Field",
+    "FieldEncoding",
+    "PlantedScores",
+    "PositivesRule",
+    "PreparationStep",
+    "Schema",
+    "Side",
+    "Table",
+]

@@ -31,7 +31,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Input:
+class FieldEncoding:
     """How the text of a raw column becomes a field, so that rows of later are read as those of training were.
 
     `column` is the raw column, `missing` the texts in it that stand for nothing, as an empty cell does. What is left
@@ -54,14 +54,14 @@ class Input:
     scale: float = 1.0
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Input":
+    def from_dict(cls, plain: Mapping[str, Any]) -> "FieldEncoding":
         """Inverse of `dataclasses.asdict`, also after JSON."""
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
         return cls(**values)
 
 
 @dataclass(frozen=True)
-class Rule:
+class PositivesRule:
     """What a paper counts as a positive interaction: label >= `min_label`, then a `core`-core filter."""
 
     min_label: float | None = None
@@ -69,7 +69,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Step:
+class PreparationStep:
     """What one step of preparation left: printed, so that nothing is lost in silence."""
 
     name: str
@@ -80,7 +80,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Truth:
+class PlantedScores:
     """A planted score `bias_u + bias_i + <user, item>`: the best that any model can do on a synthetic set."""
 
     user: Array
@@ -115,18 +115,18 @@ class Dataset:
     label: Array | None = None
     time: Array | None = None
     split: Array | None = None
-    rule: Rule = field(default_factory=Rule)
-    steps: tuple[Step, ...] = ()
+    rule: PositivesRule = field(default_factory=PositivesRule)
+    steps: tuple[PreparationStep, ...] = ()
     keys: Mapping[str, Array] = field(default_factory=dict)
-    inputs: Mapping[str, Input] = field(default_factory=dict)
+    inputs: Mapping[str, FieldEncoding] = field(default_factory=dict)
     published: Mapping[str, str] = field(default_factory=dict)
-    truth: Truth | None = None
+    truth: PlantedScores | None = None
     fingerprint: str = ""
 
-    def input(self, name: str) -> Input:
+    def input(self, name: str) -> FieldEncoding:
         """How the raw text of a field is read."""
         slots = next(f.slots for f in self.schema.fields if f.name == name)
-        return self.inputs.get(name, Input(name, within="|" if slots > 1 else ""))
+        return self.inputs.get(name, FieldEncoding(name, within="|" if slots > 1 else ""))
 
     def row_ids(self, rows: Array) -> Table:
         """Whole feature rows `[len(rows), columns]` of the given interactions."""

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fmlab.data.dataset import Dataset, Step, Table
-from fmlab.data.negatives import NAMED, Observed
+from fmlab.data.dataset import Dataset, PreparationStep, Table
+from fmlab.data.negatives import NAMED, UserItemSet
 from fmlab.data.schema import Array, Field, Schema
 from fmlab.data.split import sides
 from fmlab.errors import DataError
@@ -18,7 +18,7 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
     The core filter drops users and items with fewer than `core` interactions until none is left. Users and items
     without interactions are dropped and the rest renumbered in order; so are features that no row uses any more,
     except the unknown one of each field. Keys and the planted truth follow. Each step that can lose rows leaves a
-    `Step`. The result has no labels: all its rows are positives.
+    `PreparationStep`. The result has no labels: all its rows are positives.
 
     A pair (user, item) counts once, the earliest: if it came again in another context, a test item could be one that
     its user is known to like from training, and remembering would do for a score. Raises DataError without users and
@@ -45,7 +45,7 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
             raise DataError(f"{name!r} must leave some rows, it left none of {dataset.rows:,} of {dataset.name!r}")
         result = _select(dataset, rows)
         schema = result.schema
-        counted.append(Step(name, result.rows, schema.n_users, schema.n_items, schema.n_features))
+        counted.append(PreparationStep(name, result.rows, schema.n_users, schema.n_items, schema.n_features))
     return replace(result, label=None, steps=tuple(counted))
 
 
@@ -57,7 +57,7 @@ def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
     """
     while True:
         user, item = sides(dataset)
-        observed = Observed(user, item, dataset.schema.n_users, dataset.schema.n_items)
+        observed = UserItemSet(user, item, dataset.schema.n_users, dataset.schema.n_items)
         full = (observed.degree == observed.n_items).numpy()
         if not full.any():
             return dataset
@@ -73,7 +73,7 @@ def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
         )
         dataset = _select(dataset, rows)
         schema = dataset.schema
-        step = Step(name, dataset.rows, schema.n_users, schema.n_items, schema.n_features)
+        step = PreparationStep(name, dataset.rows, schema.n_users, schema.n_items, schema.n_features)
         dataset = replace(dataset, steps=(*dataset.steps, step))
 
 

@@ -3,7 +3,7 @@
 A draw is a hash of (seed, epoch, row, draw, attempt). It therefore does not depend on the size or order of batches,
 on the number of processes or on the device, and a resumed run needs no generator state to continue exactly.
 
-Who is rejected depends on the purpose, so it is said by what `Observed` is built from:
+Who is rejected depends on the purpose, so it is said by what `UserItemSet` is built from:
 - training rejects the user's TRAINING positives only; rejecting those of validation or test would leak them;
 - evaluation leaves out what the user met in training, validation AND test, except the one item that is ranked.
 
@@ -33,7 +33,7 @@ _GRID = 1 << 24  # cells of a (user, item) grid held at once when unobserved ite
 _GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
-class Observed:
+class UserItemSet:
     """Which items each user was observed with, as a set.
 
     `user`, `item`: indices of equal length (repeats allowed). `degree[n_users]`: distinct items of each user.
@@ -50,9 +50,9 @@ class Observed:
         self.offsets = torch.cat([self.degree.new_zeros(1), self.degree.cumsum(0)])
         self._bits: Tensor | None = None
 
-    def to(self, device: torch.device) -> "Observed":
+    def to(self, device: torch.device) -> "UserItemSet":
         """The same on another device."""
-        moved = object.__new__(Observed)
+        moved = object.__new__(UserItemSet)
         moved.__dict__ = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
         return moved
 
@@ -97,11 +97,11 @@ class Observed:
             )
 
 
-def draw_negatives(observed: Observed, user: Tensor, row: Tensor, n: int, *, seed: int, epoch: int) -> Tensor:
+def draw_negatives(observed: UserItemSet, user: Tensor, row: Tensor, n: int, *, seed: int, epoch: int) -> Tensor:
     """`[B, n]` int64: for each positive, `n` items uniform over those its user was not observed with, with replacement.
 
     `user[B]` and `row[B]`, the positive's row in the data set, are int64. Every user must have an unobserved item
-    (`Observed.check`). The same (seed, epoch, row) gives the same items for the same `observed`, always.
+    (`UserItemSet.check`). The same (seed, epoch, row) gives the same items for the same `observed`, always.
 
     The first unobserved one of 65 hashed candidates is taken; after that the unobserved items are enumerated and one
     is picked, so that the time is bounded for users who have met nearly everything too.
@@ -111,7 +111,7 @@ def draw_negatives(observed: Observed, user: Tensor, row: Tensor, n: int, *, see
     return _draw(torch, observed, user, row, n, seed, epoch)
 
 
-def draw_distinct(observed: Observed, user: Tensor, row: Tensor, n: int, *, seed: int) -> Tensor:
+def draw_distinct(observed: UserItemSet, user: Tensor, row: Tensor, n: int, *, seed: int) -> Tensor:
     """`[B, n]` int64: for each row, `n` different items that its user was not observed with, uniform over such sets.
 
     For candidate lists that are drawn once and kept. Raises DataError if a user has fewer than `n` unobserved items.
@@ -139,7 +139,7 @@ def draw_distinct(observed: Observed, user: Tensor, row: Tensor, n: int, *, seed
     return out
 
 
-def _draw(xp: Any, observed: Observed, user: Any, row: Any, n: int, seed: int, epoch: int) -> Any:
+def _draw(xp: Any, observed: UserItemSet, user: Any, row: Any, n: int, seed: int, epoch: int) -> Any:
     origin = _origin(row, seed, epoch)
     drawn = _pairs(xp, origin, 0, (n + 1) // 2, observed.n_items)[:, :n]
     flat = drawn.reshape(-1)
@@ -158,7 +158,7 @@ def _draw(xp: Any, observed: Observed, user: Any, row: Any, n: int, seed: int, e
     return flat.reshape(len(row), n)
 
 
-def _enumerated(xp: Any, observed: Observed, user: Any, hashes: Any) -> Any:
+def _enumerated(xp: Any, observed: UserItemSet, user: Any, hashes: Any) -> Any:
     """One unobserved item for each `user[B]`, from the list of all of them."""
     distinct, which = xp.unique(user, return_inverse=True)
     free = observed.n_items - _as(xp, observed.degree)[distinct]

@@ -9,7 +9,7 @@ from fmlab.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawFile:
     """One raw file: where it is expected under the root folder, and where it can be fetched from.
 
     `sha256` (or `md5`) is the published checksum, empty if none is. `page` is set when a login is needed:
@@ -24,7 +24,7 @@ class Raw:
 
 
 @runtime_checkable
-class Source(Protocol):
+class DataSource(Protocol):
     """What a data plugin gives: the raw files it reads, and how it prepares them.
 
     `version` changes whenever `build` would give other output for the same files and options. A source whose options
@@ -32,11 +32,11 @@ class Source(Protocol):
     `build` may stream arrays into `workspace` and return memory maps of them.
     """
 
-    raw: Sequence[Raw]
+    raw: Sequence[RawFile]
     version: str
     licence: str
     citation: str
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Prepare the data set from `files` (path of `Raw` -> place on disk)."""
+        """Prepare the data set from `files` (path of `RawFile` -> place on disk)."""
         ...

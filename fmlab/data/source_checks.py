@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fmlab.data.dataset import Dataset
-from fmlab.data.source import Raw, Source
+from fmlab.data.source import DataSource, RawFile
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
 
@@ -17,12 +17,12 @@ def named_plugin(kind: str, name: str) -> str:
         return f"{kind} {name!r}"
 
 
-def checked_source(source: Source, name: str) -> Source:
+def checked_source(source: DataSource, name: str) -> DataSource:
     """The same, if its parts have the right types; raises FmlabError."""
     who = named_plugin("data", name)
     raw = source.raw
-    if isinstance(raw, str | bytes) or not isinstance(raw, Sequence) or not all(isinstance(r, Raw) for r in raw):
-        raise FmlabError(f"{who}: raw must be a list of fmlab.contracts.Raw, got {raw!r}")
+    if isinstance(raw, str | bytes) or not isinstance(raw, Sequence) or not all(isinstance(r, RawFile) for r in raw):
+        raise FmlabError(f"{who}: raw must be a list of fmlab.contracts.RawFile, got {raw!r}")
     for part in ("version", "licence", "citation"):
         if not isinstance(getattr(source, part), str):
             raise FmlabError(f"{who}: {part} must be text, got {getattr(source, part)!r}")

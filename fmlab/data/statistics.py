@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fmlab.data.dataset import Dataset, Step
+from fmlab.data.dataset import Dataset, PreparationStep
 from fmlab.data.schema import Array
 
 # What the papers call these statistics.
@@ -68,13 +68,13 @@ def published(dataset: Dataset) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in found.items()}
 
 
-def _elsewhere(dataset: Dataset) -> dict[str, Step | None]:
+def _elsewhere(dataset: Dataset) -> dict[str, PreparationStep | None]:
     """Papers whose number of samples is nearer to what an earlier step left than to ours, by that step.
 
     None stands for papers that are far from every step.
     """
     now = _samples(dataset)
-    found: dict[str, Step | None] = {}
+    found: dict[str, PreparationStep | None] = {}
     for key, value in dataset.published.items():
         paper, _, name = key.rpartition(": ")
         printed = _number(value) if NAMES.get(name, name) == "samples" else 0

@@ -4,17 +4,17 @@ from typing import Any
 
 import torch
 
-from fmlab.contracts import Evaluation, Report
+from fmlab.contracts import Evaluator, Report
 from fmlab.data import Dataset
 from fmlab.data.batch import Tables
 from fmlab.evaluation.item_scorer import Planted, planted_scorer
 from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
-from fmlab.evaluation.ranked_lists import Ranking
+from fmlab.evaluation.ranked_lists import RankedLists
 from fmlab.evaluation.scored_rows import ScoredRows
 
 __all__ = [
     "Planted",
-    "Ranking",
+    "RankedLists",
     "ScoredRows",
     "evaluate",
     "metric",
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 
-def evaluate(evaluation: Evaluation, scorer: Any, dataset: Dataset, device: torch.device | None = None) -> Report:
+def evaluate(evaluation: Evaluator, scorer: Any, dataset: Dataset, device: torch.device | None = None) -> Report:
     """All blocks in this process: what a trainer does, without one.
 
     `scorer` is a model in evaluation mode on `device` (CPU if not given), or what `planted_scorer` gives.

@@ -4,7 +4,7 @@
 |------------------------------|--------------------|---------------------------------------------------------|
 | `Planted` (indices)          | -                  | one matrix product                                      |
 | `TwoSided`                   | all item vectors   | one matrix product; the link increases, so it is left out |
-| `Separable`                  | all item states    | query states, then `combine` in chunks                  |
+| `LateInteraction`                  | all item states    | query states, then `combine` in chunks                  |
 | any other model              | -                  | `forward` of whole rows in chunks                       |
 
 What is left out or kept is the same for all items of a query, so that ranks do not depend on the path.
@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fmlab.contracts import Separable, TwoSided
-from fmlab.data import Dataset, Truth
+from fmlab.contracts import LateInteraction, TwoSided
+from fmlab.data import Dataset, PlantedScores
 from fmlab.data.batch import Features, Tables
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import rows_of
@@ -37,7 +37,7 @@ KEPT = 1 << 28  # numbers of item states that are kept; beyond, they are compute
 class Planted:
     """The planted score of a synthetic data set, on indices instead of features: the best that a model can do."""
 
-    def __init__(self, truth: Truth) -> None:
+    def __init__(self, truth: PlantedScores) -> None:
         self.user, self.item = torch.tensor(truth.user), torch.tensor(truth.item)
         self.user_bias, self.item_bias = torch.tensor(truth.user_bias), torch.tensor(truth.item_bias)
 
@@ -51,7 +51,7 @@ def planted_scorer(dataset: Dataset) -> Planted | None:
     return None if dataset.truth is None else Planted(dataset.truth)
 
 
-class Catalogue(Protocol):
+class CandidateScorer(Protocol):
     """All items, ready to be scored for queries: `user[Q]` (int64) and their context, if the data have any."""
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
@@ -66,7 +66,7 @@ class Catalogue(Protocol):
         ...
 
 
-def catalogue(scorer: Any, tables: Tables) -> Catalogue:
+def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
     """What a scorer needs once before its blocks."""
     if isinstance(scorer, Planted):
         assert tables.items is not None
@@ -77,7 +77,7 @@ def catalogue(scorer: Any, tables: Tables) -> Catalogue:
     if isinstance(scorer, TwoSided):
         bias, vector = _in_chunks(scorer.item, tables)
         return _Product(lambda u, c: scorer.user(*query(tables, u, c)), bias, vector)
-    if isinstance(scorer, Separable):
+    if isinstance(scorer, LateInteraction):
         return _Combination(scorer, tables)
     return _Rows(scorer, tables)
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmlab.contracts import Outcome, Report
+from fmlab.contracts import BlockResult, Report
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Features, Tables, as_features
-from fmlab.data.negatives import Observed
+from fmlab.data.negatives import UserItemSet
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation.item_scorer import Catalogue, catalogue
+from fmlab.evaluation.item_scorer import CandidateScorer, catalogue
 from fmlab.evaluation.metrics import SAMPLED, rank_metric
 
 CELLS = 1 << 21
@@ -32,7 +32,7 @@ SAMPLED_CELLS = 1 << 16
 _EXACT = 1 << 24  # sums of signs up to this number are exact in float32
 
 
-class Ranking:
+class RankedLists:
     """Judges a model by the rank of each test case's item; the cases are rows of the data set.
 
     Ranked are the items that the case's user has not met in train, validation or test, and the item itself.
@@ -48,7 +48,7 @@ class Ranking:
         self,
         dataset: Dataset,
         rows: Array,
-        observed: Observed,
+        observed: UserItemSet,
         metrics: Sequence[str],
         *,
         candidates: Tensor | None = None,
@@ -82,12 +82,12 @@ class Ranking:
         return -(-len(self.rows) // self.size)
 
     @torch.no_grad()
-    def start(self, scorer: Any, tables: Tables) -> Catalogue:
+    def start(self, scorer: Any, tables: Tables) -> CandidateScorer:
         """Vectors or states of all items."""
         return catalogue(scorer, tables)
 
     @torch.no_grad()
-    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> Outcome:
+    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
         """Ranks of one block of cases; raises FmlabError if a score is not finite."""
         assert tables.items is not None
         cases = slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
@@ -108,7 +108,7 @@ class Ranking:
             scores = state.some(user[which], context, torch.cat([item.unsqueeze(1), candidates], 1))
             columns[SAMPLED + "rank"] = _rank(self._others(scores[:, 1:], cases), scores[:, :1])
         unit = torch.arange(cases.start, cases.stop)
-        return Outcome(unit, {name: rank.to("cpu", torch.float64) for name, rank in columns.items()})
+        return BlockResult(unit, {name: rank.to("cpu", torch.float64) for name, rank in columns.items()})
 
     def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
         """Means over cases, each counted once."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmlab.contracts import Outcome, Report
+from fmlab.contracts import BlockResult, Report
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
 from fmlab.errors import DataError
@@ -51,7 +51,7 @@ class ScoredRows:
         """Nothing is done once."""
 
     @torch.no_grad()
-    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> Outcome:
+    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
         """Scores of one block of rows; raises FmlabError if one is not finite."""
         data, cases = self.dataset, slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
         rows = self.rows[cases]
@@ -74,7 +74,7 @@ class ScoredRows:
         scale = label_scale_of(scorer)
         if not scale.plain:
             columns["predicted"] = torch.from_numpy(scale.predicted(columns["score"].numpy()))
-        return Outcome(torch.arange(cases.start, cases.stop), columns)
+        return BlockResult(torch.arange(cases.start, cases.stop), columns)
 
     def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
         """Metrics over rows, each counted once; raises DataError where one is undefined."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlab.contracts import Separable, Tempered, TwoSided
+from fmlab.contracts import LateInteraction, Tempered, TwoSided
 from fmlab.data.batch import Batch, Features
 from fmlab.nn.sparse_lookup import dot
 
@@ -33,7 +33,7 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
         return model(ids, values)
     if not batch.has_candidates and len(batch.tables.items.ids) * _REPEATS > batch.size:
         return model(*batch.rows())
-    if isinstance(model, Separable):
+    if isinstance(model, LateInteraction):
         user, item = model.encode_user(*batch.query()), item_states(model.encode_item, batch)
         if batch.has_candidates and differences:
             adds = _adding(model, user, item)

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import Observes, Separable, TwoSided
+from fmlab.contracts import LateInteraction, NeedsInteractions, TwoSided
 from fmlab.data import Dataset, Field, Schema
 from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
@@ -27,7 +27,7 @@ class Formula:
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelSummary:
     """Figures of one model on one schema.
 
     `embedding`: parameters whose number follows the vocabulary, None where that could not be told. `fitted`: numbers
@@ -53,7 +53,7 @@ class Card:
     looked_up: Formula | None
 
 
-def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str, Any], Dataset, Card]:
+def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str, Any], Dataset, ModelSummary]:
     """The card of what `fmlab <overrides>` would train: its config, its data set, its figures. Data are prepared."""
     from omegaconf import OmegaConf
 
@@ -67,7 +67,7 @@ def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple
     return plain, dataset, card(plain["model"], model, dataset)
 
 
-def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card:
+def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> ModelSummary:
     """Figures of a built model. `options`: with `name`. The first row of the data is scored, in evaluation mode."""
     schema, name = dataset.schema, str(options["name"])
     doc = registry.schema("model", name).doc
@@ -81,7 +81,7 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card
     width, per_item = _ranking(model, query, items)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     total = sum(p.numel() for p in trained.values())
-    return Card(
+    return ModelSummary(
         parameters=total,
         embedding=_embedding(options, schema, trained),
         fitted=sum(t.numel() for t in model.state_dict().values()) - sum(p.numel() for p in model.parameters()),
@@ -92,7 +92,7 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Card
         unknown=tuple(sorted(one.unknown)),
         operations=_formula(doc, "Operations", given),
         scoring=scoring(model),
-        observes=isinstance(model, Observes),
+        observes=isinstance(model, NeedsInteractions),
         item_width=width,
         per_item=per_item,
         looked_up=_formula(doc, "Operations looked up", given),
@@ -103,7 +103,7 @@ def scoring(model: nn.Module) -> str:
     """`two-sided`, `separable` or `rows`: the cheapest way in which the model offers its score."""
     if isinstance(model, TwoSided):
         return "two-sided"
-    return "separable" if isinstance(model, Separable) else "rows"
+    return "separable" if isinstance(model, LateInteraction) else "rows"
 
 
 def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
@@ -121,7 +121,7 @@ def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int |
         with counting() as one:
             model.link(a + b + (p * q).sum(-1))
         return q.shape[-1], one.total
-    if isinstance(model, Separable):
+    if isinstance(model, LateInteraction):
         with torch.no_grad():
             user, item = model.encode_user(*query), model.encode_item(*items)
         with counting() as one:
@@ -157,7 +157,7 @@ _SCORED = {
 }
 
 
-def lines(plain: Mapping[str, Any], dataset: Dataset, found: Card) -> list[str]:
+def lines(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> list[str]:
     """For the terminal."""
     schema = dataset.schema
     size = f"{schema.n_features:,} features in {len(schema.fields)} fields, {schema.n_columns} columns a row"
@@ -191,7 +191,7 @@ def lines(plain: Mapping[str, Any], dataset: Dataset, found: Card) -> list[str]:
     return [title, *(f"  {name:<10}  {text}" for name, text in rows)]
 
 
-def as_json(plain: Mapping[str, Any], dataset: Dataset, found: Card) -> dict[str, Any]:
+def as_json(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> dict[str, Any]:
     """The same as plain containers."""
     options = {kind: plain[kind] for kind in ("data", "protocol", "model")}
     return {**options, "features": dataset.schema.n_features, **asdict(found)}

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from torch import nn
 
-from fmlab.contracts import Observes
+from fmlab.contracts import NeedsInteractions
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 from fmlab.inspection import model_summary as modelcard
@@ -71,7 +71,7 @@ def scored(name: str) -> str:
         model = registry.build("model", {"name": name}, _SCHEMA, gives=nn.Module)
     except FmlabError as error:
         return f"unknown: {error}"
-    return modelcard.scoring(model) + (", reads interactions" if isinstance(model, Observes) else "")
+    return modelcard.scoring(model) + (", reads interactions" if isinstance(model, NeedsInteractions) else "")
 
 
 def _escaped(cell: str) -> str:

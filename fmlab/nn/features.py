@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema, Side
 from fmlab.errors import FmlabError
-from fmlab.nn.sparse_lookup import Incidence, gather, incidence, read, whole
+from fmlab.nn.sparse_lookup import IdGrouping, gather, incidence, read, whole
 
 
-class FeatureTable(nn.Module):
+class EmbeddingTable(nn.Module):
     """`weight[rows, width]`: feature id `first + r` reads row r. Ids may be int32. Gradients are row-sparse."""
 
     def __init__(self, weight: Tensor, *, first: int = 0, of_features: bool = True) -> None:
@@ -26,7 +26,7 @@ class FeatureTable(nn.Module):
         """Tensors whose rows belong to features, and the feature of each row: what a warm start on grown data keeps."""
         return {"weight": range(self.first, self.first + len(self.weight))} if self.of_features else {}
 
-    def rows(self, ids: Tensor) -> tuple[Tensor, Incidence]:
+    def rows(self, ids: Tensor) -> tuple[Tensor, IdGrouping]:
         """The distinct rows that `ids[*batch, c]` read, `[d, width]`, and which of them stands where.
 
         Without gradients these are all rows where that is cheaper than looking for the distinct ones.
@@ -65,15 +65,15 @@ def id_field(schema: Schema, side: Side, model: str) -> int:
     )
 
 
-class IdTables(nn.Module):
+class UserItemEmbeddings(nn.Module):
     """A table of users and one of items, read by the ids alone: the first column of each side."""
 
     def __init__(self, schema: Schema, make: Callable[[int], Tensor], *, model: str) -> None:
         """`make(rows)` gives the initial table of a side; raises FmlabError on data without users and items."""
         super().__init__()
         user, item = (id_field(schema, side, model) for side in ("user", "item"))
-        self.user = FeatureTable(make(schema.fields[user].size), first=schema.offsets[user])
-        self.item = FeatureTable(make(schema.fields[item].size), first=schema.offsets[item])
+        self.user = EmbeddingTable(make(schema.fields[user].size), first=schema.offsets[user])
+        self.item = EmbeddingTable(make(schema.fields[item].size), first=schema.offsets[item])
         self.item_column = schema.item.start
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather, pool
 
 
 class FieldSums(NamedTuple):
-    """What `FieldTables` gives for some neighbouring fields.
+    """What `FieldEmbeddings` gives for some neighbouring fields.
 
     `weight[*batch]`: `sum w x`, or 0 without weights. `sums[*batch, widths]`: for each field, in order, the sum of
     `x v` over its slots. `slots`: of each multi-valued field, its number and its `x v`, `[*batch, slots, width]`.
@@ -24,7 +24,7 @@ class FieldSums(NamedTuple):
     slots: list[tuple[int, Tensor]]
 
 
-class FieldTables(nn.Module):
+class FieldEmbeddings(nn.Module):
     """Vectors whose width depends on the field, with a first-order weight beside each if wanted.
 
     Neighbouring fields of one width share a table: with one width for all there is one table.
@@ -42,7 +42,7 @@ class FieldTables(nn.Module):
         for run in self.runs:
             rows = sum(self.sizes[f] for f in run)
             start = weights_and_vectors(rows, widths[run.start], std)[:, 1 - self.first :].contiguous()
-            tables.append(FeatureTable(start, first=schema.offsets[run.start]))
+            tables.append(EmbeddingTable(start, first=schema.offsets[run.start]))
         self.tables = nn.ModuleList(tables)
 
     def forward(self, ids: Tensor, values: Tensor | None, fields: range) -> FieldSums:
@@ -56,7 +56,7 @@ class FieldTables(nn.Module):
             if not read:
                 continue
             start, stop = stop, stop + sum(self.slots[f] for f in read)
-            assert isinstance(table, FeatureTable)
+            assert isinstance(table, EmbeddingTable)
             x = None if values is None else values[..., start:stop]
             rows, at = table.rows(ids[..., start:stop])
             if self.first:
@@ -77,7 +77,7 @@ class FieldTables(nn.Module):
 
     def _rows(self, field: int) -> Tensor:
         run, table = next((r, t) for r, t in zip(self.runs, self.tables, strict=True) if field in r)
-        assert isinstance(table, FeatureTable)
+        assert isinstance(table, EmbeddingTable)
         start = sum(self.sizes[f] for f in range(run.start, field))
         return table.weight[start : start + self.sizes[field]]
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from fmlab.nn.sparse_lookup import Incidence, pool, sum_columns, sum_occurrences
+from fmlab.nn.sparse_lookup import IdGrouping, pool, sum_columns, sum_occurrences
 
 
-def moments(first: Tensor, second: Tensor, at: Incidence, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def moments(first: Tensor, second: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`sum x first` and `sum x^2 second` over columns: `first[d, k]`, `second[d]` -> `[*batch, k]`, `[*batch]`."""
     if values is None:
         both = pool(torch.cat([first, second.unsqueeze(-1)], -1), at)
@@ -19,7 +19,7 @@ def moments(first: Tensor, second: Tensor, at: Incidence, values: Tensor | None 
     return pool(first, at, values), pool(second.unsqueeze(-1), at, values.square()).squeeze(-1)
 
 
-def factor_pairs(rows: Tensor, at: Incidence, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def factor_pairs(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """First and second order of a factorization machine, and the sum of its vectors.
 
     `rows[d, 1 + k]` hold a weight and a vector. Gives `sum w x + sum_{i<j} <v_i, v_j> x_i x_j`, `[*batch]`, and
@@ -30,7 +30,7 @@ def factor_pairs(rows: Tensor, at: Incidence, values: Tensor | None = None) -> t
     return weight.squeeze(-1) + 0.5 * (vector.square().sum(-1) - own), vector
 
 
-def factor_products(rows: Tensor, at: Incidence, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def factor_products(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """The same with the factors apart: `sum w x`, `sum_{i<j} v_i * v_j x_i x_j`, `[*batch, k]`, and `sum v x`."""
     squares = rows[:, 1:].square()
     if values is None:
@@ -42,7 +42,7 @@ def factor_products(rows: Tensor, at: Incidence, values: Tensor | None = None) -
     return weight.squeeze(-1), 0.5 * (vector.square() - own), vector
 
 
-def triangle_pairs(points: Tensor, at: Incidence, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def triangle_pairs(points: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Sum over ordered pairs of columns of LorentzFM's T, and what a pair with a column elsewhere needs.
 
     `points[d, k]` are stored coordinates on the unit hyperboloid, `v0 = sqrt(1 + |v|^2)`. Gives `[*batch]`
@@ -57,7 +57,7 @@ def triangle_pairs(points: Tensor, at: Incidence, values: Tensor | None = None) 
 
 class _Triangle(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, v: Tensor, x: Tensor | None, at: Incidence) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, v: Tensor, x: Tensor | None, at: IdGrouping) -> tuple[Tensor, Tensor]:
         square = _inner(v, v)
         inverse = (1 + square).rsqrt()  # 1 / v0
         c = square * inverse.square() / (1 + inverse)  # 1 - 1/v0, which loses its digits near the origin
@@ -90,7 +90,7 @@ def _inner(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1, keepdim=True)  # not vecdot, which autocast rounds to bfloat16
 
 
-def _weigh(total: Callable[..., Tensor], columns: Tensor, at: Incidence, x: Tensor | None) -> Tensor:
+def _weigh(total: Callable[..., Tensor], columns: Tensor, at: IdGrouping, x: Tensor | None) -> Tensor:
     """Sums of `columns` times x, and of the last of them times x^2."""
     if x is None:
         return total(columns, at, None)

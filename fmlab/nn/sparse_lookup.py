@@ -17,7 +17,7 @@ from torch.nn import functional
 from fmlab.errors import DataError
 
 
-class Incidence(NamedTuple):
+class IdGrouping(NamedTuple):
     """Which of the distinct ids stands where in `ids[*batch, c]`. All int64.
 
     `distinct[d]`: the ids that occur, ascending. `inverse[*batch, c]`: where each id stands among them.
@@ -37,7 +37,7 @@ class Incidence(NamedTuple):
         return rows.unsqueeze(1).expand(-1, columns).reshape(-1).index_select(0, self.order)
 
 
-def incidence(ids: Tensor) -> Incidence:
+def incidence(ids: Tensor) -> IdGrouping:
     """Of non-negative integer ids `[*batch, c]`."""
     flat = ids.reshape(-1)
     if flat.device.type == "cpu":
@@ -45,10 +45,10 @@ def incidence(ids: Tensor) -> Incidence:
     ordered, order = torch.sort(flat)
     distinct, place, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
     inverse = torch.empty_like(order).scatter_(0, order, place)
-    return Incidence(distinct.long(), inverse.view(ids.shape), order, counts.cumsum(0) - counts)
+    return IdGrouping(distinct.long(), inverse.view(ids.shape), order, counts.cumsum(0) - counts)
 
 
-def _on_cpu(flat: Tensor, shape: torch.Size) -> Incidence:
+def _on_cpu(flat: Tensor, shape: torch.Size) -> IdGrouping:
     # (id, position) pairs packed into one integer: NumPy sorts these faster than torch sorts with indices.
     bits = len(flat).bit_length()
     key = np.left_shift(flat.numpy(), bits, dtype=np.int64)
@@ -63,26 +63,26 @@ def _on_cpu(flat: Tensor, shape: torch.Size) -> Incidence:
     starts = np.flatnonzero(begins)
     distinct, ordered, run = (torch.from_numpy(a) for a in (key[starts], order, begins))
     inverse = torch.empty_like(ordered).scatter_(0, ordered, run.cumsum(0).sub_(1))
-    return Incidence(distinct, inverse.view(shape), ordered, torch.from_numpy(starts))
+    return IdGrouping(distinct, inverse.view(shape), ordered, torch.from_numpy(starts))
 
 
-def whole(ids: Tensor) -> Incidence:
+def whole(ids: Tensor) -> IdGrouping:
     """Ids that read a table as it stands, whose rows are all taken for distinct. It serves no backward pass."""
     none = torch.empty(0, dtype=torch.int64, device=ids.device)
-    return Incidence(none, ids.long(), none, none)
+    return IdGrouping(none, ids.long(), none, none)
 
 
-def read(weight: Tensor, at: Incidence) -> Tensor:
+def read(weight: Tensor, at: IdGrouping) -> Tensor:
     """The distinct rows `[d, width]` of a table; its gradient is row-sparse, with the same rows."""
     return _Read.apply(weight, at.distinct)  # type: ignore[no-untyped-call]
 
 
-def gather(rows: Tensor, at: Incidence) -> Tensor:
+def gather(rows: Tensor, at: IdGrouping) -> Tensor:
     """Rows `[d, k]` of the distinct ids -> `[*batch, c, k]`."""
     return _Gather.apply(rows, at)  # type: ignore[no-untyped-call]
 
 
-def pool(rows: Tensor, at: Incidence, values: Tensor | None = None) -> Tensor:
+def pool(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> Tensor:
     """Sums over columns of the rows `[d, k]` of the distinct ids, times `values[*batch, c]` -> `[*batch, k]`."""
     return _Pool.apply(rows, None if values is None else values.to(rows.dtype), at)  # type: ignore[no-untyped-call]
 
@@ -93,14 +93,14 @@ def dot(p: Tensor, q: Tensor, place: Tensor) -> Tensor:
     return _Dot.apply(p.to(common), q.to(common), place)  # type: ignore[no-untyped-call]
 
 
-def sum_columns(rows: Tensor, at: Incidence, weights: Tensor | None) -> Tensor:
+def sum_columns(rows: Tensor, at: IdGrouping, weights: Tensor | None) -> Tensor:
     """`pool` without its gradient, for the forward pass of a fused function."""
     columns = at.inverse.shape[-1]
     weights = None if weights is None else weights.reshape(-1, columns)
     return _bags(rows, at.inverse.view(-1, columns), None, weights).view(*at.inverse.shape[:-1], rows.shape[-1])
 
 
-def sum_occurrences(grad: Tensor, at: Incidence, weights: Tensor | None) -> Tensor:
+def sum_occurrences(grad: Tensor, at: IdGrouping, weights: Tensor | None) -> Tensor:
     """The transposed sums, for its backward pass: `grad[*batch, k]` -> `[d, k]`."""
     weights = None if weights is None else weights.reshape(-1).index_select(0, at.order)
     return _bags(grad.reshape(-1, grad.shape[-1]), at.owner(), at.starts, weights)
@@ -128,7 +128,7 @@ class _Read(torch.autograd.Function):
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, at: Incidence) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, at: IdGrouping) -> Tensor:
         ctx.save_for_backward(at.order, at.starts)
         return rows.index_select(0, at.inverse.reshape(-1)).view(*at.inverse.shape, rows.shape[-1])
 
@@ -141,7 +141,7 @@ class _Gather(torch.autograd.Function):
 
 class _Pool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, values: Tensor | None, at: Incidence) -> Tensor:
+    def forward(ctx: Any, rows: Tensor, values: Tensor | None, at: IdGrouping) -> Tensor:
         ctx.at = at
         ctx.save_for_backward(rows if ctx.needs_input_grad[1] else None, values)
         return sum_columns(rows, at, values)

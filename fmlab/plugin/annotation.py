@@ -11,7 +11,7 @@ class Unreadable(Exception):
     """The source does not say it plainly; import the plugin and ask it."""
 
 
-class Broken(Exception):
+class PluginError(Exception):
     """The plugin cannot work, whoever imports it; the text says why."""
 
 
@@ -38,7 +38,7 @@ def read_annotation(node: ast.expr) -> Any:
             try:
                 return read_annotation(ast.parse(text, mode="eval").body)
             except SyntaxError as error:
-                raise Broken(f"the annotation {text!r} cannot be read: {error.msg}") from error
+                raise PluginError(f"the annotation {text!r} cannot be read: {error.msg}") from error
         case ast.Constant(value=value) if value is ...:
             return ...
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:

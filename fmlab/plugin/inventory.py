@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 
 from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
-from fmlab.plugin.annotation import Broken, Unreadable
+from fmlab.plugin.annotation import PluginError, Unreadable
 from fmlab.plugin.signature import Signature
 
 
@@ -38,7 +38,7 @@ def _describe(kind: str, entry: EntryPoint) -> Plugin:
         signature = registry.checked_signature(kind, signatures.of_source(module, attribute))
     except Unreadable as reason:
         signature = Signature(doc=f"(not read: {reason})")
-    except Broken as reason:
+    except PluginError as reason:
         error = str(reason)
     if not registry.NAME.fullmatch(entry.name):
         error = "its name must be letters, digits and _.+-"

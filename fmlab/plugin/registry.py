@@ -21,7 +21,7 @@ from typing import Any, Literal, get_args
 
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import signature as signatures
-from fmlab.plugin.annotation import Broken, Unreadable
+from fmlab.plugin.annotation import PluginError, Unreadable
 from fmlab.plugin.signature import Signature
 from fmlab.terminal.redaction import looks_secret
 
@@ -171,7 +171,7 @@ def _signature(kind: str, entry: EntryPoint) -> Signature:
         except Unreadable:
             signature = signatures.of_object(_import(kind, entry))
         return checked_signature(kind, signature)
-    except Broken as error:
+    except PluginError as error:
         raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
 
 
@@ -179,7 +179,7 @@ def target(entry: EntryPoint) -> tuple[str, str]:
     """Module and object; raises Broken, where `EntryPoint` itself would fail or give None."""
     found = re.fullmatch(r"([\w.]+)\s*:\s*([\w.]+)", entry.value)
     if not found:
-        raise Broken(f"an entry point must be 'module:object', got {entry.value!r}")
+        raise PluginError(f"an entry point must be 'module:object', got {entry.value!r}")
     return found[1], found[2]
 
 
@@ -190,7 +190,7 @@ def checked_signature(kind: str, signature: Signature) -> Signature:
     if got is not None and len(got) != len(given):
         rule = f"a {kind} must take ({', '.join([*given, '*', '...options'])}), got ({', '.join(got)})"
         extra = f": {' and '.join(map(repr, got[len(given) :]))} must stand after `*`" if len(got) > len(given) else ""
-        raise Broken(rule + extra)
+        raise PluginError(rule + extra)
     return signature
 
 
@@ -206,7 +206,7 @@ def load(kind: str, name: str) -> Any:
 def _import(kind: str, entry: EntryPoint) -> Any:
     try:
         name, attribute = target(entry)
-    except Broken as error:
+    except PluginError as error:
         raise FmlabError(f"{_title(kind, entry)} is broken: {error}") from error
     try:
         module = importlib.import_module(name)

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from fmlab.plugin.annotation import Broken, Unreadable, read_annotation
+from fmlab.plugin.annotation import PluginError, Unreadable, read_annotation
 from fmlab.plugin.option import REQUIRED, Option, supported
 
 _LITERALS = ("defaults", "space", "binding")  # class attributes that are read without an import
@@ -78,7 +78,7 @@ def _lineage(module: str, node: ast.ClassDef) -> list[ast.ClassDef]:
     while len(found) <= _MAX_HOPS and len(node.bases) == 1 and isinstance(base := node.bases[0], ast.Name):
         try:
             module, parent = _definition(module, base.id, _MAX_HOPS)
-        except (Broken, Unreadable):  # a built-in name, or a package that only an import can find
+        except (PluginError, Unreadable):  # a built-in name, or a package that only an import can find
             break
         if not isinstance(parent, ast.ClassDef):
             break
@@ -94,14 +94,14 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
         hints = get_type_hints(function, include_extras=True)
         parameters = inspect.signature(plugin).parameters.values()
     except (TypeError, ValueError, NameError) as error:
-        raise Broken(f"its signature cannot be read: {error}") from error
+        raise PluginError(f"its signature cannot be read: {error}") from error
     options, positional, any_number = [], [], False
     for p in parameters:
         if p.kind is p.KEYWORD_ONLY:
             default = REQUIRED if p.default is p.empty else p.default
             options.append(_option(p.name, hints.get(p.name, p.empty), default))
         elif p.kind is p.VAR_KEYWORD:
-            raise Broken(_NAMED)
+            raise PluginError(_NAMED)
         elif p.kind is p.VAR_POSITIONAL:
             any_number = True
         else:
@@ -116,10 +116,10 @@ _NAMED = "its options must be named one by one after `*`, got **, which accepts 
 
 def _option(name: str, annotation: Any, default: Any) -> Option:
     if name == "name":
-        raise Broken("an option cannot be called 'name': that is the name of the plugin itself")
+        raise PluginError("an option cannot be called 'name': that is the name of the plugin itself")
     if not supported(annotation):
         got = annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
-        raise Broken(
+        raise PluginError(
             f"option {name!r} must be annotated with int, float, bool, str, None, tuple[int, ...], Literal[...] or "
             f"Annotated[int, Range(low, high)], got {got}"
         )
@@ -129,7 +129,7 @@ def _option(name: str, annotation: Any, default: Any) -> Option:
 def _pairs(content: object, name: str) -> dict[str, Any]:
     if not isinstance(content, Mapping):
         such = "{'loss': 'bpr'}" if name != "space" else "{'dim': {'int': [4, 64], 'log': True}}"
-        raise Broken(f"`{name}` must be a dict such as {such}, got {content!r}")
+        raise PluginError(f"`{name}` must be a dict such as {such}, got {content!r}")
     return dict(content)
 
 
@@ -164,13 +164,13 @@ def locate(module: str) -> Path | None:
 def _tree(module: str) -> ast.Module:
     path = locate(module)
     if path is None:
-        raise Broken(f"module {module!r} is not there")
+        raise PluginError(f"module {module!r} is not there")
     if path.suffix != ".py":
         raise Unreadable(f"no source of {module!r}")
     try:
         return ast.parse(path.read_text("utf-8"), str(path))
     except (SyntaxError, ValueError, OSError) as error:
-        raise Broken(f"{path.name} cannot be read: {error}") from error
+        raise PluginError(f"{path.name} cannot be read: {error}") from error
 
 
 @cache
@@ -185,7 +185,7 @@ def missing_import(module: str) -> str | None:
     """The first package that a module imports and that is not installed."""
     try:
         body = _tree(module).body
-    except (Unreadable, Broken):
+    except (Unreadable, PluginError):
         return None
     for node in body:
         names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
@@ -208,7 +208,7 @@ def _definition(module: str, attribute: str, hops: int) -> tuple[str, ast.ClassD
                     return _definition(_absolute(module, node), alias.name, hops - 1)
     if "." in attribute or _may_define(_tree(module), attribute):
         raise Unreadable(f"{module} does not define {attribute} plainly")
-    raise Broken(f"{module} has no {attribute!r}")
+    raise PluginError(f"{module} has no {attribute!r}")
 
 
 def _may_define(tree: ast.Module, attribute: str) -> bool:
@@ -240,14 +240,14 @@ def _options(function: ast.FunctionDef) -> tuple[Option, ...]:
         except ValueError as error:
             raise Unreadable(f"the default of {argument.arg!r} is not a literal") from error
         if argument.annotation is None:
-            raise Broken(f"option {argument.arg!r} must be annotated")
+            raise PluginError(f"option {argument.arg!r} must be annotated")
         found.append(_option(argument.arg, read_annotation(argument.annotation), value))
     return tuple(found)
 
 
 def _positional(function: ast.FunctionDef) -> tuple[str, ...] | None:
     if function.args.kwarg:
-        raise Broken(_NAMED)
+        raise PluginError(_NAMED)
     if function.args.vararg:
         return None
     return tuple(a.arg for a in (*function.args.posonlyargs, *function.args.args))

@@ -19,7 +19,7 @@ _CASES = ("row", "user")  # what tells one case from another
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparisons:
     """Rows against a reference, by place in `board.own`; a row is absent where it cannot be compared, `why` says why.
 
     `metric` is the one compared, None where no row has units. `cases`: what was drawn, "users" or "rows". `pairs`: how
@@ -34,7 +34,7 @@ class Compared:
     pairs: int = 0
 
 
-def against(board: Board, references: Sequence[Row]) -> list[Compared]:
+def against(board: Board, references: Sequence[Row]) -> list[Comparisons]:
     """Each row of a board against each of some of them, corrected for all pairs of the board's rows (Holm).
 
     The metric is the one that selects models, or the first that has a value for each case in the units of all rows.
@@ -43,7 +43,7 @@ def against(board: Board, references: Sequence[Row]) -> list[Compared]:
     named = {place: names for place, row in enumerate(board.own) if (names := _names(row, why))}
     metric = _metric(board, list(named.values()))
     if metric is None:
-        return [Compared(r, why=tuple(why) or ("no metric has a value for each case",)) for r in references]
+        return [Comparisons(r, why=tuple(why) or ("no metric has a value for each case",)) for r in references]
     of_mean, judged = _of_mean(metric), dict[int, Judged]()
     groups, cases = None, "rows"
     for place in sorted(named, key=lambda at: board.own[at] is not references[0]):  # its cases are those of the tests
@@ -67,7 +67,7 @@ def against(board: Board, references: Sequence[Row]) -> list[Compared]:
         for place, line in zip(places, lines, strict=False)
     }
     pairs = math.comb(sum(j.several for j in judged.values()), 2)
-    return [Compared(r, metric, found.get(id(r), {}), tuple(why), cases, pairs) for r in references]
+    return [Comparisons(r, metric, found.get(id(r), {}), tuple(why), cases, pairs) for r in references]
 
 
 def baseline(board: Board, model: str) -> Row | None:

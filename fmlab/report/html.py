@@ -10,7 +10,7 @@ from html import escape
 from fmlab import __version__
 from fmlab.report.plots import plots
 from fmlab.report.runs import Run
-from fmlab.report.tables import Result, Sheet, sheets
+from fmlab.report.tables import Result, TextTable, sheets
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #596275; --rule: #e3e6ee; --head: #eef1f6 }
@@ -56,7 +56,7 @@ def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str])
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
 
 
-def _sheet(sheet: Sheet) -> str:
+def _sheet(sheet: TextTable) -> str:
     figures = [place >= sheet.words and name != "our row" for place, name in enumerate(sheet.head)]
     head = "".join(_cell("th", text, is_figure) for text, is_figure in zip(sheet.head, figures, strict=True))
     rows = "".join(

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from fmlab.report.comparisons import Compared
+from fmlab.report.comparisons import Comparisons
 from fmlab.report.leaderboards import Board
 
 SIGNIFICANT = 0.05
 WARNED = "(!)"  # stands behind a row whose runs warn of something
 
 
-def notes(board: Board, tests: Sequence[Compared]) -> tuple[str, ...]:
+def notes(board: Board, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     """Warnings of the runs, what the tests say, what is left out and why."""
     lines = ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
     lines += [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
@@ -23,7 +23,7 @@ def notes(board: Board, tests: Sequence[Compared]) -> tuple[str, ...]:
     return (*lines, f"not tested: {len(why) - 3} more") if len(why) > 3 else tuple(lines)
 
 
-def _method(board: Board, tested: Sequence[Compared]) -> list[str]:
+def _method(board: Board, tested: Sequence[Comparisons]) -> list[str]:
     """What differences, intervals and stars say, and what they do not."""
     metric, cases = tested[0].metric, tested[0].cases
     both = [test.p is not None for c in tested for test in c.found.values()]

@@ -15,7 +15,7 @@ from fmlab.report.leaderboards import Board, Row
 
 
 @dataclass(frozen=True)
-class Printed:
+class PublishedRow:
     """One model in one table of a paper: its figures as printed, and our row of them that is best by validation."""
 
     source: str
@@ -36,7 +36,7 @@ def _facts() -> tuple[Mapping[str, str], ...]:
     return tuple(found)
 
 
-def printed(board: Board) -> list[Printed]:
+def printed(board: Board) -> list[PublishedRow]:
     """What papers print for the board's data, protocol and metrics, in the order of the papers' tables."""
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for fact in _facts():
@@ -48,7 +48,7 @@ def printed(board: Board) -> list[Printed]:
         note = values.pop("note")
         if any(row.beside(metric) is not None for metric in values for row in board.own):
             ours = next((r for r in board.own if r.model == model and _holds(settings, r.runs[0].config)), None)
-            found.append(Printed(f"{paper} {table}", name, values, ours, note))
+            found.append(PublishedRow(f"{paper} {table}", name, values, ours, note))
     return found
 
 

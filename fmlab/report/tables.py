@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fmlab.report.comparisons import Compared, against, baseline
+from fmlab.report.comparisons import Comparisons, against, baseline
 from fmlab.report.leaderboards import COUNTS, KNOWN_BEST, Board, Figure, Row
 from fmlab.report.notes import SIGNIFICANT, WARNED, notes
-from fmlab.report.published import Printed, printed
+from fmlab.report.published import PublishedRow, printed
 from fmlab.report.significance import Comparison
 from fmlab.terminal.escaping import escaped_line
 
 
 @dataclass(frozen=True)
-class Sheet:
+class TextTable:
     """A table of text: the first `words` columns are words, the others figures; `notes` stand below."""
 
     title: str
@@ -39,7 +39,7 @@ INTERVAL = "95% interval"
 LEAST_NEEDED = ("rows/s", "p", INTERVAL, "seconds", "parameters", "seeds")
 
 
-def fitting(sheet: Sheet, width: int) -> Sheet:
+def fitting(sheet: TextTable, width: int) -> TextTable:
     """The sheet without the columns least needed that a terminal of `width` characters has no room for."""
     dropped = []
     for name in LEAST_NEEDED:
@@ -66,8 +66,8 @@ class Result:
     """A leaderboard with its tests and with what papers print."""
 
     board: Board
-    tests: tuple[Compared, ...]
-    printed: tuple[Printed, ...]
+    tests: tuple[Comparisons, ...]
+    printed: tuple[PublishedRow, ...]
 
 
 def result(board: Board, model: str | None = None) -> Result:
@@ -83,7 +83,7 @@ def result(board: Board, model: str | None = None) -> Result:
     return Result(board, tuple(tests), tuple(printed(board)))
 
 
-def sheets(found: Result) -> list[Sheet]:
+def sheets(found: Result) -> list[TextTable]:
     """The leaderboard, and each table of a paper with the printed figures beside ours."""
     board, metrics = found.board, found.board.metrics
     head = ["model", f"validation {board.monitor}", *metrics]
@@ -102,7 +102,7 @@ def sheets(found: Result) -> list[Sheet]:
             cells += _test(compared.found.get(places.get(id(row), -1)))[: 3 if chances else 2]
         rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
     title = f"{board.title}: test, sorted by validation {board.monitor}"
-    shown = [Sheet(title, tuple(head), tuple(rows), 1, notes(board, found.tests))]
+    shown = [TextTable(title, tuple(head), tuple(rows), 1, notes(board, found.tests))]
     return shown + [_printed(found, source) for source in dict.fromkeys(p.source for p in found.printed)]
 
 
@@ -110,11 +110,11 @@ def _title(row: Row) -> str:
     return f"{row.title}  {WARNED}" if row.warnings else row.title
 
 
-def _short(found: Result, compared: Compared) -> str:
+def _short(found: Result, compared: Comparisons) -> str:
     return "best" if compared.reference is found.board.own[0] else compared.reference.model
 
 
-def _printed(found: Result, source: str) -> Sheet:
+def _printed(found: Result, source: str) -> TextTable:
     """One table of a paper: a column for each printed figure and one for ours beside it, test metrics first."""
     printed = [p for p in found.printed if p.source == source]
     known = dict.fromkeys((*found.board.metrics, *(m for p in printed for m in p.values)))
@@ -127,12 +127,12 @@ def _printed(found: Result, source: str) -> Sheet:
         rows.append((one.source, one.model, *pairs, "" if one.ours is None else one.ours.title))
     head = ("published", "model", *(h for name in names for h in (name, "ours")), "our row")
     notes = tuple(dict.fromkeys(f"{p.source} {p.model}: {p.note}" for p in printed if p.note))
-    return Sheet(
+    return TextTable(
         f"{found.board.title}: printed in {source}, beside our best by validation", head, tuple(rows), 2, notes
     )
 
 
-def _ours(one: Printed, name: str) -> str:
+def _ours(one: PublishedRow, name: str) -> str:
     value = None if one.ours is None or name not in one.values else one.ours.beside(name)
     if value is None:
         return ""
@@ -178,7 +178,7 @@ def _p(value: float) -> str:
 # ------------------------------------------------------------------------------------------ as text
 
 
-def markdown(shown: Sequence[Sheet]) -> str:
+def markdown(shown: Sequence[TextTable]) -> str:
     """Markdown tables under headings."""
     parts = []
     for sheet in shown:
@@ -198,7 +198,7 @@ _LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {"~": r"\textasciitilde{}", "^": r"\
 _LATEX |= {"\\": r"\textbackslash{}", "<": "$<$"}
 
 
-def latex(shown: Sequence[Sheet]) -> str:
+def latex(shown: Sequence[TextTable]) -> str:
     """LaTeX tables for the package booktabs."""
     parts = []
     for sheet in shown:

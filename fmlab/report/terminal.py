@@ -20,7 +20,7 @@ def print_leaderboards(folder: Path, *, best: bool = False) -> None:
         print_tables(sheets.sheets(sheets.result(best_of_each(board) if best else board)))
 
 
-def print_tables(shown: Iterable[sheets.Sheet]) -> None:
+def print_tables(shown: Iterable[sheets.TextTable]) -> None:
     """Tables on the terminal, without the columns that it has no room for."""
     console = Console()
     width = console.width if console.is_terminal else _WIDTH
@@ -29,7 +29,7 @@ def print_tables(shown: Iterable[sheets.Sheet]) -> None:
         wide.print(_table(sheets.fitting(sheet, width)))
 
 
-def _table(sheet: sheets.Sheet) -> Table:
+def _table(sheet: sheets.TextTable) -> Table:
     shown = Table(title=escape(sheet.title), title_justify="left", caption_justify="left")
     shown.caption = escape("\n".join(sheet.notes)) or None
     for place, name in enumerate(sheet.head):

@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab.contracts import ChecksLabels, Observes, Task
+from fmlab.contracts import NeedsInteractions, Task, ValidatesLabels
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
 from fmlab.plugin.registry import build
@@ -20,7 +20,7 @@ from fmlab.records.folder import RunFolder
 from fmlab.run.loading import build_model
 from fmlab.run.warm_start import Trained, start_from
 from fmlab.terminal.redaction import redacted
-from fmlab.training.checkpoints import Keeper
+from fmlab.training.checkpoints import BestCheckpoint
 from fmlab.training.learner import Learner
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.processes import this_launch
@@ -37,7 +37,7 @@ class Parts:
     model: nn.Module
     learner: Learner
     trainer: pl.Trainer
-    keeper: Keeper
+    keeper: BestCheckpoint
 
 
 def assemble(
@@ -53,7 +53,7 @@ def assemble(
     seed_generators(seed)
     model = build_model(plain["model"], data.schema, seed)
     loss = build("loss", plain["loss"], gives=Callable)
-    if isinstance(loss, ChecksLabels) and not task.training.negatives and data.label is not None:
+    if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         loss.check(np.asarray(data.label[task.training.rows]))
     optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
     scale = scale_for(task, loss)
@@ -72,7 +72,7 @@ def assemble(
     learner = Learner(model, loss, optimizer, task, loader, identity)
     options, launch = plain["trainer"], this_launch(plain["trainer"])
     every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
-    keeper = Keeper(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
+    keeper = BestCheckpoint(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
     trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
     learner.options = lasting_options(options, trainer, launch)
     return Parts(task, model, learner, trainer, keeper)
@@ -83,10 +83,10 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, train
     data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
     if trained:
         start_from(model, plain["model"], trained)
-    if isinstance(model, Observes):
+    if isinstance(model, NeedsInteractions):
         if data.user is None or data.item is None:
             raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")
         if data.label is not None and not task.training.negatives:
             rows = rows[np.asarray(data.label[rows]) > 0]
         user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
-        model.observe(user, item)
+        model.fit_interactions(user, item)

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from fmlab.contracts import Task
-from fmlab.data import SIDES, Array, Dataset, Field, Input, Schema, Side, Table
+from fmlab.data import SIDES, Array, Dataset, Field, FieldEncoding, Schema, Side, Table
 from fmlab.data.encoding.encoder import Encoder
-from fmlab.data.encoding.text_arrays import Texts, decode, encode
+from fmlab.data.encoding.text_arrays import ArrowTexts, decode, encode
 from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
@@ -41,7 +41,7 @@ class ServingData:
     name: str
     fingerprint: str
     schema: Schema
-    inputs: Mapping[str, Input]
+    inputs: Mapping[str, FieldEncoding]
     keys: Mapping[str, Array]
     users: Table | None
     items: Table | None
@@ -88,7 +88,7 @@ class ServingData:
         arrays: dict[str, Array] = {}
         for number, field in enumerate(self.schema.fields):
             if not field.numeric:
-                column = self.keys.column(field.name) if isinstance(self.keys, Texts) else self.keys[field.name]
+                column = self.keys.column(field.name) if isinstance(self.keys, ArrowTexts) else self.keys[field.name]
                 _put_texts(arrays, f"keys.{number}", column)
         for side, table in (("users", self.users), ("items", self.items)):
             if table is not None:
@@ -145,7 +145,7 @@ def _unpacked(file: Container) -> ServingData:
     if not (isinstance(name, str) and isinstance(fingerprint, str) and isinstance(log_odds, bool)):
         raise ValueError("name and fingerprint are text, log_odds is true or false")
     schema = read_schema(content["schema"])
-    inputs = {f.name: checked(Input, content["inputs"][f.name]) for f in schema.fields}
+    inputs = {f.name: checked(FieldEncoding, content["inputs"][f.name]) for f in schema.fields}
     for given in inputs.values():
         if given.scale == 0 or given.decimal not in (".", ",") or (given.transform == "hashed" and given.buckets < 1):
             raise ValueError(f"an input of column {given.column!r} has no meaning")

@@ -2,7 +2,7 @@
 
 The vocabularies of both are compared field by field: a feature keeps its numbers (rows of tables) if its raw value is
 known, whatever its id is now; a new one starts as the model starts it. Which rows belong to which features is said by
-the modules themselves (`feature_rows`, see `fmlab.nn.features.FeatureTable`); embeddings of torch and parameters of a
+the modules themselves (`feature_rows`, see `fmlab.nn.features.EmbeddingTable`); embeddings of torch and parameters of a
 model's own with one row for each feature are known by that. All other parameters of equal shape are taken over.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import ReadsOptions, WarmStarts
+from fmlab.contracts import InfersOptions, WarmStarts
 from fmlab.data import Array, Dataset, Schema
 from fmlab.errors import FmlabError
 from fmlab.plugin.registry import load
@@ -87,7 +87,7 @@ def grow(trained: Trained, data: Dataset, seed: int) -> None:
 def options_from(options: Mapping[str, Any], trained: Sequence[Trained]) -> dict[str, Any]:
     """Options of a model that its class reads from trained models."""
     plugin = load("model", options["name"])
-    if not trained or not isinstance(plugin, ReadsOptions):
+    if not trained or not isinstance(plugin, InfersOptions):
         return {}
     return dict(plugin.options_from(options, *(t.model for t in trained)))
 

@@ -66,11 +66,11 @@ def _refuse_file(rows: Path, out: Path | None) -> None:
 def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from fmlab.data.raw.table import Form, batches, recognise
+    from fmlab.data.raw.table import TableFormat, batches, detect_format
     from fmlab.serving.table_writer import PARQUET, refuse_taken, writing
 
     encoder = run.encoder
-    form = recognise(args.rows, Form(args.sep.replace("\\t", "\t"), encoding=args.encoding))
+    form = detect_format(args.rows, TableFormat(args.sep.replace("\\t", "\t"), encoding=args.encoding))
     encoder.refuse_missing(form.names, str(args.rows))
     added = ["score", "probability"] if run.data.log_odds else ["score"]
     refuse_taken(form.names, added, args.rows)

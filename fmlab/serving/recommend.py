@@ -89,10 +89,10 @@ def _recommend(run: "LoadedRun", args: argparse.Namespace) -> None:
 def _queries(encoder: "Encoder", args: argparse.Namespace) -> Iterator[Any]:
     """Batches of different users, with their context."""
     from fmlab.data.encoding.encoder import QUERY
-    from fmlab.data.raw.table import batches, recognise
+    from fmlab.data.raw.table import batches, detect_format
 
     if args.users is not None:
-        form = recognise(args.users)
+        form = detect_format(args.users)
         encoder.refuse_missing(form.names, str(args.users), *QUERY)
         columns = [c.name for c in encoder.columns(*QUERY) if c.name in form.names]
         seen: set[tuple[str | None, ...]] = set()

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from fmlab.config.overrides import text
-from fmlab.contracts import Observes, Task
+from fmlab.contracts import NeedsInteractions, Task
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.inspection.model_table import DISTRIBUTION
 from fmlab.plugin import registry
@@ -93,11 +93,11 @@ def _suitable(task: Task, plain: Mapping[str, Any]) -> tuple[dict[str, tuple[str
 def _try(name: str, loss: str, task: Task) -> bool:
     data = task.dataset
     model = build_model({"name": name}, data.schema, 0)
-    if isinstance(model, Observes):
+    if isinstance(model, NeedsInteractions):
         if data.user is None or data.item is None:
             raise DataError("it reads user-item interactions")
         pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
-        model.observe(*pairs)
+        model.fit_interactions(*pairs)
     loader = TrainingLoader(data, task.training, batch_size=64, seed=0)
     try_one_batch(model, registry.build("loss", {"name": loss}), loader, name=name)
     return any(p.requires_grad for p in model.parameters())

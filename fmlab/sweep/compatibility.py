@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fmlab.errors import FmlabError
-from fmlab.sweep.study import Ledger
+from fmlab.sweep.study import Study
 
 
 def differences(study: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -24,7 +24,7 @@ def _cell(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)
 
 
-def settle_identity(ledger: Ledger, identity: Mapping[str, Any], *, extend: bool) -> None:
+def settle_identity(ledger: Study, identity: Mapping[str, Any], *, extend: bool) -> None:
     """Write or compare what the study searches; raises FmlabError with the differences unless `extend`."""
     plain = json.loads(json.dumps(identity))
     known = ledger.identity()

@@ -15,12 +15,12 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.sweep import suggest as proposal
 from fmlab.sweep.heartbeat import myself
 from fmlab.sweep.messages import Job, SweepFailed
-from fmlab.sweep.queue import Agenda
+from fmlab.sweep.queue import TrialQueue
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import open_storage
-from fmlab.sweep.study import Ledger
+from fmlab.sweep.study import Study
 from fmlab.sweep.summary import Board
-from fmlab.sweep.worker_pool import Event, Team
+from fmlab.sweep.worker_pool import Event, WorkerPool
 
 log = logging.getLogger("fmlab")
 _POLL = 0.5  # seconds between looks at the study when nothing is heard
@@ -37,9 +37,9 @@ class Coordinator:
         proposal.make_sampler(sweep, 0)
         proposal.make_pruner(sweep)
         self.sweep, self.job, self.workers = sweep, job, workers
-        self.ledger, creator = Ledger.create(open_storage(job.storage), sweep.study, sweep.directions)
-        self.agenda = Agenda(sweep, self.ledger, Path(job.folder), creator=creator, workers=workers)
-        self.team, self.board = Team(job), Board(sweep, job.storage)
+        self.ledger, creator = Study.create(open_storage(job.storage), sweep.study, sweep.directions)
+        self.agenda = TrialQueue(sweep, self.ledger, Path(job.folder), creator=creator, workers=workers)
+        self.team, self.board = WorkerPool(job), Board(sweep, job.storage)
         self._began: float | None = None
         self._barren = 0
         self._ended: list[Event] = []

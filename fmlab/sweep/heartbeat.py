@@ -49,7 +49,7 @@ def condition(worker: Mapping[str, Any] | None) -> Literal["dead", "alive", "sto
     return "stopped" if seen[0] in "Tt" else "alive"
 
 
-class Watch:
+class LivenessMonitor:
     """Notices running trials whose worker is dead or silent, by this process's monotonic clock alone.
 
     A worker that is seen to be alive may be silent: on a crowded machine its heart has to wait as well.
@@ -79,7 +79,7 @@ class Watch:
         return found
 
 
-class Heart(threading.Thread):
+class HeartbeatThread(threading.Thread):
     """Beats in the background: calls `beat(count)` every `interval` seconds until it returns False or is stopped."""
 
     def __init__(self, beat: Callable[[int], bool], interval: float) -> None:

@@ -20,13 +20,13 @@ class SweepFailed(FmlabError):
     code = 3
 
 
-class Pruned(Exception):
+class TrialPruned(Exception):
     """The trial is worse than others were at this step."""
 
     status = "pruned"
 
 
-class Lost(Exception):
+class TrialLost(Exception):
     """The trial was given up while its worker was silent; somebody else runs it again."""
 
     status = "lost"
@@ -66,12 +66,12 @@ class Progress:
         if self.prunes:
             self.reported.append(value)
             if self.report(step, value):
-                raise Pruned(f"pruned at step {step} with {value:.6g}")
+                raise TrialPruned(f"pruned at step {step} with {value:.6g}")
 
     def check(self) -> None:
         """Raises Lost once the trial was given up."""
         if self.given_up():
-            raise Lost("this worker was silent for too long, the trial was given to another")
+            raise TrialLost("this worker was silent for too long, the trial was given to another")
 
     @property
     def time_is_up(self) -> bool:

@@ -10,27 +10,27 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.sweep.compatibility import settle_identity
-from fmlab.sweep.heartbeat import Watch
+from fmlab.sweep.heartbeat import LivenessMonitor
 from fmlab.sweep.messages import mark_folders, trial_folder
 from fmlab.sweep.schedule import missing, targets, unfinished
 from fmlab.sweep.spec import Sweep
-from fmlab.sweep.study import Ask, Ledger, ask_of, reason
+from fmlab.sweep.study import Study, TrialRequest, ask_of, reason
 
 log = logging.getLogger("fmlab")
 _JOIN = 5.0  # seconds a joiner waits for the study's creator to write what it searches
 _AHEAD = 50  # points that the study's creator keeps waiting
 
 
-class Agenda:
+class TrialQueue:
     """The queue of one sweep in its study."""
 
-    def __init__(self, sweep: Sweep, ledger: Ledger, folder: Path, *, creator: bool, workers: int) -> None:
+    def __init__(self, sweep: Sweep, ledger: Study, folder: Path, *, creator: bool, workers: int) -> None:
         """`folder`: of the sweep. `creator`: the study is new; only one of several coordinators has that."""
         self.sweep, self.ledger, self.folder, self.creator = sweep, ledger, folder, creator
         self._wanted = None if sweep.total is None else list(targets(sweep))
         # One looks far ahead; those who join ask for more only when little is left, so that two rarely do at once.
         self._window = _AHEAD if creator and self._wanted is not None else 2 * workers
-        self._watch = Watch(sweep.settings.heartbeat)
+        self._watch = LivenessMonitor(sweep.settings.heartbeat)
         self._forgiven: frozenset[int] = frozenset()
 
     def open(self) -> None:
@@ -98,7 +98,7 @@ class Agenda:
             return False
         return not unfinished(self._wanted, trials) and not self._missing(trials, math.inf)
 
-    def _missing(self, trials: Sequence[FrozenTrial], window: float) -> list[Ask]:
+    def _missing(self, trials: Sequence[FrozenTrial], window: float) -> list[TrialRequest]:
         wanted: Any = targets(self.sweep) if self._wanted is None else self._wanted
         retries = self.sweep.settings.retries
         return missing(wanted, trials, forgiven=self._forgiven, retries=retries, window=window)

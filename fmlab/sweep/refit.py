@@ -18,7 +18,7 @@ from fmlab.sweep.launch import lasting_overrides
 from fmlab.sweep.messages import Job
 from fmlab.sweep.spec import Sweep, read
 from fmlab.sweep.storage import open_storage
-from fmlab.sweep.study import Ledger
+from fmlab.sweep.study import Study
 from fmlab.sweep.suggest import known_point
 from fmlab.sweep.summary import best_trials
 
@@ -30,7 +30,7 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
 
     The seeds are a grid of their own beside the study, so that an interrupted refit goes on as well.
     """
-    best = best_trials(sweep, Ledger.open(open_storage(job.storage), sweep.study).trials())
+    best = best_trials(sweep, Study.open(open_storage(job.storage), sweep.study).trials())
     if not best:
         return None
     again = _sweep(sweep, best[0])
@@ -42,7 +42,7 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
         f"{_estimate(sweep, best[0], overrides, workers)}"
     )
     Coordinator(again, task, workers=min(workers, len(sweep.settings.refit))).run()
-    done = best_trials(again, Ledger.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
+    done = best_trials(again, Study.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
     source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
     if source is None or not source.is_file():
         return None

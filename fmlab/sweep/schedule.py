@@ -8,20 +8,20 @@ from itertools import count
 from optuna.trial import FrozenTrial
 
 from fmlab.sweep.spec import Sweep
-from fmlab.sweep.study import DONE, LIVE, Ask, again, ask_of, reason
+from fmlab.sweep.study import DONE, LIVE, TrialRequest, again, ask_of, reason
 from fmlab.sweep.suggest import starting_params, stored
 
 
-def targets(sweep: Sweep) -> Iterator[Ask]:
+def targets(sweep: Sweep) -> Iterator[TrialRequest]:
     """Every slot of the sweep in order; without end if only the budget ends it."""
     if sweep.sampler == "grid":
         known = {p.name: p for p in sweep.space.parameters}
         for index, point in enumerate(sweep.space.grid()):
             params = {name: stored(value, known[name]) for name, value in point.params.items()}
-            yield Ask(json.dumps(params, sort_keys=True), index, 0, params)
+            yield TrialRequest(json.dumps(params, sort_keys=True), index, 0, params)
     else:
         for index in count() if sweep.total is None else range(sweep.total):
-            yield Ask(str(index), index, 0, starting_params(sweep, index))
+            yield TrialRequest(str(index), index, 0, starting_params(sweep, index))
 
 
 def by_slot(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
@@ -34,8 +34,13 @@ def by_slot(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
 
 
 def missing(
-    wanted: Iterable[Ask], trials: Sequence[FrozenTrial], *, forgiven: frozenset[int], retries: int, window: float
-) -> list[Ask]:
+    wanted: Iterable[TrialRequest],
+    trials: Sequence[FrozenTrial],
+    *,
+    forgiven: frozenset[int],
+    retries: int,
+    window: float,
+) -> list[TrialRequest]:
     """Attempts to ask for, so that about `window` wait and every slot that can still be done is asked for.
 
     A slot that is done, running or waiting is left alone. One whose worker was lost is tried again `retries` times;
@@ -43,7 +48,7 @@ def missing(
     """
     slots = by_slot(trials)
     waiting = sum(t.state == LIVE[1] for t in trials)
-    found: list[Ask] = []
+    found: list[TrialRequest] = []
     for ask in wanted:
         attempts = slots.get(ask.slot, [])
         if not attempts:
@@ -60,7 +65,7 @@ def _again(attempts: Sequence[FrozenTrial], forgiven: frozenset[int], retries: i
     return "failed" not in now and now.count("lost") <= retries
 
 
-def unfinished(wanted: Iterable[Ask], trials: Sequence[FrozenTrial]) -> int:
+def unfinished(wanted: Iterable[TrialRequest], trials: Sequence[FrozenTrial]) -> int:
     """How many of the wanted slots are running or waiting somewhere."""
     slots = by_slot(trials)
     return sum(any(t.state in LIVE for t in slots.get(a.slot, [])) for a in wanted)

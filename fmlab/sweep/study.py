@@ -30,7 +30,7 @@ Params = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Ask:
+class TrialRequest:
     """One attempt at a slot.
 
     `params`: its point as stored; what is not given, the sampler proposes. `remembered`: what the sampler attached to
@@ -46,26 +46,26 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Claim:
+class RunningTrial:
     """A running trial and the attempt it is."""
 
     number: int
     trial_id: int
-    ask: Ask
+    ask: TrialRequest
 
 
-def ask_of(trial: FrozenTrial) -> Ask:
+def ask_of(trial: FrozenTrial) -> TrialRequest:
     """The attempt that a trial is; a trial added by other means is a slot of its own."""
     plain = trial.user_attrs.get("ask")
     if plain is None:
-        return Ask(f"added-{trial.number}", trial.number, 0, trial.system_attrs.get("fixed_params"))
-    return Ask(**plain)
+        return TrialRequest(f"added-{trial.number}", trial.number, 0, trial.system_attrs.get("fixed_params"))
+    return TrialRequest(**plain)
 
 
-def again(trial: FrozenTrial) -> Ask:
+def again(trial: FrozenTrial) -> TrialRequest:
     """The next attempt after a given-up one, with all that this one had settled."""
     before, notes = ask_of(trial), trial.user_attrs
-    return Ask(
+    return TrialRequest(
         before.slot,
         before.index,
         before.attempt + 1,
@@ -80,7 +80,7 @@ def reason(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get("reason", "failed"))
 
 
-class Ledger(Patient):
+class Study(Patient):
     """A study in a storage, by the steps a sweep needs."""
 
     def __init__(self, study: optuna.Study, store: Store) -> None:
@@ -89,10 +89,10 @@ class Ledger(Patient):
         self._study_id = self.storage.get_study_id_from_name(study.study_name)
 
     @classmethod
-    def open(cls, store: Store, name: str, pruner: BasePruner | None = None) -> "Ledger":
+    def open(cls, store: Store, name: str, pruner: BasePruner | None = None) -> "Study":
         """An existing study."""
 
-        def load() -> Ledger:
+        def load() -> Study:
             sampler = optuna.samplers.RandomSampler()
             study = optuna.load_study(study_name=name, storage=store.backend, sampler=sampler, pruner=pruner)
             return cls(study, store)
@@ -100,7 +100,7 @@ class Ledger(Patient):
         return wait_out(load, PAUSES)
 
     @classmethod
-    def create(cls, store: Store, name: str, directions: Sequence[Direction]) -> "tuple[Ledger, bool]":
+    def create(cls, store: Store, name: str, directions: Sequence[Direction]) -> "tuple[Study, bool]":
         """The study of that name, and whether it is new; of several processes one creates it."""
 
         def make() -> None:
@@ -148,7 +148,7 @@ class Ledger(Patient):
     # ---------------------------------------------------------------------------------- coordinators
 
     @patiently
-    def enqueue(self, ask: Ask) -> None:
+    def enqueue(self, ask: TrialRequest) -> None:
         """Ask for one attempt."""
         self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(ask)}))
 
@@ -158,7 +158,7 @@ class Ledger(Patient):
 
     # --------------------------------------------------------------------------------------- workers
 
-    def claim(self, worker: Mapping[str, Any]) -> Claim | None:
+    def claim(self, worker: Mapping[str, Any]) -> RunningTrial | None:
         """Start the first waiting trial; None if there is none."""
         self._seen = self.trials()
         waiting = [t for t in self._seen if t.state == TrialState.WAITING]
@@ -169,7 +169,7 @@ class Ledger(Patient):
             if self._superfluous(trial):
                 self._end(trial_id, TrialState.FAIL, None, {"reason": "dropped"})
                 continue
-            claim = Claim(trial.number, trial_id, ask_of(trial))
+            claim = RunningTrial(trial.number, trial_id, ask_of(trial))
             self.note(claim, "worker", dict(worker))
             return claim
         return None
@@ -198,7 +198,7 @@ class Ledger(Patient):
     @patiently
     def set_point(
         self,
-        claim: Claim,
+        claim: RunningTrial,
         params: Mapping[str, Any],
         distributions: Mapping[str, BaseDistribution],
         remembered: Mapping[str, Any],
@@ -221,16 +221,16 @@ class Ledger(Patient):
         names = chain([name], (f"{name}{LATER}{i}" for i in count(2)))
         return next(n for n in names if n not in known or _compatible(known[n], wanted))
 
-    def beat(self, claim: Claim, count: int) -> bool:
+    def beat(self, claim: RunningTrial, count: int) -> bool:
         """Say that the trial's worker lives; False if the trial was given up. It waits for nobody: the next one may."""
         return self._note(claim, "beat", count)
 
     @patiently
-    def note(self, claim: Claim, key: str, value: Any) -> bool:
+    def note(self, claim: RunningTrial, key: str, value: Any) -> bool:
         """Attach a fact to a running trial; False if it was given up."""
         return self._note(claim, key, value)
 
-    def _note(self, claim: Claim, key: str, value: Any) -> bool:
+    def _note(self, claim: RunningTrial, key: str, value: Any) -> bool:
         try:
             self.storage.set_trial_user_attr(claim.trial_id, key, value)
         except UpdateFinishedTrialError:
@@ -238,7 +238,7 @@ class Ledger(Patient):
         return True
 
     @patiently
-    def report(self, claim: Claim, step: int, value: float) -> bool:
+    def report(self, claim: RunningTrial, step: int, value: float) -> bool:
         """Add an intermediate value; returns whether the trial should be pruned."""
         try:
             self.storage.set_trial_intermediate_value(claim.trial_id, step, value)
@@ -246,7 +246,9 @@ class Ledger(Patient):
             return False
         return bool(self.study.pruner.prune(self.study, self.storage.get_trial(claim.trial_id)))
 
-    def finish(self, claim: Claim, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]) -> bool:
+    def finish(
+        self, claim: RunningTrial, state: TrialState, values: Sequence[float] | None, notes: Mapping[str, Any]
+    ) -> bool:
         """End a running trial; False if it was given up, so that the result is refused."""
         return self._end(claim.trial_id, state, values, notes)
 

@@ -22,12 +22,12 @@ from fmlab.config.overrides import override
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_text
 from fmlab.sweep import suggest as proposal
-from fmlab.sweep.heartbeat import Heart, myself
-from fmlab.sweep.messages import Job, Lost, Objective, Progress, Pruned, mark_folders, trial_folder
+from fmlab.sweep.heartbeat import HeartbeatThread, myself
+from fmlab.sweep.messages import Job, Objective, Progress, TrialLost, TrialPruned, mark_folders, trial_folder
 from fmlab.sweep.space import Point
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import open_storage
-from fmlab.sweep.study import Claim, Ledger
+from fmlab.sweep.study import RunningTrial, Study
 from fmlab.terminal.escaping import SafeRecord, shown
 
 log = logging.getLogger("fmlab")
@@ -42,7 +42,7 @@ class Worker:
         proposal.quiet()
         self.job, self.objective, self.tell = job, objective, tell
         self.sweep = read(job.name, job.raw, job.command)
-        self.ledger = Ledger.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
+        self.ledger = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
         self.deadline = None if job.seconds is None else time.monotonic() + job.seconds
         self.stopping = self._training = False
 
@@ -67,8 +67,8 @@ class Worker:
                 gc.collect()
                 pause = _IDLE[0]
 
-    def _trial(self, claim: Claim) -> None:
-        heart = Heart(lambda count: self.ledger.beat(claim, count), self.sweep.settings.heartbeat)
+    def _trial(self, claim: RunningTrial) -> None:
+        heart = HeartbeatThread(lambda count: self.ledger.beat(claim, count), self.sweep.settings.heartbeat)
         heart.start()
         began, folder = time.monotonic(), trial_folder(Path(self.job.folder), claim.number)
         progress = self._progress(claim, heart)
@@ -79,9 +79,9 @@ class Worker:
             self.tell("started", number=claim.number, overrides=self._shown(point))
             values = self._values(claim, point, folder, progress)
             state = TrialState.COMPLETE
-        except Pruned:
+        except TrialPruned:
             state, values = TrialState.PRUNED, progress.reported[-1:] or None
-        except Lost as error:
+        except TrialLost as error:
             notes = {"reason": "lost", "error": shown(str(error))}
         except KeyboardInterrupt:
             self.stopping = True
@@ -107,7 +107,7 @@ class Worker:
         if full is not None:
             raise full
 
-    def _progress(self, claim: Claim, heart: Heart) -> Progress:
+    def _progress(self, claim: RunningTrial, heart: HeartbeatThread) -> Progress:
         most = self.sweep.most(claim.ask.index)
         ends = [d for d in (self.deadline, None if most is None else time.monotonic() + most) if d is not None]
         return Progress(
@@ -118,7 +118,7 @@ class Worker:
             metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
         )
 
-    def _point(self, claim: Claim) -> Point:
+    def _point(self, claim: RunningTrial) -> Point:
         """The trial's point, written to the study before anything runs."""
         ask = claim.ask
         try:
@@ -132,7 +132,7 @@ class Worker:
         self.ledger.set_point(claim, params, distributions, remembered)
         return point
 
-    def _values(self, claim: Claim, point: Point, folder: Path, progress: Progress) -> list[float]:
+    def _values(self, claim: RunningTrial, point: Point, folder: Path, progress: Progress) -> list[float]:
         """The objectives: those of the one run, or their means over the seeds."""
         base = [*self.job.overrides, *self._overrides(point)]
         if not self.sweep.settings.seeds:
@@ -146,7 +146,7 @@ class Worker:
             if self.sweep.pruner == "wilcoxon":
                 progress.reported.append(known[str(seed)][0])
                 if self.ledger.report(claim, number, known[str(seed)][0]):
-                    raise Pruned(f"pruned after seed {seed}")
+                    raise TrialPruned(f"pruned after seed {seed}")
         runs = [known[str(s)] for s in self.sweep.settings.seeds]
         return [math.fsum(column) / len(runs) for column in zip(*runs, strict=True)]
 

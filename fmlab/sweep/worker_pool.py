@@ -28,7 +28,7 @@ def interpreter() -> list[str]:
     return [sys.executable, *([] if here else ["-P"])]
 
 
-class Member:
+class WorkerProcess:
     """A worker process."""
 
     def __init__(self, number: int, job: Job, errors: IO[bytes], events: "queue.Queue[Event]") -> None:
@@ -61,12 +61,12 @@ class Member:
             self.process.stdin.close()
 
 
-class Team:
+class WorkerPool:
     """The workers of one coordinator."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.members: dict[int, Member] = {}
+        self.members: dict[int, WorkerProcess] = {}
         self.pids: set[int] = set()  # of all there ever were
         self._events: queue.Queue[Event] = queue.Queue()
         self._numbers = count()
@@ -81,7 +81,7 @@ class Team:
                 errors = (folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}.log").open("ab")
             job = Job(**{**asdict(self.job), "seconds": seconds})
             with errors:
-                self.members[number] = Member(number, job, errors, self._events)
+                self.members[number] = WorkerProcess(number, job, errors, self._events)
             self.pids.add(self.members[number].process.pid)
 
     def hear(self, seconds: float) -> list[Event]:

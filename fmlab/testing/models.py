@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import Observes, Separable, TwoSided
+from fmlab.contracts import LateInteraction, NeedsInteractions, TwoSided
 from fmlab.data import Schema
 from fmlab.data.batch import Batch, Features
 from fmlab.errors import FmlabError
@@ -42,11 +42,11 @@ class ModelContract:
             model = self.make(tiny(kind).schema)
         except FmlabError as error:
             pytest.skip(str(error))
-        if isinstance(model, Observes):
+        if isinstance(model, NeedsInteractions):
             batch = candidates(tiny(kind))
             assert batch.user is not None
             assert batch.item is not None
-            model.observe(batch.user, batch.item[:, 0])
+            model.fit_interactions(batch.user, batch.item[:, 0])
         return model
 
     @every_kind
@@ -118,7 +118,7 @@ class ModelContract:
 
     @every_kind
     def test_the_sides_add_up_to_the_whole(self, kind: Kind) -> None:
-        """`TwoSided`, `Separable` and the scoring of batches equal `forward`, gradients included."""
+        """`TwoSided`, `LateInteraction` and the scoring of batches equal `forward`, gradients included."""
         model = self._model(kind).double().eval()
         for batch in _batches(kind):
             whole = model(*batch.rows())
@@ -160,17 +160,17 @@ class ModelContract:
             scores = score(model, Batch(task.train.tables, user, items, None, torch.zeros(items.shape)))
         difference = scores[:, :1] - scores[:, 1:]
         share = ((difference > 0).double() + 0.5 * (difference == 0).double()).mean().item()
-        if not isinstance(model, Observes) and not any(p.requires_grad for p in model.parameters()):
+        if not isinstance(model, NeedsInteractions) and not any(p.requires_grad for p in model.parameters()):
             assert share == 0.5, "a model that learns nothing must not look better than a constant"
         else:
             assert share >= self.accuracy, f"{share:.3f} of the dislikes are outscored"
 
 
 def _train(model: nn.Module, batch: Batch, loss: Mapping[str, Any], optimizer: Mapping[str, Any], steps: int) -> None:
-    if isinstance(model, Observes):
+    if isinstance(model, NeedsInteractions):
         assert batch.user is not None
         assert batch.item is not None
-        model.observe(batch.user, batch.item[:, 0])
+        model.fit_interactions(batch.user, batch.item[:, 0])
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         return
@@ -201,7 +201,7 @@ def _by_sides(model: Any, batch: Batch) -> list[Tensor]:
     if isinstance(model, TwoSided):
         (a, p), (b, q) = model.user(*query), model.item(*items)
         found.append(model.link(a + b + (p * q).sum(-1)))
-    if isinstance(model, Separable):
+    if isinstance(model, LateInteraction):
         found.append(model.combine(model.encode_user(*query), model.encode_item(*items)))
     return found
 

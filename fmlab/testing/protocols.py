@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import Evaluation, Task
+from fmlab.contracts import Evaluator, Task
 from fmlab.contracts.checks import check_report, checked_task
 from fmlab.data import Dataset
 from fmlab.data.batch import Tables
@@ -115,7 +115,7 @@ class _Pattern(nn.Module):
         return torch.sin(numbers * torch.arange(1, ids.shape[-1] + 1)).sum(-1).float()
 
 
-def _values(evaluation: Evaluation, task: Task, order: list[int] | None = None) -> dict[str, Any] | None:
+def _values(evaluation: Evaluator, task: Task, order: list[int] | None = None) -> dict[str, Any] | None:
     """Metrics of the pattern, blocks in an order; None where they are undefined on so little data."""
     model = _Pattern().eval()
     try:

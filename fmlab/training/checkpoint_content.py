@@ -88,11 +88,11 @@ def check_checkpoint(loaded: Any) -> None:
         _need(name, loaded.get(name, kind()), kind)
     for name, state in loaded.get("callbacks", {}).items():
         _need(f"callbacks.{name}", state, dict)
-    keeper = loaded.get("callbacks", {}).get("Keeper", {"epoch": None, "value": None})
+    keeper = loaded.get("callbacks", {}).get("BestCheckpoint", {"epoch": None, "value": None})
     if not isinstance(keeper.get("epoch", ""), int | None) or not isinstance(
         keeper.get("value", ""), float | int | None
     ):
-        raise ValueError("callbacks.Keeper must hold the best epoch and its value")
+        raise ValueError("callbacks.BestCheckpoint must hold the best epoch and its value")
     if loaded["fmlab"].keys() & {"schema", *_PARTS}:
         _check_identity(loaded["fmlab"])
 

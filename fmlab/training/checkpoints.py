@@ -140,7 +140,7 @@ class SafeCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-class Keeper(Callback):
+class BestCheckpoint(Callback):
     """Writes `last.ckpt` after every epoch, and `best.ckpt` when the monitored metric is better than ever before.
 
     Within an epoch `last.ckpt` is written when the latest one is `every` seconds old, and when a signal asks for the
@@ -249,8 +249,8 @@ class Keeper(Callback):
 
         Raises FmlabError if the best checkpoint is not there.
         """
-        require_entries(saved, path, "epoch", "callbacks.Keeper.epoch")
-        epoch = saved["callbacks"]["Keeper"]["epoch"]
+        require_entries(saved, path, "epoch", "callbacks.BestCheckpoint.epoch")
+        epoch = saved["callbacks"]["BestCheckpoint"]["epoch"]
         beside = path if saved["epoch"] == epoch else path.with_name(self.best.name)
         if epoch is not None:
             if not beside.is_file():

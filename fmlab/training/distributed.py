@@ -23,7 +23,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch import Tensor, nn
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
-from fmlab.contracts import Outcome
+from fmlab.contracts import BlockResult
 from fmlab.training.processes import LAUNCHER, Launch, loopback
 
 _MOMENT = 2.0  # seconds that another process may take to stop by itself
@@ -214,7 +214,7 @@ def gather(rows: Tensor) -> Tensor:
 
 
 def gather_rows(
-    outcomes: Sequence[Outcome], names: list[str], device: torch.device
+    outcomes: Sequence[BlockResult], names: list[str], device: torch.device
 ) -> tuple[Tensor, list[Tensor], list[str]]:
     """Units and columns of all processes; a process without blocks learns the column names from the others."""
     every: list[list[str] | None] = [None] * dist.get_world_size()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fmlab.contracts import Evaluation, Loss, Outcome, Report, StartsEpoch, Task
+from fmlab.contracts import BlockResult, EpochSchedule, Evaluator, Loss, Report, Task
 from fmlab.data import Array
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
@@ -47,7 +47,7 @@ class Learner(pl.LightningModule):
         self.wish: Callable[[], int] = lambda: 0
         self.agreed = 0
         self.pace = Pace()
-        self._outcomes: list[Outcome] = []
+        self._outcomes: list[BlockResult] = []
         self._state: Any = None
         self.diverged: dict[str, float] | None = None
         self._first: Tensor | None = None  # the loss before the first step of all
@@ -95,7 +95,7 @@ class Learner(pl.LightningModule):
     def _enter_epoch(self) -> None:
         self.loader.epoch = self.current_epoch
         optimizer = self.trainer.optimizers[0]
-        if isinstance(optimizer, StartsEpoch):
+        if isinstance(optimizer, EpochSchedule):
             optimizer.start_epoch(self.current_epoch)
         self._total, self._mean = torch.zeros((), device=self.device), None
 
@@ -186,15 +186,15 @@ class Learner(pl.LightningModule):
         """Numbers of the test blocks that this process scores."""
         return self._blocks(self.task.test)
 
-    def _blocks(self, evaluation: Evaluation) -> list[int]:
+    def _blocks(self, evaluation: Evaluator) -> list[int]:
         # Lightning wants a batch in every process, and there may be fewer blocks than processes.
         return list(range(self.global_rank, len(evaluation), self.trainer.world_size)) or [_NO_BLOCK]
 
-    def _score(self, evaluation: Evaluation, block: int) -> None:
+    def _score(self, evaluation: Evaluator, block: int) -> None:
         if block != _NO_BLOCK:
             self._outcomes.append(evaluation.block(block, self.model, self.loader.tables, self._state))
 
-    def _start(self, evaluation: Evaluation) -> None:
+    def _start(self, evaluation: Evaluator) -> None:
         self.model.eval()
         self._placed()
         self._state, self._outcomes = evaluation.start(self.model, self.loader.tables), []
@@ -223,7 +223,7 @@ class Learner(pl.LightningModule):
         """Metrics over the rows of all processes, each counted once."""
         self._finish(self.task.test, "test")
 
-    def _finish(self, evaluation: Evaluation, part: str) -> None:
+    def _finish(self, evaluation: Evaluator, part: str) -> None:
         unit, columns = self._gathered()
         self.report = evaluation.finish(unit, columns)
         self._state, self._outcomes = None, []

@@ -19,7 +19,7 @@ from torch import Tensor
 from fmlab.contracts import Training
 from fmlab.data import Array, Dataset, Table
 from fmlab.data.batch import Batch, Features, Tables
-from fmlab.data.negatives import Observed, draw_negatives
+from fmlab.data.negatives import UserItemSet, draw_negatives
 from fmlab.errors import DataError
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.memory import refuse_larger
@@ -63,7 +63,7 @@ class TrainingLoader:
         self.skip, self.dtype = 0, torch.float32
         self.tables = Tables.of(dataset)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
-        self.observed: Observed | None = None
+        self.observed: UserItemSet | None = None
         if training.negatives:
             if dataset.user is None or dataset.item is None:
                 raise DataError("negatives are sampled per user: the data need a user and an item side")
@@ -73,7 +73,7 @@ class TrainingLoader:
             what = f"a batch of {batch_size:,} rows with {training.negatives:,} negatives each"
             refuse_larger(needed, what, "choose a smaller batch_size or fewer protocol.negatives")
             user, item = (np.asarray(a[training.rows], np.int64) for a in (dataset.user, dataset.item))
-            self.observed = Observed(user, item, n_users=schema.n_users, n_items=schema.n_items)
+            self.observed = UserItemSet(user, item, n_users=schema.n_users, n_items=schema.n_items)
             self.observed.check(user)
 
     def place(

@@ -48,7 +48,7 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
             reinit="finish_previous",
         )
         log.info(f"wandb: {mode}, {run.url or run.dir}")
-        return _Forgiving(experiment=run, artifacts=folder if options["artifacts"] else None)
+        return FailSafeWandbLogger(experiment=run, artifacts=folder if options["artifacts"] else None)
     except Exception as error:
         log.warning(f"wandb is left out of this run: {error!s:.300}")
         return None
@@ -149,7 +149,7 @@ def _distinct(head: Sequence[str]) -> list[str | int]:
     return [name if name not in head[:n] else f"{name} ({n})" for n, name in enumerate(head)]
 
 
-class _Forgiving(WandbLogger):
+class FailSafeWandbLogger(WandbLogger):
     """One warning instead of an exception when Weights & Biases fails; training goes on."""
 
     failed = False
@@ -195,5 +195,5 @@ class _Forgiving(WandbLogger):
 def close(loggers: list[Logger], summary: Mapping[str, float], *, failed: bool) -> None:
     """Finish what needs finishing, so that several runs can follow each other in one process."""
     for logger in loggers:
-        if isinstance(logger, _Forgiving):
+        if isinstance(logger, FailSafeWandbLogger):
             logger.close(summary, failed=failed)

@@ -19,7 +19,7 @@ def figure(value: float) -> str:
     return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.3g}"
 
 
-class EpochLines(pl.Callback):
+class EpochLogger(pl.Callback):
     """Logs one line an epoch and, on a terminal, draws a bar over its batches."""
 
     def __init__(self, *, bar: bool) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from fmlab.contracts import Outcome, Report, Task, TwoSided
+from fmlab.contracts import BlockResult, Report, Task, TwoSided
 from fmlab.contracts.checks import check_report
 from fmlab.data.batch import Batch
 from fmlab.data.source_checks import named_plugin
@@ -85,8 +85,8 @@ def try_evaluation(task: Task, model: nn.Module, loader: TrainingLoader, *, name
         with torch.random.fork_rng(devices=[]), torch.no_grad(), _blamed(f"{who}: a block of its validation"):
             state = evaluation.start(model, loader.tables)
             outcome = evaluation.block(0, model, loader.tables, state)
-        if not isinstance(outcome, Outcome):
-            raise FmlabError(f"{who}: block must give a fmlab.contracts.Outcome, got {type(outcome).__name__}")
+        if not isinstance(outcome, BlockResult):
+            raise FmlabError(f"{who}: block must give a fmlab.contracts.BlockResult, got {type(outcome).__name__}")
         try:
             columns = {n: c.cpu().numpy() for n, c in outcome.columns.items()}
             report = evaluation.finish(outcome.unit.cpu().numpy(), columns)

@@ -17,10 +17,10 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 from fmlab.config.durations import seconds
 from fmlab.contracts import Task
 from fmlab.errors import FmlabError
-from fmlab.training.checkpoints import Keeper, SafeCheckpointIO
+from fmlab.training.checkpoints import BestCheckpoint, SafeCheckpointIO
 from fmlab.training.distributed import RowSparseDDP, cluster
 from fmlab.training.processes import Launch
-from fmlab.training.progress import EpochLines
+from fmlab.training.progress import EpochLogger
 
 log = logging.getLogger("fmlab")
 
@@ -50,7 +50,7 @@ def make_trainer(
     task: Task,
     folder: Path,
     used: list[Any],
-    keeper: Keeper,
+    keeper: BestCheckpoint,
     more: Sequence[Callback],
     launch: Launch,
 ) -> pl.Trainer:
@@ -67,7 +67,7 @@ def make_trainer(
         lightning["strategy"] = RowSparseDDP(launch)
     else:
         plugins.append(cluster(launch))
-    callbacks: list[Callback] = [*more, EpochLines(bar=bar)]
+    callbacks: list[Callback] = [*more, EpochLogger(bar=bar)]
     if options["reduce_lr"]:
         callbacks.append(ReduceOnPlateau(monitor, maximize=task.maximize, factor=float(options["reduce_lr"])))
     if options["patience"]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines, opened
@@ -76,7 +76,7 @@ class Adjacency:
         seed: int = 0,
     ) -> None:
         """Paths are relative to the root folder, or absolute."""
-        self.raw: Sequence[Raw] = tuple(Raw(p) for p in (path, test, attributes) if p)
+        self.raw: Sequence[RawFile] = tuple(RawFile(p) for p in (path, test, attributes) if p)
         self.validation, self.seed, self.attributed = validation, seed, bool(attributes)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
@@ -108,7 +108,7 @@ class Gowalla:
         seed: int = 0,
     ) -> None:
         """`validation` is a share of the training interactions."""
-        self.raw: Sequence[Raw] = tuple(Raw(f"gowalla/{p}", (LIGHTGCN + p,)) for p in ("train.txt", "test.txt"))
+        self.raw: Sequence[RawFile] = tuple(RawFile(f"gowalla/{p}", (LIGHTGCN + p,)) for p in ("train.txt", "test.txt"))
         self.validation, self.seed = validation, seed
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
-from fmlab.data.raw.table import Form
+from fmlab.data.raw.table import TableFormat
 from fmlab_datasets.adjacency_lists import item_attributes, pairs
 from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import Stream, constant, first_found, joined, packed, prepared, table
@@ -54,20 +54,22 @@ class Amazon:
         self.metadata, name, stem = category, self.name, self.stem
         at = f"amazon/{stem}"
         names = [f"reviews_{stem}_5.json.gz", f"{stem}_5.json.gz", f"{stem}_5.json.zip"]
-        reviews = [Raw(f"{folder}{n}", (f"{ADDRESS}{names[0]}",)) for n in names for folder in (f"{at}/", "")]
-        lists = [Raw(f"{at}/{n}.txt{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
+        reviews = [RawFile(f"{folder}{n}", (f"{ADDRESS}{names[0]}",)) for n in names for folder in (f"{at}/", "")]
+        lists = [RawFile(f"{at}/{n}.txt{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
         split = [
-            first_found(root, name, *(Raw(f"{at}/ratings_split/{p}.txt{gz}") for gz in ("", ".gz"))) for p in PARTS
+            first_found(root, name, *(RawFile(f"{at}/ratings_split/{p}.txt{gz}") for gz in ("", ".gz"))) for p in PARTS
         ]
         files = {"reviews": [first_found(root, name, *reviews)], "sequences": [first_found(root, name, *lists)]}
         files["splits"] = split
         there = [f for f, raws in files.items() if all(find(raw, root, name) for raw in raws)]
         self.form = form if form != "auto" else [*there, "reviews"][0]
-        meta = [Raw(f"{folder}meta_{stem}.json.gz", (f"{ADDRESS}meta_{stem}.json.gz",)) for folder in (f"{at}/", "")]
-        listed = [Raw(f"{at}/{n}{ATTRIBUTES}{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
+        meta = [
+            RawFile(f"{folder}meta_{stem}.json.gz", (f"{ADDRESS}meta_{stem}.json.gz",)) for folder in (f"{at}/", "")
+        ]
+        listed = [RawFile(f"{at}/{n}{ATTRIBUTES}{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
         extra = first_found(root, name, *(listed if self.form == "sequences" else meta))
         self.extra = extra if category != "none" and self.form != "splits" and find(extra, root, name) else None
-        self.raw: Sequence[Raw] = (*files[self.form], *([self.extra] if self.extra else []))
+        self.raw: Sequence[RawFile] = (*files[self.form], *([self.extra] if self.extra else []))
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the reviews or lists, and the categories if they are there."""
@@ -93,7 +95,7 @@ class Amazon:
 
 
 def _part(path: Path, part: str) -> Stream:
-    form = Form("\t", ("user", "item", "rating"), header=False)
+    form = TableFormat("\t", ("user", "item", "rating"), header=False)
     return constant(table(path, {"user": "u", "item": "i", "rating": "stars"}, form), "part", part)
 
 

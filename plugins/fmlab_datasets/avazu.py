@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fmlab.contracts import Raw
-from fmlab.data import Dataset, Input
+from fmlab.contracts import RawFile
+from fmlab.data import Dataset, FieldEncoding
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range
@@ -49,12 +49,12 @@ class Avazu:
         """The file is `train.gz` as Kaggle gives it, or unpacked."""
         self.time, self.min_count, self.buckets = time, min_count, buckets
         names = (f"{folder}{n}" for folder in ("avazu/", "") for n in ("train.gz", "train.csv.gz", "train.csv"))
-        self.raw: Sequence[Raw] = (first_found(root, "avazu", *(Raw(n, page=PAGE) for n in names)),)
+        self.raw: Sequence[RawFile] = (first_found(root, "avazu", *(RawFile(n, page=PAGE) for n in names)),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the table once."""
         (path,) = files.values()
-        meter = Meter(f"preparing {path.name}", text_size(path))
+        meter = ProgressBar(f"preparing {path.name}", text_size(path))
         columns = {n: n for n in ("click", "hour", *CATEGORIES)}
         parts: dict[str, Callable[[Any], Any]] = {
             "weekday": lambda texts: [str(_moment(t).isoweekday()) for t in texts.to_pylist()],
@@ -71,7 +71,7 @@ class Avazu:
             fields=dict.fromkeys((*names, *CATEGORIES), "context"),
             min_count=self.min_count,
         )
-        read = {n: Input(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
+        read = {n: FieldEncoding(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
         return prepared("avazu", stream, plan, workspace, meter=meter, whole=40_428_967, inputs=read)
 
 

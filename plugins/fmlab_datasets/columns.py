@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.data.raw.table import HEAD_BYTES, batches
-from fmlab.data.raw.table_format import BLANKS, Form
+from fmlab.data.raw.table_format import BLANKS, TableFormat
 from fmlab.errors import DataError, choices
 from fmlab_datasets.warnings import are_numbers
 
@@ -18,7 +18,7 @@ INDEX = re.compile(r"Unnamed: \d+(\.\d+)*|__index_level_\d+__")  # as pandas nam
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
-def layout(form: Form, header: bool | str | None) -> Form:
+def layout(form: TableFormat, header: bool | str | None) -> TableFormat:
     """The form that options ask for; raises DataError for those that contradict each other.
 
     Without a word on the `header` there is one, unless names are given.
@@ -33,7 +33,7 @@ def layout(form: Form, header: bool | str | None) -> Form:
     return replace(form, header=has)
 
 
-def unknown_column(file: Path, form: Form, column: str) -> DataError:
+def unknown_column(file: Path, form: TableFormat, column: str) -> DataError:
     """What is said where an option names a column that the table lacks."""
     found = f"{len(form.names)} column{'s' * (len(form.names) != 1)} found"
     if form.kind not in (".parquet", ".jsonl"):
@@ -50,7 +50,7 @@ def unknown_column(file: Path, form: Form, column: str) -> DataError:
     )
 
 
-def left_out(file: Path, form: Form, fields: Sequence[str]) -> list[str]:
+def left_out(file: Path, form: TableFormat, fields: Sequence[str]) -> list[str]:
     """The columns among the fields that only number the rows, or hold nothing by their type; they are said."""
     for name in (empty := [c for c in fields if c in form.empty]):
         log.warning("%s of %s is left out: its type holds no value", name, file.name)
@@ -72,7 +72,7 @@ def _counts_rows(column: Any) -> bool:
     return whole or len(texts) == len(column) - column.null_count > 1
 
 
-def refuse_lists(file: Path, form: Form, given: Mapping[str, Sequence[str]]) -> None:
+def refuse_lists(file: Path, form: TableFormat, given: Mapping[str, Sequence[str]]) -> None:
     """Raise DataError if a column of lists has a role, or a kind that lists do not have."""
     for option, columns in given.items():
         if wrong := [c for c in columns if c in form.lists and option != "multi"]:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import Raw
-from fmlab.data import Dataset, Input
+from fmlab.contracts import RawFile
+from fmlab.data import Dataset, FieldEncoding
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import log_squared
 from fmlab.data.raw.archive import text_size
-from fmlab.data.raw.table import Form
+from fmlab.data.raw.table import TableFormat
 from fmlab.plugin.option import Range
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
@@ -49,14 +49,14 @@ class Criteo:
         self.numbers, self.min_count, self.buckets = numbers, min_count, buckets
         files = ("train.txt", "train.txt.gz", "dac.tar.gz", "train.csv")
         names = (f"{folder}{n}" for folder in ("criteo/", "") for n in files)
-        self.raw: Sequence[Raw] = (first_found(root, "criteo", *(Raw(n, page=PAGE) for n in names)),)
+        self.raw: Sequence[RawFile] = (first_found(root, "criteo", *(RawFile(n, page=PAGE) for n in names)),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the table once: no header, separated by tabs."""
         (path,) = files.values()
         member = "train.txt" if ".tar" in path.suffixes else ""
-        meter = Meter(f"preparing {path.name}", text_size(path, member))
-        form = Form("\t", NAMES, header=False, member=member, quoted=False)
+        meter = ProgressBar(f"preparing {path.name}", text_size(path, member))
+        form = TableFormat("\t", NAMES, header=False, member=member, quoted=False)
         stream = table(path, {n: n for n in NAMES}, form, meter)
         if self.numbers == "log2":
             for name in NUMBERS:
@@ -68,6 +68,6 @@ class Criteo:
             numeric=NUMBERS if self.numbers == "numeric" else (),
             min_count=self.min_count,
         )
-        read = {n: Input(n, transform="log2") for n in NUMBERS if self.numbers == "log2"}
-        read |= {n: Input(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
+        read = {n: FieldEncoding(n, transform="log2") for n in NUMBERS if self.numbers == "log2"}
+        read |= {n: FieldEncoding(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
         return prepared("criteo", stream, plan, workspace, meter=meter, whole=45_840_617, inputs=read)

@@ -7,17 +7,17 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import Raw
-from fmlab.data import Array, Dataset, Input, Rule, Step
+from fmlab.contracts import RawFile
+from fmlab.data import Array, Dataset, FieldEncoding, PositivesRule, PreparationStep
 from fmlab.data.encoding.first_pass import PART_NAMES, Plan
-from fmlab.data.encoding.preparation import Sliced, encode
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.preparation import ColumnView, encode
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.times import Times
 from fmlab.data.encoding.transforms import binned, hours, log_squared, quantiles, weekdays
 from fmlab.data.encoding.vocabulary import Vocabulary
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
-from fmlab.data.raw.table import Form, batches, deaf, recognise
+from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range
 from fmlab_datasets.columns import layout
@@ -138,9 +138,9 @@ class Csv(Planned):
         self.files = [locate(p, root) for p in (path, valid, test) if p or p is path]
         if len(set(self.files)) < len(self.files):
             raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
-        self.raw: Sequence[Raw] = tuple(Raw(str(file)) for file in self.files)
+        self.raw: Sequence[RawFile] = tuple(RawFile(str(file)) for file in self.files)
         self.validation, self.seed = validation, seed
-        form = Form(sep, tuple(names), True, encoding, member, quoted, escape, comment, line_breaks)
+        form = TableFormat(sep, tuple(names), True, encoding, member, quoted, escape, comment, line_breaks)
         self.form = layout(form, header)
         self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
         self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
@@ -154,16 +154,16 @@ class Csv(Planned):
         self.drops, self.dropped = unlabelled == "drop", 0
         self.time_unit = "" if time_unit == "auto" else time_unit
         self.times = {}
-        self.min_count, self.buckets, self.rule = min_count, buckets, Rule(min_label, core)
+        self.min_count, self.buckets, self.rule = min_count, buckets, PositivesRule(min_label, core)
         self._check()
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the tables once, as a stream; once more before that for the intervals of `binned`."""
         paths = [files[raw.path] for raw in self.raw]
-        forms = [recognise(path, self.form) for path in paths]
+        forms = [detect_format(path, self.form) for path in paths]
         plan = self._plan(paths[0], forms[0])
         sizes = [None if path.suffix == ".parquet" else text_size(path) for path in paths]
-        meter = Meter(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
+        meter = ProgressBar(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.times)]
         edges, written = self._edges(plan, tables), self._times(plan, tables)
@@ -172,7 +172,7 @@ class Csv(Planned):
         loose = [c for c in plan.fields if c not in self._sided()]
         guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.clock]
 
-        def settle(plan: Plan, columns: Mapping[str, Sliced], values: Mapping[str, Vocabulary]) -> Plan:
+        def settle(plan: Plan, columns: Mapping[str, ColumnView], values: Mapping[str, Vocabulary]) -> Plan:
             prune = partial(usable, vocabularies=values, loose=guessed, bins=self.bins, decimal=self.decimal)
             return settled(plan, columns, loose=loose, refuse=self.leaks == "refuse", prune=prune)
 
@@ -181,20 +181,20 @@ class Csv(Planned):
         inputs = {n: self._input(n, i, plan, edges, written) for n, i in made.inputs.items()}
         return replace(made, rule=self.rule, inputs=inputs, steps=(*made.steps, *self._steps(made)))
 
-    def _steps(self, made: Dataset) -> list[Step]:
+    def _steps(self, made: Dataset) -> list[PreparationStep]:
         if not self.dropped:
             return []
         if not made.rows:
             raise DataError(f"no row has a label in column {self.roles['label']!r}: unlabelled=drop leaves none")
         rule, schema = f"{self.dropped:,} row{'s' * (self.dropped > 1)} without a label left out", made.schema
         log.info("%s", rule)
-        return [Step(rule, made.rows, schema.n_users, schema.n_items, schema.n_features)]
+        return [PreparationStep(rule, made.rows, schema.n_users, schema.n_items, schema.n_features)]
 
     def _rows(
         self,
-        tables: Sequence[tuple[Path, Form]],
+        tables: Sequence[tuple[Path, TableFormat]],
         columns: Sequence[str],
-        meter: Meter | None = None,
+        meter: ProgressBar | None = None,
         plain: Sequence[str] = (),
     ) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
@@ -220,7 +220,7 @@ class Csv(Planned):
     def _parts(self) -> Sequence[str]:
         return {1: ("",), 2: ("drawn", "test"), 3: ("train", "valid", "test")}[len(self.files)]
 
-    def _edges(self, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> dict[str, Array]:
+    def _edges(self, plan: Plan, tables: Sequence[tuple[Path, TableFormat]]) -> dict[str, Array]:
         """Where the intervals of `binned` fields meet: a pass of its own over the tables."""
         names, edges = self.kinds["binned"], {}
         if not names:
@@ -234,7 +234,7 @@ class Csv(Planned):
             log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges[name].tolist())))
         return edges
 
-    def _times(self, plan: Plan, tables: Sequence[tuple[Path, Form]]) -> str:
+    def _times(self, plan: Plan, tables: Sequence[tuple[Path, TableFormat]]) -> str:
         """How times are written, if fields are made of them: a pass of its own, for the last row may tell."""
         if not self.clock:
             return ""
@@ -258,7 +258,9 @@ class Csv(Planned):
         made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.times}
         return [c for c in plan.fields if c not in made]
 
-    def _input(self, field: str, given: Input, plan: Plan, edges: Mapping[str, Array], written: str) -> Input:
+    def _input(
+        self, field: str, given: FieldEncoding, plan: Plan, edges: Mapping[str, Array], written: str
+    ) -> FieldEncoding:
         """How a field is read from the raw columns that `_rows` and `_transformed` read it from."""
         if field in ("user", "item"):
             return replace(given, column=self.roles[field])

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Array, Dataset, Side
 from fmlab.data.raw.archive import opened
 from fmlab.data.raw.fetch import find
@@ -23,16 +23,16 @@ CONTEXT = COLUMNS[2:]
 MEMBERS = {"x1": ("train.csv", "valid.csv", "test.csv")}
 MEMBERS["libfm"] = ("frappe.train.libfm", "frappe.validation.libfm", "frappe.test.libfm")
 X1_MD5 = ("ba7306e6c4fc19dd2cd84f2f0596d158", "88d51bf2173505436d3a8f78f2a59da8", "3470f6d32713dc5f7715f198ca7c612a")
-X1 = Raw(
+X1 = RawFile(
     "Frappe_x1.zip",
     (
         "https://huggingface.co/datasets/reczoo/Frappe_x1/resolve/main/Frappe_x1.zip",
         "https://zenodo.org/record/5700987/files/Frappe_x1.zip",
     ),
 )
-LIBFM = Raw("frappe_libfm.zip")
+LIBFM = RawFile("frappe_libfm.zip")
 LIBFM_ADDRESS = "https://raw.githubusercontent.com/hexiangnan/neural_factorization_machine/master/data/frappe/"
-LOG = Raw("Mobile_Frappe.zip", page="http://baltrunas.info/research-menu/frappe")
+LOG = RawFile("Mobile_Frappe.zip", page="http://baltrunas.info/research-menu/frappe")
 
 
 class Frappe:
@@ -54,9 +54,9 @@ class Frappe:
     def __init__(self, root: Path, *, form: Literal["x1", "libfm", "raw"] = "x1") -> None:
         """`form` chooses the files."""
         self.form = form
-        single = tuple(Raw(part, (LIBFM_ADDRESS + part,)) for part in MEMBERS["libfm"])
+        single = tuple(RawFile(part, (LIBFM_ADDRESS + part,)) for part in MEMBERS["libfm"])
         libfm = (LIBFM,) if find(LIBFM, root, "frappe") else single
-        self.raw: Sequence[Raw] = {"x1": (X1,), "libfm": libfm, "raw": (LOG,)}[form]
+        self.raw: Sequence[RawFile] = {"x1": (X1,), "libfm": libfm, "raw": (LOG,)}[form]
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the labelled parts, or the log."""

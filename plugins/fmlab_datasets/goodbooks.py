@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.errors import DataError, choices
@@ -36,13 +36,13 @@ class Goodbooks:
         self.fields = tuple(f for f in COLUMNS.values() if f in fields)
         folders, ends = ("goodbooks/", "goodbooks-sample/", ""), (".csv", ".csv.gz", ".zip")
 
-        def candidates(*stems: str) -> list[Raw]:
+        def candidates(*stems: str) -> list[RawFile]:
             names = [f"{f}{s}{e}" for f in folders for s in stems for e in ends]
-            return [Raw(n, (f"{RAW_ADDRESS}{stems[0]}.csv",) if n.endswith(".csv") else ()) for n in names]
+            return [RawFile(n, (f"{RAW_ADDRESS}{stems[0]}.csv",) if n.endswith(".csv") else ()) for n in names]
 
         ratings = first_found(root, "goodbooks", *candidates("ratings", "ratings_random"))
         books = first_found(root, "goodbooks", *candidates("books"))
-        self.raw: Sequence[Raw] = (ratings, books) if self.fields else (ratings,)
+        self.raw: Sequence[RawFile] = (ratings, books) if self.fields else (ratings,)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `ratings.csv` and `books.csv`."""

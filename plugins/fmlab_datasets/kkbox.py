@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmlab.contracts import Raw
-from fmlab.data import Dataset, Rule
+from fmlab.contracts import RawFile
+from fmlab.data import Dataset, PositivesRule
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
@@ -33,8 +33,8 @@ class KKBox:
 
     def __init__(self, root: Path) -> None:
         """The files are those of Kaggle, unpacked from 7z, which Python cannot read; gzip is read as well."""
-        self.raw: Sequence[Raw] = tuple(
-            first_found(root, "kkbox", *(Raw(f"kkbox/{n}.csv{gz}", page=PAGE) for gz in ("", ".gz")))
+        self.raw: Sequence[RawFile] = tuple(
+            first_found(root, "kkbox", *(RawFile(f"kkbox/{n}.csv{gz}", page=PAGE) for gz in ("", ".gz")))
             for n in ("train", "members", "songs")
         )
 
@@ -43,7 +43,7 @@ class KKBox:
         train, members, songs = (files[raw.path] for raw in self.raw)
         people = attributes(table(members, {"msno": "u", **{n: n for n in MEMBER}}), "u")
         music = attributes(table(songs, {"song_id": "i", **{n: n for n in SONG}}), "i")
-        meter = Meter("preparing kkbox", text_size(train))
+        meter = ProgressBar("preparing kkbox", text_size(train))
         stream = table(train, {"msno": "u", "song_id": "i", "target": "target"}, meter=meter)
         plan = Plan(
             user="u",
@@ -52,5 +52,5 @@ class KKBox:
             fields={**dict.fromkeys(MEMBER, "user"), **dict.fromkeys(SONG, "item")},
         )
         stream = joined(joined(stream, "u", people), "i", music)
-        rule = Rule(min_label=1, core=20)
+        rule = PositivesRule(min_label=1, core=20)
         return prepared("kkbox", stream, plan, workspace, rule=rule, meter=meter, whole=7_377_418)

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset, Side
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
@@ -58,7 +58,7 @@ class LibFM:
         """Paths are relative to the root folder, or absolute. Raises DataError for one of `valid` and `test` alone."""
         if bool(valid) != bool(test):
             raise DataError("a given split needs all its parts: give both valid=<file> and test=<file>, or neither")
-        self.raw: Sequence[Raw] = tuple(Raw(p) for p in (train, valid, test) if p)
+        self.raw: Sequence[RawFile] = tuple(RawFile(p) for p in (train, valid, test) if p)
         self.roles = _Roles(
             tuple(fields), user, item, tuple(user_fields), tuple(item_fields), values == "drop", min_count
         )
@@ -84,9 +84,9 @@ class MovieLensTag:
 
     def __init__(self, root: Path) -> None:
         """No options."""
-        archive = Raw("ml-tag.zip")
-        parts = tuple(Raw(f"ml-tag/ml-tag.{p}.libfm", (f"{TAG_ADDRESS}ml-tag.{p}.libfm",)) for p in PARTS)
-        self.raw: Sequence[Raw] = (archive,) if find(archive, root, "movielens-tag") else parts
+        archive = RawFile("ml-tag.zip")
+        parts = tuple(RawFile(f"ml-tag/ml-tag.{p}.libfm", (f"{TAG_ADDRESS}ml-tag.{p}.libfm",)) for p in PARTS)
+        self.raw: Sequence[RawFile] = (archive,) if find(archive, root, "movielens-tag") else parts
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the three parts, or the archive that holds them."""

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.raw.table import Form
+from fmlab.data.raw.table import TableFormat
 from fmlab_datasets.streams import first_found, prepared, table
 
 PAGE = "the authors of Liu et al., KDD 2012, and Pham et al., ICDE 2015 (no public address is known)"
@@ -33,13 +33,13 @@ class Meetup:
         """The file is `user_event.csv`, or `.txt`."""
         self.header = header
         names = [f"meetup/user_event.{end}{gz}" for end in ("csv", "txt") for gz in ("", ".gz")]
-        self.raw: Sequence[Raw] = (first_found(root, "meetup", *(Raw(n, page=PAGE) for n in names)),)
+        self.raw: Sequence[RawFile] = (first_found(root, "meetup", *(RawFile(n, page=PAGE) for n in names)),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the pairs."""
         (path,) = files.values()
         for separator in ("", " "):
-            form = Form(separator, ("u", "i"), header=self.header, quoted=False)
+            form = TableFormat(separator, ("u", "i"), header=self.header, quoted=False)
             if separator or any(s in _first_line(path) for s in ",\t;"):
                 break
         stream = table(path, {"u": "u", "i": "i"}, form)

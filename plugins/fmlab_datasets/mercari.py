@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.plugin.option import Range
@@ -33,7 +33,7 @@ class Mercari:
         """`time` names a column of times, if there is one; users with fewer than `least` items are left out."""
         self.least, self.time = least, time
         names = [f"mercari/{self.name.removeprefix('mercari-')}.csv{gz}" for gz in ("", ".gz")]
-        self.raw: Sequence[Raw] = (first_found(root, self.name, *(Raw(n, page=PAGE) for n in names)),)
+        self.raw: Sequence[RawFile] = (first_found(root, self.name, *(RawFile(n, page=PAGE) for n in names)),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the table, twice if users are left out."""

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fmlab.contracts import Raw
-from fmlab.data import SECOND, Array, Dataset, Rule, Side
+from fmlab.contracts import RawFile
+from fmlab.data import SECOND, Array, Dataset, PositivesRule, Side
 from fmlab.data.raw.archive import lines, opened
 from fmlab.errors import DataError, choices
 from fmlab_datasets.published import published
@@ -41,7 +41,7 @@ class MovieLens:
     version = "1"
     licence = LICENCE
     citation = CITATION
-    archive: Raw
+    archive: RawFile
 
     def __init__(
         self,
@@ -53,9 +53,9 @@ class MovieLens:
     ) -> None:
         """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
         self.reading = _Reading(zip, genres, _checked_fields(fields))
-        self.raw: Sequence[Raw] = (self.archive, *self.others(root))
+        self.raw: Sequence[RawFile] = (self.archive, *self.others(root))
 
-    def others(self, root: Path) -> list[Raw]:
+    def others(self, root: Path) -> list[RawFile]:
         """Further files that are read where they are there."""
         return []
 
@@ -79,16 +79,16 @@ class MovieLens1M(MovieLens):
     a user gave in the same second: `time` is then made strictly increasing in that order.
     """
 
-    archive = Raw(
+    archive = RawFile(
         "ml-1m.zip",
         (f"{ADDRESS}ml-1m.zip",),
         sha256="a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
         md5="c4d9eecfca2ab87c1945afe126590906",
     )
 
-    def others(self, root: Path) -> list[Raw]:
+    def others(self, root: Path) -> list[RawFile]:
         """The order of ratings."""
-        return [Raw(ORDER_FILE)] if (root / ORDER_FILE).is_file() else []
+        return [RawFile(ORDER_FILE)] if (root / ORDER_FILE).is_file() else []
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `users.dat`, `movies.dat` and `ratings.dat` (latin-1, separated by `::`)."""
@@ -109,7 +109,7 @@ class MovieLens100K(MovieLens):
     As `movielens-1m`, from `u.data`, `u.user` and `u.item`; ages are put into the groups of MovieLens-1M.
     """
 
-    archive = Raw(
+    archive = RawFile(
         "ml-100k.zip",
         (f"{ADDRESS}ml-100k.zip",),
         sha256="50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
@@ -160,7 +160,7 @@ class _Reading(NamedTuple):
             items=tables["item"],
             label=rating.astype(np.float32),
             time=time,
-            rule=Rule(min_label=3.5, core=5),
+            rule=PositivesRule(min_label=3.5, core=5),
             steps=(counted("all ratings", schema, len(rating)),),
             keys=keys,
             published=published(name),

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
-from fmlab.data.raw.table import Form
+from fmlab.data.raw.table import TableFormat
 from fmlab.plugin.option import Range
 from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
 from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table
@@ -38,8 +38,8 @@ class MovieLens20M:
     def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 100, genres: bool = False) -> None:
         """`least=1` keeps all users."""
         self.least, self.genres = least, genres
-        self.raw: Sequence[Raw] = (
-            Raw(
+        self.raw: Sequence[RawFile] = (
+            RawFile(
                 "ml-20m.zip",
                 (f"{ADDRESS}ml-20m.zip",),
                 sha256="96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
@@ -81,7 +81,7 @@ class MovieLensLatest:
         self.read, self.least, self.genres = read, least, genres
         small = "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"
         name = "ml-latest-small.zip" if size == "small" else "ml-latest.zip"
-        self.raw: Sequence[Raw] = (Raw(name, (ADDRESS + name,), sha256=small if size == "small" else ""),)
+        self.raw: Sequence[RawFile] = (RawFile(name, (ADDRESS + name,), sha256=small if size == "small" else ""),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `ratings.csv` and `movies.csv`, or `tags.csv`."""
@@ -89,21 +89,21 @@ class MovieLensLatest:
         if self.read == "ratings":
             return _rated("movielens-latest", archive, workspace, self.least, self.genres)
         plan = Plan(user="u", item="tag", time="when", fields={"movie": "context"})
-        stream = table(archive, TAGS, Form(member="tags.csv"))
+        stream = table(archive, TAGS, TableFormat(member="tags.csv"))
         return prepared("movielens-latest", stream, plan, workspace, papers=("movielens-tag",), whole=668_953)
 
 
 def _rated(name: str, archive: Path, workspace: Path, least: int, genres: bool, whole: int = 0) -> Dataset:
-    form = Form(member="ratings.csv")
-    meter = Meter(f"preparing {name}", text_size(archive, form.member))
+    form = TableFormat(member="ratings.csv")
+    meter = ProgressBar(f"preparing {name}", text_size(archive, form.member))
 
-    def ratings(meter: Meter | None = None) -> Stream:
+    def ratings(meter: ProgressBar | None = None) -> Stream:
         return table(archive, RATINGS, form, meter)
 
     stream, before = frequent(ratings(), ratings(meter), least)
     if not genres:
         return prepared(name, stream, PLAN, workspace, before=before, meter=meter, whole=whole)
-    movies = attributes(table(archive, {"movieId": "i", "genres": "genres"}, Form(member="movies.csv")), "i")
+    movies = attributes(table(archive, {"movieId": "i", "genres": "genres"}, TableFormat(member="movies.csv")), "i")
     listed = {i: None if g == NO_GENRES else g for i, g in movies["genres"].items()}
     plan = replace(PLAN, fields={"genres": "item"}, multi=("genres",))
     return prepared(

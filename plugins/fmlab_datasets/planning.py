@@ -8,7 +8,7 @@ from typing import Any
 
 from fmlab.data import Side
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.raw.table import HEAD_BYTES, Form, batches
+from fmlab.data.raw.table import HEAD_BYTES, TableFormat, batches
 from fmlab.errors import DataError
 from fmlab_datasets.columns import guess, left_out, refuse_lists, unknown_column
 from fmlab_datasets.streams import mapped
@@ -67,7 +67,7 @@ class Planned:
     def _sided(self) -> list[str]:
         return [column for fields in self.sides.values() for column in fields]
 
-    def _plan(self, file: Path, form: Form) -> Plan:
+    def _plan(self, file: Path, form: TableFormat) -> Plan:
         roles = [c for c in self.roles.values() if c]
         listed = [c for kind in self.kinds.values() for c in kind]
         for column in (*roles, *listed, *self._sided(), *self.ignore):
@@ -118,7 +118,7 @@ class Planned:
                 log.info(own, part, part, self.roles["time"], name)
         return made
 
-    def _kinds(self, file: Path, form: Form, fields: Sequence[str]) -> dict[str, str]:
+    def _kinds(self, file: Path, form: TableFormat, fields: Sequence[str]) -> dict[str, str]:
         given = {c: kind for kind, columns in self.kinds.items() for c in columns}
         unknown = [c for c in fields if c not in given]
         if not unknown:

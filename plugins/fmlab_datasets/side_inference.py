@@ -13,7 +13,7 @@ import numpy as np
 
 from fmlab.data import Side
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.preparation import Sliced
+from fmlab.data.encoding.preparation import ColumnView
 from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ ROWS = 1 << 18
 
 def settled(
     plan: Plan,
-    columns: Mapping[str, Sliced],
+    columns: Mapping[str, ColumnView],
     *,
     loose: Collection[str],
     refuse: bool,
@@ -32,8 +32,8 @@ def settled(
     """The plan with those of the `loose` context fields that an item (or else a user) determines moved to its side.
 
     `prune` may then leave out fields of the context that is left. `columns` as in
-    `fmlab.data.encoding.preparation.Settle`. Raises DataError, if it should `refuse`, for a context field left that an
-    item determines, or that determines the item.
+    `fmlab.data.encoding.preparation.AdjustPlan`. Raises DataError, if it should `refuse`, for a context field left that
+    an item determines, or that determines the item.
     """
     sides = dict(plan.fields)
     entities: tuple[tuple[str, Side], ...] = ((plan.item, "item"), (plan.user, "user"))
@@ -63,7 +63,7 @@ def _given_away(field: str, why: str) -> DataError:
     )
 
 
-def _determined(by: Sliced, columns: Mapping[str, Sliced]) -> set[str]:
+def _determined(by: ColumnView, columns: Mapping[str, ColumnView]) -> set[str]:
     """The columns, if they vary at all, with one value for each value of `by` (0 aside), some of which repeat."""
     size = max((int(np.max(by[n : n + ROWS])) for n in range(0, len(by), ROWS)), default=0) + 1
     times = np.zeros(size, np.int64)

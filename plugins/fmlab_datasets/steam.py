@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import Raw
-from fmlab.data import Dataset, Rule
+from fmlab.contracts import RawFile
+from fmlab.data import Dataset, PositivesRule
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
-from fmlab.data.raw.table import Form
+from fmlab.data.raw.table import TableFormat
 from fmlab.errors import DataError, choices
 from fmlab.plugin.option import Range
 from fmlab_datasets.python_literals import objects, text
@@ -69,15 +69,15 @@ class Steam:
     ) -> None:
         """`fields` chooses attributes. Raises DataError for an unknown one."""
         self.fields, self.slots = _checked(fields), slots
-        users = first_found(root, "steam", *(Raw(p, (UCSD + USERS,)) for p in (USERS, f"steam/{USERS}")))
-        games = first_found(root, "steam", *(Raw(p, GAME_URLS) for p in GAME_PLACES))
-        self.raw: Sequence[Raw] = (users, games)
+        users = first_found(root, "steam", *(RawFile(p, (UCSD + USERS,)) for p in (USERS, f"steam/{USERS}")))
+        games = first_found(root, "steam", *(RawFile(p, GAME_URLS) for p in GAME_PLACES))
+        self.raw: Sequence[RawFile] = (users, games)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read both files of Python literals."""
         users, games = (files[raw.path] for raw in self.raw)
         stream = joined(packed(_played(users), ("u", "i", "hours")), "i", _games(games, self.fields))
-        return _dataset("steam", stream, self.fields, self.slots, workspace, Rule(min_label=100, core=20))
+        return _dataset("steam", stream, self.fields, self.slots, workspace, PositivesRule(min_label=100, core=20))
 
 
 class Steam200k:
@@ -107,16 +107,16 @@ class Steam200k:
         self.behavior, self.slots = behavior, slots
         page = "https://www.kaggle.com/datasets/tamber/steam-video-games"
         names = (f"game_{behavior}.dat", "item_info.dat")
-        games = first_found(root, "steam-200k", *(Raw(p, GAME_URLS) for p in GAME_PLACES))
+        games = first_found(root, "steam-200k", *(RawFile(p, GAME_URLS) for p in GAME_PLACES))
         self.fields = _checked(fields) if find(games, root, "steam-200k") else ()
         optional = (games,) if self.fields else ()
-        self.raw: Sequence[Raw] = (*(Raw(f"steam-200k/{n}", page=page) for n in names), *optional)
+        self.raw: Sequence[RawFile] = (*(RawFile(f"steam-200k/{n}", page=page) for n in names), *optional)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the interactions, and the games by their names."""
         interactions, names, *games = (files[raw.path] for raw in self.raw)
         value = "Hours" if self.behavior == "play" else "Purchase"
-        form = Form("\t", quoted=False)
+        form = TableFormat("\t", quoted=False)
         stream = table(interactions, {"User_ID": "u", "Game_ID": "i", value: "hours"}, form)
         if games:
             title = attributes(table(names, {"Game_ID": "i", "Game Name": "title"}, form), "i")["title"]
@@ -127,7 +127,9 @@ class Steam200k:
             log.info("%s of %s games are matched by name", f"{len(same):,}", f"{len(title):,}")
             known = _games(games[0], self.fields)
             stream = joined(stream, "i", {f: {i: known[f].get(g) for i, g in same.items()} for f in self.fields})
-        return _dataset("steam-200k", stream, self.fields, self.slots, workspace, Rule(), self.behavior == "play")
+        return _dataset(
+            "steam-200k", stream, self.fields, self.slots, workspace, PositivesRule(), self.behavior == "play"
+        )
 
 
 def _dataset(
@@ -136,7 +138,7 @@ def _dataset(
     fields: Sequence[str],
     slots: int,
     workspace: Path,
-    rule: Rule,
+    rule: PositivesRule,
     label: bool = True,
 ) -> Dataset:
     plan = Plan(

@@ -15,16 +15,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.contracts import Raw
-from fmlab.data import Dataset, Input, Rule, Step
+from fmlab.contracts import RawFile
+from fmlab.data import Dataset, FieldEncoding, PositivesRule, PreparationStep
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.preparation import encode
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import bucket
 from fmlab.data.raw.cells import joined as joined_cell
 from fmlab.data.raw.cells import split
 from fmlab.data.raw.fetch import find
-from fmlab.data.raw.table import Form, batches, deaf, recognise
+from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
 from fmlab.errors import DataError
 from fmlab_datasets.published import published
 
@@ -33,7 +33,7 @@ Stream = Iterator[pa.RecordBatch]
 Cells = Mapping[str, str | None]
 
 
-def first_found(root: Path, name: str, *raws: Raw) -> Raw:
+def first_found(root: Path, name: str, *raws: RawFile) -> RawFile:
     """The first of these raw files that is on this disk, else the first of all, which is then fetched or asked for."""
     return next((raw for raw in raws if find(raw, root, name)), raws[0])
 
@@ -41,8 +41,8 @@ def first_found(root: Path, name: str, *raws: Raw) -> Raw:
 def table(
     path: Path,
     columns: Mapping[str, str],
-    form: Form | None = None,
-    meter: Meter | None = None,
+    form: TableFormat | None = None,
+    meter: ProgressBar | None = None,
     plain: Collection[str] = (),
 ) -> Stream:
     """The columns of a text table (`raw name -> name here`); raises DataError if one is missing.
@@ -50,7 +50,7 @@ def table(
     Raw names in `plain` may come as plain text: those that go to the encoder as they are.
     """
     heard = meter.heard if meter else deaf
-    for batch in batches(path, recognise(path, form, whole=False), list(columns), heard, plain=plain):
+    for batch in batches(path, detect_format(path, form, whole=False), list(columns), heard, plain=plain):
         yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns.values()))
 
 
@@ -139,7 +139,7 @@ def counts(stream: Stream, *columns: str) -> list[Counter[str]]:
     return found
 
 
-def frequent(stream: Stream, again: Stream, least: int, fields: int = 2) -> tuple[Stream, tuple[Step, ...]]:
+def frequent(stream: Stream, again: Stream, least: int, fields: int = 2) -> tuple[Stream, tuple[PreparationStep, ...]]:
     """`again` without users (column `u`) of fewer than `least` rows, and a step that says what there was before.
 
     `stream` is the same from its beginning, for counting; the step counts the features of users and items alone.
@@ -147,7 +147,7 @@ def frequent(stream: Stream, again: Stream, least: int, fields: int = 2) -> tupl
     if least <= 1:
         return again, ()
     users, items = counts(stream, "u", "i")
-    step = Step("all rows", users.total(), len(users), len(items), len(users) + len(items) + fields)
+    step = PreparationStep("all rows", users.total(), len(users), len(items), len(users) + len(items) + fields)
     return only(again, "u", (u for u, n in users.items() if n >= least)), (step,)
 
 
@@ -179,13 +179,13 @@ def prepared(
     plan: Plan,
     workspace: Path,
     *,
-    rule: Rule | None = None,
+    rule: PositivesRule | None = None,
     papers: Sequence[str] = (),
-    before: Sequence[Step] = (),
-    meter: Meter | None = None,
+    before: Sequence[PreparationStep] = (),
+    meter: ProgressBar | None = None,
     slots: int = 0,
     whole: int = 0,
-    inputs: Mapping[str, Input] | None = None,
+    inputs: Mapping[str, FieldEncoding] | None = None,
 ) -> Dataset:
     """The data set of a stream, with what papers print of it under its name and the names in `papers`.
 
@@ -197,14 +197,14 @@ def prepared(
         cut = {n: _first(plan.within, slots) for n in plan.multi}
         for field, function in cut.items():
             stream = derived(stream, field, {field: function})
-    made = encode(name, stream, plan, workspace, meter or Meter(f"preparing {name}", None))
+    made = encode(name, stream, plan, workspace, meter or ProgressBar(f"preparing {name}", None))
     if not made.rows:
         least = "users with fewer than data.least rows are left out, which leaves none"
         raise DataError(f"{name} has no rows" + (f": {least} of {before[-1].rows:,}" if before else ""))
     steps = (*before, *made.steps)
     printed = published(name, *papers, rows=steps[0].rows, whole=whole)
     read = {**made.inputs, **(inputs or {})}
-    return replace(made, rule=rule or Rule(), steps=steps, published=printed, inputs=read)
+    return replace(made, rule=rule or PositivesRule(), steps=steps, published=printed, inputs=read)
 
 
 def _first(within: str, slots: int) -> Callable[[Any], Any]:

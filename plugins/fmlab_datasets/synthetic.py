@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
-from fmlab.contracts import Raw
-from fmlab.data import SECOND, Array, Dataset, Side, Truth
+from fmlab.contracts import RawFile
+from fmlab.data import SECOND, Array, Dataset, PlantedScores, Side
 from fmlab.plugin.option import Range
 from fmlab_datasets.tables import Column, assemble, counted, identity
 
@@ -27,7 +27,7 @@ class Synthetic:
     """
 
     defaults = {"protocol": "full_ranking"}
-    raw: Sequence[Raw] = ()
+    raw: Sequence[RawFile] = ()
     version = "2"
     licence = "none needed: the data are generated"
     citation = "none"
@@ -56,7 +56,7 @@ class Synthetic:
         items.append(_tags(rng, self.items))
         p, q = (self._vectors(rng, side) for side in (users, items))
         bias = rng.normal(0, 0.3, self.items)
-        truth = Truth(
+        truth = PlantedScores(
             (self.sharpness * p).astype(np.float32),
             q.astype(np.float32),
             np.zeros(self.users, np.float32),
@@ -106,7 +106,7 @@ def _tags(rng: np.random.Generator, count: int) -> Column:
     return Column("tags", order.astype(np.int32), [f"tag-{n}" for n in range(TAGS)])
 
 
-def _draw(rng: np.random.Generator, truth: Truth, mean: float) -> tuple[Array, Array]:
+def _draw(rng: np.random.Generator, truth: PlantedScores, mean: float) -> tuple[Array, Array]:
     """Positives of all users, by the Gumbel trick: the largest perturbed scores are a draw without replacement."""
     n_users, n_items = len(truth.user), len(truth.item)
     wanted = np.round(mean * rng.lognormal(-0.125, 0.5, n_users)).astype(np.int64)

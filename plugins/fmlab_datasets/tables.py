@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fmlab.data import SIDES, Array, Field, Schema, Side, Step, Table
+from fmlab.data import SIDES, Array, Field, PreparationStep, Schema, Side, Table
 
 
 class Column(NamedTuple):
@@ -52,7 +52,9 @@ def assemble(sides: Mapping[Side, Sequence[Column]]) -> tuple[Schema, dict[Side,
     return schema, tables, {c.name: np.array(list(c.keys), np.dtypes.StringDType()) for _, c in listed}
 
 
-def counted(name: str, schema: Schema, rows: int, users: int | None = None, items: int | None = None) -> Step:
+def counted(
+    name: str, schema: Schema, rows: int, users: int | None = None, items: int | None = None
+) -> PreparationStep:
     """A step of preparation as the schema stands after it."""
     users = schema.n_users if users is None else users
-    return Step(name, rows, users, schema.n_items if items is None else items, schema.n_features)
+    return PreparationStep(name, rows, users, schema.n_items if items is None else items, schema.n_features)

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset, Side
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
-from fmlab.data.raw.table import Form
+from fmlab.data.raw.table import TableFormat
 from fmlab_datasets.adjacency_lists import item_attributes, pairs
 from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import first_found, joined, packed, prepared, table
@@ -49,16 +49,18 @@ class Yelp:
         """The files are `yelp_academic_dataset_{review,business}.json`, or the archive with both."""
         self.fields = (("categories",) if categories else ()) + (("city",) if city else ())
         self.slots = slots
-        archives = [Raw(f"{f}{n}", page=PAGE) for f in ("yelp/", "") for n in ("yelp_dataset.tar", "yelp_dataset.tgz")]
-        single = [Raw(f"yelp/{n}", page=PAGE) for n in ("yelp_academic_dataset_review.json", "review.json")]
+        archives = [
+            RawFile(f"{f}{n}", page=PAGE) for f in ("yelp/", "") for n in ("yelp_dataset.tar", "yelp_dataset.tgz")
+        ]
+        single = [RawFile(f"yelp/{n}", page=PAGE) for n in ("yelp_academic_dataset_review.json", "review.json")]
         review = first_found(root, "yelp", *single, *archives)
-        business = Raw(review.path.replace("review", "business"), page=PAGE)
-        self.raw: Sequence[Raw] = (review, business) if self.fields and review not in archives else (review,)
-        listed = first_found(root, "yelp", Raw("yelp/Yelp.txt", page=PAGE), Raw("yelp/Yelp.txt.gz", page=PAGE))
+        business = RawFile(review.path.replace("review", "business"), page=PAGE)
+        self.raw: Sequence[RawFile] = (review, business) if self.fields and review not in archives else (review,)
+        listed = first_found(root, "yelp", RawFile("yelp/Yelp.txt", page=PAGE), RawFile("yelp/Yelp.txt.gz", page=PAGE))
         here = find(listed, root, "yelp") is not None and find(review, root, "yelp") is None
         self.form = form if form != "auto" else "sequences" if here else "reviews"
         if self.form == "sequences":
-            names = [Raw(f"yelp/Yelp_item2attributes.json{gz}") for gz in ("", ".gz")]
+            names = [RawFile(f"yelp/Yelp_item2attributes.json{gz}") for gz in ("", ".gz")]
             extra = first_found(root, "yelp", *names)
             self.raw = (listed, extra) if categories and find(extra, root, "yelp") else (listed,)
 
@@ -72,7 +74,7 @@ class Yelp:
             plan = Plan(user="u", item="i", fields=sides, multi=tuple(extra))
             return prepared("yelp", stream, plan, workspace, slots=self.slots)
         archive = ".json" not in places[0].suffixes
-        stream = table(places[0], REVIEW, Form(member="yelp_academic_dataset_review.json" if archive else ""))
+        stream = table(places[0], REVIEW, TableFormat(member="yelp_academic_dataset_review.json" if archive else ""))
         if self.fields:
             rows = objects(places[-1], "yelp_academic_dataset_business.json" if archive else "")
             known: dict[str, dict[str, str | None]] = {f: {} for f in self.fields}

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import torch
 from torch import Tensor
 
-from fmlab.contracts import MetricSpace
+from fmlab.contracts import ManifoldEmbeddings
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import item_states, score
@@ -41,7 +41,7 @@ class Hinge:
         require_candidates(batch, "hinge")
         if not self.distortion:
             return self._hinges(score(model, batch, differences=True))
-        if not isinstance(model, MetricSpace):
+        if not isinstance(model, ManifoldEmbeddings):
             raise FmlabError(
                 "hinge.distortion compares distances of points and needs a metric model (hyperml, cml), got "
                 f"{type(model).__name__}; set distortion=0"

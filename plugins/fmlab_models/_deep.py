@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
-from fmlab.nn.fields import FieldTables, query_and_item
+from fmlab.nn.fields import FieldEmbeddings, query_and_item
 from fmlab.nn.mlp import split_mlp
 
 
@@ -33,7 +33,7 @@ class DeepModel(nn.Module):
         self.all = range(self.n_fields)
         self.query, self.items = query_and_item(schema)
         self.bias = nn.Parameter(torch.zeros(())) if linear else None
-        self.tables = FieldTables(schema, (dim,) * self.n_fields, std=init_std, weights=linear)
+        self.tables = FieldEmbeddings(schema, (dim,) * self.n_fields, std=init_std, weights=linear)
         self.deep = hidden is not None
         if hidden is not None:
             self.first, self.rest = split_mlp(self.n_fields * dim, hidden, dropout, batch_norm)

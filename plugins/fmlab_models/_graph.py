@@ -29,7 +29,7 @@ class Graph(nn.Module):
         self.register_buffer("starts", torch.zeros(users + items + 2, dtype=torch.int64), persistent=False)
         self.register_buffer("weight", torch.zeros(0), persistent=False)
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Take the edges of the training positives, each once."""
         user, item = distinct(user, item, self.items)
         left, right = user + 1, item + self.users + 2
@@ -91,9 +91,9 @@ class GraphModel(nn.Module):
         """The vectors of all nodes, `[nodes, width]`, from `nodes` and `graph`."""
         raise NotImplementedError
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Build the graph of the training positives."""
-        self.graph.observe(user.to(self.nodes.device), item.to(self.nodes.device))
+        self.graph.fit_interactions(user.to(self.nodes.device), item.to(self.nodes.device))
 
     def train(self, mode: bool = True) -> "GraphModel":
         """Before evaluation, propagate once for all that follows."""

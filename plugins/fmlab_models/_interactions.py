@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from fmlab.data import Schema
-from fmlab.nn.sparse_lookup import Incidence, gather, incidence
+from fmlab.nn.sparse_lookup import IdGrouping, gather, incidence
 
 Aspects = Literal["both", "feature", "field"]
 _BITS = 62  # of a key with its position
@@ -21,7 +21,7 @@ class Pairs(NamedTuple):
     and `share[*batch, p]`, `T x_i x_j` of each."""
 
     effect: Tensor
-    at: Incidence
+    at: IdGrouping
     share: Tensor
 
 
@@ -91,7 +91,7 @@ class InteractionAware(nn.Module):
         """`|F_{f,g}|` of every two fields, in the order of `fields` (table 3)."""
         return torch.linalg.vector_norm(self.prototypes().detach(), dim=-1)
 
-    def forward(self, rows: Tensor, at: Incidence, values: Tensor | None) -> Pairs:
+    def forward(self, rows: Tensor, at: IdGrouping, values: Tensor | None) -> Pairs:
         """Of the vectors `rows[d, k]` of the distinct features, and the values `[*batch, columns]`."""
         field = None if self.aspects == "feature" else self.prototypes()
         first, second, kind = self._drawn(field)
@@ -115,7 +115,7 @@ class InteractionAware(nn.Module):
         at = keys.topk(self.samples).indices.sort().values
         return self.first[at], self.second[at], self.kind[at]
 
-    def _attention(self, pairs: Tensor, at: Incidence, x: Tensor | None) -> Tensor:
+    def _attention(self, pairs: Tensor, at: IdGrouping, x: Tensor | None) -> Tensor:
         """`T[*batch, p]`, equation 5."""
         if self.aspects == "field":
             return torch.ones(at.inverse.shape, dtype=pairs.dtype, device=pairs.device)
@@ -130,7 +130,7 @@ class InteractionAware(nn.Module):
         return ((hidden + self.offset).relu() * self.query).sum(-1)
 
 
-def distinct_products(rows: Tensor, at: Incidence, first: Tensor, second: Tensor) -> tuple[Tensor, Incidence]:
+def distinct_products(rows: Tensor, at: IdGrouping, first: Tensor, second: Tensor) -> tuple[Tensor, IdGrouping]:
     """`v_i * v_j` of the distinct pairs of features in the columns `first[p]` and `second[p]`, and which stands where.
 
     `rows[d, k]` are those of the distinct features, `at` says which stands where.
@@ -178,7 +178,7 @@ def importance(mechanism: InteractionAware, names: Sequence[str]) -> dict[tuple[
     return {(names[f], names[g]): (norm, share) for (f, g), norm, share in pairs}
 
 
-def _distinct(key: Tensor, bound: int) -> tuple[Tensor, Incidence]:
+def _distinct(key: Tensor, bound: int) -> tuple[Tensor, IdGrouping]:
     """The distinct keys, all below `bound`, and which stands where."""
     if bound.bit_length() + key.numel().bit_length() <= _BITS:
         at = incidence(key)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.pair_products import triangle
 from fmlab.nn.sparse_lookup import gather, pool
@@ -45,7 +45,7 @@ class AFM(StartsFromFM):
         """Weights start at 0, vectors at N(0, init_std), p at 1, as in FM; attention as torch initialises layers."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
         self.attention = nn.Linear(dim, attention_dim)
         self.h = nn.Parameter(torch.randn(attention_dim) / attention_dim**0.5)
         self.p = nn.Parameter(torch.ones(dim))

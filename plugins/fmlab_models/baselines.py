@@ -56,7 +56,8 @@ class Popularity(nn.Module):
     count: Tensor
 
     def __init__(self, schema: Schema) -> None:
-        """Counts stand at 0 until `observe`; raises FmlabError if the first item field does not name the items."""
+        """Counts stand at 0 until `fit_interactions`; raises FmlabError if the first item field does not name the
+        items."""
         super().__init__()
         number = id_field(schema, "item", "popularity")
         field = schema.fields[number]
@@ -68,7 +69,7 @@ class Popularity(nn.Module):
         self.column, self.first = schema.item.start, schema.offsets[number]
         self.register_buffer("count", torch.zeros(field.size))
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Count the items of the training positives; item i has the feature i + 1, the unknown one counts 0."""
         self.count.copy_(torch.bincount(item + 1, minlength=len(self.count)))
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.manifolds import Euclidean
-from fmlab.nn.features import IdTables
+from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
 from fmlab.plugin.option import Range
 
@@ -36,7 +36,7 @@ class CML(nn.Module):
     def __init__(self, schema: Schema, *, dim: Annotated[int, Range(1, None)] = 64) -> None:
         """Raises FmlabError on data without users and items."""
         super().__init__()
-        self.tables = IdTables(schema, partial(near_origin, dim=dim), model="cml")
+        self.tables = UserItemEmbeddings(schema, partial(near_origin, dim=dim), model="cml")
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

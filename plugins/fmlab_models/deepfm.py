@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
@@ -46,7 +46,7 @@ class DeepFM(StartsFromFM):
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
         self.first, self.rest = split_mlp(schema.n_columns * dim, hidden, dropout, batch_norm)
         self.query_inputs = schema.query.stop * dim
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 from fmlab_models._matrices import FieldMatrices
@@ -103,7 +103,7 @@ class DeepLight(DeepModel):
 
     def _prunable(self) -> Iterator[tuple[str, Tensor]]:
         for table in self.tables.tables:
-            assert isinstance(table, FeatureTable)
+            assert isinstance(table, EmbeddingTable)
             yield "vectors", table.weight
         yield "fields", self.matrices.weight
         layers = [self.first, *(m for m in self.rest if isinstance(m, nn.Linear))]

@@ -32,14 +32,15 @@ class EASE(nn.Module):
     weight: Tensor
 
     def __init__(self, schema: Schema, *, l2: Annotated[float, Range(0, None, open_low=True)] = 500.0) -> None:
-        """Weights stand at 0 until `observe`; raises FmlabError on data without users and items, or on too many."""
+        """Weights stand at 0 until `fit_interactions`; raises FmlabError on data without users and items, or on too
+        many."""
         super().__init__()
         self.entities, self.l2 = entities(schema, "ease", largest=LARGEST), l2
         users, items = schema.n_users, schema.n_items
         self.register_buffer("history", torch.zeros(users + 1, bits_width(items), dtype=torch.uint8))
         self.register_buffer("weight", torch.zeros(items + 1, items))
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Solve for the weights; row j + 1 holds what every item weighs for item j, row 0 is the unknown item's."""
         e = self.entities
         user, item = user.cpu(), item.cpu()

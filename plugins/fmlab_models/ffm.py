@@ -9,7 +9,7 @@ from torch.autograd.function import once_differentiable
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.fields import FieldTables, query_and_item
+from fmlab.nn.fields import FieldEmbeddings, query_and_item
 from fmlab.plugin.option import Range
 
 
@@ -47,7 +47,7 @@ class FFM(nn.Module):
         vectors = tuple(n - 1 + (f.slots > 1) for f in schema.fields)
         self.dim = dim
         self.bias = nn.Parameter(torch.zeros(()))
-        self.tables = FieldTables(schema, tuple(dim * v for v in vectors), std=init_std, weights=True)
+        self.tables = FieldEmbeddings(schema, tuple(dim * v for v in vectors), std=init_std, weights=True)
         query, items = query_and_item(schema)
         self.whole, self.query, self.items = (
             _Meeting(vectors, fields, other) for fields, other in ((range(n), range(0)), (query, items), (items, query))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.fields import FieldTables
+from fmlab.nn.fields import FieldEmbeddings
 from fmlab.nn.pair_products import inner_products
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel, perceptron
@@ -51,7 +51,7 @@ class FGCNN(DeepModel):
         if height % 2 == 0:
             raise FmlabError(f"height must be odd, so that a convolution can be centred on a field; got {height}")
         super().__init__(schema, dim, init_std=init_std, linear=False)
-        self.generator_tables = FieldTables(schema, (dim,) * self.n_fields, std=init_std, weights=False)
+        self.generator_tables = FieldEmbeddings(schema, (dim,) * self.n_fields, std=init_std, weights=False)
         self.pool = nn.MaxPool2d((pooling, 1), ceil_mode=True)
         shape, padding = (height, 1), (height // 2, 0)
         self.convolve = nn.ModuleList(nn.Conv2d(a, b, shape, padding=padding) for a, b in pairwise((1, *filters)))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs, factor_products
 from fmlab.nn.init import weights_and_vectors
 from fmlab.plugin.option import Range
@@ -40,7 +40,7 @@ class FM(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
@@ -73,7 +73,7 @@ class StartsFromFM(nn.Module):
     """A model with the bias and the table of an FM, whose trained ones it can take over."""
 
     bias: nn.Parameter
-    table: FeatureTable
+    table: EmbeddingTable
 
     def warm_start(self, fm: FM) -> None:
         """Take over bias, weights and vectors of a trained FM on the same schema; raises FmlabError if sizes differ."""

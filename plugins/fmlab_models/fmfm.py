@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.fields import FieldSums, FieldTables, query_and_item
+from fmlab.nn.fields import FieldEmbeddings, FieldSums, query_and_item
 from fmlab.plugin.option import Range
 from fmlab_models._lookup import LookedUp
 from fmlab_models._matrices import FieldMatrices, Kind
@@ -50,7 +50,7 @@ class FieldMatrixFM(nn.Module):
         self.dims, self.all = dims, range(len(dims))
         self.query, self.items = query_and_item(schema)
         self.bias = nn.Parameter(torch.zeros(()))
-        self.tables = FieldTables(schema, dims, std=init_std, weights=linear == "plain")
+        self.tables = FieldEmbeddings(schema, dims, std=init_std, weights=linear == "plain")
         self.linear = nn.Parameter(torch.randn(sum(dims))) if linear == "field" else None
         self.matrices = FieldMatrices(kind, dims, [f.slots > 1 for f in schema.fields])
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import moments
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather, pool
@@ -66,7 +66,7 @@ class GMLFM(nn.Module):
         super().__init__()
         self.distance, self.dropout = distance, dropout if transform == "dnn" else 0.0
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
         self.h = nn.Parameter(init_std * torch.randn(dim)) if weighted else None
         if transform == "md":
             self.transform = nn.Sequential(nn.Linear(dim, dim, bias=False))

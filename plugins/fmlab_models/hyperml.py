@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.manifolds import ManifoldParameter, Poincare
-from fmlab.nn.features import IdTables
+from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
 from fmlab.plugin.option import Range
 
@@ -45,7 +45,7 @@ class HyperML(nn.Module):
         """Raises FmlabError on data without users and items."""
         super().__init__()
         self.manifold = Poincare(curvature)
-        self.tables = IdTables(schema, partial(self._start, dim=dim), model=type(self).__name__.lower())
+        self.tables = UserItemEmbeddings(schema, partial(self._start, dim=dim), model=type(self).__name__.lower())
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

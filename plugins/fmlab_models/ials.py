@@ -55,7 +55,7 @@ class IALS(nn.Module):
             start[0] = 0
             self.register_buffer(name, start)
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Alternate; who has met nothing gets vector 0."""
         user, item = distinct(user.cpu(), item.cpu(), self.entities.items)
         p, q = self.users[1:].double(), self.items[1:].double()

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
-from fmlab.nn.sparse_lookup import Incidence, gather, pool
+from fmlab.nn.sparse_lookup import IdGrouping, gather, pool
 from fmlab.plugin.option import Range
 from fmlab_models._interactions import InteractionAware, Pairs, spread, total
 from fmlab_models.fm import StartsFromFM
@@ -26,11 +26,11 @@ class _InteractionAwareModel(StartsFromFM):
             name = type(self).__name__.lower()
             raise FmlabError(f"{name} weighs pairs of columns, got rows of {schema.n_columns}; models for one: lr")
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
         self.pairs = InteractionAware(schema, dim, **mechanism)
         self.dropout = nn.Dropout(dropout)
 
-    def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Pairs, Tensor, Incidence]:
+    def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Pairs, Tensor, IdGrouping]:
         """The linear part, the weighed pairs, the vectors of distinct features and which of them stands where."""
         rows, at = self.table.rows(ids)
         linear, vectors = pool(rows[:, :1], at, values).squeeze(-1), rows[:, 1:]

@@ -40,7 +40,8 @@ class ItemKNN(nn.Module):
         neighbours: Annotated[int, Range(1, None)] = 100,
         shrink: Annotated[float, Range(0, None)] = 0.0,
     ) -> None:
-        """No item has neighbours until `observe`; raises FmlabError on data without users and items, or on too many."""
+        """No item has neighbours until `fit_interactions`; raises FmlabError on data without users and items, or on too
+        many."""
         super().__init__()
         self.entities, self.shrink = entities(schema, "itemknn", largest=LARGEST), shrink
         users, items = schema.n_users, schema.n_items
@@ -49,7 +50,7 @@ class ItemKNN(nn.Module):
         self.register_buffer("nearest", torch.zeros(items + 1, k, dtype=torch.int64))
         self.register_buffer("similarity", torch.zeros(items + 1, k))
 
-    def observe(self, user: Tensor, item: Tensor) -> None:
+    def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Find the neighbours; item j has row j + 1, and row 0, the unknown item's, stays empty."""
         e = self.entities
         user, item = user.cpu(), item.cpu()

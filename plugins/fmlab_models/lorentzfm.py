@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.manifolds import Lorentz, ManifoldParameter
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import triangle_pairs
 from fmlab.plugin.option import Range
 
@@ -61,7 +61,7 @@ class LorentzFM(nn.Module):
         super().__init__()
         self.temperature = _temperature(schema) if temperature is None else temperature
         points = init_std * torch.randn(schema.n_features, dim - 1)
-        self.table = FeatureTable(ManifoldParameter(points, Lorentz()))
+        self.table = EmbeddingTable(ManifoldParameter(points, Lorentz()))
         self.register_buffer("signature", torch.tensor([1.0] + [-1.0] * (dim - 1)), persistent=False)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:

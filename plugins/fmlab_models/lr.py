@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.sparse_lookup import pool
 
 
@@ -24,7 +24,7 @@ class LR(nn.Module):
         """All weights start at 0."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(torch.zeros(schema.n_features, 1))
+        self.table = EmbeddingTable(torch.zeros(schema.n_features, 1))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import IdTables
+from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
 from fmlab.plugin.option import Range
 from fmlab_models.cml import clip
@@ -44,7 +44,7 @@ class LRML(nn.Module):
     ) -> None:
         """Keys and memory start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()
-        self.tables = IdTables(schema, partial(near_origin, dim=dim), model="lrml")
+        self.tables = UserItemEmbeddings(schema, partial(near_origin, dim=dim), model="lrml")
         self.keys = nn.Parameter(init_std * torch.randn(slots, dim))
         self.memory = nn.Parameter(init_std * torch.randn(slots, dim))
 

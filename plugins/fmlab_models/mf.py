@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import IdTables
+from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import weights_and_vectors
 from fmlab.plugin.option import Range
 
@@ -38,7 +38,7 @@ class MF(nn.Module):
         """Raises FmlabError on data without users and items."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.tables = IdTables(schema, partial(weights_and_vectors, dim=dim, std=init_std), model="mf")
+        self.tables = UserItemEmbeddings(schema, partial(weights_and_vectors, dim=dim, std=init_std), model="mf")
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

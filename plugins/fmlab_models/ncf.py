@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
-from fmlab.nn.features import IdTables
+from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.mlp import split_mlp
 from fmlab.plugin.option import Range
 from fmlab_models.pmf import PMF
@@ -76,7 +76,7 @@ class MLP(nn.Module):
         super().__init__()
         if not hidden:
             raise FmlabError("mlp needs a hidden layer, got none; models that do without: mf, gmf")
-        self.tables = IdTables(schema, partial(_vectors, dim=dim, std=init_std), model="mlp")
+        self.tables = UserItemEmbeddings(schema, partial(_vectors, dim=dim, std=init_std), model="mlp")
         self.dim = dim
         self.first, tower = split_mlp(2 * dim, hidden, dropout)
         self.rest = tower[:-1]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_products
 from fmlab.nn.init import weights_and_vectors
 from fmlab.plugin.option import Range
@@ -42,7 +42,7 @@ class NFM(StartsFromFM):
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
         self.deep = nn.Sequential(nn.Dropout(dropout), *perceptron(dim, hidden, dropout, batch_norm))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import IdTables
+from fmlab.nn.features import UserItemEmbeddings
 from fmlab.plugin.option import Range
 
 
@@ -39,7 +39,7 @@ class PMF(nn.Module):
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()
         name = type(self).__name__.lower()
-        self.tables = IdTables(schema, lambda rows: init_std * torch.randn(rows, dim), model=name)
+        self.tables = UserItemEmbeddings(schema, lambda rows: init_std * torch.randn(rows, dim), model=name)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

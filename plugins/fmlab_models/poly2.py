@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.sparse_lookup import pool
 from fmlab.plugin.option import Range
 
@@ -35,8 +35,8 @@ class Poly2(nn.Module):
         super().__init__()
         self.n_features, self.buckets = schema.n_features, buckets
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(torch.zeros(schema.n_features, 1))
-        self.pairs = FeatureTable(torch.zeros(buckets, 1), of_features=False)
+        self.table = EmbeddingTable(torch.zeros(schema.n_features, 1))
+        self.pairs = EmbeddingTable(torch.zeros(buckets, 1), of_features=False)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather
 from fmlab.plugin.option import Range
@@ -42,7 +42,7 @@ class TransFM(nn.Module):
         super().__init__()
         self.dim = dim
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = FeatureTable(weights_and_vectors(schema.n_features, 2 * dim, init_std))
+        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, 2 * dim, init_std))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

@@ -18,7 +18,7 @@ from fmlab.manifolds import Euclidean, manifold_of
 LARGEST = 1e100  # squares and cubes of a gradient must stay finite in float64
 
 
-class Touched(NamedTuple):
+class RowGradient(NamedTuple):
     """A parameter of `group` with its gradient: whole if `rows` is None, else one row of `grad` for each of `rows`."""
 
     group: dict[str, Any]
@@ -27,7 +27,7 @@ class Touched(NamedTuple):
     grad: Tensor
 
 
-def touched(groups: Iterable[dict[str, Any]]) -> list[Touched]:
+def touched(groups: Iterable[dict[str, Any]]) -> list[RowGradient]:
     """All parameters that have a gradient; raises FmlabError, before any has moved, if one is not finite."""
     found = []
     for group in groups:
@@ -37,7 +37,7 @@ def touched(groups: Iterable[dict[str, Any]]) -> list[Touched]:
             rows, grad = None, parameter.grad
             if grad.is_sparse:
                 rows, grad = distinct(grad._indices()[0], grad._values())
-            found.append(Touched(group, parameter, rows, grad))
+            found.append(RowGradient(group, parameter, rows, grad))
     if found:
         _check(found)
     return found
@@ -98,7 +98,7 @@ def evaluate(closure: Callable[[], Any] | None) -> Any:
         return closure()
 
 
-def _check(found: list[Touched]) -> None:
+def _check(found: list[RowGradient]) -> None:
     # One sum a parameter and one look at all of them: a look waits for the device.
     device = found[0].grad.device
     sums = torch.stack([t.grad.sum().to(device, torch.float64) for t in found])

@@ -10,7 +10,7 @@ from torch.optim.adam import adam as fused_adam
 
 from fmlab.manifolds import Euclidean, manifold_of
 from fmlab.plugin.option import Range
-from fmlab_optimizers._rows import Touched, evaluate, touched
+from fmlab_optimizers._rows import RowGradient, evaluate, touched
 
 
 class Adam(Optimizer):
@@ -65,7 +65,7 @@ class Adam(Optimizer):
                 self._update(group, [t for t in mine if t.rows is not None], group["embedding_decay"])
         return loss
 
-    def _update(self, group: dict[str, Any], found: list[Touched], decay: float) -> None:
+    def _update(self, group: dict[str, Any], found: list[RowGradient], decay: float) -> None:
         states = [self._state(t.parameter) for t in found]
         fused_adam(
             [t.parameter for t in found],
@@ -98,7 +98,7 @@ class Adam(Optimizer):
             )
         return state
 
-    def _dense(self, t: Touched) -> Tensor:
+    def _dense(self, t: RowGradient) -> Tensor:
         if t.rows is None:
             return t.grad
         buffer = self._buffers.get(t.parameter)

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from fmlab.contracts import Outcome, Report
+from fmlab.contracts import BlockResult, Report
 from fmlab.data import Array
 from fmlab.data.batch import Tables
-from fmlab.evaluation import Ranking, ScoredRows
+from fmlab.evaluation import RankedLists, ScoredRows
 
 
 class Grouped:
@@ -17,7 +17,7 @@ class Grouped:
     `groups`: bool[rows of the data set] by name. A group without cases gives no figures.
     """
 
-    def __init__(self, inner: Ranking | ScoredRows, groups: Mapping[str, Array]) -> None:
+    def __init__(self, inner: RankedLists | ScoredRows, groups: Mapping[str, Array]) -> None:
         """Groups may overlap."""
         self.inner, self.rows = inner, inner.rows
         self.groups = {name: np.asarray(mask)[inner.rows] for name, mask in groups.items()}
@@ -30,7 +30,7 @@ class Grouped:
         """As `inner`."""
         return self.inner.start(scorer, tables)
 
-    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> Outcome:
+    def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
         """As `inner`."""
         return self.inner.block(index, scorer, tables, state)
 

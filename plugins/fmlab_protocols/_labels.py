@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fmlab.data import Dataset, Step
+from fmlab.data import Dataset, PreparationStep
 from fmlab.errors import DataError
 from fmlab.evaluation.label_scale import is_binary
 
@@ -64,7 +64,7 @@ def classed(dataset: Dataset, min_label: float | None) -> Dataset:
 def with_step(data: Dataset, name: str) -> Dataset:
     """With a step of this name, which counts what there is."""
     schema = data.schema
-    step = Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
+    step = PreparationStep(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(data, steps=(*data.steps, step))
 
 

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 
 from fmlab.contracts import Task, Training
-from fmlab.data import Array, Dataset, Step
+from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import Observed, draw_distinct
+from fmlab.data.negatives import UserItemSet, draw_distinct
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, require, sides
 from fmlab.errors import DataError
-from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
+from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.plugin.option import Range
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
@@ -81,7 +81,7 @@ class ColdStart(Task):
         cold_user = trained <= shots if given else cold_user
         cold_item = np.bincount(item, minlength=data.schema.n_items) < cold_items
         data = _counted(replace(data, split=part), cold_user, cold_item)
-        observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+        observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
         ranked = judged == "ranking"
         if not ranked:
             data = replace(with_negatives(data, negatives, seed, part), truth=None)
@@ -100,7 +100,7 @@ class ColdStart(Task):
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
             observed.check(users, candidates, "; lower protocol.candidates", data.keys.get("user"))
             drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), candidates, seed=seed)
-            return Grouped(Ranking(data, rows[where], observed, names, candidates=drawn), groups)
+            return Grouped(RankedLists(data, rows[where], observed, names, candidates=drawn), groups)
 
         best = rank_metric(monitor) if ranked else score_metric(monitor)
         super().__init__(
@@ -169,5 +169,5 @@ def _counted(data: Dataset, cold_user: Array, cold_item: Array) -> Dataset:
     tested = np.bincount(_scenario(data, cold_user, cold_item)[np.asarray(data.split) == TEST], minlength=4)
     each = ", ".join(f"{name} {n:,}" for name, n in zip(SCENARIOS, tested, strict=True))
     name = f"{cold_user.sum():,} cold users, {cold_item.sum():,} cold items; tested: {each}"
-    step = Step(name, data.rows, data.schema.n_users, data.schema.n_items, data.schema.n_features)
+    step = PreparationStep(name, data.rows, data.schema.n_users, data.schema.n_items, data.schema.n_features)
     return replace(data, steps=(*data.steps, step))

@@ -8,9 +8,9 @@ from fmlab.contracts import Task, Training
 from fmlab.data import Dataset
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import Observed
+from fmlab.data.negatives import UserItemSet
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
-from fmlab.evaluation import Ranking, rank_metric, with_monitor
+from fmlab.evaluation import RankedLists, rank_metric, with_monitor
 from fmlab.plugin.option import Range
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given, parts
@@ -59,14 +59,14 @@ class FullRanking(Task):
         data = without_saturated(positives(dataset, least, rule.core if core is None else core), saturated)
         part = parts(data, split, validation, test, seed)
         user, item = sides(data)
-        observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+        observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
         names = with_monitor(metrics, monitor)
         super().__init__(
             dataset=data,
             training=Training(np.flatnonzero(part == TRAIN), negatives),
-            validation=Ranking(data, np.flatnonzero(part == VALIDATION), observed, names),
-            test=Ranking(data, np.flatnonzero(part == TEST), observed, names),
+            validation=RankedLists(data, np.flatnonzero(part == VALIDATION), observed, names),
+            test=RankedLists(data, np.flatnonzero(part == TEST), observed, names),
             monitor=monitor,
             maximize=rank_metric(monitor).maximize,
         )

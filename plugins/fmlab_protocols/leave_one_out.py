@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from fmlab.contracts import Task, Training
-from fmlab.data import Array, Dataset, Step
+from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import Observed, draw_distinct
+from fmlab.data.negatives import UserItemSet, draw_distinct
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, sides, tested_parts
 from fmlab.errors import DataError
-from fmlab.evaluation import Ranking, rank_metric, with_monitor
+from fmlab.evaluation import RankedLists, rank_metric, with_monitor
 from fmlab.evaluation.metrics import SAMPLED
 from fmlab.plugin.option import Range
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
@@ -86,7 +86,7 @@ class LeaveOneOut(Task):
             refuse_shared(dataset, least, leaks)
         data = without_saturated(positives(dataset, least, core), saturated)
         user, item = sides(data)
-        observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+        observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
         names = with_monitor(metrics, monitor)
         selecting = tuple(n for n in names if n.startswith("sampled_") or not monitor.startswith("sampled_"))
@@ -107,15 +107,15 @@ class LeaveOneOut(Task):
         super().__init__(
             dataset=data,
             training=Training(np.flatnonzero(trained), negatives, redraw),
-            validation=Ranking(data, held, observed, selecting, candidates=draw(held, selecting)),
-            test=Ranking(data, rows, observed, names, candidates=fixed),
+            validation=RankedLists(data, held, observed, selecting, candidates=draw(held, selecting)),
+            test=RankedLists(data, rows, observed, names, candidates=fixed),
             monitor=monitor,
             maximize=rank_metric(monitor.removeprefix("sampled_")).maximize,
         )
 
 
 def _drawn(
-    data: Dataset, observed: Observed, n: int, seed: int, rows: Array, metrics: Sequence[str] = (SAMPLED,)
+    data: Dataset, observed: UserItemSet, n: int, seed: int, rows: Array, metrics: Sequence[str] = (SAMPLED,)
 ) -> Any:
     """`n` candidates for each row, if a metric asks for them; raises DataError if a user has too few."""
     if not any(name.startswith(SAMPLED) for name in metrics):
@@ -150,7 +150,7 @@ def _given(data: Dataset, listed: Listed | None) -> Array:
     return part
 
 
-def _frozen(data: Dataset, listed: Listed, path: str, observed: Observed, there: bool) -> Dataset:
+def _frozen(data: Dataset, listed: Listed, path: str, observed: UserItemSet, there: bool) -> Dataset:
     """The data set with a step that names the file, written unless it is there, and its content in the fingerprint."""
     file, (rows, items) = Path(path).expanduser(), listed
     if not there:
@@ -165,7 +165,7 @@ def _frozen(data: Dataset, listed: Listed, path: str, observed: Observed, there:
     if met:
         name += f"; {met:,} candidates ({met / items.size:.2%}) are items that their user has met"
     schema = data.schema
-    step = Step(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
+    step = PreparationStep(name, data.rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(data, steps=(*data.steps, step), fingerprint=f"{data.fingerprint}+candidates:{checksum(file)}")
 
 
@@ -186,7 +186,7 @@ def _with_steps(data: Dataset, part: Array, *, by_time: bool, trained: bool) -> 
     if trained:
         names.append("the validation is trained on too: its figures say nothing about the test")
     counts = (data.rows, schema.n_users, schema.n_items, schema.n_features)
-    return replace(data, steps=(*data.steps, *(Step(name, *counts) for name in names)))
+    return replace(data, steps=(*data.steps, *(PreparationStep(name, *counts) for name in names)))
 
 
 def _ties(data: Dataset, rows: Array) -> int:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from fmlab.contracts import Task, Training
-from fmlab.data import Array, Dataset, Step
+from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import Observed, draw_negatives
+from fmlab.data.negatives import UserItemSet, draw_negatives
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
@@ -113,7 +113,7 @@ def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) 
     """
     user, item = sides(data)
     refuse_larger(64.0 * data.rows * (1 + n), f"{data.rows:,} rows with {n:,} negatives each", "choose fewer negatives")
-    observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+    observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
     observed.check(user, names=data.keys.get("user"))
     schema, whose = data.schema, np.repeat(user, n)
     drawn = distinct_negatives(observed, whose, seed, None if part is None else np.repeat(part, n))
@@ -121,7 +121,7 @@ def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) 
     again = np.count_nonzero(pairs[1:] == pairs[:-1]) / len(pairs)
     name = f"{n} sampled negatives for each, {again:.2%} of them there before"
     rows, source = data.rows * (1 + n), np.repeat(np.arange(data.rows), 1 + n)
-    step = Step(name, rows, schema.n_users, schema.n_items, schema.n_features)
+    step = PreparationStep(name, rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(
         data,
         rows=rows,
@@ -135,7 +135,7 @@ def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) 
     )
 
 
-def distinct_negatives(observed: Observed, user: Array, seed: int, part: Array | None = None) -> Array:
+def distinct_negatives(observed: UserItemSet, user: Array, seed: int, part: Array | None = None) -> Array:
     """An unobserved item for each `user[n]`, no pair twice but where a user has fewer unobserved items than entries.
 
     Those are then shared out among the parts of the user's entries, `part[n]`, if they are given.

@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from fmlab.contracts import Task, Training
-from fmlab.data import Array, Dataset, Step
+from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
-from fmlab.data.negatives import Observed
+from fmlab.data.negatives import UserItemSet
 from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, require, sides, sizes
 from fmlab.errors import DataError
-from fmlab.evaluation import Ranking, ScoredRows, rank_metric, score_metric, with_monitor
+from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.plugin.option import Range
 from fmlab_protocols._labels import classed, least_positive
@@ -74,9 +74,9 @@ class Temporal(Task):
             user, item = sides(data)
             if unseen == "drop":
                 data, rows = _learned(data, rows)
-            observed = Observed(user, item, data.schema.n_users, data.schema.n_items)
+            observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
             observed.check(user)
-            judges = [Ranking(data, rows[where], observed, names) for where in (VALIDATION, TEST)]
+            judges = [RankedLists(data, rows[where], observed, names) for where in (VALIDATION, TEST)]
         super().__init__(
             dataset=data,
             training=Training(rows[TRAIN], 0 if scored else negatives),
@@ -121,5 +121,5 @@ def _learned(data: Dataset, rows: dict[int, Array]) -> tuple[Dataset, dict[int, 
             raise DataError(f"all of the {PARTS[where]} {rule}, smaller shares may leave more")
     lost = [f"{len(rows[w]) - len(left[w]):,} of {len(rows[w]):,}" for w in (VALIDATION, TEST)]
     name = f"not judged, nothing is learned of them: validation {lost[0]}, test {lost[1]}"
-    step = Step(name, data.rows, data.schema.n_users, data.schema.n_items, data.schema.n_features)
+    step = PreparationStep(name, data.rows, data.schema.n_users, data.schema.n_items, data.schema.n_features)
     return replace(data, steps=(*data.steps, step)), left

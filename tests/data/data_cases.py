@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fmlab.contracts import Raw
-from fmlab.data import Dataset, Field, Rule, Schema, Step, Table, Truth
+from fmlab.contracts import RawFile
+from fmlab.data import Dataset, Field, PlantedScores, PositivesRule, PreparationStep, Schema, Table
 
 FORK = multiprocessing.get_context("fork")
 
@@ -44,15 +44,15 @@ def small(rows: int = 50) -> Dataset:
         label=rng.integers(0, 2, rows).astype(np.float32),
         time=rng.integers(0, 10**9, rows),
         split=rng.integers(0, 3, rows).astype(np.int8),
-        rule=Rule(0.5, 3),
-        steps=(Step("all", rows, 4, 3, schema.n_features),),
+        rule=PositivesRule(0.5, 3),
+        steps=(PreparationStep("all", rows, 4, 3, schema.n_features),),
         keys={
             "user": np.array(["7", "007", "NA", "löwe ☞"]),
             "item": np.array(["a", "", "c" * 300]),
             "hour": np.array(["1", "2", "3"]),
         },
         published={"paper: rows": "50"},
-        truth=Truth(*(rng.normal(size=s).astype(np.float32) for s in ((4, 2), (3, 2), (4,), (3,)))),
+        truth=PlantedScores(*(rng.normal(size=s).astype(np.float32) for s in ((4, 2), (3, 2), (4,), (3,)))),
     )
 
 
@@ -66,7 +66,7 @@ class Made:
     def __init__(
         self, root: Path, *, pause: float = 0.0, dim: int = 2, flags: tuple[int, ...] = (1, 2), rows: int = 50
     ) -> None:
-        self.raw: Sequence[Raw] = ()
+        self.raw: Sequence[RawFile] = ()
         self.log, self.pause, self.rows = root / "builds", pause, rows
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:

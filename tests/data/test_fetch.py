@@ -6,7 +6,7 @@ import threading
 import pytest
 from data_cases import in_child, tree, write_zip
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data.raw import download, fetch
 from fmlab.data.raw.fetch import ensure, find, mismatch
 from fmlab.errors import DataError, StorageError
@@ -87,14 +87,14 @@ def _no_proxy(monkeypatch):
 
 
 def test_a_missing_file_is_fetched_once_and_checked(tmp_path, server):
-    raw = Raw("in/a.csv", (f"{server}/good",), sha256=SHA)
+    raw = RawFile("in/a.csv", (f"{server}/good",), sha256=SHA)
     assert ensure(raw, tmp_path, retries=0) == tmp_path / "in" / "a.csv"
     assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
     assert Handler.seen == ["/good"]
 
 
 def test_mirrors_are_tried_in_order(tmp_path, server):
-    raw = Raw("a.csv", tuple(f"{server}/{p}" for p in ("404", "other", "good", "never")), sha256=SHA)
+    raw = RawFile("a.csv", tuple(f"{server}/{p}" for p in ("404", "other", "good", "never")), sha256=SHA)
     assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
     assert Handler.seen == ["/404", "/other", "/good"]
 
@@ -115,19 +115,19 @@ def test_mirrors_are_tried_in_order(tmp_path, server):
 )
 def test_what_is_not_the_file_is_never_kept(tmp_path, server, path, name, text):
     with pytest.raises(StorageError, match=text):
-        ensure(Raw(name, (f"{server}/{path}",)), tmp_path, retries=0)
+        ensure(RawFile(name, (f"{server}/{path}",)), tmp_path, retries=0)
     assert [p for p in tree(tmp_path) if not p.endswith(".lock")] == []
 
 
 def test_a_wrong_checksum_names_both(tmp_path, server):
     with pytest.raises(StorageError, match=SHA):
-        ensure(Raw("a.csv", (f"{server}/other",), sha256=SHA), tmp_path, retries=0)
+        ensure(RawFile("a.csv", (f"{server}/other",), sha256=SHA), tmp_path, retries=0)
     assert not (tmp_path / "a.csv").exists()
 
 
 def test_a_server_that_does_not_answer_is_given_up_for_the_next(tmp_path, server, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.2)
-    raw = Raw("a.csv", (f"{server}/slow", f"{server}/half", f"{server}/good"), sha256=SHA)
+    raw = RawFile("a.csv", (f"{server}/slow", f"{server}/half", f"{server}/good"), sha256=SHA)
     assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
     fetch_waits.set()
     assert Handler.seen == ["/slow", "/half", "/good"]
@@ -136,13 +136,13 @@ def test_a_server_that_does_not_answer_is_given_up_for_the_next(tmp_path, server
 def test_it_tries_again(tmp_path, server, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     with pytest.raises(StorageError, match="404"):
-        ensure(Raw("a.csv", (f"{server}/404",)), tmp_path, retries=2)
+        ensure(RawFile("a.csv", (f"{server}/404",)), tmp_path, retries=2)
     assert Handler.seen == ["/404"] * 3
 
 
 def test_what_breaks_off_twice_is_fetched_a_third_time(tmp_path, server, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    assert ensure(Raw("a.csv.gz", (f"{server}/flaky",)), tmp_path).read_bytes() == PACKED
+    assert ensure(RawFile("a.csv.gz", (f"{server}/flaky",)), tmp_path).read_bytes() == PACKED
     assert Handler.seen == ["/flaky"] * 3
 
 
@@ -164,16 +164,16 @@ def test_what_breaks_off_is_gone_on_with_if_it_is_the_same_file(tmp_path, server
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     if "askew" in path:
         with pytest.raises(StorageError, match="another piece"):
-            ensure(Raw("a.csv", (server + path,)), tmp_path)
+            ensure(RawFile("a.csv", (server + path,)), tmp_path)
     else:
-        assert ensure(Raw("a.csv", (server + path,)), tmp_path).read_bytes() == LONG
+        assert ensure(RawFile("a.csv", (server + path,)), tmp_path).read_bytes() == LONG
         assert [p for p in tree(tmp_path) if not p.endswith(".lock")] == ["a.csv"]
     assert Handler.asked == asked
 
 
 def test_a_later_process_goes_on_where_one_gave_up(tmp_path, server, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    raw = Raw("a.csv", (f"{server}/breaks",), sha256=LONG_SHA)
+    raw = RawFile("a.csv", (f"{server}/breaks",), sha256=LONG_SHA)
     with pytest.raises(StorageError, match=f"{size(THIRD)} of it are kept"):
         ensure(raw, tmp_path, retries=0)
     assert not (tmp_path / "a.csv").exists()
@@ -182,14 +182,14 @@ def test_a_later_process_goes_on_where_one_gave_up(tmp_path, server, monkeypatch
 
 
 def test_a_part_of_another_address_is_not_gone_on_with(tmp_path, server):
-    raw = Raw("a.csv", (f"{server}/breaks-always", f"{server}/good"), sha256=SHA)
+    raw = RawFile("a.csv", (f"{server}/breaks-always", f"{server}/good"), sha256=SHA)
     assert ensure(raw, tmp_path, retries=0).read_bytes() == DATA
     assert [p for p in tree(tmp_path) if not p.endswith(".lock")] == ["a.csv"]
 
 
 def test_a_part_that_others_spoilt_is_fetched_anew(tmp_path, server, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    raw = Raw("a.csv", (f"{server}/breaks",), sha256=LONG_SHA)
+    raw = RawFile("a.csv", (f"{server}/breaks",), sha256=LONG_SHA)
     with pytest.raises(StorageError):
         ensure(raw, tmp_path, retries=1)
     (tmp_path / ".a.csv.part").write_bytes(bytes(TWO_STEPS))
@@ -204,7 +204,7 @@ def test_a_full_disk_while_fetching_is_no_fault_of_the_network(tmp_path, server)
 
     def work():
         resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
-        return ensure(Raw("a.csv", (f"{server}/good", f"{server}/good")), tmp_path, retries=0)
+        return ensure(RawFile("a.csv", (f"{server}/good", f"{server}/good")), tmp_path, retries=0)
 
     error = in_child(work)
     assert isinstance(error, StorageError)
@@ -215,7 +215,7 @@ def test_a_full_disk_while_fetching_is_no_fault_of_the_network(tmp_path, server)
 
 
 def test_a_file_that_needs_a_login_says_where_to_go(tmp_path):
-    raw = Raw("train.csv", page="https://example.org/contest")
+    raw = RawFile("train.csv", page="https://example.org/contest")
     with pytest.raises(DataError, match=r"train.csv .*https://example.org/contest .*looked for it at"):
         ensure(raw, tmp_path)
     assert not (tmp_path / "train.csv").exists()
@@ -227,28 +227,28 @@ def test_a_file_is_found_where_users_put_it(tmp_path, place):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(DATA)
     expected = path if place.endswith(".zip") else path.parent
-    assert ensure(Raw("a.zip"), tmp_path, "mine") == expected
+    assert ensure(RawFile("a.zip"), tmp_path, "mine") == expected
 
 
 def test_an_empty_file_and_a_folder_are_no_data(tmp_path):
     (tmp_path / "a.csv").touch()
     with pytest.raises(DataError, match=r"the file is empty: .*a.csv"):
-        find(Raw("a.csv"), tmp_path)
+        find(RawFile("a.csv"), tmp_path)
     (tmp_path / "b.csv").mkdir()
     with pytest.raises(DataError, match=r"expected a file, got a folder: .*b.csv"):
-        find(Raw("b.csv"), tmp_path)
+        find(RawFile("b.csv"), tmp_path)
 
 
 def test_a_file_of_another_checksum_is_described(tmp_path):
     path = tmp_path / "a.csv"
     path.write_bytes(DATA)
-    assert mismatch(Raw("a.csv", sha256=SHA.upper()), digest(path), path) == ""
-    assert mismatch(Raw("a.csv"), digest(path), path) == ""
-    text = mismatch(Raw("a.csv", sha256="0" * 64), digest(path), path)
+    assert mismatch(RawFile("a.csv", sha256=SHA.upper()), digest(path), path) == ""
+    assert mismatch(RawFile("a.csv"), digest(path), path) == ""
+    text = mismatch(RawFile("a.csv", sha256="0" * 64), digest(path), path)
     assert all(part in text for part in ("0" * 64, SHA, "1.4 kB", "used all the same"))
     md5 = hashlib.md5(DATA).hexdigest()
-    assert mismatch(Raw("a.csv", md5=md5), digest(path, md5=True), path) == ""
-    assert "md5" in mismatch(Raw("a.csv", md5="0" * 32), digest(path, md5=True), path)
+    assert mismatch(RawFile("a.csv", md5=md5), digest(path, md5=True), path) == ""
+    assert "md5" in mismatch(RawFile("a.csv", md5="0" * 32), digest(path, md5=True), path)
 
 
 def test_an_unpacked_folder_has_a_checksum_of_names_and_contents(tmp_path):
@@ -266,7 +266,7 @@ def test_an_unpacked_folder_has_a_checksum_of_names_and_contents(tmp_path):
 def test_of_two_processes_one_fetches(tmp_path, server):
     from data_cases import FORK
 
-    raw = Raw("a.csv", (f"{server}/good",), sha256=SHA)
+    raw = RawFile("a.csv", (f"{server}/good",), sha256=SHA)
     children = [FORK.Process(target=lambda: fetch.ensure(raw, tmp_path)) for _ in range(3)]
     for child in children:
         child.start()

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from formats import FORMATS, ITEMS, PAIRS, USERS, write, write_tar
 
-from fmlab.data import Dataset, Rule
-from fmlab.data.encoding.progress import Meter
+from fmlab.data import Dataset, PositivesRule
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.filtering import positives
 from fmlab.data.raw.archive import opened
 from fmlab.data.store.cache import open_dataset
@@ -92,7 +92,7 @@ def test_steam_has_twelve_columns_hours_and_no_user_twice(tmp_path):
     data = prepared(tmp_path, "steam")
     assert data.schema.n_columns == len(data.schema.fields) == 12
     assert data.rows == len(PAIRS)
-    assert data.rule == Rule(100, 20)
+    assert data.rule == PositivesRule(100, 20)
     u, i = PAIRS[10]
     assert data.label[10] == 10 * u + i
     found = cells(data, 10)
@@ -344,8 +344,10 @@ def test_leaving_out_all_users_names_the_option(tmp_path):
 @pytest.mark.parametrize("case", ["avazu", "criteo", "kkbox", "movielens-20m", "movielens-latest"])
 def test_large_sets_know_how_far_they_are(tmp_path, monkeypatch, case):
     made = []
-    real = Meter.__init__
-    monkeypatch.setattr(Meter, "__init__", lambda self, what, total: (real(self, what, total), made.append(self))[0])
+    real = ProgressBar.__init__
+    monkeypatch.setattr(
+        ProgressBar, "__init__", lambda self, what, total: (real(self, what, total), made.append(self))[0]
+    )
     prepared(tmp_path, case)
     (meter,) = made
     assert 0 < meter.bytes <= meter.total

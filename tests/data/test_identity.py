@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fmlab.contracts import Source
+from fmlab.contracts import DataSource
 from fmlab.data import Dataset
 from fmlab.data.store import fingerprint as identity
 from fmlab.data.store.cache import open_dataset
@@ -22,7 +22,7 @@ ROLES = {"user": "u", "item": "i", "label": "y"}
 
 
 def of_csv(root: Path, cache: Path, **options: Any) -> str:
-    source = build("data", {"name": "csv", **ROLES, **options}, root, gives=Source)
+    source = build("data", {"name": "csv", **ROLES, **options}, root, gives=DataSource)
     return identity.identify(source, "csv", {**ROLES, **options}, root, cache)[0]["key"]
 
 
@@ -59,14 +59,14 @@ def test_a_column_called_as_a_file_stays_a_column(tmp_path: Path, monkeypatch: p
 PLUGIN = '''
 import numpy as np
 from fmlab.data import Dataset, Field, Schema, Table
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from {package}.numbers import SIZE
 
 
 class Made:
     """Made up."""
 
-    raw = (Raw("raw.txt"),)
+    raw = (RawFile("raw.txt"),)
     version, licence, citation = "1", "none", "none"
 
     def __init__(self, root, *, file="raw.txt"):

@@ -12,10 +12,10 @@ from fmlab.data.encoding import first_pass
 from fmlab.data.encoding import preparation as prepare
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.preparation import encode
-from fmlab.data.encoding.progress import Meter
-from fmlab.data.encoding.vocabulary import Codes, Growing, Vocabulary, kept, numbers
+from fmlab.data.encoding.progress import ProgressBar
+from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, kept, numbers
 from fmlab.data.raw import table as tabular
-from fmlab.data.raw.table import Form, batches, recognise
+from fmlab.data.raw.table import TableFormat, batches, detect_format
 from fmlab.data.raw.text_blocks import blocks
 from fmlab.data.store import validation as checks
 from fmlab.data.store.validation import check
@@ -32,8 +32,10 @@ def write(path, rows):
 
 def encoded(path, plan, folder, block=tabular.BLOCK_BYTES):
     folder.mkdir(exist_ok=True)
-    form = recognise(path, Form())
-    return encode("t", batches(path, form, plan.columns, block=block, plain=["c"]), plan, folder, Meter("test", None))
+    form = detect_format(path, TableFormat())
+    return encode(
+        "t", batches(path, form, plan.columns, block=block, plain=["c"]), plan, folder, ProgressBar("test", None)
+    )
 
 
 def decoded(data, place):
@@ -112,23 +114,23 @@ def test_codes_are_as_narrow_as_their_vocabulary():
 def test_texts_that_hardly_repeat_come_plain_where_they_may(tmp_path):
     rows = [(f"{n:03}" if n % 7 else "", "xy"[n % 2], str(n % 3)) for n in range(60)]
     path = write(tmp_path / "t.csv", rows)
-    found = list(batches(path, recognise(path), ["c", "m"], block=64, plain=["c", "m"]))
+    found = list(batches(path, detect_format(path), ["c", "m"], block=64, plain=["c", "m"]))
     kinds = [pa.types.is_string(b["c"].type) for b in found]
     assert kinds == [False, *[True] * (len(found) - 1)]
     assert not any(pa.types.is_string(b["m"].type) for b in found)
     assert [t or "" for b in found for t in b["c"].to_pylist()] == [c for c, _, _ in rows]
-    assert all(pa.types.is_dictionary(c.type) for b in batches(path, recognise(path), ["c"], block=64) for c in b)
+    assert all(pa.types.is_dictionary(c.type) for b in batches(path, detect_format(path), ["c"], block=64) for c in b)
 
 
 def test_an_open_quote_in_plain_text_is_found(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("c\n" + "".join(f"{n}\n" for n in range(50)) + '"5\n6"\n7\n')
     with pytest.raises(DataError, match=r"column 'c' .* line break inside a value"):
-        list(batches(path, recognise(path), ["c"], block=64, plain=["c"]))
+        list(batches(path, detect_format(path), ["c"], block=64, plain=["c"]))
 
 
 def test_codes_are_read_across_blocks(tmp_path):
-    codes = Codes(tmp_path / "codes", 2)
+    codes = CodeStore(tmp_path / "codes", 2)
     whole = np.array([[1, 2, 3, 300, 5, 70_000], [6, 5, 4, 3, 2, 1]])
     for start, stop, kinds in (
         (0, 3, (np.uint8, np.uint8)),
@@ -168,7 +170,7 @@ def test_the_usual_memory_pool_comes_back(tmp_path):
 
     try:
         with pytest.raises(DataError, match="bad"):
-            encode("t", stream(), Plan(fields={"c": "context"}), tmp_path, Meter("test", None))
+            encode("t", stream(), Plan(fields={"c": "context"}), tmp_path, ProgressBar("test", None))
         assert pa.default_memory_pool().backend_name == "system"
     finally:
         pa.set_memory_pool(before)
@@ -180,7 +182,7 @@ def test_the_usual_memory_pool_comes_back(tmp_path):
 def test_a_feature_of_another_field_is_found_in_any_row(tmp_path, monkeypatch, row, wrong):
     monkeypatch.setattr(checks, "STRIP", 2)
     batch = pa.RecordBatch.from_arrays([dictionary(*"ababa"), dictionary(*"xyxyx")], ["c", "d"])
-    data = encode("t", [batch], Plan(fields=dict.fromkeys("cd", "context")), tmp_path, Meter("test", None))
+    data = encode("t", [batch], Plan(fields=dict.fromkeys("cd", "context")), tmp_path, ProgressBar("test", None))
     ids = np.array(data.context.ids)
     ids[row, 1] = wrong + 3 * (wrong > 0)
     with pytest.raises(DataError, match="features of field 'd' must be in"):
@@ -208,7 +210,7 @@ def test_numbers_are_read_once_for_each_distinct_text():
 
 @pytest.mark.parametrize("columns", [None, 3])
 def test_a_growing_file_is_an_ordinary_npy_file(tmp_path, columns):
-    grown = Growing(tmp_path / "a.npy", np.int32, columns)
+    grown = NpyAppender(tmp_path / "a.npy", np.int32, columns)
     expected = np.arange(12, dtype=np.int32) if columns is None else np.arange(12, dtype=np.int32).reshape(4, 3)
     grown.append(expected[:1])
     grown.append(np.asfortranarray(expected[1:].astype(np.int64)))
@@ -227,7 +229,7 @@ def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
         add(first, batches)
 
     monkeypatch.setattr(first_pass.FirstPass, "add", counted)
-    data = encode("t", [batch] * 205, Plan(fields={"c": "context"}), tmp_path, Meter("test", None))
+    data = encode("t", [batch] * 205, Plan(fields={"c": "context"}), tmp_path, ProgressBar("test", None))
     assert sizes == [10] * 20 + [5]
     assert data.rows == 205_000
     assert data.schema.n_features == 3

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from data_cases import small
 
-from fmlab.data import Step
+from fmlab.data import PreparationStep
 from fmlab.data.statistics import lines, measured, published
 
 
@@ -55,7 +55,7 @@ PRINTED = {
 
 
 def test_figures_of_papers_stand_by_the_step_that_left_what_they_count():
-    steps = (Step("all", 990, 9, 5, 7), Step("some", 50, 4, 3, 7))
+    steps = (PreparationStep("all", 990, 9, 5, 7), PreparationStep("some", 50, 4, 3, 7))
     data = made(label=None, steps=steps, published=PRINTED)
     assert published(data) == {
         "samples": "late 48, fuzzy 0.05K (with a reason)",
@@ -75,7 +75,7 @@ def test_figures_of_papers_stand_by_the_step_that_left_what_they_count():
 
 def test_sampled_negatives_do_not_move_the_papers():
     label = np.where(np.arange(50) < 20, 1, -1).astype(np.float32)
-    steps = (Step("all", 20, 4, 3, 7), Step("2 sampled negatives for each", 50, 4, 3, 7))
+    steps = (PreparationStep("all", 20, 4, 3, 7), PreparationStep("2 sampled negatives for each", 50, 4, 3, 7))
     found = {"ours: instances": "20", "ifm: original records": "21", "ifm: records with negatives": "60"}
     data = made(label=label, steps=steps, published=found)
     assert published(data) == {"samples": "ours 20, ifm 21", "records with negatives": "ifm 60"}

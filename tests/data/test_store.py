@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_cases import FORK, Made, builds, in_child, small, tree
 
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.store import cache as store
 from fmlab.data.store import fingerprint as identity
@@ -74,7 +74,7 @@ def test_the_same_configuration_gives_the_same_bytes(tmp_path):
 class Read(Made):
     def __init__(self, root: Path, *, rows: int = 50) -> None:
         super().__init__(root, rows=rows)
-        self.raw = (Raw("raw.txt"),)
+        self.raw = (RawFile("raw.txt"),)
 
 
 def key(source, options, root, cache):

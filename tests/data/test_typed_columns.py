@@ -9,7 +9,7 @@ from pyarrow import parquet
 from test_csv import field, read
 
 from fmlab.data.raw.cells import joined, readable, shown, split
-from fmlab.data.raw.table import batches, recognise
+from fmlab.data.raw.table import batches, detect_format
 from fmlab.errors import DataError
 
 ROLES = {"user": "u", "item": "i", "label": "y"}
@@ -139,7 +139,7 @@ def test_nested_json_is_refused_by_name_and_not_read_where_it_is_ignored(tmp_pat
 def test_columns_that_are_passed_on_may_hold_anything(tmp_path):
     columns = {"s": UNREADABLE["struct"], "b": UNREADABLE["binary"], "l": pa.array(TAGS)}
     parquet.write_table(pa.table({**BASE, **columns}), tmp_path / "a.parquet")
-    form = recognise(tmp_path / "a.parquet")
+    form = detect_format(tmp_path / "a.parquet")
     (batch,) = batches(tmp_path / "a.parquet", form, ["s", "b", "l"], loose=["s", "b", "l"])
     assert batch["s"].to_pylist() == ['{"a": 1}'] * 3
     assert batch["b"].to_pylist() == ['"ff00"'] * 3

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlab.data import Dataset, Field, Schema, Table, Truth
+from fmlab.data import Dataset, Field, PlantedScores, Schema, Table
 
 
 def data(seed: int = 0, *, users: int = 12, items: int = 17, rows: int = 90, context: bool = False) -> Dataset:
@@ -30,7 +30,9 @@ def data(seed: int = 0, *, users: int = 12, items: int = 17, rows: int = 90, con
         table(at["item"] + 1 + np.arange(items), *(at["tags"] + rng.integers(0, 5, items) for _ in range(2))),
         table(at["hour"] + rng.integers(0, 5, rows)) if context else None,
         label=rng.integers(0, 2, rows).astype(np.float32),
-        truth=Truth(*(rng.integers(-2, 3, s).astype(np.float32) for s in ((users, 3), (items, 3), (users,), (items,)))),
+        truth=PlantedScores(
+            *(rng.integers(-2, 3, s).astype(np.float32) for s in ((users, 3), (items, 3), (users,), (items,)))
+        ),
     )
 
 

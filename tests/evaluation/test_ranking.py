@@ -8,21 +8,21 @@ from scorers import Constant, Sides, States, Whole, data, slow_ranks
 from fmlab.contracts import Report
 from fmlab.data import Dataset
 from fmlab.data.batch import Tables
-from fmlab.data.negatives import Observed, draw_distinct
+from fmlab.data.negatives import UserItemSet, draw_distinct
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation import Ranking, evaluate, metric, planted_scorer, rank_metric, score_metric
+from fmlab.evaluation import RankedLists, evaluate, metric, planted_scorer, rank_metric, score_metric
 from fmlab.evaluation import item_scorer as catalogue
 
 METRICS = ("mrr", "hr@3", "ndcg", "ndcg@3")
 SAMPLED = ("sampled_mrr", "sampled_hr@2")
 
 
-def ranking(dataset: Dataset, metrics: tuple[str, ...] = METRICS, cells: int | None = None) -> Ranking:
+def ranking(dataset: Dataset, metrics: tuple[str, ...] = METRICS, cells: int | None = None) -> RankedLists:
     rows = np.random.default_rng(1).permutation(dataset.rows)[:40]
-    seen = Observed(dataset.user, dataset.item, dataset.schema.n_users, dataset.schema.n_items)
+    seen = UserItemSet(dataset.user, dataset.item, dataset.schema.n_users, dataset.schema.n_items)
     user = torch.from_numpy(dataset.user[rows].astype(np.int64))
     drawn = draw_distinct(seen, user, torch.from_numpy(rows), 4, seed=0)
-    return Ranking(dataset, rows, seen, metrics, candidates=drawn, cells=cells)
+    return RankedLists(dataset, rows, seen, metrics, candidates=drawn, cells=cells)
 
 
 def same(a: Report, b: Report) -> None:
@@ -191,9 +191,9 @@ def test_metrics_are_found_by_name_and_cut_off() -> None:
 
 def test_sampled_metrics_need_candidates() -> None:
     dataset = data(0)
-    seen = Observed(dataset.user, dataset.item, 12, 17)
+    seen = UserItemSet(dataset.user, dataset.item, 12, 17)
     with pytest.raises(DataError, match="need sampled candidates"):
-        Ranking(dataset, np.arange(3), seen, ("sampled_mrr",))
+        RankedLists(dataset, np.arange(3), seen, ("sampled_mrr",))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an accelerator")

@@ -70,7 +70,7 @@ def test_no_model_of_this_list_has_lost_its_entry_point() -> None:
 
 
 def test_the_contract_of_a_model_that_breaks_it_fails() -> None:
-    class Broken(ModelContract):
+    class PluginError(ModelContract):
         def make(self, schema: Schema) -> nn.Module:
             model = build("model", {"name": "fm"}, schema)
             side = model.user
@@ -79,4 +79,4 @@ def test_the_contract_of_a_model_that_breaks_it_fails() -> None:
             return model
 
     with pytest.raises(AssertionError):
-        Broken().test_the_sides_add_up_to_the_whole("numeric")
+        PluginError().test_the_sides_add_up_to_the_whole("numeric")

@@ -9,10 +9,10 @@ import torch
 from fmlab_models import _interactions
 from torch import Tensor, nn
 
-from fmlab.contracts import Separable, TwoSided
+from fmlab.contracts import LateInteraction, TwoSided
 from fmlab.errors import FmlabError
 from fmlab.nn import features
-from fmlab.nn.sparse_lookup import Incidence
+from fmlab.nn.sparse_lookup import IdGrouping
 from fmlab.plugin import inventory, registry
 from fmlab.testing import labelled, tiny
 
@@ -22,10 +22,10 @@ OPTIONS: dict[str, dict[str, Any]] = {"opnn": {"kernel": "matrix"}, "ifm": {"sam
 META = torch.device("meta")
 
 
-def all_distinct(ids: Tensor) -> Incidence:
+def all_distinct(ids: Tensor) -> IdGrouping:
     """How many ids are distinct is a number, the one for which every device waits."""
     place = torch.arange(ids.numel(), device=ids.device)
-    return Incidence(place, place.view(ids.shape), place, place)
+    return IdGrouping(place, place.view(ids.shape), place, place)
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def run(model: Any, kind: Any) -> list[Tensor]:
         if isinstance(model, TwoSided):
             (a, p), (b, q) = model.user(*query), model.item(*items)
             scores.append(model.link(a + b + (p * q).sum(-1)))
-        if isinstance(model, Separable):
+        if isinstance(model, LateInteraction):
             scores.append(model.combine(model.encode_user(*query), model.encode_item(*items)))
     if any(p.requires_grad for p in model.parameters()) and scores[0].requires_grad:
         torch.stack([s.sum() for s in scores]).sum().backward()

@@ -11,7 +11,7 @@ from fmlab_models.fm import FM
 from fmlab_models.fmfm import FieldMatrixFM, FmFM, FvFM, FwFM, field_dims
 from torch import Tensor
 
-from fmlab.contracts import ReadsOptions
+from fmlab.contracts import InfersOptions
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 from fmlab.evaluation.flops import counting
@@ -276,7 +276,7 @@ def test_sizes_are_read_from_a_trained_model() -> None:
     assert options == {"dims": list(field_dims(trained, 0.8))}
     assert FmFM.options_from({"name": "fmfm", "variance": 0.8, "dims": [1, 1, 1, 1]}, trained) == {}
     assert FmFM.options_from({"name": "fmfm"}, trained) == {}
-    assert isinstance(FmFM, ReadsOptions)
+    assert isinstance(FmFM, InfersOptions)
     with pytest.raises(FmlabError, match="read from one trained fwfm, fvfm or fmfm, got FM"):
         FmFM.options_from({"name": "fmfm", "variance": 0.8}, FM(single(4)))
     with pytest.raises(FmlabError, match=r"variance=0.8 needs a trained model .* warm_start"):

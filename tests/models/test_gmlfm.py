@@ -10,7 +10,7 @@ from fmlab_models.transfm import TransFM
 from torch import Tensor
 from torch.nn import functional
 
-from fmlab.contracts import Separable, TwoSided
+from fmlab.contracts import LateInteraction, TwoSided
 from fmlab.evaluation.scoring import score
 from fmlab.testing import candidates, tiny
 
@@ -89,7 +89,7 @@ def test_the_sides_add_up(transform: str, distance: str, width: int, weighted: b
 def test_only_distances_made_of_products_are_two_sided(distance: str) -> None:
     model = model_of(distance=distance)
     assert isinstance(model, TwoSided) == (distance in ("euclidean", "cosine"))
-    assert isinstance(model, Separable)
+    assert isinstance(model, LateInteraction)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)

@@ -41,7 +41,7 @@ def product(vectors: Tensor) -> Tensor:
 
 def made(kind: Any, **options: Any) -> Any:
     model = randomize(kind(SCHEMA, dim=3, **options))
-    model.observe(*MET)
+    model.fit_interactions(*MET)
     return model
 
 
@@ -93,7 +93,7 @@ def test_without_layers_both_are_an_inner_product() -> None:
 def test_a_step_propagates_once_and_an_evaluation_not_at_all(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data, runs = tiny("interactions"), []
     model, batch = kind(data.schema, dim=3), candidates(data)
-    model.observe(batch.user, batch.item[:, 0])
+    model.fit_interactions(batch.user, batch.item[:, 0])
     plain = model.propagate
     monkeypatch.setattr(model, "propagate", lambda: runs.append(1) or plain())
     for _ in range(3):

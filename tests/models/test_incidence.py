@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fmlab.data import Field, Schema
 from fmlab.errors import DataError
-from fmlab.nn.features import FeatureTable
+from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import triangle_pairs
 from fmlab.nn.sparse_lookup import dot, gather, incidence, pool, read, whole
 
@@ -82,7 +82,7 @@ def test_sums_and_products_equal_plain_indexing() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
 def test_the_gradient_of_a_table_names_each_read_row_once_in_order(dtype: torch.dtype) -> None:
-    table, plain = FeatureTable(_table().detach()), _table()
+    table, plain = EmbeddingTable(_table().detach()), _table()
     push = torch.randn(4, 3, 4, dtype=torch.float64)
     (table(IDS.to(dtype)) * push).sum().backward()
     (plain[IDS] * push).sum().backward()
@@ -94,7 +94,7 @@ def test_the_gradient_of_a_table_names_each_read_row_once_in_order(dtype: torch.
 
 
 def test_reads_without_gradient_are_the_same() -> None:
-    table, wide = FeatureTable(_table().detach()), torch.cat([IDS] * 5)
+    table, wide = EmbeddingTable(_table().detach()), torch.cat([IDS] * 5)
     for ids in (IDS, wide, IDS[0], IDS[:1, :1]):  # more ids than rows, and fewer
         with torch.no_grad():
             quiet, pooled = table(ids), pool(*table.rows(ids))
@@ -103,14 +103,14 @@ def test_reads_without_gradient_are_the_same() -> None:
 
 
 def test_a_table_may_begin_at_any_feature() -> None:
-    table = FeatureTable(_table().detach(), first=100)
+    table = EmbeddingTable(_table().detach(), first=100)
     torch.testing.assert_close(table(IDS + 100), table.weight[IDS])
     with torch.no_grad():
         torch.testing.assert_close(table(IDS.int() + 100), table.weight[IDS])
 
 
 def test_a_batch_without_rows_is_read_as_nothing() -> None:
-    table = FeatureTable(_table().detach())
+    table = EmbeddingTable(_table().detach())
     empty = torch.empty(0, 3, dtype=torch.int32)
     assert table(empty).shape == (0, 3, 4)
     assert pool(*table.rows(empty)).shape == (0, 4)
@@ -118,7 +118,7 @@ def test_a_batch_without_rows_is_read_as_nothing() -> None:
 
 @pytest.mark.parametrize("wrong", [-1, 9, 65_536 + 3, 2**32 + 3])
 def test_ids_outside_the_table_are_refused(wrong: int) -> None:
-    table = FeatureTable(_table().detach())
+    table = EmbeddingTable(_table().detach())
     ids = torch.tensor([[1, wrong]])
     with pytest.raises((DataError, IndexError, RuntimeError)):
         pool(*table.rows(ids))
@@ -126,5 +126,5 @@ def test_ids_outside_the_table_are_refused(wrong: int) -> None:
 
 def test_schema_offsets_are_what_tables_are_read_by() -> None:
     schema = Schema((Field("user", "user", 4), Field("item", "item", 5)), 3, 4)
-    table = FeatureTable(torch.arange(5.0).unsqueeze(1), first=schema.offsets[1])
+    table = EmbeddingTable(torch.arange(5.0).unsqueeze(1), first=schema.offsets[1])
     np.testing.assert_array_equal(table(torch.tensor([4, 8])).detach().numpy(), [[0.0], [4.0]])

@@ -12,7 +12,7 @@ from fmlab_models.hyperts import HyperTS
 from fmlab_models.lrml import LRML
 from torch import Tensor
 
-from fmlab.contracts import MetricSpace
+from fmlab.contracts import ManifoldEmbeddings
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import score
@@ -94,8 +94,8 @@ def test_the_gradient_of_hyperts_passes_through_the_exponential_map() -> None:
 
 
 def test_only_hyperts_is_a_metric_space() -> None:
-    assert isinstance(HyperTS(SCHEMA), MetricSpace)
-    assert not isinstance(LRML(SCHEMA), MetricSpace)
+    assert isinstance(HyperTS(SCHEMA), ManifoldEmbeddings)
+    assert not isinstance(LRML(SCHEMA), ManifoldEmbeddings)
 
 
 @pytest.mark.parametrize("model", [LRML, HyperTS])

@@ -166,7 +166,7 @@ def test_an_operation_that_cannot_be_counted_is_named() -> None:
     assert count.unknown
 
 
-def _card(name: str, dataset: Dataset, **options: Any) -> modelcard.Card:
+def _card(name: str, dataset: Dataset, **options: Any) -> modelcard.ModelSummary:
     chosen = {"name": name, **options}
     return modelcard.card(chosen, registry.build("model", chosen, dataset.schema, gives=nn.Module), dataset)
 

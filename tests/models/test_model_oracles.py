@@ -275,7 +275,7 @@ def test_popularity_counts_training_positives() -> None:
     dataset = tiny("numeric")
     model, batch = Popularity(dataset.schema), candidates(dataset)
     assert batch.item is not None
-    model.observe(torch.tensor([0, 0, 3, 1]), torch.tensor([2, 2, 2, 10]))
+    model.fit_interactions(torch.tensor([0, 0, 3, 1]), torch.tensor([2, 2, 2, 10]))
     expected = torch.zeros(11)
     expected[2], expected[10] = 3, 1
     assert torch.equal(model(*batch.rows()), expected[batch.item])

@@ -26,7 +26,7 @@ MET = [torch.tensor(np.concatenate([a, a[:5]])) for a in np.nonzero(X)]  # some 
 
 def scores(model: Any) -> np.ndarray:
     """Of all users and items, by whole rows and by sides."""
-    model.observe(*MET)
+    model.fit_interactions(*MET)
     user, item = torch.meshgrid(torch.arange(USERS), torch.arange(ITEMS), indexing="ij")
     whole = model(torch.stack([user + 1, item + USERS + 2], -1))
     (a, p), (b, q) = model.user(user[:, :1] + 1), model.item(item[0].unsqueeze(1) + USERS + 2)
@@ -107,7 +107,7 @@ def test_cooccurrences_are_the_product_of_the_matrix_with_itself(monkeypatch: py
 @pytest.mark.parametrize("model", [EASE, ItemKNN, IALS])
 def test_unknown_users_and_items_score_0(model: Any) -> None:
     made = model(SCHEMA)
-    made.observe(*MET)
+    made.fit_interactions(*MET)
     assert made(torch.tensor([[0, USERS + 3], [2, USERS + 1]])).tolist() == [0, 0]
 
 

@@ -5,7 +5,7 @@ from fmlab_optimizers.rsgd import RSGD
 from optimizer_cases import assert_resumes, lookups
 from torch import nn
 
-from fmlab.contracts import StartsEpoch
+from fmlab.contracts import EpochSchedule
 from fmlab.manifolds import Euclidean, Lorentz, ManifoldParameter, Poincare
 
 CURVED = [Lorentz(), Poincare(0.5), Poincare(2.0)]
@@ -73,7 +73,7 @@ def test_burn_in_slows_the_first_epochs():
     plain = nn.Parameter(torch.zeros(1, 1))
     plain.grad = -torch.ones(1, 1)
     optimizer = RSGD([plain], lr=1.0, burn_in=2, burn_in_factor=0.25)
-    assert isinstance(optimizer, StartsEpoch)
+    assert isinstance(optimizer, EpochSchedule)
     steps = []
     for epoch in range(4):
         before = plain.item()

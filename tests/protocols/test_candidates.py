@@ -9,9 +9,9 @@ import torch
 from toys import interactions, pairs_of
 
 from fmlab.contracts import Task
-from fmlab.data.negatives import Observed
+from fmlab.data.negatives import UserItemSet
 from fmlab.errors import DataError
-from fmlab.evaluation import Ranking, evaluate
+from fmlab.evaluation import RankedLists, evaluate
 from fmlab.plugin.registry import build
 
 PAIRS = [(u, (7 * u + 3 * n) % 30) for n in range(5) for u in range(6)]
@@ -116,7 +116,7 @@ def test_a_file_and_a_given_split_must_agree(tmp_path: Path) -> None:
 
 def test_the_item_itself_among_its_candidates_does_not_count() -> None:
     data = interactions(PAIRS)
-    observed = Observed(data.user, data.item, data.schema.n_users, data.schema.n_items)
+    observed = UserItemSet(data.user, data.item, data.schema.n_users, data.schema.n_items)
     rows, own = np.array([24, 25]), data.item[[24, 25]].tolist()
 
     class Numbers:
@@ -125,7 +125,7 @@ def test_the_item_itself_among_its_candidates_does_not_count() -> None:
 
     for metrics in (("sampled_mrr",), ("sampled_mrr", "mrr")):
         doubled, plain = (
-            Ranking(data, rows, observed, metrics, candidates=torch.tensor([[first, 20], [second, 0]]))
+            RankedLists(data, rows, observed, metrics, candidates=torch.tensor([[first, 20], [second, 0]]))
             for first, second in (own, (27, 27))  # the lowest score
         )
         values = [evaluate(r, Numbers(), data).units["sampled_mrr"].tolist() for r in (doubled, plain)]

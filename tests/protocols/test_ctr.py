@@ -7,7 +7,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from toys import interactions
 
 from fmlab.contracts import Task
-from fmlab.data import Dataset, Field, Rule, Schema, Table
+from fmlab.data import Dataset, Field, PositivesRule, Schema, Table
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
 from fmlab.plugin.registry import build, schema
@@ -75,7 +75,7 @@ def test_labels_of_minus_one_are_read_as_zero_and_others_need_a_threshold() -> N
 
 
 def test_the_rule_of_the_data_set_makes_classes_where_the_protocol_names_none() -> None:
-    stars = clicks(label=np.arange(200).astype(np.float32) % 5 + 1, rule=Rule(min_label=4))
+    stars = clicks(label=np.arange(200).astype(np.float32) % 5 + 1, rule=PositivesRule(min_label=4))
     t = task(stars)
     assert t.dataset.label.tolist() == (stars.label >= 4).tolist()
     assert t.dataset.steps[-1].name == "label 1 where it was >= 4: 80 rows"

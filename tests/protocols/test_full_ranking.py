@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from toys import interactions, pairs_of
 
 from fmlab.contracts import Task
-from fmlab.data import Rule
+from fmlab.data import PositivesRule
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
 from fmlab.plugin.registry import build, schema
@@ -55,7 +55,7 @@ def test_the_split_follows_its_own_seed() -> None:
 
 def test_the_rule_of_the_data_holds_unless_options_differ() -> None:
     label = np.array([1 + (3 * u + i) % 5 for u, i in GRID], np.float32)
-    data = interactions(GRID, label=label, rule=Rule(4, 2))
+    data = interactions(GRID, label=label, rule=PositivesRule(4, 2))
     kept = task(data).dataset
     assert [s.name for s in kept.steps] == ["label >= 4", "2-core"]
     assert kept.label is None

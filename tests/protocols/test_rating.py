@@ -6,7 +6,7 @@ import torch
 from toys import interactions, pairs_of, raw
 
 from fmlab.contracts import Task
-from fmlab.data import Truth
+from fmlab.data import PlantedScores
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.plugin.registry import build
@@ -99,7 +99,7 @@ def test_a_given_split_keeps_negatives_with_their_positive() -> None:
 
 
 def test_a_planted_score_is_no_known_best_of_other_labels() -> None:
-    truth = Truth(np.zeros((10, 1)), np.zeros((12, 1)), np.zeros(10), np.zeros(12))
+    truth = PlantedScores(np.zeros((10, 1)), np.zeros((12, 1)), np.zeros(10), np.zeros(12))
     assert planted_scorer(task(interactions(PAIRS, truth=truth)).dataset) is None
 
 

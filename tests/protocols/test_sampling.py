@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from fmlab.data import negatives as sampling
-from fmlab.data.negatives import Observed, draw_distinct, draw_negatives
+from fmlab.data.negatives import UserItemSet, draw_distinct, draw_negatives
 from fmlab.errors import DataError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=50)
 
 
-def observed(pairs: list[tuple[int, int]], n_users: int = 10, n_items: int = 7) -> Observed:
+def observed(pairs: list[tuple[int, int]], n_users: int = 10, n_items: int = 7) -> UserItemSet:
     user, item = np.array(pairs, np.int32).reshape(-1, 2).T
-    return Observed(user, item, n_users, n_items)
+    return UserItemSet(user, item, n_users, n_items)
 
 
 @pytest.fixture(params=["bitmap", "keys"])
@@ -52,7 +52,7 @@ def test_no_positive_is_sampled(pairs: list[tuple[int, int]], seed: int, epoch: 
     assert all(0 <= i < 7 for row in drawn.tolist() for i in row)
 
 
-def heavy() -> tuple[Observed, torch.Tensor, torch.Tensor]:
+def heavy() -> tuple[UserItemSet, torch.Tensor, torch.Tensor]:
     """Users from none to all but one of 500 items, so that every way of drawing is taken."""
     rng = np.random.default_rng(0)
     counts = [0, 10, 100, 250, 400, 480, 495, 499]

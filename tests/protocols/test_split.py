@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import interactions, pairs_of, raw
 
-from fmlab.data import Step, Truth, filtering, split
+from fmlab.data import PlantedScores, PreparationStep, filtering, split
 from fmlab.errors import DataError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=60)
@@ -66,7 +66,7 @@ def test_every_step_tells_what_it_left() -> None:
     assert [s.name for s in kept.steps] == ["label >= 4", "first of repeated interactions", "2-core"]
     assert [(s.rows, s.users, s.items) for s in kept.steps] == [(6, 3, 3), (5, 3, 3), (4, 2, 2)]
     assert kept.steps[-1].features == kept.schema.n_features
-    assert kept.steps[0] == Step("label >= 4", 6, 3, 3, 16)
+    assert kept.steps[0] == PreparationStep("label >= 4", 6, 3, 3, 16)
 
 
 def test_the_earliest_of_repeated_interactions_stays() -> None:
@@ -84,7 +84,7 @@ def test_of_a_pair_in_several_contexts_the_earliest_stays() -> None:
 
 
 def test_truth_keys_and_given_split_follow_their_users_and_items() -> None:
-    truth = Truth(np.arange(4.0)[:, None], np.arange(5.0)[:, None], np.arange(4.0), np.arange(5.0))
+    truth = PlantedScores(np.arange(4.0)[:, None], np.arange(5.0)[:, None], np.arange(4.0), np.arange(5.0))
     data = interactions([(3, 4), (1, 4), (3, 0)], truth=truth, split=np.array([0, 2, 1], np.int8))
     kept = filtering.positives(data, None, 0)
     assert pairs_of(kept) == [(1, 1), (0, 1), (1, 0)]

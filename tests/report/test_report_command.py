@@ -337,12 +337,12 @@ def test_the_page_of_a_single_run_has_no_plots_it_cannot_draw(tmp_path, capsys):
 
 
 def test_a_narrow_terminal_gets_the_columns_that_matter_most() -> None:
-    sheet = sheets.Sheet("t", ("model", "mrr", "p", "rows/s"), (("lorentzfm", "0.1234", ".0010", "1,000"),))
+    sheet = sheets.TextTable("t", ("model", "mrr", "p", "rows/s"), (("lorentzfm", "0.1234", ".0010", "1,000"),))
     assert sheets.fitting(sheet, 200) is sheet
     narrow = sheets.fitting(sheet, 36)
     assert narrow.head == ("model", "mrr", "p")
     assert narrow.rows == (("lorentzfm", "0.1234", ".0010"),)
     assert narrow.notes == ("not shown in 36 characters: rows/s",)
     assert sheets.fitting(sheet, 10).head == ("model", "mrr")
-    long = sheets.Sheet("t", sheet.head, (("fm " * 40, *sheet.rows[0][1:]),))
+    long = sheets.TextTable("t", sheet.head, (("fm " * 40, *sheet.rows[0][1:]),))
     assert sheets.fitting(long, 100) is long  # words fold

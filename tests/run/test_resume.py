@@ -12,7 +12,7 @@ from in_process import SignalAt, differences, last, metrics, train
 
 import fmlab.files
 from fmlab.errors import FmlabError
-from fmlab.training.checkpoints import Keeper
+from fmlab.training.checkpoints import BestCheckpoint
 
 DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true", "trainer.reduce_lr=0.5")
 BURN_IN = ("model=lorentzfm", "optimizer=rsgd", "optimizer.burn_in=2", "trainer.reduce_lr=0.5")
@@ -160,7 +160,7 @@ def killed(folder: str, batch: int | None, within_save: bool) -> None:
     """Go on in `folder`, to be killed after `batch` batches, perhaps while a checkpoint is being written."""
     torch.set_num_threads(1)
     kill = SignalAt(None if within_save else batch, number=signal.SIGKILL)
-    Keeper.clock = Clock(kill)  # type: ignore[assignment]
+    BestCheckpoint.clock = Clock(kill)  # type: ignore[assignment]
     sync = fmlab.files.sync
 
     def fatal(path: Path) -> None:

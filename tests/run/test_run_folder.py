@@ -159,7 +159,10 @@ def test_a_best_checkpoint_of_another_epoch_is_refused(tmp_path: Path) -> None:
     train(tmp_path / "run", *settings, "trainer.max_epochs=1")
     early = (tmp_path / "run" / "checkpoints" / "best.ckpt").read_bytes()
     done = 2
-    while last(tmp_path / "run")["callbacks"]["Keeper"]["epoch"] in (0, last(tmp_path / "run")["epoch"]) and done < 9:
+    while (
+        last(tmp_path / "run")["callbacks"]["BestCheckpoint"]["epoch"] in (0, last(tmp_path / "run")["epoch"])
+        and done < 9
+    ):
         train(tmp_path / "run", *settings, f"trainer.max_epochs={done}", "if_exists=resume")
         done += 1
     (tmp_path / "run" / "checkpoints" / "best.ckpt").write_bytes(early)

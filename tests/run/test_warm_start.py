@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fmlab.config.composition import compose
-from fmlab.contracts import Observes, Task
+from fmlab.contracts import NeedsInteractions, Task
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
 from fmlab.plugin.registry import names
@@ -117,7 +117,7 @@ def test_every_model_goes_on_with_grown_data(name: str, room: Path) -> None:
     grow(trained, now, 2)
     fresh = build_model(options, now.schema, 5)
     start_from(fresh, options, [trained])
-    if isinstance(fresh, Observes) or trained.anew or name in ("poly2", "constant"):
+    if isinstance(fresh, NeedsInteractions) or trained.anew or name in ("poly2", "constant"):
         return
     cells = {"user": "u3", "item": "i4", "age": "0", "color": "c2", "tags": "a", "price": None}
     rows = pa.RecordBatch.from_pydict({k: pa.array([v], pa.string()).dictionary_encode() for k, v in cells.items()})

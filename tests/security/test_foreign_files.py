@@ -35,7 +35,7 @@ GOOD: dict[str, Any] = {
     },
     "state_dict": {"model.w": torch.zeros(3)},
     "epoch": 1,
-    "callbacks": {"Keeper": {"epoch": 0, "value": 0.5}},
+    "callbacks": {"BestCheckpoint": {"epoch": 0, "value": 0.5}},
 }
 
 
@@ -72,8 +72,8 @@ MALFORMED = {
     "state_dict.model.w must be a Tensor": put("state_dict", "model.w", value=[0.0]),
     "a name in state_dict": put("state_dict", 3, value=torch.zeros(1)),  # type: ignore[arg-type]
     "epoch must be a int": put("epoch", value="1"),
-    "callbacks.Keeper must be a dict": put("callbacks", "Keeper", value=1),
-    "the best epoch": put("callbacks", "Keeper", value={"epoch": "0", "value": 1.0}),
+    "callbacks.BestCheckpoint must be a dict": put("callbacks", "BestCheckpoint", value=1),
+    "the best epoch": put("callbacks", "BestCheckpoint", value={"epoch": "0", "value": 1.0}),
     "nested more than": put("callbacks", "x", value={"y": nested(200)}),
     "claims": put("state_dict", "model.w", value=torch.zeros(1).expand(2**40)),
 }

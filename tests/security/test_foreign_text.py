@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from fmlab.config.folders import leaves
-from fmlab.report.tables import Sheet, as_text, latex, markdown
+from fmlab.report.tables import TextTable, as_text, latex, markdown
 from fmlab.terminal.console import Console
 from fmlab.terminal.escaping import SafeRecord, escaped, escaped_line
 
@@ -49,12 +49,12 @@ def test_numbers_stay_numbers(cell: object) -> None:
 
 
 def test_tables_of_text_hold_no_markup_of_others() -> None:
-    sheet = Sheet("t\x1b[2J", ("model", "auc"), (("<script>x</script> [a](javascript:b) | \x1b[31m", "<.0001"),))
+    sheet = TextTable("t\x1b[2J", ("model", "auc"), (("<script>x</script> [a](javascript:b) | \x1b[31m", "<.0001"),))
     assert "\x1b" not in sheet.title + "".join(sheet.rows[0])
     assert "<script" not in markdown([sheet])
     assert "](javascript" not in markdown([sheet])
     assert "<.0001" in markdown([sheet])
-    assert r"\input" not in latex([Sheet(r"\input{/etc/passwd}", ("a",), ((r"\input{x}",),))])
+    assert r"\input" not in latex([TextTable(r"\input{/etc/passwd}", ("a",), ((r"\input{x}",),))])
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fmlab.contracts import Source, Task, Training
+from fmlab.contracts import DataSource, Task, Training
 from fmlab.data import Dataset, Table
 from fmlab.data.encoding.encoder import Encoder
 from fmlab.data.store.cache import open_dataset
@@ -76,7 +76,7 @@ def test_rows_of_a_random_table(
         "min_count": min_count,
         "path": "t.csv",
     }
-    source = build("data", {"name": "csv", **options, "sep": ","}, tmp_path, gives=Source)
+    source = build("data", {"name": "csv", **options, "sep": ","}, tmp_path, gives=DataSource)
     workspace = tmp_path / "w"
     workspace.mkdir(exist_ok=True)
     data = source.build({raw.path: path for raw in source.raw}, workspace)
@@ -127,7 +127,7 @@ def test_rows_of_the_sets_at_hand(name: str, tmp_path: Path) -> None:
 
 def assert_raw_rows_are_prepared_rows(name: str, options: dict[str, Any], root: Path, folder: Path) -> None:
     """Raw rows are written from the keys; columns that are made by a transform are given its result."""
-    source = build("data", {"name": name, **options}, root, gives=Source)
+    source = build("data", {"name": name, **options}, root, gives=DataSource)
     data = open_dataset(source, name, options, root, folder / "cache")
     plain = {f.name: replace(data.input(f.name), column=f.name, transform="") for f in data.schema.fields}
     data = replace(data, inputs=plain)

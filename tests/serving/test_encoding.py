@@ -12,10 +12,10 @@ import pytest
 from pyarrow import parquet
 from trained import cells, write_clicks
 
-from fmlab.contracts import Source
-from fmlab.data import Dataset, Input
+from fmlab.contracts import DataSource
+from fmlab.data import Dataset, FieldEncoding
 from fmlab.data.encoding.encoder import Encoder
-from fmlab.data.raw.table import Form, batches, recognise
+from fmlab.data.raw.table import TableFormat, batches, detect_format
 from fmlab.data.store.cache import open_dataset
 from fmlab.data.store.validation import check
 from fmlab.errors import DataError
@@ -33,13 +33,15 @@ CLICKS = {
 
 
 def prepared(root: Path, name: str, **options: Any) -> Dataset:
-    source = build("data", {"name": name, **options}, root, gives=Source)
+    source = build("data", {"name": name, **options}, root, gives=DataSource)
     return open_dataset(source, name, options, root, root / "cache")
 
 
-def assert_same_features(data: Dataset, path: Path, form: Form, *, new: bool = False) -> dict[str, tuple[int, int]]:
+def assert_same_features(
+    data: Dataset, path: Path, form: TableFormat, *, new: bool = False
+) -> dict[str, tuple[int, int]]:
     """Rows of the raw table against those of the data set; `new`: with ids that it does not know."""
-    encoder, known = Encoder.of(data), recognise(path, form)
+    encoder, known = Encoder.of(data), detect_format(path, form)
     tallies = encoder.tallies()
     columns = [c.name for c in encoder.columns()]
     tables = [encoder.encode(batch, tallies) for batch in batches(path, known, columns, block=2000)]
@@ -77,7 +79,7 @@ def test_a_table_is_encoded_as_it_was_prepared(options: dict[str, Any], new: boo
             *(",".join([f"new {c}" if n < 2 else c for n, c in enumerate(line.split(","))]) for line in lines[1:]),
         ]
         path.write_text("\n".join(made) + "\n")
-    unseen = assert_same_features(data, path, Form(), new=new)
+    unseen = assert_same_features(data, path, TableFormat(), new=new)
     assert unseen == ({"user": (300, 0), "item": (300, 0)} if new and data.users is not None else {})
 
 
@@ -90,7 +92,7 @@ def test_values_that_no_training_row_has_are_unseen(tmp_path: Path) -> None:
     path.write_text("\n".join(lines) + "\n")
     data = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, split="part", min_count=2)
     assert "teal" not in data.keys["color"].tolist()
-    unseen = assert_same_features(data, path, Form())
+    unseen = assert_same_features(data, path, TableFormat())
     assert "color" in unseen
 
 
@@ -104,7 +106,7 @@ def test_raw_rows_of_criteo_are_read(options: dict[str, Any], tmp_path: Path) ->
         archive.extract("./train.txt", tmp_path, filter="data")
     names = ("label", *(f"I{n}" for n in range(1, 14)), *(f"C{n}" for n in range(1, 27)))
     (tmp_path / "rows.tsv").write_text("\t".join(names) + "\n" + (tmp_path / "train.txt").read_text())
-    assert_same_features(data, tmp_path / "rows.tsv", Form())
+    assert_same_features(data, tmp_path / "rows.tsv", TableFormat())
 
 
 @pytest.mark.parametrize("options", [{"min_count": 1}, {"buckets": 4}], ids=str)
@@ -112,7 +114,7 @@ def test_raw_rows_of_avazu_are_read(options: dict[str, Any], tmp_path: Path) -> 
     avazu(tmp_path)
     data = prepared(tmp_path, "avazu", **options)
     assert len(AVAZU.split(",")) == 24
-    assert_same_features(data, tmp_path / "train.gz", Form(separator=","))
+    assert_same_features(data, tmp_path / "train.gz", TableFormat(separator=","))
 
 
 def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) -> None:
@@ -127,9 +129,9 @@ def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) 
     assert set(edges) <= set(known)
     assert again.input("tags").within == "|"
     with pytest.raises(DataError, match="did you mean 'log2'"):
-        check(replace(first, inputs={"price": Input("price", transform="log3")}))
+        check(replace(first, inputs={"price": FieldEncoding("price", transform="log3")}))
     with pytest.raises(DataError, match="inputs must be of fields, got 'prize'"):
-        check(replace(first, inputs={"prize": Input("price")}))
+        check(replace(first, inputs={"prize": FieldEncoding("price")}))
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])
@@ -149,7 +151,7 @@ def test_lists_numbers_and_times_are_read_in_serving_as_in_training(tmp_path: Pa
     data = prepared(tmp_path, "csv", path=path.name, **options)
     assert data.keys["g"].tolist() == ["R&B|Soul", "Pop", "t1|t2"]
     assert data.keys["hour"].tolist()[:3] == ["0", "6", "12"]  # 800,000 seconds, though as seconds it is a date
-    assert assert_same_features(data, path, Form()) == {}
+    assert assert_same_features(data, path, TableFormat()) == {}
 
 
 def test_a_list_stands_for_text_that_training_split(tmp_path: Path) -> None:
@@ -157,4 +159,4 @@ def test_a_list_stands_for_text_that_training_split(tmp_path: Path) -> None:
     data = prepared(tmp_path, "csv", path="a.csv", label="y", multi=("g",), categorical=("c",))
     lines = [{"y": 1, "g": ["a", "b"], "c": ["p"]}, {"y": 0, "g": ["b"], "c": "q"}, {"y": 1, "g": "a", "c": "p"}]
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert assert_same_features(data, tmp_path / "b.jsonl", Form()) == {}
+    assert assert_same_features(data, tmp_path / "b.jsonl", TableFormat()) == {}

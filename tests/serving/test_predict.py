@@ -66,12 +66,12 @@ ROW = {
 
 def encoded(place: Path, path: Path, **changes: str) -> tuple[list[str | None], list[float], str]:
     """Values of the fields by name, one for each column, as a model sees them."""
-    from fmlab.data.raw.table import batches, recognise
+    from fmlab.data.raw.table import batches, detect_format
     from fmlab.serving import load_run
 
     data = load_run(place).data
     encoder, row = data.encoder(), ROW | changes
-    form = recognise(write(path / "one.csv", list(row), [list(row.values())]))
+    form = detect_format(write(path / "one.csv", list(row), [list(row.values())]))
     (batch,) = batches(path / "one.csv", form, form.names)
     tallies = encoder.tallies()
     table = encoder.encode(batch, tallies)
@@ -171,7 +171,7 @@ def test_batches_of_rows_give_the_scores_of_all_at_once(
 
     whole, seen = tabular.batches, []
 
-    def small(path: Path, form: tabular.Form, columns: list[str], block: int, loose: list[str]) -> object:
+    def small(path: Path, form: tabular.TableFormat, columns: list[str], block: int, loose: list[str]) -> object:
         for batch in whole(path, form, columns, block=1000, loose=loose):
             seen.append(len(batch))
             yield batch

@@ -18,7 +18,7 @@ from fmlab.sweep.launch import lasting_overrides
 from fmlab.sweep.messages import Job
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
-from fmlab.sweep.study import Ledger, ask_of
+from fmlab.sweep.study import Study, ask_of
 
 HERE = str(Path(__file__).parent)
 PROGRAM = f"import sys; sys.path.insert(0, {HERE!r}); import sweeping; sys.exit(sweeping.main())"
@@ -90,7 +90,7 @@ def trials_of(folder, raw):
     proposal.quiet()
     url = locate(raw.get("storage"), Path(folder))
     try:
-        return Ledger.open(open_storage(url), raw.get("study", "toy")).trials()
+        return Study.open(open_storage(url), raw.get("study", "toy")).trials()
     except KeyError:
         return []
 

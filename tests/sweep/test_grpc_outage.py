@@ -18,11 +18,11 @@ from sweeping import conduct, runs, tally, trials_of
 
 from fmlab.errors import StorageError
 from fmlab.sweep import retry as patience
-from fmlab.sweep.heartbeat import Watch, myself
-from fmlab.sweep.queue import Agenda
+from fmlab.sweep.heartbeat import LivenessMonitor, myself
+from fmlab.sweep.queue import TrialQueue
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
-from fmlab.sweep.study import Ask, Ledger
+from fmlab.sweep.study import Study, TrialRequest
 
 SERVE = """
 import sys
@@ -88,7 +88,7 @@ def test_a_killed_server_is_waited_out_and_every_point_has_one_complete_folder(t
 
 @pytest.fixture
 def ledger(tmp_path):
-    return Ledger.create(open_storage(locate(None, tmp_path)), "s", ["maximize"])[0]
+    return Study.create(open_storage(locate(None, tmp_path)), "s", ["maximize"])[0]
 
 
 class Away:
@@ -130,7 +130,7 @@ def steps(ledger):
 
 @pytest.mark.parametrize("step", range(5))
 def test_every_step_waits_for_a_server_that_is_away(ledger, step):
-    ledger.enqueue(Ask("a", 0))
+    ledger.enqueue(TrialRequest("a", 0))
     away = ledger.storage = Away(ledger.storage, 0)
     for number, done in enumerate(steps(ledger)):
         assert done is not None
@@ -140,7 +140,7 @@ def test_every_step_waits_for_a_server_that_is_away(ledger, step):
 
 
 def test_a_result_whose_answer_was_lost_is_accepted_and_a_late_one_is_not(ledger):
-    ledger.enqueue(Ask("a", 0))
+    ledger.enqueue(TrialRequest("a", 0))
     claim = ledger.claim({"pid": 1})
     notes = {"result": {"folder": "f", "seconds": 1.5}}
     finish = ledger.storage.set_trial_state_values
@@ -170,7 +170,7 @@ def test_waiting_in_vain_is_a_storage_error_and_is_not_done_again(ledger, monkey
 
 def test_time_without_a_server_is_no_silence():
     now = [0.0]
-    watch = Watch(2.0, clock=lambda: now[0])
+    watch = LivenessMonitor(2.0, clock=lambda: now[0])
     trial = optuna.trial.create_trial(state=TrialState.RUNNING, user_attrs={"worker": {"host": "elsewhere"}, "beat": 1})
     assert watch.lost([trial]) == []
     now[0] = 60
@@ -182,7 +182,7 @@ def test_time_without_a_server_is_no_silence():
 def test_a_complete_run_that_the_study_never_heard_of_does_not_count(ledger, tmp_path):
     sweep = read("s", {"sampler": "grid", "space": {"x": {"choice": [1, 2]}}})
     for slot in ('{"x": 1}', '{"x": 2}'):
-        ledger.enqueue(Ask(slot, 0, 0, json.loads(slot)))
+        ledger.enqueue(TrialRequest(slot, 0, 0, json.loads(slot)))
     dead = {"host": myself()["host"], "pid": 2**22 - 3, "born": "1"}
     lost, kept = ledger.claim(dead), ledger.claim(dead)
     ledger.note(kept, "seeds", {"7": [1.0]})
@@ -190,7 +190,7 @@ def test_a_complete_run_that_the_study_never_heard_of_does_not_count(ledger, tmp
         folder = tmp_path / "trials" / path
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text('{"status": "complete"}')
-    agenda = Agenda(sweep, ledger, tmp_path, creator=False, workers=1)
+    agenda = TrialQueue(sweep, ledger, tmp_path, creator=False, workers=1)
     agenda.reap(ledger.trials())
     found = {p.parent.name: json.loads(p.read_text())["status"] for p in Path(tmp_path).rglob("metrics.json")}
     assert found == {"0000": "lost", "seed-7": "complete", "seed-8": "lost"}

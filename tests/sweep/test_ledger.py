@@ -10,7 +10,7 @@ from fmlab.errors import FmlabError
 from fmlab.sweep.compatibility import settle_identity
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
-from fmlab.sweep.study import Ask, Ledger, ask_of
+from fmlab.sweep.study import Study, TrialRequest, ask_of
 from fmlab.sweep.suggest import distribution, quiet
 
 quiet()
@@ -23,15 +23,15 @@ def url(request, tmp_path):
 
 @pytest.fixture
 def ledger(url):
-    return Ledger.create(open_storage(url), "s", ["maximize"])[0]
+    return Study.create(open_storage(url), "s", ["maximize"])[0]
 
 
 def again(url):
-    return Ledger.open(open_storage(url), "s")
+    return Study.open(open_storage(url), "s")
 
 
 def test_the_late_result_of_a_given_up_attempt_is_refused(ledger, url):
-    ledger.enqueue(Ask("a", 0))
+    ledger.enqueue(TrialRequest("a", 0))
     stopped, other = again(url), again(url)
     claim = stopped.claim({"pid": 1})
     (running,) = other.trials(TrialState.RUNNING)
@@ -44,7 +44,7 @@ def test_the_late_result_of_a_given_up_attempt_is_refused(ledger, url):
 
 
 def test_a_trial_that_has_just_ended_is_not_given_up(ledger, url):
-    ledger.enqueue(Ask("a", 0))
+    ledger.enqueue(TrialRequest("a", 0))
     worker, other = again(url), again(url)
     claim = worker.claim({})
     (running,) = other.trials(TrialState.RUNNING)
@@ -55,7 +55,7 @@ def test_a_trial_that_has_just_ended_is_not_given_up(ledger, url):
 
 def test_of_two_asks_for_one_attempt_the_first_counts(ledger, url):
     for slot in ("a", "b", "a"):
-        ledger.enqueue(Ask(slot, 0))
+        ledger.enqueue(TrialRequest(slot, 0))
     worker = again(url)
     claims = [worker.claim({}) for _ in range(3)]
     assert [c and c.ask.slot for c in claims] == ["a", "b", None]
@@ -63,10 +63,10 @@ def test_of_two_asks_for_one_attempt_the_first_counts(ledger, url):
 
 
 def test_a_slot_that_is_done_is_not_run_again(ledger, url):
-    ledger.enqueue(Ask("a", 0))
+    ledger.enqueue(TrialRequest("a", 0))
     worker = again(url)
     worker.finish(worker.claim({}), TrialState.COMPLETE, [1.0], {})
-    ledger.enqueue(Ask("a", 0, 1))
+    ledger.enqueue(TrialRequest("a", 0, 1))
     assert worker.claim({}) is None
 
 
@@ -82,7 +82,7 @@ def _claim_all(url, start, found):
 
 def test_four_processes_share_trials_without_taking_one_twice(ledger, url):
     for number in range(24):
-        ledger.enqueue(Ask(str(number), number))
+        ledger.enqueue(TrialRequest(str(number), number))
     context = multiprocessing.get_context("fork")
     start, found = context.Barrier(4), context.Queue()
     processes = [context.Process(target=_claim_all, args=(url, start, found)) for _ in range(4)]
@@ -111,7 +111,7 @@ def test_a_study_of_another_space_is_refused_with_the_differences(ledger):
 def test_choices_may_change_when_a_study_is_extended(ledger, url):
     worker = again(url)
     for number, choices in enumerate(([1, 2], [1, 2, 3], [1, 2])):
-        ledger.enqueue(Ask(str(number), number))
+        ledger.enqueue(TrialRequest(str(number), number))
         sweep = read("s", {"trials": 9, "space": {"x": {"choice": choices}}})
         worker.set_point(worker.claim({}), {"x": 2}, {"x": distribution(sweep.space.parameters[0])}, {})
     assert [t.params for t in ledger.trials()] == [{"x": 2}, {"x~2": 2}, {"x": 2}]

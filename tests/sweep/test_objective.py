@@ -7,7 +7,7 @@ import time
 import pytest
 
 import fmlab.run.opening
-from fmlab.sweep.messages import Job, Lost, Progress, Pruned
+from fmlab.sweep.messages import Job, Progress, TrialLost, TrialPruned
 from fmlab.sweep.objective import Training, _curve, figures, spans_processes
 
 TINY = [
@@ -40,14 +40,14 @@ def test_a_run_reports_each_epoch_and_gives_all_its_figures(training, tmp_path):
 
 def test_a_pruned_run_stops_at_once_and_says_so(training, tmp_path):
     progress = Progress(report=lambda step, value: step == 1, prunes=True)
-    with pytest.raises(Pruned):
+    with pytest.raises(TrialPruned):
         training(TINY, tmp_path, progress)
     assert len(progress.reported) == 2
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "pruned"
 
 
 def test_a_run_that_was_given_up_stops_within_a_batch(training, tmp_path):
-    with pytest.raises(Lost):
+    with pytest.raises(TrialLost):
         training(TINY, tmp_path, Progress(given_up=lambda: True))
     assert json.loads((tmp_path / "metrics.json").read_text())["status"] == "lost"
 

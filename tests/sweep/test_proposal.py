@@ -10,7 +10,7 @@ from fmlab.sweep import suggest as proposal
 from fmlab.sweep.schedule import missing, targets
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
-from fmlab.sweep.study import Ledger
+from fmlab.sweep.study import Study
 
 proposal.quiet()
 FLAT = {"x": {"float": [0.001, 1], "log": True}, "n": {"int": [1, 64]}, "h": {"choice": [[8], [8, 4], [16]]}}
@@ -27,7 +27,7 @@ def value(point):
 
 def work(sweep, folder, kill):
     """One worker, in this process; `kill(slot, moment)` says whether it dies there. Returns the points by slot."""
-    ledger, _ = Ledger.create(open_storage(locate(None, folder)), sweep.study, sweep.directions)
+    ledger, _ = Study.create(open_storage(locate(None, folder)), sweep.study, sweep.directions)
     while True:
         trials = ledger.trials()
         for trial in (t for t in trials if t.state == TrialState.RUNNING):

@@ -2,10 +2,10 @@ from itertools import islice
 
 from optuna.trial import TrialState, create_trial
 
-from fmlab.sweep.heartbeat import SILENT_BEATS, Watch, condition, myself
+from fmlab.sweep.heartbeat import SILENT_BEATS, LivenessMonitor, condition, myself
 from fmlab.sweep.schedule import missing, targets
 from fmlab.sweep.spec import read
-from fmlab.sweep.study import Ask
+from fmlab.sweep.study import TrialRequest
 
 GRID = read("g", {"sampler": "grid", "space": {"x": {"choice": [1, 2, 3]}}})
 
@@ -14,7 +14,7 @@ def trial(number, slot, state, attempt=0, **notes):
     made = create_trial(
         state=state,
         value=1.0 if state == TrialState.COMPLETE else None,
-        user_attrs={"ask": vars(Ask(slot, 0, attempt)), **notes},
+        user_attrs={"ask": vars(TrialRequest(slot, 0, attempt)), **notes},
     )
     made.number = number
     return made
@@ -87,7 +87,7 @@ def running(beat, worker=None):
 
 def test_a_worker_is_lost_when_its_heart_stands_still_by_our_own_clock():
     now = [100.0]
-    watch = Watch(2.0, clock=lambda: now[0])
+    watch = LivenessMonitor(2.0, clock=lambda: now[0])
     assert watch.lost([running(1)]) == []
     now[0] += 2 * SILENT_BEATS
     assert watch.lost([running(2)]) == []  # beaten in the meantime
@@ -104,7 +104,7 @@ def test_a_worker_of_this_host_is_known_to_be_dead_at_once():
     assert condition({**me, "pid": 2**22 - 3, "born": "1"}) == "dead"
     assert condition({**me, "host": "elsewhere"}) == condition(None) == "unknown"
     now = [100.0]
-    watch = Watch(2.0, clock=lambda: now[0])
+    watch = LivenessMonitor(2.0, clock=lambda: now[0])
     assert watch.lost([running(1, me)]) == []
     now[0] += 1000
     assert watch.lost([running(1, me)]) == []  # silent, but seen to live

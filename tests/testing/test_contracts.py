@@ -21,8 +21,8 @@ PROTOCOL = """
 from dataclasses import replace
 import numpy as np
 import torch
-from fmlab.evaluation import ScoredRows, Ranking
-from fmlab.contracts import Outcome, Report, Task, Training
+from fmlab.evaluation import ScoredRows, RankedLists
+from fmlab.contracts import BlockResult, Report, Task, Training
 from fmlab.plugin.registry import build
 
 class Judge:
@@ -30,7 +30,7 @@ class Judge:
     def __len__(self): return 1
     def start(self, scorer, tables): return None
     def block(self, index, scorer, tables, state):
-        return Outcome(torch.arange(2), {"s": torch.zeros(2, dtype=torch.float64)})
+        return BlockResult(torch.arange(2), {"s": torch.zeros(2, dtype=torch.float64)})
     def finish(self, unit, columns): return Report({"odd": 0.5})
 
 def bad(dataset):
@@ -90,7 +90,7 @@ BREACHES = {
     "an evaluation that is a list": ("return changed(task, validation=[1])", "list has no start"),
     "a block that gives numbers": (
         "own.block = lambda i, m, t, s: [1.0]; return changed(task, validation=own, test=own, monitor='odd')",
-        "block must give a fmlab.contracts.Outcome, got list",
+        "block must give a fmlab.contracts.BlockResult, got list",
     ),
     "a block that fails": (
         "own.block = lambda i, m, t, s: 1 / 0; return changed(task, validation=own, test=own, monitor='odd')",
@@ -180,7 +180,7 @@ def test_a_metric_that_breaks_a_rule_is_named_before_training(breach, site, tmp_
 
 
 DATA = """
-from fmlab.contracts import Raw
+from fmlab.contracts import RawFile
 
 class Bad:
     raw, version, licence, citation = (), "1", "", ""
@@ -199,7 +199,7 @@ class Number(Bad):
     ("target", "message"),
     [
         ("Bad", "build must give a fmlab.data.Dataset, got dict"),
-        ("File", "raw must be a list of fmlab.contracts.Raw, got 'file.csv'"),
+        ("File", "raw must be a list of fmlab.contracts.RawFile, got 'file.csv'"),
         ("Number", "version must be text, got 1"),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fmlab.data.dataset import Dataset, Input, Table
+from fmlab.data.dataset import Dataset, FieldEncoding, Table
 from fmlab.data.encoding.scaling import scaled
 from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.encoding.vocabulary import numbers
@@ -62,7 +62,7 @@ class Encoder:
     def __init__(
         self,
         schema: Schema,
-        inputs: Mapping[str, Input],
+        inputs: Mapping[str, FieldEncoding],
         keys: Mapping[str, Array],
         users: Table | None,
         items: Table | None,
@@ -93,7 +93,7 @@ class Encoder:
         """Of each text whether all that it holds are known values of a field."""
         return self._readers[field].known(texts)
 
-    def input(self, field: str) -> Input:
+    def input(self, field: str) -> FieldEncoding:
         """How the raw text of a field is read."""
         return self._readers[field].given
 
@@ -162,7 +162,7 @@ def _joined(fields: list[tuple[Array, Array]]) -> tuple[Array, Array]:
 class _Reader:
     """Text of one column to the features of one field."""
 
-    def __init__(self, field: Field, offset: int, given: Input, keys: list[str]) -> None:
+    def __init__(self, field: Field, offset: int, given: FieldEncoding, keys: list[str]) -> None:
         self.field, self.offset, self.given = field, offset, given
         self.codes = {key: number for number, key in enumerate(keys, 1)}
         self.transform = transform_of(given)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from fmlab.data.encoding.moments import Moments
 from fmlab.data.encoding.number_texts import Labels, hint, refusal
 from fmlab.data.encoding.times import Times
-from fmlab.data.encoding.vocabulary import Codes, Growing, Vocabulary, numbers
+from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, numbers
 from fmlab.data.schema import Array, Side
 from fmlab.errors import DataError
 
@@ -78,10 +78,10 @@ class FirstPass:
         self.coded = [n for n in listed if n not in plan.numeric]
         self.numeric = [n for n in listed if n in plan.numeric]
         self.vocabularies = {n: Vocabulary() for n in self.coded}
-        self.codes = Codes(workspace / "codes", len(self.coded))
-        self.values = Growing(workspace / "numbers.npy", np.float64, len(self.numeric))
+        self.codes = CodeStore(workspace / "codes", len(self.coded))
+        self.values = NpyAppender(workspace / "numbers.npy", np.float64, len(self.numeric))
         kinds = {"label": np.float64, "time": np.int64, "split": np.int8}
-        self.roles = {r: Growing(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
+        self.roles = {r: NpyAppender(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
         self._moments = Moments(len(self.numeric))
         self.labels = Labels(plan.label, plan.positive, plan.decimal, plan.thousands)
         self.times = Times(plan.time, plan.time_unit)

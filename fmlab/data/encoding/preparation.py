@@ -12,14 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from fmlab.data.dataset import Dataset, Input, Step, Table
+from fmlab.data.dataset import Dataset, FieldEncoding, PreparationStep, Table
 from fmlab.data.encoding.coders import coder
 from fmlab.data.encoding.first_pass import FirstPass, Plan
 from fmlab.data.encoding.prefetch import ahead, returning_memory
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.scaling import scaled
-from fmlab.data.encoding.text_arrays import Texts
-from fmlab.data.encoding.vocabulary import Growing, Told, Vocabulary
+from fmlab.data.encoding.text_arrays import ArrowTexts
+from fmlab.data.encoding.vocabulary import NpyAppender, Told, Vocabulary
 from fmlab.data.raw.cells import split
 from fmlab.data.schema import SIDES, Array, Field, Schema, Side
 from fmlab.errors import DataError
@@ -28,7 +28,7 @@ ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
 
 
-class Sliced(Protocol):
+class ColumnView(Protocol):
     """A column of numbers, of which ranges of rows are taken."""
 
     def __len__(self) -> int:
@@ -38,11 +38,11 @@ class Sliced(Protocol):
         """A range of rows."""
 
 
-Settle = Callable[[Plan, Mapping[str, Sliced], Mapping[str, Vocabulary]], Plan]
+AdjustPlan = Callable[[Plan, Mapping[str, ColumnView], Mapping[str, Vocabulary]], Plan]
 
 
 def encode(
-    name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: Meter, settle: Settle | None = None
+    name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: ProgressBar, settle: AdjustPlan | None = None
 ) -> Dataset:
     """The data set of dictionary-encoded batches (`fmlab.data.raw.table.batches`, mapped or not); raises DataError.
 
@@ -58,13 +58,13 @@ def encode(
     first.codes.close()
     read = first.values.close()
     if settle:
-        columns: dict[str, Sliced] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
+        columns: dict[str, ColumnView] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
         columns |= {n: Told(read, at) for at, n in enumerate(first.numeric)}
         plan = settle(plan, columns, first.vocabularies)
     return _SecondPass(name, plan, first, read, workspace).dataset()
 
 
-def _groups(stream: Iterable[Any], meter: Meter) -> Iterator[list[Any]]:
+def _groups(stream: Iterable[Any], meter: ProgressBar) -> Iterator[list[Any]]:
     """Batches in lists of about `TEXT` bytes."""
     group, size = [], 0
     for batch in stream:
@@ -129,11 +129,11 @@ class _SecondPass:
         """Write the columns and tables."""
         plan = self.plan
         named = [n for n in (plan.user, plan.item) if n]
-        index = {n: Growing(self.workspace / f"index{at}.npy", np.int32) for at, n in enumerate(named)}
+        index = {n: NpyAppender(self.workspace / f"index{at}.npy", np.int32) for at, n in enumerate(named)}
         context = self._columns("context")
         numeric = any(n in plan.numeric for n in plan.of_side("context"))
-        ids = Growing(self.workspace / "context.npy", np.int32, context)
-        values = Growing(self.workspace / "values.npy", np.float32, context)
+        ids = NpyAppender(self.workspace / "context.npy", np.int32, context)
+        values = NpyAppender(self.workspace / "values.npy", np.float32, context)
         sides: tuple[tuple[str, Side], ...] = ((plan.user, "user"), (plan.item, "item"))
         entities = {name: _Entities(self, side) for name, side in sides if name}
         for codes, read, block in ahead(self._blocks(context)):
@@ -146,7 +146,7 @@ class _SecondPass:
                     values.append(block.values)
         table = Table(ids.close(), values.close() if numeric else None) if context else None
         arrays = {n: grown.close() for n, grown in index.items()}
-        keys = Texts({f.name: self._keys(f.name) for f in self.schema.fields})
+        keys = ArrowTexts({f.name: self._keys(f.name) for f in self.schema.fields})
         return Dataset(
             name=self.name,
             schema=self.schema,
@@ -181,18 +181,18 @@ class _SecondPass:
         name = {"user": self.plan.user, "item": self.plan.item}.get(shown, shown)
         return pa.array(["present"]) if name in self.plan.numeric else self.coders[name].keys
 
-    def _input(self, shown: str) -> Input:
+    def _input(self, shown: str) -> FieldEncoding:
         """The column is named as the field: who reads other names says so."""
         if shown in self.plan.intervals:
-            return Input(shown, transform="binned", edges=self.plan.intervals[shown], decimal=self.plan.decimal)
+            return FieldEncoding(shown, transform="binned", edges=self.plan.intervals[shown], decimal=self.plan.decimal)
         if shown not in self.plan.numeric:
-            return Input(shown, within=self.plan.within if shown in self.plan.multi else "")
+            return FieldEncoding(shown, within=self.plan.within if shown in self.plan.multi else "")
         at = self.first.numeric.index(shown)
         center, scale = float(self.center[at]), float(self.scale[at])
         plan = self.plan
-        return Input(shown, decimal=plan.decimal, thousands=plan.thousands, center=center, scale=scale)
+        return FieldEncoding(shown, decimal=plan.decimal, thousands=plan.thousands, center=center, scale=scale)
 
-    def _steps(self) -> tuple[Step, ...]:
+    def _steps(self) -> tuple[PreparationStep, ...]:
         users, items = self.schema.n_users, self.schema.n_items
         before = len(self.schema.fields) + len(self.plan.numeric)  # a numeric field has "missing" and "present"
         for name, vocabulary in self.first.vocabularies.items():
@@ -202,7 +202,7 @@ class _SecondPass:
             cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
             parts = {part for cell in cells for part in split(cell, self.plan.within)}
             before += len(parts) if name in self.plan.multi else len(vocabulary)
-        steps = [Step("rows read", self.first.rows, users, items, before)]
+        steps = [PreparationStep("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""
         rules = [f"{n} is a field of the {s}: one value for each" for n, s in self._moved()]
         rules += [f"{n} is left out: near-unique" for n in self.first.plan.fields if n not in self.plan.fields]
@@ -212,7 +212,7 @@ class _SecondPass:
         elif before > self.schema.n_features:
             rules.append("features of no training row are unknown")
         counts = (self.first.rows, users, items)
-        return (*steps, *(Step(rule, *counts, self.schema.n_features) for rule in rules))
+        return (*steps, *(PreparationStep(rule, *counts, self.schema.n_features) for rule in rules))
 
     def _moved(self) -> list[tuple[str, Side]]:
         return [(n, side) for n, side in self.plan.fields.items() if side != self.first.plan.fields[n]]

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 SECONDS = 10.0
 
 
-class Meter:
+class ProgressBar:
     """Counts rows, and bytes out of a known total; used as a context manager."""
 
     def __init__(self, what: str, total: int | None) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 from fmlab.data.dataset import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.preparation import encode
-from fmlab.data.encoding.progress import Meter
+from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.table import TEXT
 from fmlab.data.raw.typed_columns import is_list, texts
 from fmlab.data.schema import Side
@@ -57,7 +57,9 @@ def encode_table(
     }
     lists = tuple(column for column in sides if is_list(table.schema.field(column).type))
     plan = Plan(user, item, label, time, fields=sides, numeric=tuple(numeric), multi=lists, min_count=min_count)
-    return encode(name, _batches(name, table.select(plan.columns)), plan, workspace, Meter(f"preparing {name}", None))
+    return encode(
+        name, _batches(name, table.select(plan.columns)), plan, workspace, ProgressBar(f"preparing {name}", None)
+    )
 
 
 def _batches(name: str, table: pa.Table) -> Any:

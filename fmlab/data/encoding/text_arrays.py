@@ -27,7 +27,7 @@ class ArrayFolder:
         return None if ids is None else Table(ids, self(f"{name}.values"))
 
 
-class Keys(Mapping[str, Array]):
+class StoredTexts(Mapping[str, Array]):
     """The raw values of every field, read from disk when they are asked for: models do not need them."""
 
     def __init__(self, folder: Path, names: list[str]) -> None:
@@ -50,7 +50,7 @@ class Keys(Mapping[str, Array]):
         return len(self._names)
 
 
-class Texts(Mapping[str, Array]):
+class ArrowTexts(Mapping[str, Array]):
     """Raw values as Arrow holds them; an object for each is made where it is asked for: there may be millions."""
 
     def __init__(self, columns: Mapping[str, Any]) -> None:

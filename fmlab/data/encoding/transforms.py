@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.data.dataset import Input
+from fmlab.data.dataset import FieldEncoding
 from fmlab.data.encoding.number_texts import hint
 from fmlab.data.encoding.times import moment
 from fmlab.data.encoding.vocabulary import numbers
@@ -23,7 +23,7 @@ SHOWN = 3
 Transform = Callable[[Any], Any]
 
 
-def transform_of(given: Input) -> Transform | None:
+def transform_of(given: FieldEncoding) -> Transform | None:
     """The function that `given` names, if it names one; raises DataError for a name of another version."""
     if not given.transform:
         return None

@@ -72,7 +72,7 @@ class Vocabulary:
         self.counts = np.append(self.counts, np.zeros(len(keys) + 1 - len(self.counts), np.int64))
 
 
-class Codes:
+class CodeStore:
     """Columns of codes on disk, block by block of rows. In a block a column is contiguous, and as narrow as it came."""
 
     def __init__(self, path: Path, columns: int) -> None:
@@ -118,7 +118,7 @@ class Codes:
 class Column:
     """A column of codes that is sliced like an array."""
 
-    codes: Codes
+    codes: CodeStore
     at: int
 
     def __len__(self) -> int:
@@ -148,7 +148,7 @@ class Told:
         return ((bits * np.uint64(_GOLDEN)) >> np.uint64(32)).astype(np.uint32).view(np.int32)
 
 
-class Growing:
+class NpyAppender:
     """An .npy file that rows are appended to. Nothing is mapped while it grows: a full disk is an error, no signal."""
 
     def __init__(self, path: Path, kind: DTypeLike, columns: int | None = None) -> None:

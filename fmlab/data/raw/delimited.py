@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data.raw.quotes import Lines, line_ends, swallowed
-from fmlab.data.raw.table_format import BLANKS, Form
+from fmlab.data.raw.table_format import BLANKS, TableFormat
 from fmlab.data.raw.text_blocks import ADVICE, blocks, has_nul, line_count
 from fmlab.errors import DataError
 
@@ -25,7 +25,12 @@ _EDGES = re.compile(rb"(?m)^[ \t]+|[ \t]+(?=\r?$)")
 
 
 def delimited_batches(
-    path: Path, form: Form, columns: Sequence[str], heard: Callable[[int], None], size: int, plain: Collection[str]
+    path: Path,
+    form: TableFormat,
+    columns: Sequence[str],
+    heard: Callable[[int], None],
+    size: int,
+    plain: Collection[str],
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some columns, which are dictionary-encoded, or strings if in `plain`; raises DataError."""
     line = form.skip + 1 if form.skip is not None else 1 + form.header
@@ -45,7 +50,7 @@ def delimited_batches(
 class _Reader:
     """Parses blocks; knows what it has met so far."""
 
-    def __init__(self, path: Path, form: Form, columns: Sequence[str]) -> None:
+    def __init__(self, path: Path, form: TableFormat, columns: Sequence[str]) -> None:
         from pyarrow import csv as arrow
 
         self.path, self.form, self.arrow = path, form, arrow
@@ -239,7 +244,7 @@ def _is_row(text: bytes, start: int, wanted: bytes) -> bool:
     return text.startswith(wanted, start) and text[end : end + 1] in (b"\n", b"\r", b"")
 
 
-def _inside(text: bytes, form: Form) -> set[int]:
+def _inside(text: bytes, form: TableFormat) -> set[int]:
     """The places of line ends that quotes enclose."""
     if not form.quoted or b'"' not in text:
         return set()

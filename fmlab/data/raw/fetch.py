@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from fmlab.data.raw.download import UnreachableError, download
-from fmlab.data.source import Raw
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError, StorageError
 from fmlab.files import BLOCK, Digest, digest, locked, size, storing
 
@@ -16,7 +16,7 @@ RETRIES = 3
 HINT = "set FMLAB_DATA_DIR to a folder with more space or with write permission"
 
 
-def ensure(raw: Raw, root: Path, name: str = "", retries: int = RETRIES) -> Path:
+def ensure(raw: RawFile, root: Path, name: str = "", retries: int = RETRIES) -> Path:
     """The place of a raw file on this disk; fetched if it is missing and may be.
 
     A zip archive may also stand unpacked. Raises DataError if the file must be fetched by hand or is empty,
@@ -38,7 +38,7 @@ def ensure(raw: Raw, root: Path, name: str = "", retries: int = RETRIES) -> Path
     return target
 
 
-def find(raw: Raw, root: Path, name: str = "") -> Path | None:
+def find(raw: RawFile, root: Path, name: str = "") -> Path | None:
     """The file if it is under the root folder; raises DataError if it is empty or no file."""
     for place in places(raw, root, name):
         if place.is_file():
@@ -52,14 +52,14 @@ def find(raw: Raw, root: Path, name: str = "") -> Path | None:
     return None
 
 
-def places(raw: Raw, root: Path, name: str = "") -> list[Path]:
+def places(raw: RawFile, root: Path, name: str = "") -> list[Path]:
     """Where a raw file is looked for, in this order."""
     paths = [root / raw.path, *([root / name / raw.path] if name else [])]
     unpacked = [p.with_suffix("") for p in paths if p.suffix == ".zip"]
     return list(dict.fromkeys([*paths, *unpacked]))
 
 
-def mismatch(raw: Raw, found: Digest, place: Path) -> str:
+def mismatch(raw: RawFile, found: Digest, place: Path) -> str:
     """What is to be said of a file that is not the published one; empty if it is, or if no checksum is published."""
     if place.is_dir():
         return f"{place.name} is an unpacked folder, so the published checksum of {raw.path} could not be checked"
@@ -73,7 +73,7 @@ def mismatch(raw: Raw, found: Digest, place: Path) -> str:
     )
 
 
-def _download(raw: Raw, target: Path, retries: int) -> None:
+def _download(raw: RawFile, target: Path, retries: int) -> None:
     failures = []
     for url in raw.urls:
         log.info("fetching %s", url)
@@ -86,7 +86,7 @@ def _download(raw: Raw, target: Path, retries: int) -> None:
     raise StorageError(f"{raw.path} could not be fetched: {'; '.join(failures)}; it can be put at {target} by hand")
 
 
-def _doubts(raw: Raw, name: str, place: Path) -> str:
+def _doubts(raw: RawFile, name: str, place: Path) -> str:
     """Why what came is not the file; empty if nothing speaks against it."""
     if what := _not_the_file(name, place):
         return f"the address gave {what} instead of {name}"

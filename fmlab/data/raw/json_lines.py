@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fmlab.data.raw.archive import MAX_LINE, opened
 from fmlab.data.raw.cells import joined
-from fmlab.data.raw.table_format import Form
+from fmlab.data.raw.table_format import TableFormat
 from fmlab.data.raw.text_blocks import blocks
 from fmlab.data.raw.typed_columns import READ, as_json
 from fmlab.errors import DataError
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     lines: Sequence[int]
 
 
-def json_form(path: Path, form: Form, whole: bool) -> Form:
+def json_form(path: Path, form: TableFormat, whole: bool) -> TableFormat:
     """The form with the keys of the objects of the `whole` file as names, or of its beginning; raises DataError."""
     names: dict[str, None] = {}
     lists: dict[str, None] = {}
@@ -55,7 +55,7 @@ def json_form(path: Path, form: Form, whole: bool) -> Form:
 
 
 def json_batches(
-    path: Path, form: Form, columns: Sequence[str], heard: Any, size: int, loose: Collection[str] = ()
+    path: Path, form: TableFormat, columns: Sequence[str], heard: Any, size: int, loose: Collection[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some keys, as strings; a key that an object lacks is missing there. Raises DataError.
 
@@ -77,7 +77,7 @@ def json_batches(
         yield pa.RecordBatch.from_arrays(made, list(columns))
 
 
-def json_rows(path: Path, form: Form, heard: Any, size: int) -> Iterator[Rows]:
+def json_rows(path: Path, form: TableFormat, heard: Any, size: int) -> Iterator[Rows]:
     """The objects of a file, block by block; raises DataError, with the line, for anything else."""
     with opened(path, form.member) as file:
         start = file.read(START).decode(form.encoding, "ignore").lstrip("\ufeff" + BLANK)
@@ -85,7 +85,7 @@ def json_rows(path: Path, form: Form, heard: Any, size: int) -> Iterator[Rows]:
     yield from _values(path, form, heard, size) if over_lines else _lines(path, form, heard, size)
 
 
-def _lines(path: Path, form: Form, heard: Any, size: int) -> Iterator[Rows]:
+def _lines(path: Path, form: TableFormat, heard: Any, size: int) -> Iterator[Rows]:
     line = 0
     for block in blocks(path, form.member, form.encoding, 0, heard, size):
         objects, lines = [], []
@@ -132,7 +132,7 @@ def _checked(path: Path, row: Any, text: str, line: int) -> dict[str, Any]:
     return row
 
 
-def _values(path: Path, form: Form, heard: Any, size: int) -> Iterator[Rows]:
+def _values(path: Path, form: TableFormat, heard: Any, size: int) -> Iterator[Rows]:
     """The objects of an array, or one after the other, each over any number of lines."""
     decode = codecs.getincrementaldecoder(form.encoding)()
     text, line, at = "", 1, 0

@@ -22,11 +22,11 @@ from fmlab.data.raw.compression import what_else
 from fmlab.data.raw.delimited import LEAST_SHARE, TEXT, delimited_batches
 from fmlab.data.raw.json_lines import json_batches, json_form
 from fmlab.data.raw.parquet import parquet_batches, parquet_types
-from fmlab.data.raw.table_format import BLANKS, Form
+from fmlab.data.raw.table_format import BLANKS, TableFormat
 from fmlab.data.raw.typed_columns import as_json, is_empty, is_list, passed, refusal, texts, unreadable
 from fmlab.errors import DataError, choices
 
-__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "TEXT", "Form", "as_json", "batches", "deaf", "recognise"]
+__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "TEXT", "TableFormat", "as_json", "batches", "deaf", "detect_format"]
 log = logging.getLogger(__name__)
 BLOCK_BYTES = LEAST_SHARE * pa.cpu_count()
 HEAD_BYTES = 1 << 20
@@ -45,12 +45,12 @@ def deaf(count: int) -> None:
     pass
 
 
-def recognise(path: Path, form: Form | None = None, whole: bool = True) -> Form:
+def detect_format(path: Path, form: TableFormat | None = None, whole: bool = True) -> TableFormat:
     """The form with its kind, separator and column names; raises DataError if the columns cannot be told apart.
 
     The keys of JSON are those of the `whole` file, which is read for them, or those of its beginning.
     """
-    form = form or Form()
+    form = form or TableFormat()
     form = replace(form, kind=_kind(path, form))
     if form.kind == ".parquet":
         types = parquet_types(path, form.member)
@@ -80,7 +80,7 @@ def _places(names: Sequence[str], name: str) -> str:
 
 def batches(
     path: Path,
-    form: Form,
+    form: TableFormat,
     columns: Sequence[str],
     heard: Heard = deaf,
     block: int = BLOCK_BYTES,
@@ -116,7 +116,7 @@ def batches(
         raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
 
 
-def _kind(path: Path, form: Form) -> str:
+def _kind(path: Path, form: TableFormat) -> str:
     with opened(path, form.member) as file:
         head = file.read(16)
     if head.startswith(b"PAR1"):
@@ -139,7 +139,7 @@ def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.A
     return column
 
 
-def _recognise_text(path: Path, form: Form) -> Form:
+def _recognise_text(path: Path, form: TableFormat) -> TableFormat:
     try:
         codecs.lookup(form.encoding)
     except LookupError as error:
@@ -159,7 +159,7 @@ def _recognise_text(path: Path, form: Form) -> Form:
     return replace(form, separator=separator, names=names, skip=skip + header)
 
 
-def _first_row(path: Path, form: Form) -> tuple[int, str]:
+def _first_row(path: Path, form: TableFormat) -> tuple[int, str]:
     """The number of lines before the first row, and the row; raises DataError if there is none."""
     with opened(path, form.member) as file:
         head = file.read(HEAD_BYTES)
@@ -203,7 +203,7 @@ def _separator(first: str, quoted: bool) -> str:
     return max(SEPARATORS, key=bare.count)
 
 
-def _split(path: Path, first: str, separator: str, form: Form) -> list[str]:
+def _split(path: Path, first: str, separator: str, form: TableFormat) -> list[str]:
     if separator == BLANKS:
         first, separator = re.sub(r'"(?:[^"]|"")*"|[ \t]+', _as_tab, first.strip()), "\t"
     if not form.quoted:

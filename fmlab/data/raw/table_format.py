@@ -8,8 +8,8 @@ BLANKS = "blanks"
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a table is written; `fmlab.data.raw.table.recognise` fills in what is empty.
+class TableFormat:
+    """How a table is written; `fmlab.data.raw.table.detect_format` fills in what is empty.
 
     `names` are given for a file without a header, or in place of it. Columns are parted by the character `separator`,
     or by any run of blanks and tabs if it is "blanks". Text in quotes may hold separators and line ends, if `quoted`;

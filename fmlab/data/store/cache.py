@@ -25,7 +25,7 @@ import numpy as np
 
 from fmlab.data.dataset import Dataset
 from fmlab.data.schema import Array
-from fmlab.data.source import Source
+from fmlab.data.source import DataSource
 from fmlab.data.source_checks import checked_dataset
 from fmlab.data.store.fingerprint import canonical, identify
 from fmlab.data.store.serialization import pack, unpack
@@ -42,7 +42,7 @@ Identified = tuple[dict[str, Any], dict[str, Path]]
 
 
 def open_dataset(
-    source: Source,
+    source: DataSource,
     name: str,
     options: Mapping[str, Any],
     root: Path,
@@ -76,7 +76,7 @@ def open_dataset(
     return found
 
 
-def _prepare(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path) -> None:
+def _prepare(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path) -> None:
     """Build the folder; its lock is held."""
     cache = folder.parent
     _sweep(cache, folder.name)
@@ -90,7 +90,7 @@ def _prepare(source: Source, name: str, files: Mapping[str, Path], plain: Mappin
 
 
 def _prepare_again(
-    source: Source, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path, code: str
+    source: DataSource, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path, code: str
 ) -> Path:
     """What an edited plugin makes of the same files: the folder as it was if that is the same, else another."""
     own = {**plain, "sources": [code], "key": hashlib.sha256(f"{plain['key']} {code}".encode()).hexdigest()}
@@ -111,7 +111,7 @@ def _prepare_again(
     return folder
 
 
-def lookup(source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> tuple[Path, bool]:
+def lookup(source: DataSource, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> tuple[Path, bool]:
     """The folder a data set has in the cache, and whether it is there; raw files must be on this disk."""
     plain, _ = identify(source, name, options, root, cache)
     folder = _folder(cache, name, plain)
@@ -183,7 +183,7 @@ def _check_files(folder: Path, manifest: Mapping[str, Any], hashes: bool) -> Non
             raise _DamagedError(f"{name} has another sha256 than the manifest")
 
 
-def _build(source: Source, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], draft: Path) -> None:
+def _build(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], draft: Path) -> None:
     workspace = draft / "workspace"
     log.info("preparing %s", name)
     with storing(draft.parent, HINT):

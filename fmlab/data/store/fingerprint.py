@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fmlab.data.raw.fetch import ensure, find, mismatch
-from fmlab.data.source import Source
+from fmlab.data.source import DataSource
 from fmlab.errors import DataError
 from fmlab.files import remembered_digest
 from fmlab.plugin.source_checksum import plugin_source
@@ -30,7 +30,7 @@ TEXT = ("", ".csv", ".tsv", ".tab", ".psv", ".txt", ".text", ".dat", ".data", ".
 
 
 def identify(
-    source: Source, name: str, options: Mapping[str, Any], root: Path, cache: Path
+    source: DataSource, name: str, options: Mapping[str, Any], root: Path, cache: Path
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """What the key of a data set is made of, and the places of its raw files, which are fetched if missing."""
     if not re.fullmatch(r"\w[\w.:-]*", name, re.ASCII):
@@ -58,7 +58,7 @@ def identify(
     return {**plain, "warnings": [text for text in warnings if text], "source": code.sha256}, files
 
 
-def all_options(source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
+def all_options(source: DataSource, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options with the plugin's defaults, so that naming a default does not change the key."""
     parameters = inspect.signature(type(source)).parameters.values()
     known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is not p.empty}
@@ -78,7 +78,7 @@ def _form(path: str) -> str:
     return ("" if last in TEXT else last) + packed
 
 
-def _without_paths(source: Source, options: dict[str, Any], files: Sequence[Path], root: Path) -> dict[str, Any]:
+def _without_paths(source: DataSource, options: dict[str, Any], files: Sequence[Path], root: Path) -> dict[str, Any]:
     listed = getattr(source, "paths", None)
     made = {}
     for name, value in options.items():

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fmlab.data.dataset import Dataset, Input, Rule, Step, Truth
+from fmlab.data.dataset import Dataset, FieldEncoding, PlantedScores, PositivesRule, PreparationStep
 from fmlab.data.encoding.moments import float_kind
-from fmlab.data.encoding.text_arrays import ArrayFolder, Keys, Texts, encode
+from fmlab.data.encoding.text_arrays import ArrayFolder, ArrowTexts, StoredTexts, encode
 from fmlab.data.schema import Array, Schema
 
 COLUMNS: dict[str, DTypeLike] = {
@@ -38,7 +38,7 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
         for name in TRUTH:
             _put(arrays, f"truth.{name}", getattr(dataset.truth, name), np.float32)
     for number, name in enumerate(dataset.keys):
-        texts = dataset.keys.column(name) if isinstance(dataset.keys, Texts) else dataset.keys[name]
+        texts = dataset.keys.column(name) if isinstance(dataset.keys, ArrowTexts) else dataset.keys[name]
         arrays[f"keys.{number}.ends"], arrays[f"keys.{number}.text"] = encode(texts)
     plain = {
         "schema": dataset.schema.to_dict(),
@@ -62,7 +62,7 @@ def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) 
     load = ArrayFolder(folder)
     truth = None
     if load("truth.user") is not None:
-        truth = Truth(*(np.asarray(load(f"truth.{part}")) for part in TRUTH))
+        truth = PlantedScores(*(np.asarray(load(f"truth.{part}")) for part in TRUTH))
     return Dataset(
         name=name,
         schema=Schema.from_dict(plain["schema"]),
@@ -75,10 +75,10 @@ def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) 
         label=load("label"),
         time=load("time"),
         split=load("split"),
-        rule=Rule(**plain["rule"]),
-        steps=tuple(Step(**s) for s in plain["steps"]),
-        keys=Keys(folder, plain["keys"]),
-        inputs={name: Input.from_dict(given) for name, given in plain["inputs"].items()},
+        rule=PositivesRule(**plain["rule"]),
+        steps=tuple(PreparationStep(**s) for s in plain["steps"]),
+        keys=StoredTexts(folder, plain["keys"]),
+        inputs={name: FieldEncoding.from_dict(given) for name, given in plain["inputs"].items()},
         published=dict(plain["published"]),
         truth=truth,
         fingerprint=fingerprint,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fmlab.data.dataset import Dataset, Table
-from fmlab.data.encoding.text_arrays import Texts
+from fmlab.data.encoding.text_arrays import ArrowTexts
 from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.schema import Array, Side
 from fmlab.errors import DataError, choices
@@ -90,7 +90,7 @@ def _check_finite(what: str, array: Array) -> None:
 def _check_keys(dataset: Dataset) -> None:
     expected = {f.name: f.size - 1 for f in dataset.schema.fields}
     for name in dataset.keys:
-        count = len(dataset.keys.column(name) if isinstance(dataset.keys, Texts) else dataset.keys[name])
+        count = len(dataset.keys.column(name) if isinstance(dataset.keys, ArrowTexts) else dataset.keys[name])
         if name in expected and count != expected[name]:
             raise DataError(f"keys of {name!r} must be {expected[name]} (features but the unknown), got {count}")
     for name, given in dataset.inputs.items():

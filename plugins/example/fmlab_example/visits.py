@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
-from fmlab.contracts import Raw
-from fmlab.data import Array, Dataset, Field, Schema, Step, Table
+from fmlab.contracts import RawFile
+from fmlab.data import Array, Dataset, Field, PreparationStep, Schema, Table
 from fmlab.data.raw.archive import lines
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range
@@ -29,7 +29,7 @@ class Visits:
     def __init__(self, root: Path, *, file: str = "visits.tsv", min_visits: Annotated[int, Range(1, None)] = 1) -> None:
         """`file` is relative to the root folder."""
         self.file, self.min_visits = file, min_visits
-        self.raw = (Raw(file),)
+        self.raw = (RawFile(file),)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read, count, encode; raises DataError naming the line."""
@@ -67,9 +67,9 @@ def _ids(schema: Schema, field: int) -> Table:
     return Table((schema.offsets[field] + 1 + np.arange(count, dtype=np.int32))[:, None].astype(np.int32))
 
 
-def _step(name: str, person: Array, place: Array) -> Step:
+def _step(name: str, person: Array, place: Array) -> PreparationStep:
     users, items = len(np.unique(person)), len(np.unique(place))
-    return Step(name, len(person), users, items, users + items + 2)
+    return PreparationStep(name, len(person), users, items, users + items + 2)
 
 
 def _text(keys: Array) -> Array:
