@@ -12,7 +12,7 @@ ABOUT = "seconds from the start of the process; data=synthetic is generated befo
 # Runs the command line as it is, and ends the process when the first training step is done.
 FIRST_STEP = """
 import importlib.abc, importlib.util, os, sys
-class LivenessMonitor(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+class ImportWatcher(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def find_spec(self, name, path, target=None):
         if name != "fmlab.training.learner":
             return None
@@ -24,7 +24,7 @@ class LivenessMonitor(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     def exec_module(self, module):
         self.spec.loader.exec_module(module)
         module.Learner.on_train_batch_end = lambda *_: os._exit(0)
-sys.meta_path.insert(0, LivenessMonitor())
+sys.meta_path.insert(0, ImportWatcher())
 from fmlab.cli import main
 main()
 raise SystemExit("no training step was seen")

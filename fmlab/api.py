@@ -4,10 +4,10 @@
 |--------------|--------------------------------------------------------------------------------------------|
 | every plugin | `Range`, `FmlabError`, `DataError`                                                         |
 | a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
-|              | `FieldEncoding`, `encode_table`, `lines`                                                   |
+|              | `FieldEncoding`, `Array`, `encode_table`, `lines`                                          |
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`     |
-| a loss       | `Batch`, `score`                                                                           |
+| a loss       | `Batch`, `score`, `require_candidates`                                                     |
 | a metric     | `RankMetric`, `ScoreMetric`                                                                |
 | a program    | `run`, `load_run`                                                                          |
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import Training as Training
     from fmlab.contracts import TwoSided as TwoSided
     from fmlab.contracts import WarmStarts as WarmStarts
+    from fmlab.data import Array as Array
     from fmlab.data import Dataset as Dataset
     from fmlab.data import Field as Field
     from fmlab.data import FieldEncoding as FieldEncoding
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from fmlab.evaluation import RankedLists as RankedLists
     from fmlab.evaluation import ScoredRows as ScoredRows
     from fmlab.evaluation.scoring import score as score
+    from fmlab.nn.losses import require_candidates as require_candidates
     from fmlab.plugin.option import Range as Range
     from fmlab.run import run as run
     from fmlab.serving import load_run as load_run
@@ -64,15 +66,16 @@ _WHERE = {
         ),
         *("Training", "TwoSided", "WarmStarts"),
     ),
-    "fmlab.data": ("Dataset", "Field", "Input", "Schema", "Step", "Table"),
+    "fmlab.data": ("Array", "Dataset", "Field", "FieldEncoding", "Schema", "PreparationStep", "Table"),
     "fmlab.data.batch": ("Batch",),
     "fmlab.data.encoding.tables": ("encode_table",),
     "fmlab.data.negatives": ("UserItemSet",),
     "fmlab.data.raw.archive": ("lines",),
-    "fmlab.data.source": ("Raw", "Source"),
+    "fmlab.data.source": ("RawFile", "DataSource"),
     "fmlab.errors": ("DataError", "FmlabError"),
-    "fmlab.evaluation": ("Ranking", "ScoredRows"),
+    "fmlab.evaluation": ("RankedLists", "ScoredRows"),
     "fmlab.evaluation.scoring": ("score",),
+    "fmlab.nn.losses": ("require_candidates",),
     "fmlab.plugin.option": ("Range",),
     "fmlab.run": ("run",),
     "fmlab.serving": ("load_run",),

@@ -4,9 +4,7 @@ from typing import Annotated
 
 from torch import Tensor, nn
 
-from fmlab.data import Schema
-from fmlab.errors import FmlabError
-from fmlab.plugin.option import Range
+from fmlab.api import FmlabError, Range, Schema
 
 
 class Nearest(nn.Module):

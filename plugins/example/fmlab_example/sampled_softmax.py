@@ -4,10 +4,7 @@ from typing import Annotated, Any
 
 from torch import Tensor
 
-from fmlab.data.batch import Batch
-from fmlab.evaluation.scoring import score
-from fmlab.nn.losses import require_candidates
-from fmlab.plugin.option import Range
+from fmlab.api import Batch, Range, require_candidates, score
 
 
 class SampledSoftmax:

@@ -6,11 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from fmlab.contracts import RawFile
-from fmlab.data import Array, Dataset, Field, PreparationStep, Schema, Table
-from fmlab.data.raw.archive import lines
-from fmlab.errors import DataError
-from fmlab.plugin.option import Range
+from fmlab.api import Array, DataError, Dataset, Field, PreparationStep, Range, RawFile, Schema, Table, lines
 
 
 class Visits:

@@ -9,8 +9,7 @@ from fmlab_example.nearest import Nearest
 from fmlab_example.sampled_softmax import SampledSoftmax
 from fmlab_example.visits import Visits
 
-from fmlab.data import Dataset, Schema
-from fmlab.errors import DataError
+from fmlab.api import DataError, Dataset, Schema
 from fmlab.testing import DataContract, LossContract, ModelContract, candidates, tiny
 
 VISITS = "ann\tbakery\nann\tmuseum\nbob\tmuseum\nbob\tpark\ncid\tpark\n"
