@@ -53,34 +53,23 @@ if TYPE_CHECKING:
     from fmlab.serving import load_run as load_run
 
 _WHERE = {
-    "fmlab.contracts": (
-        *(
-            "Evaluator",
-            "ManifoldEmbeddings",
-            "NeedsInteractions",
-            "RankMetric",
-            "Report",
-            "ScoreMetric",
-            "LateInteraction",
-            "Task",
-        ),
-        *("Training", "TwoSided", "WarmStarts"),
-    ),
-    "fmlab.data": ("Array", "Dataset", "Field", "FieldEncoding", "Schema", "PreparationStep", "Table"),
-    "fmlab.data.batch": ("Batch",),
-    "fmlab.data.encoding.tables": ("encode_table",),
-    "fmlab.data.negatives": ("UserItemSet",),
-    "fmlab.data.raw.archive": ("lines",),
-    "fmlab.data.source": ("RawFile", "DataSource"),
-    "fmlab.errors": ("DataError", "FmlabError"),
-    "fmlab.evaluation": ("RankedLists", "ScoredRows"),
-    "fmlab.evaluation.scoring": ("score",),
-    "fmlab.nn.losses": ("require_candidates",),
-    "fmlab.plugin.option": ("Range",),
-    "fmlab.run": ("run",),
-    "fmlab.serving": ("load_run",),
+    "fmlab.contracts": "Evaluator LateInteraction ManifoldEmbeddings NeedsInteractions RankMetric Report ScoreMetric "
+    "Task Training TwoSided WarmStarts",
+    "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Schema Table",
+    "fmlab.data.batch": "Batch",
+    "fmlab.data.encoding.tables": "encode_table",
+    "fmlab.data.negatives": "UserItemSet",
+    "fmlab.data.raw.archive": "lines",
+    "fmlab.data.source": "DataSource RawFile",
+    "fmlab.errors": "DataError FmlabError",
+    "fmlab.evaluation": "RankedLists ScoredRows",
+    "fmlab.evaluation.scoring": "score",
+    "fmlab.nn.losses": "require_candidates",
+    "fmlab.plugin.option": "Range",
+    "fmlab.run": "run",
+    "fmlab.serving": "load_run",
 }
-_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+_MODULE = {name: module for module, names in _WHERE.items() for name in names.split()}
 
 __all__ = sorted(_MODULE)
 

@@ -75,7 +75,7 @@ def _dispatch(arguments: list[str]) -> int:
     if first in COMMANDS:
         return _command(first, arguments[1:])
     if not all(a.strip() for a in arguments):
-        raise FmlabError("an argument must be a command or look like key=value, got an empty one")
+        raise FmlabError("an argument must be a command or look like key=value, got ''")
     if "=" not in first and first[:1] not in ("-", "~", "+"):
         raise FmlabError(f"an argument must be a command or look like key=value, got {first!r}; {_near(first)}")
     if "--version" in arguments:

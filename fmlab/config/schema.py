@@ -33,6 +33,7 @@ class Trainer:
     reduce_lr: Annotated[float, Range(0, 1, open_low=True, open_high=True)] | None  # null never reduces it
     accelerator: Literal["auto", "cpu", "gpu", "mps", "tpu"]
     devices: Positive | Literal["auto"] | tuple[int, ...]
+    num_nodes: Positive = 1  # machines that the run spans
     strategy: Literal["auto", "ddp"]
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"]
     check_val_every_n_epoch: Positive
@@ -41,7 +42,6 @@ class Trainer:
     deterministic: bool
     threads: Annotated[int, Range(1, 1024)] | None
     progress: bool | Literal["auto"]
-    num_nodes: Positive = 1  # machines that the run spans
     # 90s, 5m, 1h: how much of a long epoch a killed run may lose; null saves after epochs only
     checkpoint_every: str | Annotated[float, Range(0, None, open_low=True)] | None = "5m"
 

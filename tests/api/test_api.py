@@ -25,7 +25,7 @@ VISITS = {
 def test_every_name_can_be_imported():
     assert len(fmlab.api.__all__) == len(set(fmlab.api.__all__)) > 20
     assert all(getattr(fmlab.api, name) is not None for name in fmlab.api.__all__)
-    with pytest.raises(AttributeError, match=r"fmlab\.api has no 'Nothing'; it has Batch, "):
+    with pytest.raises(AttributeError, match=r"fmlab\.api has no 'Nothing'; it has Array, "):
         _ = fmlab.api.Nothing
 
 

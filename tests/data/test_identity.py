@@ -165,7 +165,7 @@ def test_an_edit_within_a_process_is_said(made: Package, tmp_path: Path, caplog:
 def test_two_runs_of_one_process_see_a_file_that_changed_between_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fmlab.run import open_source
+    from fmlab.run.opening import open_source
 
     monkeypatch.chdir(tmp_path)
     plain = {"root": str(tmp_path), "cache": str(tmp_path / "cache"), "data": {"name": "csv", "path": "d.csv", **ROLES}}
