@@ -68,7 +68,7 @@ class Row:
     def validation(self) -> Figure | None:
         """The same with its deviation over seeds; None of the known best, which was not run."""
         found = [r.value for r in self.runs]
-        return (fmean(found), stdev(found) if len(found) > 1 else None) if found else None
+        return (fmean(found), _deviation(found)) if found else None
 
     @property
     def warnings(self) -> list[str]:

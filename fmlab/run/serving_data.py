@@ -64,8 +64,11 @@ class ServingData:
         return Encoder(self.schema, self.inputs, self.keys, self.users, self.items)
 
     @classmethod
-    def of(cls, source: Dataset, task: Task, *, scale: LabelScale, log_odds: bool) -> "ServingData":
-        """Of a task, and the data set before its protocol left out rows; raises DataError where keys are missing."""
+    def of(cls, source: Dataset, task: Task, *, log_odds: bool, scale: LabelScale | None = None) -> "ServingData":
+        """Of a task, and the data set before its protocol left out rows; raises DataError where keys are missing.
+
+        `scale`: that of the labels, None where the loss saw them as they are.
+        """
         data = task.dataset
         if missing := [f.name for f in data.schema.fields if not f.numeric and f.name not in data.keys]:
             raise DataError(f"the data set {data.name!r} has no keys of {', '.join(missing)}")
@@ -79,7 +82,7 @@ class ServingData:
             items=data.items,
             seen=seen_of(source, task),
             popularity=popularity_of(task),
-            scale=scale,
+            scale=scale or LabelScale(),
             log_odds=log_odds,
         )
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fmlab.serving.encoding import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlab.data.encoding.first_pass import Moments
+from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.encoding.moments import Moments
 from fmlab.data.store.cache import open_dataset
 from fmlab.plugin.registry import build
 
@@ -54,7 +54,7 @@ def test_numbers_far_from_0_keep_their_differences(center, step, tmp_path: Path,
     assert float(values.std()) == pytest.approx(1, abs=1e-3)
     assert np.corrcoef(values, np.arange(400) % 121)[0, 1] > 0.999999
     assert "one number" not in caplog.text
-    encoder = Encoder(data)
+    encoder = Encoder.of(data)
     import pyarrow as pa
 
     table = pa.RecordBatch.from_arrays(

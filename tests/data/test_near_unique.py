@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from fmlab.serving.encoding import Encoder
 
+from fmlab.data.encoding.encoder import Encoder
 from fmlab.data.store.cache import open_dataset
 from fmlab.plugin.registry import build
 
@@ -49,7 +49,7 @@ def test_numbers_are_put_into_intervals_as_later_rows_are(tmp_path: Path, caplog
     field = next(f for f in data.schema.fields if f.name == "x")
     assert field.size == 8 + 1
     assert "is put into 8 intervals" in caplog.text
-    encoder, numbers = Encoder(data), [COLUMNS["number"](n) for n in range(ROWS)]
+    encoder, numbers = Encoder.of(data), [COLUMNS["number"](n) for n in range(ROWS)]
     rows = pa.RecordBatch.from_arrays(
         [pa.array(c).dictionary_encode() for c in (["u1"] * ROWS, ["i1"] * ROWS, ["0"] * ROWS, numbers)],
         names=["u", "i", "site", "x"],

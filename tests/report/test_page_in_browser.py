@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from run_folders import make_run
 
-from fmlab.report import main
+from fmlab.cli.report import main
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from run_folders import make_run
 
+from fmlab.cli.report import main
 from fmlab.errors import FmlabError, StorageError
-from fmlab.report import main
 from fmlab.report import tables as sheets
 
 

@@ -6,8 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 from run_folders import make_run
 
+from fmlab.cli.report import main
 from fmlab.errors import FmlabError
-from fmlab.report import main
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fmlab.serving.opened import open_run
 
 from fmlab.config.composition import compose
 from fmlab.evaluation import evaluate
@@ -16,7 +15,7 @@ from fmlab.report.leaderboards import boards
 from fmlab.report.runs import find_runs
 from fmlab.report.tables import result, sheets
 from fmlab.run import load_model, open_task, run
-from fmlab.serving import predict
+from fmlab.serving import load_run
 
 MODELS = ["mf", "fm", "deepfm", "ifm", "lorentzfm", "hyperml"]
 
@@ -76,13 +75,13 @@ def test_labels_that_are_all_equal_are_predicted_at_once(tmp_path: Path) -> None
 
 def test_served_predictions_are_those_that_were_judged(tmp_path: Path) -> None:
     trained(table(tmp_path / "t.csv", lambda s: 100 * s), tmp_path / "run", "model=mf", "trainer.max_epochs=20")
-    opened = open_run(tmp_path / "run", {})
+    opened = load_run(tmp_path / "run")
     task = open_task({**_config(tmp_path / "run")})
     report = evaluate(task.test, opened.model, task.dataset)
     saved = np.load(tmp_path / "run" / "units.npz")
     assert report.units["rmse"] == pytest.approx(saved["rmse"], rel=1e-4)
     rows = saved["row"]
-    served = predict.scored(opened.model, task.dataset.row_ids(rows))
+    served = opened.score(task.dataset.row_ids(rows))["score"]
     assert served.min() >= 100
     assert served.max() <= 500
     assert (served - task.dataset.label[rows]) ** 2 == pytest.approx(saved["rmse"], rel=1e-3, abs=1e-3)
