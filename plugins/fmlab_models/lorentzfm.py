@@ -11,7 +11,7 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import triangle_pairs
 from fmlab.plugin.option import Range
 
-TWO_IDS = 1 / 3  # temperature of a score that is one pair, a user's and an item's
+TWO_IDS = 0.2  # temperature of a score that is one pair, a user's and an item's
 
 
 class LorentzFM(nn.Module):
@@ -31,7 +31,7 @@ class LorentzFM(nn.Module):
 
     The paper gives no initialisation: stored coordinates are N(0, init_std), near the origin, where T is 0.
 
-    Losses over sampled items read the score divided by `temperature`: 1, but 1/3 where a row is a user and an item and
+    Losses over sampled items read the score divided by `temperature`: 1, but 1/5 where a row is a user and an item and
     nothing else. The score of their one pair lies in [-1, 4]; taken for log-odds as it stands, it cannot say that an
     item is unlikely, and a loss that asks for more drives all points to where it no longer tells items apart. The
     rows of the paper have 66 pairs and more.
