@@ -1,7 +1,6 @@
 """Lightning's trainer from the config's: what it is given, and what is refused before anything is read."""
 
 import logging
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,8 @@ from fmlab.contracts import Task
 from fmlab.errors import FmlabError
 from fmlab.training.checkpoints import BestCheckpoint, SafeCheckpointIO
 from fmlab.training.distributed import RowSparseDDP, cluster
+from fmlab.training.early_stopping import EarlyStopping
+from fmlab.training.lr_plateau import ReduceOnPlateau
 from fmlab.training.processes import Launch
 from fmlab.training.progress import EpochLogger
 
@@ -123,75 +124,3 @@ class _NoSignals(_SignalConnector):
 
     def register_signal_handlers(self) -> None:
         """Leave the program's handlers in place."""
-
-
-class EarlyStopping(Callback):
-    """Ends the training after `patience` validations in a row that are not better than the best, or one not finite.
-
-    Lightning's own does so after the checkpoint of the epoch is written; here the count is part of that checkpoint.
-    """
-
-    def __init__(self, monitor: str, *, maximize: bool, patience: int) -> None:
-        self.monitor, self.maximize, self.patience = monitor, maximize, patience
-        self.best: float | None = None
-        self.waited, self.broken = 0, False
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A run that had ended here does not go on when it is resumed."""
-        self._end(trainer)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare, while training, and end it."""
-        if trainer.state.fn != "fit":
-            return
-        value = float(trainer.callback_metrics[self.monitor])
-        self.broken = not math.isfinite(value)
-        if not self.broken and (self.best is None or (value > self.best if self.maximize else value < self.best)):
-            self.best, self.waited = value, 0
-        else:
-            self.waited += 1
-        self._end(trainer)
-
-    def _end(self, trainer: pl.Trainer) -> None:
-        if self.broken or self.waited >= self.patience:
-            trainer.should_stop = True
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was best so far, and how many validations since."""
-        return {"best": self.best, "waited": self.waited, "broken": self.broken}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
-        self.best, self.waited, self.broken = (state_dict[k] for k in ("best", "waited", "broken"))
-
-
-class ReduceOnPlateau(Callback):
-    """Multiplies the learning rate by `factor` after every validation that is not better than all before it.
-
-    A scheduler of Lightning's takes its step after the checkpoint of the epoch is written, and a resumed run would
-    have lost it; here the rate is reduced before, and travels in the state of the optimizer.
-    """
-
-    def __init__(self, monitor: str, *, maximize: bool, factor: float) -> None:
-        self.monitor, self.maximize, self.factor = monitor, maximize, factor
-        self.best: float | None = None
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Compare, while training, and reduce."""
-        if trainer.state.fn != "fit":
-            return
-        value = float(trainer.callback_metrics[self.monitor])
-        if self.best is None or (value > self.best if self.maximize else value < self.best):
-            self.best = value
-            return
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] *= self.factor
-            log.info(f"no better {self.monitor}: the learning rate is now {group['lr']:.3g}")
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was best so far."""
-        return {"best": self.best}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on comparing with what was best."""
-        self.best = state_dict["best"]
