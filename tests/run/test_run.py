@@ -152,9 +152,8 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     assert "Traceback" not in output
     assert metrics(folder)["status"] == "interrupted"
     epoch = read_checkpoint(folder / "checkpoints" / "last.ckpt")["epoch"]
-    fmlab(
-        tmp_path / "resumed", "model=fm", f"trainer.max_epochs={epoch + 2}", f"ckpt_path={folder}/checkpoints/last.ckpt"
-    )
+    again = ("model=fm", "trainer.patience=null", f"trainer.max_epochs={epoch + 2}")
+    fmlab(tmp_path / "resumed", *again, f"ckpt_path={folder}/checkpoints/last.ckpt")
     assert metrics(tmp_path / "resumed")["status"] == "complete"
 
 
