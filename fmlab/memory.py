@@ -49,7 +49,7 @@ class _Counting(TorchFunctionMode):
                 text = re.sub(r".*Allocator: ", "", str(error).split("\n")[0])
                 raise FmlabError(f"{self.what} must fit into memory: {text}; {self.hint}") from error
             raise
-        if isinstance(made, torch.Tensor) and not any(isinstance(a, torch.Tensor) for a in args):
+        if isinstance(made, torch.Tensor) and not made.is_meta and not any(isinstance(a, torch.Tensor) for a in args):
             self.bytes += made.numel() * made.element_size()
             if self.bytes > self.most:
                 refuse_larger(self.bytes, self.what, self.hint)

@@ -59,7 +59,7 @@ def test_a_space_without_a_mistake_passes(compose):
         (
             # weight decay is no option of the optimizer that LorentzFM asks for
             {"model": {"choice": ["fm", "lorentzfm"]}, "optimizer.weight_decay": {"choice": [0.1]}},
-            "weight_decay is not an option of optimizer rsgd",
+            "weight_decay is not an option of optimizer radagrad",
         ),
     ],
 )
