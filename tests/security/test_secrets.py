@@ -9,7 +9,7 @@ import pytest
 
 from fmlab.config.secrets import veil_override
 from fmlab.sweep.storage import open_storage
-from fmlab.terminal.console import redaction
+from fmlab.terminal import redaction
 from fmlab.terminal.escaping import safe_log, shown
 from fmlab.terminal.redaction import hidden, hidden_message, looks_secret, names_secret, redacted
 

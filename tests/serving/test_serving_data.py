@@ -207,10 +207,10 @@ def test_tensors_that_are_larger_than_the_file_are_refused(two_sided: Path, tmp_
         k: torch.zeros(1).expand(10**9, 11) if k == "model.table.weight" else v for k, v in saved["state_dict"].items()
     }
     checkpoint(best, {**saved, "state_dict": wide})
-    with pytest.raises(FmlabError, match="larger than the file"):
+    with pytest.raises(FmlabError, match="claims 44,000,000,000 bytes and has 4"):
         load_run(place)
     checkpoint(best, {**saved, "state_dict": {"model.table.weight": "x"}})
-    with pytest.raises(FmlabError, match="more than dense tensors"):
+    with pytest.raises(FmlabError, match="must be a Tensor, got str"):
         load_run(place)
 
 
