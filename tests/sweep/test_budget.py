@@ -131,7 +131,9 @@ def test_cut_trials_stand_apart_with_what_they_saw_and_without_stars(tmp_path):
         make_run(tmp_path / f"whole-{n}", {"model.name": model}, test=value, units=[u * value / 0.45 for u in units])
     for n, (model, value) in enumerate((("lr", 0.5), ("mf", 0.1))):
         cut = {"epochs": 0.37, "share": 0.372}
-        make_run(tmp_path / f"cut-{n}", {"model.name": model}, test=value, units=[u * value / 0.45 for u in units], cut=cut)
+        make_run(
+            tmp_path / f"cut-{n}", {"model.name": model}, test=value, units=[u * value / 0.45 for u in units], cut=cut
+        )
     apart, found = boards(find_runs(tmp_path)[0]), {}
     for board in map(best_of_each, apart):
         found[board.cut] = [row.title for row in board.own]
