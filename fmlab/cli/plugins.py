@@ -91,10 +91,10 @@ def _show(
     lines: list[str] = []
     figures: dict[str, Any] = {}
     if overrides:
-        from fmlab.inspection import model_summary as modelcard  # only here: it needs torch
+        from fmlab.inspection import model_summary  # only here: it needs torch
 
-        found = modelcard.of_config([f"{kind}={name}", *overrides], environment)
-        lines, figures = modelcard.lines(*found), {"on": modelcard.as_json(*found)}
+        found = model_summary.of_config([f"{kind}={name}", *overrides], environment)
+        lines, figures = model_summary.lines(*found), {"on": model_summary.as_json(*found)}
     if as_json:
         plain = _plain(Plugin(kind, name, registry.owner(entry), entry.value, signature))
         print(json.dumps(plain | figures, indent=2))

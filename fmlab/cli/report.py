@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
-from fmlab.report import tables as sheets
+from fmlab.report import tables
 from fmlab.report.comparisons import refuse_unknown
 from fmlab.report.leaderboards import Board, best_of_each, boards
 from fmlab.report.runs import Run, Unreadable, find_runs
@@ -47,10 +47,10 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     found = [best_of_each(b) for b in boards(runs)] if options.best else boards(runs)
     if options.baseline:
         refuse_unknown(found, options.baseline)
-    results = [sheets.result(board, options.baseline) for board in found]
+    results = [tables.result(board, options.baseline) for board in found]
     said = remarks(runs, unreadable)
     console = Console(stderr=bool(options.csv or options.markdown or options.latex))
-    shown = [sheet for one in results for sheet in sheets.sheets(one)]
+    shown = [sheet for one in results for sheet in tables.sheets(one)]
     if options.table:
         from fmlab.report.export import write_table
 
@@ -65,7 +65,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
         console.print(str(options.html), markup=False, highlight=False, soft_wrap=True)
         return 0
     if options.csv or options.markdown or options.latex:
-        text = sheets.as_csv(results) if options.csv else (sheets.markdown if options.markdown else sheets.latex)(shown)
+        text = tables.as_csv(results) if options.csv else (tables.markdown if options.markdown else tables.latex)(shown)
         print(text, end="")
     else:
         print_tables(shown)
@@ -74,7 +74,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     return 0
 
 
-def _send(options: argparse.Namespace, shown: Sequence[sheets.TextTable], found: Sequence[Board]) -> None:
+def _send(options: argparse.Namespace, shown: Sequence[tables.TextTable], found: Sequence[Board]) -> None:
     """Tables, files that were written, and the dashboard of these boards to Weights & Biases."""
     from fmlab.report.plots import importance
     from fmlab.training.loggers import send_report

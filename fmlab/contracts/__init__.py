@@ -2,7 +2,7 @@
 
 | kind (entry-point group `fmlab.<kind>`) | called as                  | gives                                     |
 |-----------------------------------------|----------------------------|-------------------------------------------|
-| data                                    | `(root, *, options)`       | `DataSource`                                  |
+| data                                    | `(root, *, options)`       | `DataSource`                              |
 | protocol                                | `(dataset, *, options)`    | `Task`                                    |
 | model                                   | `(schema, *, options)`     | `nn.Module`, a `Model`; also `TwoSided` … |
 | loss                                    | `(*, options)`             | `Loss`                                    |

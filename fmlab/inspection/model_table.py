@@ -7,7 +7,7 @@ from torch import nn
 from fmlab.contracts import NeedsInteractions
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.inspection import model_summary as modelcard
+from fmlab.inspection import model_summary
 from fmlab.inspection.formulas import FUNCTION_HELP, SYMBOLS, stated
 from fmlab.plugin import inventory, registry
 from fmlab.plugin.inventory import Plugin
@@ -71,7 +71,7 @@ def scored(name: str) -> str:
         model = registry.build("model", {"name": name}, _SCHEMA, gives=nn.Module)
     except FmlabError as error:
         return f"unknown: {error}"
-    return modelcard.scoring(model) + (", reads interactions" if isinstance(model, NeedsInteractions) else "")
+    return model_summary.scoring(model) + (", reads interactions" if isinstance(model, NeedsInteractions) else "")
 
 
 def _escaped(cell: str) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.run.serving_data import FILE
+from fmlab.terminal.escaping import escaped_line
 
 log = logging.getLogger("fmlab")
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -84,13 +85,8 @@ def _of_run(folder: Path, wanted: Literal["best", "last"]) -> Located:
 def _status(folder: Path) -> tuple[str, str]:
     content = _metrics(folder / "metrics.json")
     words = (str(content.get(key, default))[:300] for key, default in (("status", "unknown"), ("error", "")))
-    status, error = (printable(" ".join(text.split())) for text in words)
+    status, error = (escaped_line(" ".join(text.split())) for text in words)
     return status, error
-
-
-def printable(text: str) -> str:
-    """Without characters that a terminal would take for commands."""
-    return "".join(c if c.isprintable() else "�" for c in text)
 
 
 def _metrics(path: Path) -> Mapping[str, Any]:
