@@ -4,7 +4,8 @@ A batch of candidates has `item[B, 1 + n]`, the positive first, and labels 1, 0,
 A batch of labelled rows has `item[B]`, or no item at all, and the rows' own labels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -72,6 +73,11 @@ class Batch:
     `user[B]`, `item[B]` or `item[B, 1 + n]`, `context[B, columns]`: each None where the data have none.
     `label`: float, of the shape of the scores. `weight`: what the loss is multiplied with so that unequal
     shares of a global batch add up to its mean.
+
+    `row_weight[B]`: how much each row counts, with mean 1 over the training rows; None: all alike.
+    `targets`: the labels `[B]` of several targets by name, the first of which is `label`; empty where there is one.
+    `log_q[B, 1 + n]`: the logarithm of the chance of each candidate to be drawn, over that of a uniform draw; None for
+    uniform draws, and where the sampler corrects nothing. Losses over candidates subtract it from the scores.
     """
 
     tables: Tables
@@ -80,6 +86,9 @@ class Batch:
     context: Features | None
     label: Tensor
     weight: float = 1.0
+    row_weight: Tensor | None = None
+    targets: Mapping[str, Tensor] = field(default_factory=dict)
+    log_q: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -112,11 +121,26 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; the tables are expected to be there already and are moved if not."""
-        return Batch(
-            self.tables.to(device),
-            None if self.user is None else self.user.to(device),
-            None if self.item is None else self.item.to(device),
-            None if self.context is None else self.context.to(device),
-            self.label.to(device),
-            self.weight,
+        return replace(self._mapped(lambda t: t.to(device)), tables=self.tables.to(device))
+
+    def head(self, n: int) -> "Batch":
+        """The first `n` rows, with the weight of a whole batch."""
+        return replace(self._mapped(lambda t: t[:n]), weight=1.0)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """With `change` applied to everything that has a row axis."""
+
+        def of(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else change(tensor)
+
+        context = self.context
+        return replace(
+            self,
+            user=of(self.user),
+            item=of(self.item),
+            context=None if context is None else Features(change(context.ids), of(context.values)),
+            label=change(self.label),
+            row_weight=of(self.row_weight),
+            targets={name: change(target) for name, target in self.targets.items()},
+            log_q=of(self.log_q),
         )

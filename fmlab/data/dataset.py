@@ -96,6 +96,9 @@ class Dataset:
     `user`, `item`: int32[rows], indices into the side tables, or None when every column is context.
     `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all
     are positives; float64 where float32 would not tell labels apart.
+    `targets`: several labels of each row by name, in order, the first of which is `label`; empty where there is one.
+    `weight`: float32[rows], how much a row counts in the loss and in the metrics of labelled rows; None: all alike.
+    `group`: int32[rows], numbers of the users, sessions or impression lists that rows belong to, for metrics by group.
     `time`: int64[rows], microseconds since 1970 (taken for UTC where the source names no zone).
     `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
     `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
@@ -113,6 +116,9 @@ class Dataset:
     items: Table | None = None
     context: Table | None = None
     label: Array | None = None
+    targets: Mapping[str, Array] = field(default_factory=dict)
+    weight: Array | None = None
+    group: Array | None = None
     time: Array | None = None
     split: Array | None = None
     rule: PositivesRule = field(default_factory=PositivesRule)
@@ -122,6 +128,15 @@ class Dataset:
     published: Mapping[str, str] = field(default_factory=dict)
     truth: PlantedScores | None = None
     fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        """Make `label` and the first of several targets the same array: the label wins where both are given."""
+        if self.targets:
+            first = next(iter(self.targets))
+            if self.label is None:
+                object.__setattr__(self, "label", self.targets[first])
+            elif self.label is not self.targets[first]:
+                object.__setattr__(self, "targets", {**self.targets, first: self.label})
 
     def input(self, name: str) -> FieldEncoding:
         """How the raw text of a field is read."""

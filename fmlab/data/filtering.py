@@ -46,7 +46,7 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
         result = _select(dataset, rows)
         schema = result.schema
         counted.append(PreparationStep(name, result.rows, schema.n_users, schema.n_items, schema.n_features))
-    return replace(result, label=None, steps=tuple(counted))
+    return replace(result, label=None, targets={}, steps=tuple(counted))
 
 
 def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
@@ -135,6 +135,9 @@ def _select(dataset: Dataset, rows: Array) -> Dataset:
         context=moved["context"],
         truth=truth,
         label=_taken(dataset.label, rows),
+        targets={name: target[rows] for name, target in dataset.targets.items()},
+        weight=_taken(dataset.weight, rows),
+        group=_taken(dataset.group, rows),
         time=_taken(dataset.time, rows),
         split=_taken(dataset.split, rows),
         keys=_keys(dataset.keys, dataset.schema.fields, used, {"user": users, "item": items}),

@@ -25,7 +25,8 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
 
     Gradients, random state and running statistics are left as they were.
     """
-    batch = _head(next(iter(loader)))
+    batch = next(iter(loader))
+    batch = batch.head(min(_ROWS, batch.size))
     with torch.random.fork_rng(devices=[]), _kept_statistics(model):
         ids, values = batch.rows()
         with _blamed(f"model {name!r}, called with ids and values,"):
@@ -125,12 +126,3 @@ def _blamed(what: str) -> Iterator[None]:
         text = str(error).split("\n")[0]
         where = f"{Path(last.filename).name}:{last.lineno}"
         raise FmlabError(f"{what} failed: {type(error).__name__}: {text} ({where})") from error
-
-
-def _head(batch: Batch) -> Batch:
-    n = min(_ROWS, batch.size)
-    context = batch.context
-    if context is not None:
-        context = type(context)(context.ids[:n], None if context.values is None else context.values[:n])
-    user, item = (None if t is None else t[:n] for t in (batch.user, batch.item))
-    return Batch(batch.tables, user, item, context, batch.label[:n])

@@ -1,6 +1,6 @@
 """A data set as named arrays and plain containers, and back. Nothing is pickled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ COLUMNS: dict[str, DTypeLike] = {
     "item": np.int32,
     "time": np.int64,
     "split": np.int8,
+    "weight": np.float32,
+    "group": np.int32,
 }
 TABLES = ("users", "items", "context")
 TRUTH = ("user", "item", "user_bias", "item_bias")
@@ -30,6 +32,10 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
         _put(arrays, name, getattr(dataset, name), kind)
     if dataset.label is not None:
         _put(arrays, "label", dataset.label, float_kind(np.asanyarray(dataset.label)))
+    for number, name in enumerate(dataset.targets):
+        if number:  # the first one is the label
+            target = dataset.targets[name]
+            _put(arrays, f"target.{number}", target, float_kind(np.asanyarray(target)))
     for name in TABLES:
         if (table := getattr(dataset, name)) is not None:
             _put(arrays, f"{name}.ids", table.ids, np.int32)
@@ -49,6 +55,8 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
         "inputs": {name: asdict(given) for name, given in dataset.inputs.items()},
         "published": dict(dataset.published),
     }
+    if dataset.targets:
+        plain["targets"] = list(dataset.targets)
     return arrays, plain
 
 
@@ -73,6 +81,9 @@ def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) 
         items=load.table("items"),
         context=load.table("context"),
         label=load("label"),
+        targets=_targets(load, plain.get("targets", ())),
+        weight=load("weight"),
+        group=load("group"),
         time=load("time"),
         split=load("split"),
         rule=PositivesRule(**plain["rule"]),
@@ -83,3 +94,9 @@ def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) 
         truth=truth,
         fingerprint=fingerprint,
     )
+
+
+def _targets(load: ArrayFolder, names: Sequence[str]) -> dict[str, Array]:
+    """Several labels of each row, the first of which is stored as the label."""
+    loaded = {name: load(f"target.{number}" if number else "label") for number, name in enumerate(names)}
+    return {name: array for name, array in loaded.items() if array is not None}

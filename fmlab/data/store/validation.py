@@ -18,8 +18,8 @@ def check(dataset: Dataset) -> None:
     """Raise DataError naming the first rule that the data set breaks."""
     if dataset.rows <= 0:
         raise DataError(f"a data set needs rows, {dataset.name} has {dataset.rows}")
-    for name in ("user", "item", "label", "time", "split"):
-        column = getattr(dataset, name)
+    columns = {name: getattr(dataset, name) for name in ("user", "item", "label", "weight", "group", "time", "split")}
+    for name, column in (columns | {f"target {name!r}": target for name, target in dataset.targets.items()}).items():
         if column is not None and column.shape != (dataset.rows,):
             raise DataError(f"{name} must have one entry a row ({dataset.rows}), got the shape {column.shape}")
     schema = dataset.schema
@@ -40,6 +40,10 @@ def check(dataset: Dataset) -> None:
         _check_range("split", dataset.split, 0, 3)
     if dataset.label is not None:
         _check_finite("label", dataset.label)
+    for name, target in dataset.targets.items():
+        _check_finite(f"target {name!r}", target)
+    if dataset.weight is not None:
+        _check_weight(dataset.weight)
     _check_keys(dataset)
 
 
@@ -85,6 +89,15 @@ def _check_finite(what: str, array: Array) -> None:
     bad = sum(int(np.count_nonzero(~np.isfinite(part))) for part in _chunks(array))
     if bad:
         raise DataError(f"{what} must be finite numbers, {bad} are not")
+
+
+def _check_weight(weight: Array) -> None:
+    """Weights are finite, none is below 0 and some are above."""
+    _check_finite("weight", weight)
+    if (low := min(float(part.min()) for part in _chunks(weight))) < 0:
+        raise DataError(f"weight must be 0 or more in every row, got {low:g}")
+    if not any(part.any() for part in _chunks(weight)):
+        raise DataError("weight must be above 0 in some row, it is 0 in all")
 
 
 def _check_keys(dataset: Dataset) -> None:
