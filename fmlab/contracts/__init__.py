@@ -17,6 +17,7 @@ A plugin class may carry the literal attribute `defaults`, the partners it wants
 from fmlab.contracts.loss import Loss, ValidatesLabels
 from fmlab.contracts.metric import RankMetric, ScoreMetric
 from fmlab.contracts.model import (
+    ComparesItems,
     InfersOptions,
     LateInteraction,
     ManifoldEmbeddings,
@@ -32,6 +33,7 @@ from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
     "BlockResult",
+    "ComparesItems",
     "DataSource",
     "EpochSchedule",
     "Evaluator",

@@ -81,6 +81,24 @@ class ManifoldEmbeddings(Protocol):
 
 
 @runtime_checkable
+class ComparesItems(Protocol):
+    """A model with a measure of its own of how alike two items are; `LoadedRun.similar` uses it.
+
+    Without it that is minus the distance of the items' points (`ManifoldEmbeddings`), or the cosine of their vectors
+    (`TwoSided`) or states (`LateInteraction`).
+    """
+
+    item_measure: str
+    """What the numbers are, in words."""
+
+    def compare_items(
+        self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
+    ) -> Tensor:
+        """Item columns `ids[q, columns]` and `others[n, columns]` -> `[q, n]`, larger where items are more alike."""
+        ...
+
+
+@runtime_checkable
 class NeedsInteractions(Protocol):
     """A model that reads the training positives once before training: popularity, neighbours, graphs.
 

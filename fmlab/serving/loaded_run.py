@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fmlab.serving.ranking import Ranker
+    from fmlab.serving.similar import Measure, SimilarItems
 
 log = logging.getLogger(__name__)
 ROWS = 1 << 14  # scored at once
@@ -125,6 +126,44 @@ class LoadedRun:
         found = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=lists.header)
         found.attrs["by_popularity"] = lists.by_popularity
         return found
+
+    def similar(
+        self, items: "Iterable[object] | pd.DataFrame", k: int = 10, *, measure: "Measure" = "auto"
+    ) -> "pd.DataFrame":
+        """The `k` items most like each of `items`: the item, `rank` (from 1), `similar`, `score`, larger is more alike.
+
+        `items` are ids, or a frame with the column of items. It is exact, and by the geometry of the model:
+        its own measure if it has one (`fmlab.contracts.ComparesItems`), else minus the manifold's distance of points,
+        else the cosine of item vectors or states; `result.attrs["measure"]` says which. `measure`: inner, cosine or
+        distance instead. Raises DataError for an item that training did not know or rows without items, FmlabError
+        where the model has no such measure.
+        """
+        import pandas as pd
+
+        from fmlab.serving.frames import frame_batches
+        from fmlab.serving.lists import check_k
+
+        check_k(k)
+        found = self.similar_items(measure)
+        if not isinstance(items, pd.DataFrame):
+            items = pd.DataFrame({found.column: list(items)}, dtype=object)
+        self.encoder.refuse_missing([str(c) for c in items.columns], "items", "item")
+        made = [found.of(batch, k).to_pandas() for batch in frame_batches(items, self.encoder, "item")]
+        table = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=found.header)
+        table.attrs["measure"] = found.measure
+        return table
+
+    def similar_items(self, measure: "Measure" = "auto") -> "SimilarItems":
+        """All items, ready to be compared; made once for each measure."""
+        from fmlab.serving.similar import SimilarItems
+
+        if measure not in self._compared:
+            self._compared[measure] = SimilarItems(self, measure)
+        return self._compared[measure]
+
+    @cached_property
+    def _compared(self) -> dict[str, "SimilarItems"]:
+        return {}
 
     def score(self, table: Table) -> dict[str, Array]:
         """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.

@@ -29,6 +29,22 @@ class Found(NamedTuple):
     cold: Array
 
 
+def best_of(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The `k` largest of each row of `scores[Q, n]`: places of rows, of columns, and values, rows one after the other.
+
+    They fall within a row; equal ones stand in the order of columns. What is -inf is left out.
+    """
+    least = scores.topk(min(k, scores.shape[1]), 1).values[:, -1:]
+    row, column = ((scores >= least) & (scores > -torch.inf)).nonzero(as_tuple=True)  # ascending; ties make more
+    value = scores[row, column]
+    order = torch.argsort(value, descending=True, stable=True)
+    order = order[torch.argsort(row[order], stable=True)]
+    row, column, value = row[order], column[order], value[order]
+    count = torch.bincount(row, minlength=len(scores))
+    rank = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
+    return row[rank < k], column[rank < k], value[rank < k]
+
+
 class Ranker:
     """All items, ready to be ranked for queries."""
 
@@ -67,15 +83,7 @@ class Ranker:
             scores[cold] = self.popularity.to(scores.dtype)
         if met is not None:
             scores[torch.from_numpy(met[0]), torch.from_numpy(met[1])] = -torch.inf
-        least = scores.topk(min(k, self.n_items), 1).values[:, -1:]
-        query, item = ((scores >= least) & (scores > -torch.inf)).nonzero(as_tuple=True)  # ascending; ties make more
-        value = scores[query, item]
-        order = torch.argsort(value, descending=True, stable=True)
-        order = order[torch.argsort(query[order], stable=True)]
-        query, item = query[order], item[order]
-        count = torch.bincount(query, minlength=len(queries.ids))
-        rank = torch.arange(len(query)) - (count.cumsum(0) - count)[query]
-        query, item, value = (t[rank < k] for t in (query, item, value[order]))
+        query, item, value = best_of(scores, k)
         value = torch.where(cold[query], value, self._finished(queries, query, value).to(value.dtype))
         value = value if value.dtype == torch.float64 else value.float()
         return Found(query.numpy(), item.numpy(), value.numpy(), cold.numpy())

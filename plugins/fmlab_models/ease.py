@@ -28,6 +28,7 @@ class EASE(nn.Module):
 
     defaults = {"loss": "bce", "optimizer": "sgd"}
     space = {"l2": {"float": [10.0, 10000.0], "log": True}}
+    item_measure = "the weight that an item has for the score of the other"
     history: Tensor
     weight: Tensor
 
@@ -70,6 +71,12 @@ class EASE(nn.Module):
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
+
+    def compare_items(
+        self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
+    ) -> Tensor:
+        """What having met the first item adds to the score of the others: `[q, n]`."""
+        return self.weight[self.entities.of_item(others)][:, self.entities.of_item(ids) - 1].T
 
     def _met(self, user: Tensor) -> Tensor:
         return unpack(self.history[user], self.entities.items, self.weight.dtype)

@@ -29,6 +29,7 @@ class ItemKNN(nn.Module):
 
     defaults = {"loss": "bce", "optimizer": "sgd"}
     space = {"neighbours": {"int": [10, 1000], "log": True}, "shrink": {"float": [0.0, 200.0]}}
+    item_measure = "shrunk cosine of the items' users, 0 beyond the nearest neighbours"
     history: Tensor
     nearest: Tensor
     similarity: Tensor
@@ -85,3 +86,9 @@ class ItemKNN(nn.Module):
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
+
+    def compare_items(
+        self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
+    ) -> Tensor:
+        """The similarities that the score sums: `[q, n]`."""
+        return self.item(ids)[1][:, self.entities.of_item(others) - 1]

@@ -43,6 +43,8 @@ class LorentzFM(nn.Module):
     """
 
     defaults = {"loss": "bce", "optimizer": "radagrad"}
+    manifold = Lorentz()
+    item_measure = "minus the hyperbolic distance of the centroids of the items' features"
     signature: Tensor
     temperature: float
 
@@ -61,7 +63,7 @@ class LorentzFM(nn.Module):
         super().__init__()
         self.temperature = _temperature(schema) if temperature is None else temperature
         points = init_std * torch.randn(schema.n_features, dim - 1)
-        self.table = EmbeddingTable(ManifoldParameter(points, Lorentz()))
+        self.table = EmbeddingTable(ManifoldParameter(points, self.manifold))
         self.register_buffer("signature", torch.tensor([1.0] + [-1.0] * (dim - 1)), persistent=False)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
@@ -80,6 +82,26 @@ class LorentzFM(nn.Module):
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
+
+    def compare_items(
+        self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
+    ) -> Tensor:
+        """Minus the distance of every two items `[q, n]`; the point of an item is the centroid of its features."""
+        left, right = self._centroid(ids, values), self._centroid(others, other_values)
+        return -self.manifold.dist(left.unsqueeze(-2), right.unsqueeze(-3))
+
+    def _centroid(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        """`m / sqrt(m0^2 - |m|^2)` of `m = sum |x| v` in ambient coordinates, stored ones of it: `[*batch, dim - 1]`.
+
+        Paper: Law, Liao, Snell, Zemel, Lorentzian distance learning for hyperbolic representations, ICML 2019.
+        """
+        v = self.table(ids).double()
+        if ids.shape[-1] == 1:
+            return v.squeeze(-2)
+        x = v.new_ones(v.shape[:-1]) if values is None else values.double().abs()
+        time = ((1 + v.square().sum(-1)).sqrt() * x).sum(-1, keepdim=True)
+        space = (v * x.unsqueeze(-1)).sum(-2)
+        return space / (time.square() - space.square().sum(-1, keepdim=True)).clamp_min(1e-30).sqrt()
 
 
 def _temperature(schema: Schema) -> float:
