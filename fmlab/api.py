@@ -2,7 +2,7 @@
 
 | for          | names                                                                                      |
 |--------------|--------------------------------------------------------------------------------------------|
-| every plugin | `Range`, `FmlabError`, `DataError`                                                         |
+| every plugin | `Range`, `Renamed`, `FmlabError`, `DataError`                                              |
 | a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
 |              | `FieldEncoding`, `Array`, `encode_table`, `lines`                                          |
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from fmlab.evaluation.scoring import score as score
     from fmlab.nn.losses import require_candidates as require_candidates
     from fmlab.plugin.option import Range as Range
+    from fmlab.plugin.option import Renamed as Renamed
     from fmlab.run import run as run
     from fmlab.serving import load_run as load_run
 
@@ -65,7 +66,7 @@ _WHERE = {
     "fmlab.evaluation": "RankedLists ScoredRows",
     "fmlab.evaluation.scoring": "score",
     "fmlab.nn.losses": "require_candidates",
-    "fmlab.plugin.option": "Range",
+    "fmlab.plugin.option": "Range Renamed",
     "fmlab.run": "run",
     "fmlab.serving": "load_run",
 }

@@ -30,14 +30,15 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab.config.gate import CheckedFiles, GuardedLoader, refuse_long
 from fmlab.config.messages import explain
 from fmlab.config.partners import GROUPS, binding, listed, partners_and_values
+from fmlab.config.renames import add_old_names, take_new_names
 from fmlab.config.secrets import veil_config, veil_override
 from fmlab.config.suggestions import names_below
 from fmlab.config.validation import refuse_import_paths, verify
 from fmlab.config.variables import install_resolvers
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
-from fmlab.plugin import signature as signatures
 from fmlab.plugin.option import REQUIRED
+from fmlab.plugin.source import locate
 
 _VALUES = "_values_"
 PRESETS = "experiment"  # the group whose files are whole runs, in folders
@@ -149,7 +150,7 @@ class SearchPath(SearchPathPlugin):
         """Append in order of priority: a YAML file shadows a plugin of its name."""
         search_path.append("fmlab", f"fmlab-sweeps://{beside('sweeps')}")
         for entry in sorted(entry_points(group="fmlab.conf"), key=lambda e: e.name):
-            place = signatures.locate(entry.value)
+            place = locate(entry.value)
             if place is not None:  # a folder, found without importing its package
                 folder = place.parent if place.suffix else place
                 for scheme in places(folder):
@@ -220,10 +221,16 @@ class Loader(GuardedLoader):
         if config_name is not None:
             refuse_import_paths(config.hydra)
             self.check_folders(config, overrides)
+            moved = take_new_names(config, self.keys_of(overrides))
             plain = verify(config, complete=self.complete and run_mode == RunMode.RUN)
-            self.check_paths(plain, overrides)
+            self.check_paths(plain, overrides, moved)
             if self.vault is not None:
                 self._veil(config, self.vault)
+        return config
+
+    def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
+        config = super()._compose_config_from_defaults_list(defaults, repo)
+        add_old_names(config)
         return config
 
     @staticmethod

@@ -63,8 +63,11 @@ class GuardedLoader(ConfigLoaderImpl):
 
     def keys_typed(self, overrides: Sequence[str]) -> set[str]:
         """Keys of the options that the user gave a value; a choice in a group, `experiment=x`, is none."""
-        lines = overrides if self.typed is None else self.typed
-        keys = {line.lstrip("+").partition("=")[0] for line in lines}
+        return self.keys_of(overrides if self.typed is None else self.typed)
+
+    def keys_of(self, overrides: Sequence[str]) -> set[str]:
+        """Keys of the options that overrides give a value."""
+        keys = {line.lstrip("+").partition("=")[0] for line in overrides}
         return {k for k in keys if "/" not in k and "@" not in k and ("." in k or not self.repository.group_exists(k))}
 
     def _process_config_searchpath(
@@ -134,9 +137,12 @@ class GuardedLoader(ConfigLoaderImpl):
                 with open_dict(config.hydra):
                     OmegaConf.update(config, key, expanded(value, key))
 
-    def check_paths(self, plain: Mapping[str, Any], overrides: Sequence[str]) -> None:
-        """Check the options of a run, resolved: those of files name no place outside the working folder."""
-        typed = self.keys_typed(overrides)
+    def check_paths(self, plain: Mapping[str, Any], overrides: Sequence[str], renamed: Mapping[str, str]) -> None:
+        """Check the options of a run, resolved: those of files name no place outside the working folder.
+
+        `renamed`: new names of options that were given by their old ones.
+        """
+        typed = {renamed.get(key, key) for key in self.keys_typed(overrides)}
         for key, value in _texts(plain, ""):
             group = key.partition(".")[0]
             if key not in typed and group not in _NO_PATHS and leaves(value, self._environment):

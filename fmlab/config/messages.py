@@ -14,7 +14,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from fmlab.config.suggestions import meant, nearest, paths_of, presets_like
+from fmlab.config.suggestions import is_former, meant, nearest, paths_of, presets_like
 from fmlab.errors import choices
 
 # Parts of Hydra in packages of their own, and the command that installs each.
@@ -113,7 +113,11 @@ def _unreadable(override: str) -> str:
 def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:
     prefix = str(error.full_key).rpartition(".")[0]
     near = _paths_like(str(error.full_key), parent)
-    known = [str(k) for k in parent if k != "hydra"] + ([] if prefix else ["experiment", "sweep"])
+    beside = OmegaConf.to_container(parent, resolve=False)
+    assert isinstance(beside, dict)
+    known = [str(k) for k, v in beside.items() if k != "hydra" and not is_former(v)] + (
+        [] if prefix else ["experiment", "sweep"]
+    )
     title = f"{prefix} {parent.get('name')}" if prefix and "name" in parent else prefix or "a run"
     if near and not (prefix and get_close_matches(str(error.key), known, n=1, cutoff=0.5)):
         return f"{error.full_key} is not an option of {title}; {meant(near)}choices: {', '.join(sorted(known))}"

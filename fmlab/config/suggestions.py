@@ -70,12 +70,20 @@ def meant(found: Iterable[str]) -> str:
 
 
 def paths_of(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """Full paths of all options of a config, groups included; Hydra's own and names of plugins are left out."""
+    """Full paths of all options of a config, groups included.
+
+    Hydra's own, names of plugins and former names of options are left out.
+    """
     for key, value in config.items():
-        if str(key) != "hydra" and not (prefix and key == "name"):
+        if str(key) != "hydra" and not (prefix and key == "name") and not is_former(value):
             yield f"{prefix}{key}"
             if isinstance(value, Mapping):
                 yield from paths_of(value, f"{prefix}{key}.")
+
+
+def is_former(value: Any) -> bool:
+    """Whether an unresolved value stands for the former name of an option, see `fmlab.config.renames`."""
+    return isinstance(value, str) and value.startswith("${.") and value.endswith("}")
 
 
 def presets_like(word: str, known: Iterable[str]) -> list[str]:

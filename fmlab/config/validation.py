@@ -18,6 +18,7 @@ from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
 KINDS = ("data", "protocol", "model", "loss", "optimizer")
+GROUPS = (*KINDS, "trainer", "logger")
 _MISSING = "???"
 _HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
 _STREAMS = {"ext://sys.stdout", "ext://sys.stderr"}
@@ -29,19 +30,18 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
     With `complete`, required options must be given. Returns the options as they were given, resolved.
     """
     plain = _resolved(config)
-    top = signatures.of_object(settings.Run)
-    groups = (*KINDS, "trainer", "logger")
-    known = [*groups, *(o.name for o in top.options)]
+    top = section("", plain)[1]
+    known = [*GROUPS, *(o.name for o in top.options)]
     for key in plain:
         if key not in known:
             near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
             raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
-    _settle(config, "", top, {k: v for k, v in plain.items() if k not in groups}, "a run", complete=complete)
-    for group in groups:
+    _settle(config, "", top, {k: v for k, v in plain.items() if k not in GROUPS}, "a run", complete=complete)
+    for group in GROUPS:
         given = plain.get(group)
         if not isinstance(given, Mapping):
             raise FmlabError(f"{group} must be a group of options: {group}=<name>, got {given!r}")
-        title, signature = _signature(group, given)
+        title, signature = section(group, given)
         options = {k: v for k, v in given.items() if k != "name" or group == "trainer"}
         _settle(config[group], group, signature, options, title, complete=complete)
     if complete:
@@ -68,7 +68,10 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     return {str(k): v for k, v in plain.items()}
 
 
-def _signature(group: str, given: Mapping[str, Any]) -> tuple[str, Signature]:
+def section(group: str, given: Mapping[Any, Any]) -> tuple[str, Signature]:
+    """What messages call a group of options, and its signature; the top level has the name ""; raises FmlabError."""
+    if not group:
+        return "a run", signatures.of_object(settings.Run)
     if group == "trainer":
         return "the trainer", signatures.of_object(settings.Trainer)
     name = given.get("name")

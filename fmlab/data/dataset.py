@@ -35,10 +35,10 @@ class FieldEncoding:
     """How the text of a raw column becomes a field, so that rows of later are read as those of training were.
 
     `column` is the raw column, `missing` the texts in it that stand for nothing, as an empty cell does. What is left
-    goes through `transform`, see `fmlab.data.encoding.transforms`: `log2`; `binned` at the ascending `edges`; `hashed`
-    into `buckets`; `hour`; `weekday`, of `times` as `fmlab.data.encoding.times.Times.close` tells them. Cells are split
-    at `within`, if it is not empty, and lists are read as lists. Numbers have the `decimal` sign, perhaps one between
-    `thousands`. Of a numeric field `center` is subtracted, and the rest divided by `scale`.
+    goes through `transform`, see `fmlab.data.encoding.transforms`: `log_squared`; `binned` at the ascending `edges`;
+    `hashed` into `buckets`; `hour`; `weekday`, of `times` as `fmlab.data.encoding.times.Times.close` tells them. Cells
+    are split at `within`, if it is not empty, and lists are read as lists. Numbers have the `decimal` sign, perhaps
+    one between `thousands`. Of a numeric field `center` is subtracted, and the rest divided by `scale`.
     """
 
     column: str

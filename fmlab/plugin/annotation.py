@@ -1,10 +1,10 @@
 """Types of options, read from source: an annotation is evaluated in a closed namespace, so that nothing is run."""
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Optional, Union
 
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 
 
 class Unreadable(Exception):
@@ -25,40 +25,59 @@ _NAMES: Mapping[str, Any] = {
     "Annotated": Annotated,
     "Optional": Optional,
     "Union": Union,
-    "Range": Range,
 }
+_CALLS: Mapping[str, Any] = {"Range": Range, "Renamed": Renamed}
 
 
-def read_annotation(node: ast.expr) -> Any:
-    """Evaluate an annotation in a closed namespace; raises Unreadable for anything else."""
+def _unknown(name: str) -> Any:
+    raise Unreadable(name)
+
+
+def read_annotation(node: ast.expr, shared: Callable[[str], Any] = _unknown) -> Any:
+    """Evaluate an annotation in a closed namespace; raises Unreadable for anything else.
+
+    `shared`: gives the annotation that another name of the module stands for.
+    """
     match node:
         case ast.Constant(value=None):
             return None
         case ast.Constant(value=str(text)):
             try:
-                return read_annotation(ast.parse(text, mode="eval").body)
+                return read_annotation(ast.parse(text, mode="eval").body, shared)
             except SyntaxError as error:
                 raise PluginError(f"the annotation {text!r} cannot be read: {error.msg}") from error
         case ast.Constant(value=value) if value is ...:
             return ...
         case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:
             return _NAMES[name]
+        case ast.Name(id=name):
+            return shared(name)
         case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-            return Union[read_annotation(left), read_annotation(right)]  # noqa: UP007
+            return Union[read_annotation(left, shared), read_annotation(right, shared)]  # noqa: UP007
         case ast.Subscript(value=value, slice=inside):
-            base = read_annotation(value)
-            arms = inside.elts if isinstance(inside, ast.Tuple) else [inside]
-            try:
-                if base is Literal:
-                    return Literal[tuple(ast.literal_eval(a) for a in arms)]
-                inner = tuple(read_annotation(a) for a in arms)
-                return base[inner] if len(inner) > 1 else base[inner[0]]
-            except (TypeError, ValueError) as error:
-                raise Unreadable(ast.unparse(node)) from error
-        case ast.Call(func=ast.Name(id="Range") | ast.Attribute(attr="Range")):
-            try:
-                named = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
-                return Range(*(ast.literal_eval(a) for a in node.args), **named)
-            except (TypeError, ValueError) as error:
-                raise Unreadable(ast.unparse(node)) from error
+            return _subscripted(node, read_annotation(value, shared), inside, shared)
     raise Unreadable(ast.unparse(node))
+
+
+def _subscripted(node: ast.expr, base: Any, inside: ast.expr, shared: Callable[[str], Any]) -> Any:
+    arms = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    try:
+        if base is Literal:
+            return Literal[tuple(ast.literal_eval(a) for a in arms)]
+        if base is Annotated:
+            return Annotated[(read_annotation(arms[0], shared), *map(_about, arms[1:]))]
+        inner = tuple(read_annotation(a, shared) for a in arms)
+        return base[inner] if len(inner) > 1 else base[inner[0]]
+    except (TypeError, ValueError) as error:
+        raise Unreadable(ast.unparse(node)) from error
+
+
+def _about(node: ast.expr) -> Any:
+    """A description, a range or a former name; raises ValueError or TypeError for anything else."""
+    if not isinstance(node, ast.Call):
+        return ast.literal_eval(node)
+    called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+    if called not in _CALLS:
+        raise ValueError(called)
+    named = {str(k.arg): ast.literal_eval(k.value) for k in node.keywords}
+    return _CALLS[called](*(ast.literal_eval(a) for a in node.args), **named)

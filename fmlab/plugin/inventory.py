@@ -7,6 +7,7 @@ from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.annotation import PluginError, Unreadable
 from fmlab.plugin.signature import Signature
+from fmlab.plugin.source import missing_import
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def _describe(kind: str, entry: EntryPoint) -> Plugin:
         error = str(reason)
     if not registry.NAME.fullmatch(entry.name):
         error = "its name must be letters, digits and _.+-"
-    elif not error and (missing := signatures.missing_import(module)):
+    elif not error and (missing := missing_import(module)):
         error = f"imports {missing!r}, which is not installed"
     elif not error and registry.holder(kind, entry.name) is None:
         error = f"another package claims this name too: select it as {registry.package(entry)}:{entry.name}"

@@ -1,13 +1,16 @@
 """Option values: what a plugin's annotations allow, and how a value is checked against them.
 
-An annotation is int, float, bool, str, `X | None`, `tuple[int, ...]`, `Literal[...]`, or `Annotated[T, Range(low,
-high)]`, for instance `lr: Annotated[float, Range(0, None, open_low=True)]`.
+An annotation is int, float, bool, str, `X | None`, `tuple[int, ...]`, `Literal[...]`, or `Annotated[T, ...]` of these
+with a `Range`, a description, and the name that the option had before:
+
+    lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.001
+    log_squared: Annotated[tuple[str, ...], "columns that become floor(ln(x)^2)", Renamed("log2")] = ()
 """
 
 import math
 import types
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -34,6 +37,17 @@ class Range:
         return f"{left}, {right}"
 
 
+@dataclass(frozen=True)
+class Renamed:
+    """The name that an option had before, which works for one release, with a warning.
+
+    `values`: values that are written otherwise now, old to new; `old` may be today's name where only these changed.
+    """
+
+    old: str
+    values: Mapping[Any, Any] = field(default_factory=dict, hash=False)
+
+
 class _Required:
     """The default of an option that has none."""
 
@@ -46,11 +60,20 @@ REQUIRED: Final = _Required()
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword-only parameter: its name, annotation, and default (`REQUIRED` if it has none)."""
+    """A keyword-only parameter: its name, type, default (`REQUIRED` if it has none), description and former names."""
 
     name: str
     type: Any
     default: Any = REQUIRED
+    description: str = ""
+    renamed: tuple[Renamed, ...] = ()
+
+    @classmethod
+    def of(cls, name: str, annotation: Any, default: Any = REQUIRED) -> "Option":
+        """The option that an annotation declares."""
+        about = _about(annotation)
+        description = next((" ".join(a.split()) for a in about if isinstance(a, str)), "")
+        return cls(name, annotation, default, description, tuple(a for a in about if isinstance(a, Renamed)))
 
     @property
     def required(self) -> bool:
@@ -72,11 +95,24 @@ class Option:
 _WORDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text", types.NoneType: "null"}
 
 
+def _about(annotation: Any) -> list[Any]:
+    """What stands beside the types of an annotation, at any depth: ranges, descriptions, former names."""
+    arms = get_args(annotation)
+    if get_origin(annotation) is Annotated:
+        return [*_about(arms[0]), *arms[1:]]
+    return [] if get_origin(annotation) is Literal else [one for arm in arms for one in _about(arm)]
+
+
+def _bounds(arms: Sequence[Any]) -> list[Range]:
+    """The ranges of the arguments of `Annotated`."""
+    return [a for a in arms[1:] if isinstance(a, Range)]
+
+
 def supported(kind: Any) -> bool:
     """Whether an annotation is one that options may have."""
     origin, arms = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return supported(arms[0]) and all(isinstance(a, Range) for a in arms[1:])
+        return supported(arms[0]) and all(isinstance(a, Range | Renamed | str) for a in arms[1:])
     if origin is Literal:
         return all(isinstance(a, str | int | float | bool) for a in arms)
     if origin in (Union, types.UnionType):
@@ -91,7 +127,8 @@ def _convert(value: Any, kind: Any) -> Any:
     origin, arms = get_origin(kind), get_args(kind)
     if origin is Annotated:
         value = _convert(value, arms[0])
-        _check_range(value, arms[1])
+        for bounds in _bounds(arms):
+            _check_range(value, bounds)
         return value
     if origin is Literal:
         for choice in arms:
@@ -160,7 +197,7 @@ def _rule(kind: Any) -> str:
     """In words: `a whole number in [1, inf)`."""
     origin, arms = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return f"{_rule(arms[0])} in {arms[1]}"
+        return " in ".join([_rule(arms[0]), *map(str, _bounds(arms))])
     if origin is Literal:
         return f"one of {', '.join(str(a) for a in arms)}"
     if origin in (Union, types.UnionType):
@@ -174,7 +211,7 @@ def _rule(kind: Any) -> str:
 def _short(kind: Any) -> str:
     origin, arms = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return f"{_short(arms[0])} in {arms[1]}"
+        return " in ".join([_short(arms[0]), *map(str, _bounds(arms))])
     if origin is Literal:
         return "|".join(str(a) for a in arms)
     if origin in (Union, types.UnionType):

@@ -22,7 +22,9 @@ from typing import Any, Literal, get_args
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.annotation import PluginError, Unreadable
+from fmlab.plugin.renames import with_new_names
 from fmlab.plugin.signature import Signature
+from fmlab.plugin.source import forget
 from fmlab.terminal.redaction import looks_secret
 
 Kind = Literal["data", "protocol", "model", "loss", "optimizer", "metric"]
@@ -66,7 +68,7 @@ def refresh() -> None:
     """Look again at what is installed."""
     for function in (_installed, _signature, _identity, _claims, _warn_of_claims, names):
         function.cache_clear()
-    signatures.forget()
+    forget()
 
 
 @cache
@@ -230,7 +232,8 @@ def check(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_options(prefix: str, signature: Signature, given: Mapping[str, Any], title: str) -> dict[str, Any]:
-    """Values for a signature's options; messages name `prefix.option`, or `option` alone."""
+    """Values for a signature's options, by their names of today; messages name `prefix.option`, or `option` alone."""
+    given = with_new_names(prefix, signature, given)
     known = {o.name: o for o in signature.options}
     dotted = f"{prefix}." if prefix else ""
     for key in given:

@@ -13,6 +13,7 @@ from fmlab.config.overrides import override, text
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
+from fmlab.plugin.renames import with_new_names
 from fmlab.plugin.signature import Signature
 from fmlab.sweep.space import Constant, Numbers, Parameter, Point
 from fmlab.sweep.spec import Sweep
@@ -73,7 +74,8 @@ def _known(group: str, name: str) -> None:
 
 
 def _check_option(group: str, signature: Signature, name: str, value: Any, title: str) -> None:
-    found = next((o for o in signature.options if o.name == name), None)
+    ((now, value),) = with_new_names(group, signature, {name: value}).items()
+    found = next((o for o in signature.options if o.name == now), None)
     if found is None:
         known = choices(name, (o.name for o in signature.options))
         raise FmlabError(f"{name} is not an option of {title}; {known}")

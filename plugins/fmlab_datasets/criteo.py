@@ -11,7 +11,7 @@ from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import log_squared
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.table import TableFormat
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/criteo-display-ad-challenge (or https://ailab.criteo.com/ressources/)"
@@ -25,8 +25,9 @@ class Criteo:
 
     Paper: Sun et al., FM2: Field-matrixed Factorization Machines for Recommender Systems, WWW 2021
 
-    `numbers="log2"` makes categories of numbers, as FmFM and the winners of the contest do: floor(log(x)^2) for x > 2,
-    and x itself, kept apart from those, for others. `numeric` keeps them as numbers with mean 0 and deviation 1.
+    `numeric_encoding=log_squared` makes categories of numbers, as FmFM and the winners of the contest do:
+    floor(log(x)^2) for x > 2, and x itself, kept apart from those, for others. `numeric` keeps them as numbers with
+    mean 0 and deviation 1.
     Values seen fewer than `min_count` times are unknown; so are empty cells. FmFM's own counting of rare values is
     not stated in full: 8 gives its text, not necessarily its 1,327,180 features. With `buckets`, values of the
     categorical fields are hashed into so many for each.
@@ -41,12 +42,16 @@ class Criteo:
         self,
         root: Path,
         *,
-        numbers: Literal["log2", "numeric"] = "log2",
+        numeric_encoding: Annotated[
+            Literal["log_squared", "numeric"],
+            "whether counts become the category floor(ln(x)^2) or stay numbers",
+            Renamed("numbers", {"log2": "log_squared"}),
+        ] = "log_squared",
         min_count: Annotated[int, Range(1, None)] = 8,
         buckets: Annotated[int, Range(0, None)] = 0,
     ) -> None:
         """The file is `train.txt`, in the archive `dac.tar.gz` or out of it."""
-        self.numbers, self.min_count, self.buckets = numbers, min_count, buckets
+        self.encoding, self.min_count, self.buckets = numeric_encoding, min_count, buckets
         files = ("train.txt", "train.txt.gz", "dac.tar.gz", "train.csv")
         names = (f"{folder}{n}" for folder in ("criteo/", "") for n in files)
         self.raw: Sequence[RawFile] = (first_found(root, "criteo", *(RawFile(n, page=PAGE) for n in names)),)
@@ -58,16 +63,16 @@ class Criteo:
         meter = ProgressBar(f"preparing {path.name}", text_size(path, member))
         form = TableFormat("\t", NAMES, header=False, member=member, quoted=False)
         stream = table(path, {n: n for n in NAMES}, form, meter)
-        if self.numbers == "log2":
+        if self.encoding == "log_squared":
             for name in NUMBERS:
                 stream = derived(stream, name, {name: log_squared(name)})
         stream = hashed(stream, CATEGORIES, self.buckets)
         plan = Plan(
             label="label",
             fields=dict.fromkeys((*NUMBERS, *CATEGORIES), "context"),
-            numeric=NUMBERS if self.numbers == "numeric" else (),
+            numeric=NUMBERS if self.encoding == "numeric" else (),
             min_count=self.min_count,
         )
-        read = {n: FieldEncoding(n, transform="log2") for n in NUMBERS if self.numbers == "log2"}
+        read = {n: FieldEncoding(n, transform="log_squared") for n in NUMBERS if self.encoding == "log_squared"}
         read |= {n: FieldEncoding(n, transform="hashed", buckets=self.buckets) for n in CATEGORIES if self.buckets}
         return prepared("criteo", stream, plan, workspace, meter=meter, whole=45_840_617, inputs=read)

@@ -9,17 +9,18 @@ from typing import Annotated, Literal
 
 from fmlab.contracts import RawFile
 from fmlab.data import Array, Dataset, FieldEncoding, PositivesRule, PreparationStep
+from fmlab.data.encoding import transforms
 from fmlab.data.encoding.first_pass import PART_NAMES, Plan
 from fmlab.data.encoding.preparation import ColumnView, encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.times import Times
-from fmlab.data.encoding.transforms import binned, hours, log_squared, quantiles, weekdays
+from fmlab.data.encoding.transforms import binned, hours, quantiles, weekdays
 from fmlab.data.encoding.vocabulary import Vocabulary
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
 from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
 from fmlab.errors import DataError
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout
 from fmlab_datasets.planning import PART, Planned
 from fmlab_datasets.side_inference import settled
@@ -45,9 +46,9 @@ class Csv(Planned):
 
     Of the columns without a role, a time, a text or a number that is another one in nearly every row says nothing of
     rows to come: times and texts are left out, numbers are put into `bins` intervals, which is said. Columns are used
-    unless one of `categorical`, `numeric`, `multi`, `log2` and `binned` is given: these then list all to be used. Kinds
-    are guessed from the first rows otherwise, and printed. `log2` and `binned` make
-    categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
+    unless one of `categorical`, `numeric`, `multi`, `log_squared` and `binned` is given: these then list all to be
+    used. Kinds are guessed from the first rows otherwise, and printed. `log_squared` and `binned` make categories of
+    numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
     rows. Cells of a `multi` field are split at `within`; lists, in JSON and Parquet, are multi-valued as they are.
     `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not "7"); an
     empty cell of a field, or one of the texts in `na_values` (`missing` is its older name), becomes the field's unknown
@@ -113,7 +114,9 @@ class Csv(Planned):
         numeric: tuple[str, ...] = (),
         multi: tuple[str, ...] = (),
         within: str = "|",
-        log2: tuple[str, ...] = (),
+        log_squared: Annotated[
+            tuple[str, ...], "columns of counts that become the category floor(ln(x)^2)", Renamed("log2")
+        ] = (),
         binned: tuple[str, ...] = (),
         bins: Annotated[int, Range(2, None)] = 10,
         clock: tuple[Literal["hour", "weekday"], ...] = (),
@@ -145,7 +148,13 @@ class Csv(Planned):
         self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
         self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
         self.leaks = leaks
-        kinds = {"categorical": categorical, "numeric": numeric, "multi": multi, "log2": log2, "binned": binned}
+        kinds = {
+            "categorical": categorical,
+            "numeric": numeric,
+            "multi": multi,
+            "log_squared": log_squared,
+            "binned": binned,
+        }
         self.kinds = {kind: tuple(columns) for kind, columns in kinds.items()}
         self.bins, self.clock, self.missing = bins, tuple(dict.fromkeys(clock)), alone((*na_values, *missing))
         self.ignore, self.within, self.standardize = tuple(ignore), within, standardize
@@ -245,8 +254,8 @@ class Csv(Planned):
 
     def _transformed(self, stream: Stream, plan: Plan, edges: Mapping[str, Array], written: str) -> Stream:
         """With categories in place of numbers, and with buckets in place of other categories."""
-        for name in self.kinds["log2"]:
-            stream = derived(stream, name, {name: log_squared(name, self.decimal, self.thousands)})
+        for name in self.kinds["log_squared"]:
+            stream = derived(stream, name, {name: transforms.log_squared(name, self.decimal, self.thousands)})
         for name, ends in edges.items():
             stream = derived(stream, name, {name: binned(name, ends, self.decimal, self.thousands)})
         if self.clock:
@@ -255,7 +264,7 @@ class Csv(Planned):
 
     def _named(self, plan: Plan) -> list[str]:
         """Fields of the table whose values are names: categories that are not made of numbers."""
-        made = {*plan.numeric, *plan.multi, *self.kinds["log2"], *self.kinds["binned"], *self.times}
+        made = {*plan.numeric, *plan.multi, *self.kinds["log_squared"], *self.kinds["binned"], *self.times}
         return [c for c in plan.fields if c not in made]
 
     def _input(
@@ -267,8 +276,8 @@ class Csv(Planned):
         if field in self.times:
             return replace(given, column=plan.time, transform=self.times[field], times=written)
         given = replace(given, missing=self.missing, decimal=self.decimal, thousands=self.thousands)
-        if field in self.kinds["log2"]:
-            return replace(given, transform="log2")
+        if field in self.kinds["log_squared"]:
+            return replace(given, transform="log_squared")
         if field in edges:
             return replace(given, transform="binned", edges=tuple(edges[field].tolist()))
         if self.buckets and field in self._named(plan):

@@ -302,7 +302,7 @@ NUMBERS = {"user": "user", "item": "item", "label": "y"}
 
 def test_numbers_become_squared_logarithms(tmp_path):
     rows = "".join(f"{n},a,1,{x}\n" for n, x in enumerate(["3", "10", "2", "-1", "", "0.5", "2.5"]))
-    data = opened(tmp_path, f"user,item,y,x\n{rows}", **NUMBERS, log2=("x",))
+    data = opened(tmp_path, f"user,item,y,x\n{rows}", **NUMBERS, log_squared=("x",))
     assert field(data, "x") == ["1", "5", "=2", "=-1", None, "=0.5", "0"]  # ln(3)^2 = 1.2, ln(10)^2 = 5.3
 
 

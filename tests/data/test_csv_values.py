@@ -212,7 +212,7 @@ def test_a_field_of_the_time_stands_beside_a_column_of_that_name(tmp_path, caplo
         opened(tmp_path, f"u,i,y,x,hour,x_hour\n{rows}", **ROLES, time="x", clock=("hour",))
 
 
-@pytest.mark.parametrize("kind", ["numeric", "multi", "log2", "binned"])
+@pytest.mark.parametrize("kind", ["numeric", "multi", "log_squared", "binned"])
 @pytest.mark.parametrize("role", ["user", "item", "label"])
 def test_an_option_that_names_the_column_of_a_role_is_refused(tmp_path, kind, role):
     with pytest.raises(DataError, match=f"was given two: {role}={ROLES[role]} and {kind}={ROLES[role]}"):

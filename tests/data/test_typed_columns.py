@@ -78,7 +78,7 @@ def test_lists_of_json_are_lists_wherever_they_begin(tmp_path):
     assert field(lines(tmp_path, mixed), "g")[-2:] == [["R&B|Soul"], ["x", "y|z"]]
 
 
-@pytest.mark.parametrize("option", ["label", "time", "split", "numeric", "categorical", "log2", "binned"])
+@pytest.mark.parametrize("option", ["label", "time", "split", "numeric", "categorical", "log_squared", "binned"])
 def test_a_list_has_no_role_or_other_kind(tmp_path, option):
     given = {"label": "", option: "g" if option in ("label", "time", "split") else ("g",)}
     with pytest.raises(DataError, match=rf"column 'g' .*holds lists, and {option}= wants one value.*ignore=\[g\]"):

@@ -62,8 +62,8 @@ def assert_same_features(
         {},
         {"standardize": False, "missing": ("none", "brand1")},
         {"buckets": 3},
-        {"log2": ("visits",), "binned": ("dwell",), "bins": 3, "clock": ("hour", "weekday"), "buckets": 2},
-        {"log2": ("price",), "numeric": ("age",), "multi": (), "binned": ("dwell", "visits")},
+        {"log_squared": ("visits",), "binned": ("dwell",), "bins": 3, "clock": ("hour", "weekday"), "buckets": 2},
+        {"log_squared": ("price",), "numeric": ("age",), "multi": (), "binned": ("dwell", "visits")},
         {"user": "", "item": "", "user_fields": (), "item_fields": (), "time": ""},
     ],
     ids=str,
@@ -128,8 +128,8 @@ def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) 
     known = sorted(float(row["dwell"]) for row in cells(tmp_path / "clicks.csv"))
     assert set(edges) <= set(known)
     assert again.input("tags").within == "|"
-    with pytest.raises(DataError, match="did you mean 'log2'"):
-        check(replace(first, inputs={"price": FieldEncoding("price", transform="log3")}))
+    with pytest.raises(DataError, match="did you mean 'log_squared'"):
+        check(replace(first, inputs={"price": FieldEncoding("price", transform="log_square")}))
     with pytest.raises(DataError, match="inputs must be of fields, got 'prize'"):
         check(replace(first, inputs={"prize": FieldEncoding("price")}))
 

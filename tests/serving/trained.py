@@ -19,7 +19,7 @@ HEADER = ("uid", "movie", "clicked", "age", "brand", "price", "tags", "color", "
 ROLES = (
     *("data.user=uid", "data.item=movie", "data.label=clicked", "data.time=when", "data.leaks=allow"),
     *("data.user_fields=[age]", "data.item_fields=[brand]", "data.numeric=[price,age]", "data.multi=[tags]"),
-    *("data.categorical=[color,brand]", "data.log2=[visits]", "data.binned=[dwell]", "data.bins=4"),
+    *("data.categorical=[color,brand]", "data.log_squared=[visits]", "data.binned=[dwell]", "data.bins=4"),
     *("data.clock=[hour]", "data.missing=[none]"),
 )
 

@@ -109,12 +109,13 @@ def test_a_model_says_itself_where_its_options_are_searched(plain, monkeypatch):
 
 def test_a_literal_space_is_read_from_source(tmp_path, monkeypatch):
     from fmlab.plugin import signature as signatures
+    from fmlab.plugin.source import forget
 
     (tmp_path / "spaced.py").write_text(
         "class A:\n    space = {'n': {'int': [1, 3]}}\n    def __init__(self, schema, *, n: int = 2): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    signatures.forget()
+    forget()
     assert signatures.of_source("spaced", "A").space == {"n": {"int": [1, 3]}}
 
 

@@ -28,17 +28,16 @@ def transform_of(given: FieldEncoding) -> Transform | None:
     if not given.transform:
         return None
     made: dict[str, Callable[[], Transform]] = {
-        "log2": lambda: log_squared(given.column, given.decimal, given.thousands),
+        "log_squared": lambda: log_squared(given.column, given.decimal, given.thousands),
         "binned": lambda: binned(given.column, np.array(given.edges), given.decimal, given.thousands),
         "hashed": lambda: bucket(given.buckets),
         "hour": lambda: hours(given.times),
         "weekday": lambda: weekdays(given.times),
     }
-    if given.transform not in made:
-        raise DataError(
-            f"no transform {given.transform!r} of column {given.column!r}; {choices(given.transform, made)}"
-        )
-    return made[given.transform]()
+    name = "log_squared" if given.transform == "log2" else given.transform  # its name in older run folders
+    if name not in made:
+        raise DataError(f"no transform {name!r} of column {given.column!r}; {choices(name, made)}")
+    return made[name]()
 
 
 def bucket(buckets: int) -> Transform:
