@@ -3,7 +3,16 @@
 from fmlab.manifolds.base import Manifold, arcosh1p
 from fmlab.manifolds.euclidean import Euclidean
 from fmlab.manifolds.lorentz import Lorentz
-from fmlab.manifolds.parameter import ManifoldParameter, manifold_of
+from fmlab.manifolds.parameter import ManifoldParameter, manifold_of, step_scale_of
 from fmlab.manifolds.poincare import Poincare
 
-__all__ = ["Euclidean", "Lorentz", "Manifold", "ManifoldParameter", "Poincare", "arcosh1p", "manifold_of"]
+__all__ = [
+    "Euclidean",
+    "Lorentz",
+    "Manifold",
+    "ManifoldParameter",
+    "Poincare",
+    "arcosh1p",
+    "manifold_of",
+    "step_scale_of",
+]

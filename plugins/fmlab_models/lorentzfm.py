@@ -32,9 +32,10 @@ class LorentzFM(nn.Module):
     The paper gives no initialisation: stored coordinates are N(0, init_std), near the origin, where T is 0.
 
     Losses over sampled items read the score divided by `temperature`: 1, but 1/5 where a row is a user and an item and
-    nothing else. The score of their one pair lies in [-1, 4]; taken for log-odds as it stands, it cannot say that an
-    item is unlikely, and a loss that asks for more drives all points to where it no longer tells items apart. The
-    rows of the paper have 66 pairs and more.
+    nothing else; the steps of `radagrad`, which a temperature would not change, are multiplied by its inverse. The
+    score of their one pair lies in [-1, 4]; taken for log-odds as it stands, it cannot say that an item is unlikely,
+    and a loss that asks for more drives all points to where it no longer tells items apart. The rows of the paper have
+    66 pairs and more.
 
     Parameters: n (dim - 1)
     Cost: O(C dim)
@@ -63,7 +64,7 @@ class LorentzFM(nn.Module):
         super().__init__()
         self.temperature = _temperature(schema) if temperature is None else temperature
         points = init_std * torch.randn(schema.n_features, dim - 1)
-        self.table = EmbeddingTable(ManifoldParameter(points, self.manifold))
+        self.table = EmbeddingTable(ManifoldParameter(points, self.manifold, step_scale=1 / self.temperature))
         self.register_buffer("signature", torch.tensor([1.0] + [-1.0] * (dim - 1)), persistent=False)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab.manifolds import Euclidean, manifold_of
+from fmlab.manifolds import Euclidean, manifold_of, step_scale_of
 from fmlab.plugin.option import Range
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
@@ -18,8 +18,8 @@ class RAdaGrad(Optimizer):
     """Riemannian AdaGrad, row-sparse on embedding tables: one rate for each point, falling with its own gradients.
 
     `s <- s + |g|^2`, `x <- exp_x(-lr g / sqrt(s))` with `g` the Riemannian gradient of a point and `|g|` its length in
-    the metric there; `s` starts at `initial`. On the Poincaré ball the step is the straight one of HyperML, equation
-    14, unless `exact` asks for the exponential map.
+    the metric there; `s` starts at `initial`. `lr` is multiplied by the `step_scale` of a parameter that has one. On
+    the Poincaré ball the step is the straight one of HyperML, equation 14, unless `exact` asks for the exponential map.
 
     A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial)`; one that
     stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
@@ -34,10 +34,10 @@ class RAdaGrad(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 3.0,
-        initial: Annotated[float, Range(0, None)] = 0.01,
+        lr: Annotated[float, Range(0, None, open_low=True)] = 0.2,
+        initial: Annotated[float, Range(0, None)] = 0.001,
         exact: bool = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.3,
+        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.1,
     ) -> None:
         """Options are the defaults of parameter groups."""
         super().__init__(parameters, {"lr": lr, "initial": initial, "exact": exact, "max_norm": max_norm})
@@ -56,7 +56,7 @@ class RAdaGrad(Optimizer):
             # The root of the sum is kept: it stays finite in the dtype of the points, to which a loaded state is cast.
             total = length.square().add_(norm.double().square()).sqrt_()
             write(state["norm"], rows, norm.copy_(total))
-            rate = group["lr"] / total.clamp_min_(TINY)
+            rate = group["lr"] * step_scale_of(p) / total.clamp_min_(TINY)
             if flat:
                 x.sub_((rate * grad).to(x.dtype))
             else:

@@ -5,7 +5,7 @@ import pickle
 import torch
 from torch import nn
 
-from fmlab.manifolds import Euclidean, Lorentz, ManifoldParameter, Poincare, manifold_of
+from fmlab.manifolds import Euclidean, Lorentz, ManifoldParameter, Poincare, manifold_of, step_scale_of
 
 
 def module():
@@ -72,3 +72,9 @@ def test_gradients_of_lookups_are_row_sparse():
     nn.functional.embedding(torch.tensor([1, 1, 3]), points, sparse=True).sum().backward()
     assert points.grad.is_sparse
     assert points.grad.to_dense().sum(-1).tolist() == [0, 6, 0, 3]
+
+
+def test_the_step_scale_goes_with_copies_and_pickles_and_is_1_without_one():
+    points = ManifoldParameter(torch.rand(4, 3) / 4, Lorentz(), step_scale=5.0)
+    assert step_scale_of(copy.deepcopy(points)) == step_scale_of(pickle.loads(pickle.dumps(points))) == 5.0
+    assert step_scale_of(nn.Parameter(torch.zeros(2))) == step_scale_of(module().points) == 1.0

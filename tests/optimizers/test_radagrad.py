@@ -59,6 +59,19 @@ def test_steps_on_the_hyperboloid_are_those_of_the_ambient_formula():
     assert torch.equal(points[20:], start[20:])
 
 
+def test_a_step_scale_puts_back_the_factor_of_gradients_that_the_division_cancels():
+    plain, hot = points_on(Lorentz()), points_on(Lorentz())
+    hot = ManifoldParameter(hot.detach(), Lorentz(), step_scale=5.0)
+    for seed in range(5):
+        for points, factor in ((plain, 1.0), (hot, 5.0)):
+            points.grad = factor * lookups(points, seed, rows=20)[1]
+    slow = RAdaGrad([plain], lr=0.01, initial=0.0)
+    fast = RAdaGrad([hot], lr=0.01 / 5, initial=0.0)
+    slow.step()
+    fast.step()
+    torch.testing.assert_close(hot.detach(), plain.detach(), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("manifold", CURVED, ids=str)
 @pytest.mark.parametrize("exact", [False, True])
 def test_dense_gradients_make_the_same_steps_as_sparse_ones(manifold, exact):

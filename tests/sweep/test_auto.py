@@ -25,7 +25,7 @@ RAW = {
     },
     "space": {
         "optimizer.lr": [
-            {"float": [0.1, 10.0], "log": True, "when": {"optimizer": "radagrad"}},
+            {"float": [0.02, 1.0], "log": True, "when": {"optimizer": "radagrad"}},
             {"float": [0.0001, 0.03], "log": True, "when": {"optimizer": "adam"}},
         ],
         "batch_size": {"choice": [256, 1024]},
@@ -63,7 +63,7 @@ def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(pl
         "model": "lorentzfm",
         "model.dim": 10,
         "loss": "bce",
-        "optimizer.lr": 3.0,
+        "optimizer.lr": 0.2,
         "batch_size": 1024,
     }
     assert starts["deepfm"]["model.hidden"] == [400, 400]
