@@ -6,7 +6,8 @@
 | a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
 |              | `FieldEncoding`, `Array`, `encode_table`, `lines`                                          |
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
-| a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`     |
+| a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
+|              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`                   |
 | a loss       | `Batch`, `score`, `require_candidates`                                                     |
 | a metric     | `RankMetric`, `ScoreMetric`                                                                |
 | a program    | `run`, `load_run`                                                                          |
@@ -18,13 +19,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fmlab.contracts import BeginsSteps as BeginsSteps
+    from fmlab.contracts import ChoosesScorers as ChoosesScorers
     from fmlab.contracts import Evaluator as Evaluator
+    from fmlab.contracts import HasRoles as HasRoles
     from fmlab.contracts import LateInteraction as LateInteraction
     from fmlab.contracts import ManifoldEmbeddings as ManifoldEmbeddings
     from fmlab.contracts import NeedsInteractions as NeedsInteractions
     from fmlab.contracts import RankMetric as RankMetric
+    from fmlab.contracts import Regularized as Regularized
     from fmlab.contracts import Report as Report
     from fmlab.contracts import ScoreMetric as ScoreMetric
+    from fmlab.contracts import SharesWork as SharesWork
     from fmlab.contracts import Task as Task
     from fmlab.contracts import Training as Training
     from fmlab.contracts import TwoSided as TwoSided
@@ -54,8 +60,8 @@ if TYPE_CHECKING:
     from fmlab.serving import load_run as load_run
 
 _WHERE = {
-    "fmlab.contracts": "Evaluator LateInteraction ManifoldEmbeddings NeedsInteractions RankMetric Report ScoreMetric "
-    "Task Training TwoSided WarmStarts",
+    "fmlab.contracts": "BeginsSteps ChoosesScorers Evaluator HasRoles LateInteraction ManifoldEmbeddings "
+    "NeedsInteractions RankMetric Regularized Report ScoreMetric SharesWork Task Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Schema Table",
     "fmlab.data.batch": "Batch",
     "fmlab.data.encoding.tables": "encode_table",

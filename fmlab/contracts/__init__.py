@@ -17,26 +17,36 @@ A plugin class may carry the literal attribute `defaults`, the partners it wants
 from fmlab.contracts.loss import Loss, ValidatesLabels
 from fmlab.contracts.metric import RankMetric, ScoreMetric
 from fmlab.contracts.model import (
+    BeginsSteps,
+    ChoosesScorers,
     ComparesItems,
+    HasRoles,
     InfersOptions,
     LateInteraction,
     ManifoldEmbeddings,
     Model,
     NeedsInteractions,
+    Regularized,
+    SharesWork,
     Tempered,
     TwoSided,
     WarmStarts,
+    is_late_interaction,
+    is_two_sided,
 )
 from fmlab.contracts.optimizer import EpochSchedule
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
+    "BeginsSteps",
     "BlockResult",
+    "ChoosesScorers",
     "ComparesItems",
     "DataSource",
     "EpochSchedule",
     "Evaluator",
+    "HasRoles",
     "InfersOptions",
     "LateInteraction",
     "Loss",
@@ -45,12 +55,16 @@ __all__ = [
     "NeedsInteractions",
     "RankMetric",
     "RawFile",
+    "Regularized",
     "Report",
     "ScoreMetric",
+    "SharesWork",
     "Task",
     "Tempered",
     "Training",
     "TwoSided",
     "ValidatesLabels",
     "WarmStarts",
+    "is_late_interaction",
+    "is_two_sided",
 ]

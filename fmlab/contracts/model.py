@@ -1,9 +1,25 @@
-"""What a model may offer beside `forward`."""
+"""What a model may offer beside `forward`.
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+Every method is optional, and none costs a model that does not have it:
+
+| when                        | method                                                                      |
+|-----------------------------|-----------------------------------------------------------------------------|
+| before training             | `fit_interactions(user, item)`, `warm_start(*trained)`, `options_from(...)` |
+| before every training step  | `begin_step(step)`                                                          |
+| with every training loss    | `regularization()`, added to it                                             |
+| when the optimizer is built | `parameter_roles()`                                                         |
+| when rows are scored        | `TwoSided`, `LateInteraction`; `scorers()` where options decide             |
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 
 from torch import Tensor
+
+from fmlab.contracts.renamed_methods import take_new_names
+from fmlab.data.batch import Features
+
+Scorer = Literal["two-tower", "late-interaction"]
 
 
 class Model(Protocol):
@@ -18,19 +34,65 @@ class Model(Protocol):
 class TwoSided(Protocol):
     """A score that decomposes exactly: `forward = link(bias_q + bias_i + <vector_q, vector_i>)`.
 
-    Training with sampled negatives, ranking of all items, and export use it. `link` is strictly increasing.
+    Training with sampled negatives, ranking of all items, and export use it. `link` is strictly increasing. A query is
+    a user with a context.
     """
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Query columns `[*batch, columns]` -> (bias `[*batch]`, vector `[*batch, d]`)."""
         ...
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Item columns `[*batch, columns]` -> (bias `[*batch]`, vector `[*batch, d]`)."""
         ...
 
     def link(self, z: Tensor) -> Tensor:
         """Strictly increasing; the identity for most models."""
+        ...
+
+
+@runtime_checkable
+class SharesWork(Protocol):
+    """A two-sided model whose sides share work in training, such as one pass over a graph."""
+
+    def encode_sides(self, query: Features, item: Features) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """What `encode_query(*query)` and `encode_item(*item)` give, with the shared work done once."""
+        ...
+
+
+@runtime_checkable
+class ChoosesScorers(Protocol):
+    """A model that has methods of `TwoSided` or `LateInteraction` which hold for some of its options only."""
+
+    def scorers(self) -> Sequence[Scorer]:
+        """The ways of scoring that hold beside `forward`, for the options that the model was built with."""
+        ...
+
+
+@runtime_checkable
+class BeginsSteps(Protocol):
+    """A model that changes with the steps of training: pruning, annealing."""
+
+    def begin_step(self, step: int) -> None:
+        """Called before training step `step` of the whole run, which counts from 0 and goes on after a resume."""
+        ...
+
+
+@runtime_checkable
+class Regularized(Protocol):
+    """A model with a penalty of its own, beside what the optimizer decays."""
+
+    def regularization(self) -> Tensor:
+        """A scalar with gradients, added to every training loss."""
+        ...
+
+
+@runtime_checkable
+class HasRoles(Protocol):
+    """A model whose parameters have roles, to which an optimizer may give options of their own."""
+
+    def parameter_roles(self) -> Mapping[str, Sequence[str]]:
+        """Names of parameters by role. A parameter has one role at most; one without any gets the plain options."""
         ...
 
 
@@ -46,23 +108,39 @@ class Tempered(Protocol):
 
 @runtime_checkable
 class LateInteraction(Protocol):
-    """A score whose work splits by side: `forward = combine(encode_user(q), encode_item(i))`.
+    """A score whose work splits by side: `forward = interact(query_state(q), item_state(i))`.
 
-    The user's part is done once however many items are scored. States are tuples of tensors with the leading
-    shape of the ids; `combine` broadcasts them.
+    The query's part is done once however many items are scored. States are tuples of tensors with the leading
+    shape of the ids; `interact` broadcasts them.
     """
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """State of query columns."""
         ...
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """State of item columns."""
         ...
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, query: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """Scores of the broadcast leading shape."""
         ...
+
+
+def is_two_sided(model: Any) -> TypeGuard[TwoSided]:
+    """Whether the score of this model is a product of two sides; methods under their old names are found too."""
+    known = isinstance(model, TwoSided) or take_new_names(type(model), "two-tower")
+    return known and _offers(model, "two-tower")
+
+
+def is_late_interaction(model: Any) -> TypeGuard[LateInteraction]:
+    """Whether the sides of this model are encoded apart; methods under their old names are found too."""
+    known = isinstance(model, LateInteraction) or take_new_names(type(model), "late-interaction")
+    return known and _offers(model, "late-interaction")
+
+
+def _offers(model: Any, scorer: Scorer) -> bool:
+    return not hasattr(type(model), "scorers") or scorer in model.scorers()
 
 
 @runtime_checkable

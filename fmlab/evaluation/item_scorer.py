@@ -4,7 +4,7 @@
 |------------------------------|--------------------|---------------------------------------------------------|
 | `Planted` (indices)          | -                  | one matrix product                                      |
 | `TwoSided`                   | all item vectors   | one matrix product; the link increases, so it is left out |
-| `LateInteraction`                  | all item states    | query states, then `combine` in chunks                  |
+| `LateInteraction`                  | all item states    | query states, then `interact` in chunks                  |
 | any other model              | -                  | `forward` of whole rows in chunks                       |
 
 What is left out or kept is the same for all items of a query, so that ranks do not depend on the path.
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fmlab.contracts import LateInteraction, TwoSided
+from fmlab.contracts import is_late_interaction, is_two_sided
 from fmlab.data import Dataset, PlantedScores
 from fmlab.data.batch import Features, Tables
 from fmlab.errors import FmlabError
@@ -74,10 +74,10 @@ def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
         user, item = scorer.user.to(device), scorer.item.to(device)
         bias = scorer.user_bias.to(device)
         return _Product(lambda u, _: (bias[u], user[u]), scorer.item_bias.to(device), item)
-    if isinstance(scorer, TwoSided):
-        bias, vector = _in_chunks(scorer.item, tables)
-        return _Product(lambda u, c: scorer.user(*query(tables, u, c)), bias, vector)
-    if isinstance(scorer, LateInteraction):
+    if is_two_sided(scorer):
+        bias, vector = _in_chunks(scorer.encode_item, tables)
+        return _Product(lambda u, c: scorer.encode_query(*query(tables, u, c)), bias, vector)
+    if is_late_interaction(scorer):
         return _Combination(scorer, tables)
     return _Rows(scorer, tables)
 
@@ -127,34 +127,34 @@ class _Combination:
     def __init__(self, model: Any, tables: Tables) -> None:
         assert tables.items is not None
         self.model, self.tables, self.items = model, tables, tables.items
-        states = model.encode_item(*_cut(self.items, slice(0, 1)))
+        states = model.item_state(*_cut(self.items, slice(0, 1)))
         self.width = max(s[0].numel() for s in states)
         total = sum(s.numel() for s in states) * len(self.items.ids)
-        self.states = _in_chunks(model.encode_item, tables) if total <= KEPT else None
+        self.states = _in_chunks(model.item_state, tables) if total <= KEPT else None
 
     def every(self, user: Tensor, context: Features | None) -> Tensor:
-        states, n = self.model.encode_user(*query(self.tables, user, context)), len(self.items.ids)
+        states, n = self.model.query_state(*query(self.tables, user, context)), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, self.width, user.device):
             left = tuple(s[rows].unsqueeze(1) for s in states)
             right = tuple(s.unsqueeze(0) for s in self._items(columns))
-            scores[rows, columns] = self.model.combine(left, right)
+            scores[rows, columns] = self.model.interact(left, right)
         refuse_non_finite(scores)
         return scores
 
     def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
-        states = self.model.encode_user(*query(self.tables, user, context))
+        states = self.model.query_state(*query(self.tables, user, context))
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
             left = tuple(s[rows].unsqueeze(1) for s in states)
-            scores[rows, columns] = self.model.combine(left, self._items(item[rows, columns]))
+            scores[rows, columns] = self.model.interact(left, self._items(item[rows, columns]))
         refuse_non_finite(scores)
         return scores
 
     def _items(self, at: slice | Tensor) -> tuple[Tensor, ...]:
         if self.states is not None:
             return tuple(s[at] for s in self.states)
-        return self.model.encode_item(*(_cut(self.items, at) if isinstance(at, slice) else self.items.take(at)))
+        return self.model.item_state(*(_cut(self.items, at) if isinstance(at, slice) else self.items.take(at)))
 
 
 class _Rows:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlab.contracts import LateInteraction, Tempered, TwoSided
+from fmlab.contracts import Tempered, is_late_interaction, is_two_sided
 from fmlab.data.batch import Batch, Features
 from fmlab.nn.sparse_lookup import dot
 
@@ -33,16 +33,20 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
         return model(ids, values)
     if not batch.has_candidates and len(batch.tables.items.ids) * _REPEATS > batch.size:
         return model(*batch.rows())
-    if isinstance(model, LateInteraction):
-        user, item = model.encode_user(*batch.query()), item_states(model.encode_item, batch)
+    if is_late_interaction(model):
+        user, item = model.query_state(*batch.query()), item_states(model.item_state, batch)
         if batch.has_candidates and differences:
             adds = _adding(model, user, item)
             user = tuple(torch.zeros_like(u) if a else u for u, a in zip(user, adds, strict=True))
         if batch.has_candidates:
             user = tuple(u.unsqueeze(1) for u in user)
-        return model.combine(user, item)
-    if isinstance(model, TwoSided):
-        (user_bias, p), (item_bias, q), place = model.user(*batch.query()), *_distinct(model.item, batch)
+        return model.interact(user, item)
+    if is_two_sided(model):
+        items, place = _distinct_items(batch)
+        if together := getattr(type(model), "encode_sides", None):  # of `SharesWork`
+            (user_bias, p), (item_bias, q) = together(model, batch.query(), items)
+        else:
+            (user_bias, p), (item_bias, q) = model.encode_query(*batch.query()), model.encode_item(*items)
         item_bias = _spread(item_bias, place)
         if not batch.has_candidates:
             return model.link(user_bias + item_bias + (p * _spread(q, place)).sum(-1))
@@ -65,10 +69,10 @@ def _adding(model: Any, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> t
         model.eval()  # dropout would make the two scores differ
         with torch.no_grad():
             one, items = [u[:1].unsqueeze(1) for u in user], tuple(i[:1] for i in item)
-            plain, adds = model.combine(tuple(one), items), []
+            plain, adds = model.interact(tuple(one), items), []
             for n, state in enumerate(user):
                 more = tuple(u + 1 if k == n else u for k, u in enumerate(one)) if state.dim() == 1 else None
-                moved = None if more is None else model.combine(more, items) - plain
+                moved = None if more is None else model.interact(more, items) - plain
                 adds.append(moved is not None and bool(((moved - 1).abs() < _CLOSE).all()))
         for module, training in modes:
             module.training = training
@@ -89,25 +93,25 @@ def tempered_score(model: Any, batch: Batch, *, differences: bool = False) -> Te
 
 def item_states(side: Any, batch: Batch) -> tuple[Tensor, ...]:
     """What `side` gives for the items of a batch: a tuple of tensors whose leading shape is that of `batch.item`."""
-    states, place = _distinct(side, batch)
-    return tuple(_spread(t, place) for t in states)
+    items, place = _distinct_items(batch)
+    return tuple(_spread(t, place) for t in side(*items))
 
 
-def _distinct(side: Any, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor]:
-    """What `side` gives for each distinct item, and where each item of the batch stands among these."""
+def _distinct_items(batch: Batch) -> tuple[Features, Tensor]:
+    """The features of each distinct item, and where each item of the batch stands among these."""
     assert batch.item is not None
     assert batch.tables.items is not None
     items, n = batch.tables.items, len(batch.tables.items.ids)
     drawn = batch.item.reshape(-1)
     if len(drawn) * 2 < n:  # too few repeat for it to pay
         place = torch.arange(len(drawn), device=drawn.device)
-        return side(*items.take(drawn)), place.view(batch.item.shape)
+        return items.take(drawn), place.view(batch.item.shape)
     # Marking is several times faster than sorting, and here the marks are no longer than twice the batch.
     marks = torch.zeros(n, dtype=torch.bool, device=drawn.device).index_fill_(0, drawn.long(), True)
     distinct = marks.nonzero().squeeze(1)
     place = torch.empty(n, dtype=torch.int64, device=drawn.device)
     place[distinct] = torch.arange(len(distinct), device=drawn.device)
-    return side(*items.take(distinct)), place.index_select(0, drawn).view(batch.item.shape)
+    return items.take(distinct), place.index_select(0, drawn).view(batch.item.shape)
 
 
 def _spread(state: Tensor, place: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import LateInteraction, NeedsInteractions, TwoSided
+from fmlab.contracts import NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, Field, Schema
 from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
@@ -101,9 +101,9 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Mode
 
 def scoring(model: nn.Module) -> str:
     """`two-sided`, `separable` or `rows`: the cheapest way in which the model offers its score."""
-    if isinstance(model, TwoSided):
+    if is_two_sided(model):
         return "two-sided"
-    return "separable" if isinstance(model, LateInteraction) else "rows"
+    return "separable" if is_late_interaction(model) else "rows"
 
 
 def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
@@ -115,17 +115,17 @@ def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int |
     """Numbers that an item keeps, and the operations of one item more when its and the user's part are there."""
     if items is None:
         return None, None
-    if isinstance(model, TwoSided):
+    if is_two_sided(model):
         with torch.no_grad():
-            (a, p), (b, q) = model.user(*query), model.item(*items)
+            (a, p), (b, q) = model.encode_query(*query), model.encode_item(*items)
         with counting() as one:
             model.link(a + b + (p * q).sum(-1))
         return q.shape[-1], one.total
-    if isinstance(model, LateInteraction):
+    if is_late_interaction(model):
         with torch.no_grad():
-            user, item = model.encode_user(*query), model.encode_item(*items)
+            user, item = model.query_state(*query), model.item_state(*items)
         with counting() as one:
-            model.combine(user, item)
+            model.interact(user, item)
         return sum(t.numel() for t in item), one.total
     return None, None
 

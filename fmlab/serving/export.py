@@ -105,7 +105,7 @@ def export(run: "LoadedRun", out: Path, *, force: bool = False) -> list[str]:
 
 
 def _write(run: "LoadedRun", folder: Path) -> list[str]:
-    from fmlab.contracts import TwoSided
+    from fmlab.contracts import is_two_sided
     from fmlab.files import digest, write_json
     from fmlab.serving.safetensors_writer import write_tensors
 
@@ -120,7 +120,7 @@ def _write(run: "LoadedRun", folder: Path) -> list[str]:
     score = None
     if data.items is None:
         missing.append(f"no vectors: the rows of {data.name!r} have no items; {_rest(folder)}")
-    elif not isinstance(run.model, TwoSided):
+    elif not is_two_sided(run.model):
         rule = "the score of a model must be a product of two sides"
         missing.append(f"no vectors: {rule}, that of {run.name} is not; {_rest(folder)}")
     else:
@@ -176,14 +176,14 @@ def _write_vectors(run: "LoadedRun", folder: Path) -> dict[str, Any]:
     """Vectors of items, and of users where these are whole queries; what the manifest says of them."""
     import torch
 
-    from fmlab.contracts import TwoSided
+    from fmlab.contracts import is_two_sided
 
     data, model = run.data, run.model
     assert data.items is not None
-    assert isinstance(model, TwoSided)
-    width, kind = _write_side(folder / "item_vectors.npy", model.item, data.items)
+    assert is_two_sided(model)
+    width, kind = _write_side(folder / "item_vectors.npy", model.encode_item, data.items)
     if data.users is not None and not data.has_context:
-        _write_side(folder / "query_vectors.npy", model.user, data.users, folder / "query_bias.npy")
+        _write_side(folder / "query_vectors.npy", model.encode_query, data.users, folder / "query_bias.npy")
     z = torch.linspace(-4, 4, 65)
     identity = bool(torch.equal(model.link(z), z))
     return {

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import TwoSided
+from fmlab.contracts import is_two_sided
 from fmlab.data import Array
 from fmlab.data.batch import Features, Tables, as_features
 from fmlab.errors import DataError
@@ -106,7 +106,7 @@ class Ranker:
 
     def _finished(self, queries: Features, query: Tensor, value: Tensor) -> Tensor:
         """The scores as `forward` gives them: ranking leaves out what is the same for all items of a query."""
-        if not isinstance(self.model, TwoSided):
+        if not is_two_sided(self.model):
             return value
-        bias, _ = self.model.user(*queries)
+        bias, _ = self.model.encode_query(*queries)
         return self.model.link(value + bias[query])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import LateInteraction, NeedsInteractions, TwoSided
+from fmlab.contracts import NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Schema
 from fmlab.data.batch import Batch, Features
 from fmlab.errors import FmlabError
@@ -132,7 +132,7 @@ class ModelContract:
     def test_the_link_increases(self, kind: Kind) -> None:
         """Ranking by the linear part is ranking by the score."""
         model = self._model(kind)
-        if not isinstance(model, TwoSided):
+        if not is_two_sided(model):
             pytest.skip("not TwoSided")
         z = torch.linspace(-5, -1e-3, 50, dtype=torch.float64)
         assert (model.link(z).diff() > 0).all()
@@ -198,11 +198,11 @@ def _by_sides(model: Any, batch: Batch) -> list[Tensor]:
     query, items, found = batch.query(), batch.tables.items.take(batch.item), []
     if batch.has_candidates:
         query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
-    if isinstance(model, TwoSided):
-        (a, p), (b, q) = model.user(*query), model.item(*items)
+    if is_two_sided(model):
+        (a, p), (b, q) = model.encode_query(*query), model.encode_item(*items)
         found.append(model.link(a + b + (p * q).sum(-1)))
-    if isinstance(model, LateInteraction):
-        found.append(model.combine(model.encode_user(*query), model.encode_item(*items)))
+    if is_late_interaction(model):
+        found.append(model.interact(model.query_state(*query), model.item_state(*items)))
     return found
 
 

@@ -54,6 +54,8 @@ class Learner(pl.LightningModule):
         self._total = torch.zeros(())
         self._mean: Tensor | None = None
         self._resumed: dict[str, Any] = {}
+        self._begin_step: Any = getattr(model, "begin_step", None)  # of `BeginsSteps`
+        self._regularization: Any = getattr(model, "regularization", None)  # of `Regularized`
 
     # ------------------------------------------------------------------------------------- training
 
@@ -100,16 +102,21 @@ class Learner(pl.LightningModule):
         self._total, self._mean = torch.zeros((), device=self.device), None
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        """Seed by (seed, step, process), so that dropout after a resume is what it would have been."""
+        """Seed by (seed, step, process), so that dropout after a resume is what it would have been; tell the model."""
         seed = hash((self.loader.seed, self.global_step, self.global_rank)) & 0x7FFFFFFF
         # torch.manual_seed would also queue a call, with its stack formatted, for every device that is not in use.
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":
             torch.cuda.manual_seed(seed)
+        if self._begin_step is not None:
+            self._begin_step(self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this process's share of the global batch."""
-        loss = self.loss(self.model, batch) * batch.weight
+        loss = self.loss(self.model, batch)
+        if self._regularization is not None:
+            loss = loss + self._regularization()
+        loss = loss * batch.weight
         if (self.device.type == "cpu" or batch_idx % _GPU_CHECK_STEPS == 0) and not torch.isfinite(loss):
             raise self._diverged()
         if self._first is None:

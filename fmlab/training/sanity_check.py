@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from fmlab.contracts import BlockResult, Report, Task, TwoSided
+from fmlab.contracts import BlockResult, Report, Task, is_two_sided
 from fmlab.contracts.checks import check_report
 from fmlab.data.batch import Batch
 from fmlab.data.source_checks import named_plugin
@@ -53,10 +53,10 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
 
 def _try_sides(model: Any, batch: Batch, name: str) -> None:
     """Whether what a model gives for a side has the shapes that ranking joins; raises FmlabError."""
-    if not isinstance(model, TwoSided) or batch.item is None or batch.tables.items is None:
+    if not is_two_sided(model) or batch.item is None or batch.tables.items is None:
         return
     widths = []
-    for side, features in (("user", batch.query()), ("item", batch.tables.items.take(batch.item))):
+    for side, features in (("encode_query", batch.query()), ("encode_item", batch.tables.items.take(batch.item))):
         lead = features.ids.shape[:-1]
         with _blamed(f"`{side}` of model {name!r}"):
             given = getattr(model, side)(*features)
@@ -69,7 +69,8 @@ def _try_sides(model: Any, batch: Batch, name: str) -> None:
             )
         widths.append(given[1].shape[-1])
     if widths[0] != widths[1]:
-        raise FmlabError(f"vectors of `user` and `item` of model {name!r} must be of one length, got {widths}")
+        what = f"vectors of `encode_query` and `encode_item` of model {name!r}"
+        raise FmlabError(f"{what} must be of one length, got {widths}")
 
 
 def try_evaluation(task: Task, model: nn.Module, loader: TrainingLoader, *, name: str) -> None:

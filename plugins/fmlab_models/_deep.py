@@ -42,15 +42,15 @@ class DeepModel(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self._score(*self._encode(ids, values, self.all))
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The query's state."""
         return self._encode(ids, values, self.query)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The item's state."""
         return self._encode(ids, values, self.items)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """Scores of the joint state: the first two parts add up, the others stand side by side."""
         (a, g, *left), (b, h, *right) = user, item
         return self._score(a + b, g + h, *(beside(p, q) for p, q in zip(left, right, strict=True)))

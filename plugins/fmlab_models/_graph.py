@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from fmlab.data import Schema
+from fmlab.data.batch import Features
 from fmlab_models._histories import distinct, entities
 
 
@@ -79,7 +80,6 @@ class GraphModel(nn.Module):
         self.graph = Graph(schema.n_users, schema.n_items)
         self.nodes = nn.Parameter(start)
         self.register_buffer("vectors", torch.zeros(len(start), width))
-        self._shared: tuple[int, Tensor] | None = None  # of a step, from `user` to `item`
 
     def feature_rows(self) -> dict[str, list[int]]:
         """The features that nodes stand for: ids of users, then of items."""
@@ -108,23 +108,18 @@ class GraphModel(nn.Module):
         (user, item), vectors = self.entities.of_row(ids), self._now()
         return (_take(vectors, user) * _take(vectors, item + self.graph.users + 1)).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's vector."""
-        vectors = self._now()
-        if vectors.requires_grad:
-            self._shared = (self.nodes._version, vectors)
-            vectors.register_hook(self._forget)  # type: ignore[no-untyped-call]
-        p = _take(vectors, self.entities.of_user(ids))
-        return torch.zeros_like(p[..., 0]), p
+        return self._user(self._now(), ids)
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the item's vector."""
-        shared = self._shared if torch.is_grad_enabled() else None
-        fresh = shared is None or shared[0] != self.nodes._version
-        vectors = self._now() if fresh or shared is None else shared[1]
-        self._shared = None
-        q = _take(vectors, self.entities.of_item(ids) + self.graph.users + 1)
-        return torch.zeros_like(q[..., 0]), q
+        return self._item(self._now(), ids)
+
+    def encode_sides(self, query: Features, item: Features) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Both, propagated once."""
+        vectors = self._now()
+        return self._user(vectors, query.ids), self._item(vectors, item.ids)
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
@@ -134,8 +129,13 @@ class GraphModel(nn.Module):
         live = self.graph.known and (self.training or torch.is_grad_enabled())
         return self.propagate() if live else self.vectors
 
-    def _forget(self, grad: Tensor) -> None:
-        self._shared = None
+    def _user(self, vectors: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        p = _take(vectors, self.entities.of_user(ids))
+        return torch.zeros_like(p[..., 0]), p
+
+    def _item(self, vectors: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+        q = _take(vectors, self.entities.of_item(ids) + self.graph.users + 1)
+        return torch.zeros_like(q[..., 0]), q
 
 
 def _take(vectors: Tensor, at: Tensor) -> Tensor:

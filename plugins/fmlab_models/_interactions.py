@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from itertools import combinations
 from math import sqrt
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from fmlab.data import Schema
 from fmlab.nn.sparse_lookup import IdGrouping, gather, incidence
@@ -50,12 +49,11 @@ class InteractionAware(nn.Module):
         factorised: bool,
         aspects: Aspects,
         temperature: float,
-        field_decay: float,
         samples: int | None = None,
     ) -> None:
         """`samples`: how many of the pairs of columns are drawn, None for all."""
         super().__init__()
-        self.aspects, self.temperature, self.field_decay = aspects, temperature, field_decay
+        self.aspects, self.temperature = aspects, temperature
         field = schema.column_field
         columns = list(combinations(range(len(field)), 2))
         of_columns = [(field[c], field[d]) for c, d in columns]
@@ -80,8 +78,6 @@ class InteractionAware(nn.Module):
     def prototypes(self) -> Tensor:
         """`F[field pairs, k]` in the order of `fields`: `D^T (U_f * U_g)`, or the tensor itself."""
         factors = list(self.factors)
-        if self.training and self.field_decay:
-            factors = [_Decayed.apply(f, self.field_decay) for f in factors]  # type: ignore[no-untyped-call]
         if len(factors) == 1:
             return factors[0]
         left, right = (factors[0].index_select(0, f) for f in self.two_fields.unbind(1))
@@ -185,19 +181,3 @@ def _distinct(key: Tensor, bound: int) -> tuple[Tensor, IdGrouping]:
         return at.distinct, at
     distinct, place = torch.unique(key, return_inverse=True)
     return distinct, incidence(place)
-
-
-class _Decayed(torch.autograd.Function):
-    """The parameter itself, whose gradient gains `strength` times the parameter: L2 on it alone."""
-
-    @staticmethod
-    def forward(ctx: Any, weight: Tensor, strength: float) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.strength = strength
-        return weight.view_as(weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (weight,) = ctx.saved_tensors
-        return torch.add(grad, weight, alpha=ctx.strength), None

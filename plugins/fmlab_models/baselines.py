@@ -29,12 +29,12 @@ class Constant(nn.Module):
         """0 for every row."""
         return torch.zeros(ids.shape[:-1], device=ids.device)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0, vector 0 of width 1."""
         zero = self(ids)
         return zero, zero.unsqueeze(-1)
 
-    item = user
+    encode_item = encode_query
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
@@ -77,12 +77,12 @@ class Popularity(nn.Module):
         """The count of each row's item."""
         return self.count[ids[..., self.column] - self.first]
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0, vector 0 of width 1."""
         zero = torch.zeros(ids.shape[:-1], dtype=self.count.dtype, device=ids.device)
         return zero, zero.unsqueeze(-1)
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The count, and a vector 0 of width 1."""
         count = self.count[ids[..., 0] - self.first]
         return count, torch.zeros_like(count).unsqueeze(-1)

@@ -41,7 +41,7 @@ class CML(nn.Module):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = self.tables(ids)
-        return self.combine((clip(user),), (clip(item),))
+        return self.interact((clip(user),), (clip(item),))
 
     def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`[*batch, dim]`."""
@@ -51,24 +51,24 @@ class CML(nn.Module):
         """`[*batch, dim]`."""
         return clip(self.tables.of_item(ids))
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The user's point."""
         return (self.user_points(ids),)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The item's point."""
         return (self.item_points(ids),)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """`-|u - v|^2`."""
         return -(user[0] - item[0]).square().sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`-|u|^2` and `2u`."""
         u = self.user_points(ids)
         return -u.square().sum(-1), 2 * u
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`-|v|^2` and `v`."""
         v = self.item_points(ids)
         return -v.square().sum(-1), v

@@ -55,7 +55,7 @@ class DeepFM(StartsFromFM):
         pairs, _, inputs = self._read(ids, values)
         return self.bias + pairs + self.rest(self.first(inputs)).squeeze(-1)
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """FM's part within the query, the sum of its vectors, its part of the first layer."""
         pairs, vector, inputs = self._read(ids, values)
         return (
@@ -64,12 +64,12 @@ class DeepFM(StartsFromFM):
             functional.linear(inputs, self.first.weight[:, : self.query_inputs], self.first.bias),
         )
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """FM's part within the item, the sum of its vectors, its part of the first layer."""
         pairs, vector, inputs = self._read(ids, values)
         return pairs, vector, functional.linear(inputs, self.first.weight[:, self.query_inputs :])
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """Pairs across the sides, and the layers above the first."""
         (a, p, g), (b, q, h) = user, item
         return a + b + (p * q).sum(-1) + self.rest(g + h).squeeze(-1)

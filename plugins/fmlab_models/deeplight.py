@@ -66,35 +66,25 @@ class DeepLight(DeepModel):
     def train(self, mode: bool = True) -> "DeepLight":
         """Switching to evaluation prunes."""
         if self.training and not mode:
-            self._prune()
+            self._prune(self.done)
         super().train(mode)
         return self
 
-    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`ids[*batch, columns]` -> scores `[*batch]`."""
-        self._count()
-        return super().forward(ids, values)
-
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
-        """The query's state."""
-        self._count()
-        return super().encode_user(ids, values)
+    def begin_step(self, step: int) -> None:
+        """Every tenth step prunes."""
+        if any(self.sparsity.values()):
+            if step % _EVERY == 0:
+                self._prune(step)
+            self.done = step + 1
+            self.steps.fill_(self.done)
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
         pairs = 0.5 * self.matrices.form(parts[0], self.matrices(), self.all)
         return linear + parts[0] @ self.linear + pairs + self.rest(first).squeeze(-1)
 
-    def _count(self) -> None:
-        """One training step more, before anything is read."""
-        if self.training and any(self.sparsity.values()):
-            if self.done % _EVERY == 0:
-                self._prune()
-            self.done += 1
-            self.steps.fill_(self.done)
-
     @torch.no_grad()
-    def _prune(self) -> None:
-        after = max(0, self.done - self.warmup)
+    def _prune(self, steps: int) -> None:
+        after = max(0, steps - self.warmup)
         for part, weight in self._prunable():
             drop = int(self.sparsity[part] * (1 - 0.99 ** (after / 100)) * weight.numel())
             if drop:

@@ -58,12 +58,12 @@ class EASE(nn.Module):
         user, item = self.entities.of_row(ids)
         return (self._met(user) * self.weight[item]).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's history, as wide as there are items."""
         met = self._met(self.entities.of_user(ids))
         return torch.zeros_like(met[..., 0]), met
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and what every item weighs for this one."""
         weight = self.weight[self.entities.of_item(ids)]
         return torch.zeros_like(weight[..., 0]), weight

@@ -57,12 +57,12 @@ class FFM(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self.bias + self._read(ids, values, self.whole)[0]
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` with the weights and pairs within the query; its vectors for the item's fields."""
         within, vector = self._read(ids, values, self.query)
         return self.bias + within, vector
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights and pairs within the item; its vectors for the query's fields."""
         return self._read(ids, values, self.items)
 

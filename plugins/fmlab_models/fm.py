@@ -44,14 +44,14 @@ class FM(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.user(ids, values)[0]
+        return self.encode_query(ids, values)[0]
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` with the weights and pairs within the query, and the sum of its vectors."""
         bias, vector, kept = self._read(ids, values)
         return self.bias + bias, vector if kept is None else kept * vector
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights and pairs within the item, and the sum of its vectors."""
         return self._read(ids, values)[:2]
 

@@ -58,12 +58,12 @@ class FieldMatrixFM(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self.bias + self._within(self.tables(ids, values, self.all), self.matrices(), self.all)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Linear part and pairs within the query; its sums, as the item's fields see them if these are narrower."""
         bias, vector = self._side(ids, values, self.query, self.items, not self._items_are_wider())
         return self.bias + bias, vector
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Linear part and pairs within the item; its sums, as the query's fields see them if these are narrower."""
         return self._side(ids, values, self.items, self.query, self._items_are_wider())
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fmlab.contracts.model import Scorer
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import moments
@@ -83,19 +84,24 @@ class GMLFM(nn.Module):
                     self.h.fill_(0.1)
         factors = dim if weighted else 1
         self.linear_time = factors * (dim + 2) < 2 * schema.n_columns * (factors + dim)
-        if distance in _PRODUCTS and type(self) is GMLFM:
-            self.__class__ = TwoSidedGMLFM
+        self.products = distance in _PRODUCTS
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.encode_user(ids, values)[0]
+        if self.products and self.linear_time and not (self.training and self.dropout > 0):
+            return self.bias + self._sums(ids, values)[0]
+        return self.query_state(ids, values)[0]
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def scorers(self) -> tuple[Scorer, ...]:
+        """Distances made of inner products have the linear form as well."""
+        return ("two-tower", "late-interaction") if self.products else ("late-interaction",)
+
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """`w0` with weights and pairs within the query; its factors and points."""
-        within, *rest = self.encode_item(ids, values)
+        within, *rest = self.item_state(ids, values)
         return self.bias + within, *rest
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """Weights and pairs within the item; its factors and points, `[*batch, columns, k]`."""
         rows, at = self.table.rows(ids)
         v = rows[:, 1:]
@@ -107,10 +113,26 @@ class GMLFM(nn.Module):
         pairs = self._between(factors, points, factors, points) - self._alone(factors, points).sum(-1)
         return pool(rows[:, :1], at, values).squeeze(-1) + 0.5 * pairs, factors, points
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """Pairs across the sides."""
         (a, *left), (b, *right) = user, item
         return a + b + self._between(*left, *right)
+
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """`w0` with weights and pairs within the query; `(h*C, h*A, -2 h*S)`, or `h*S` for the cosine."""
+        within, a, c, s = self._sums(ids, values)
+        s = self._scaled(s.transpose(-1, -2)).transpose(-1, -2).flatten(-2)
+        vector = s if self.distance == "cosine" else torch.cat([self._scaled(c), self._scaled(a), -2 * s], -1)
+        return self.bias + within, vector
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Weights and pairs within the item; `(A, C, S)`, or `S` for the cosine."""
+        within, a, c, s = self._sums(ids, values)
+        return within, s.flatten(-2) if self.distance == "cosine" else torch.cat([a, c, s.flatten(-2)], -1)
+
+    def link(self, z: Tensor) -> Tensor:
+        """The identity."""
+        return z
 
     def _points(self, v: Tensor) -> Tensor:
         u = self.transform(v)
@@ -129,7 +151,7 @@ class GMLFM(nn.Module):
         return (weights * self._distances(u, v)).sum((-2, -1))
 
     def _distances(self, u: Tensor, v: Tensor) -> Tensor:
-        if self.distance not in _PRODUCTS:
+        if not self.products:
             return torch.cdist(u, v, p=1.0 if self.distance == "manhattan" else torch.inf)
         products = torch.einsum("...ik,...jk->...ij", u, v)
         if self.distance == "cosine":
@@ -141,32 +163,6 @@ class GMLFM(nn.Module):
         if self.distance != "cosine":
             return torch.zeros_like(points[..., 0])
         return (self._scaled(factors) * factors).sum(-1) * points.square().sum(-1)
-
-
-class TwoSidedGMLFM(GMLFM):
-    """With a distance made of inner products: the forms linear in the columns."""
-
-    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`ids[*batch, columns]` -> scores `[*batch]`."""
-        if not self.linear_time or (self.training and self.dropout > 0):
-            return super().forward(ids, values)
-        return self.bias + self._sums(ids, values)[0]
-
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """`w0` with weights and pairs within the query; `(h*C, h*A, -2 h*S)`, or `h*S` for the cosine."""
-        within, a, c, s = self._sums(ids, values)
-        s = self._scaled(s.transpose(-1, -2)).transpose(-1, -2).flatten(-2)
-        vector = s if self.distance == "cosine" else torch.cat([self._scaled(c), self._scaled(a), -2 * s], -1)
-        return self.bias + within, vector
-
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Weights and pairs within the item; `(A, C, S)`, or `S` for the cosine."""
-        within, a, c, s = self._sums(ids, values)
-        return within, s.flatten(-2) if self.distance == "cosine" else torch.cat([a, c, s.flatten(-2)], -1)
-
-    def link(self, z: Tensor) -> Tensor:
-        """The identity."""
-        return z
 
     def _sums(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weights and pairs of the columns; A and C, `[*batch, k]`, and S, `[*batch, k, dim]`."""

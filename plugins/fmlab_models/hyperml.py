@@ -50,7 +50,7 @@ class HyperML(nn.Module):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = self.tables(ids)
-        return self.combine((user,), (item,))
+        return self.interact((user,), (item,))
 
     def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`[*batch, dim]`."""
@@ -60,24 +60,24 @@ class HyperML(nn.Module):
         """`[*batch, dim]`."""
         return self.tables.of_item(ids)
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The user's point."""
         return (self.user_points(ids),)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The item's point."""
         return (self.item_points(ids),)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """`-d(u, v)^2`."""
         return -self.manifold.dist(user[0], item[0]).square()
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and `(-|x|^2, -1, 2x) / (1 - c|x|^2)`."""
         x, square, scale = self._lift(self.user_points(ids))
         return torch.zeros_like(scale.squeeze(-1)), torch.cat([-square, -torch.ones_like(square), 2 * x], -1) * scale
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and `(1, |y|^2, y) / (1 - c|y|^2)`."""
         y, square, scale = self._lift(self.item_points(ids))
         return torch.zeros_like(scale.squeeze(-1)), torch.cat([torch.ones_like(square), square, y], -1) * scale

@@ -30,7 +30,7 @@ class HyperTS(HyperML):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = (self._point(z) for z in self.tables(ids))
-        return self.combine((user,), (item,))
+        return self.interact((user,), (item,))
 
     def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`exp_0` of the user's vector, `[*batch, dim]`."""

@@ -69,12 +69,12 @@ class IALS(nn.Module):
         user, item = self.entities.of_row(ids)
         return (self.users[user] * self.items[item]).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's vector."""
         p = self.users[self.entities.of_user(ids)]
         return torch.zeros_like(p[..., 0]), p
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the item's vector."""
         q = self.items[self.entities.of_item(ids)]
         return torch.zeros_like(q[..., 0]), q

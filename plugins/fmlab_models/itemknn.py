@@ -71,12 +71,12 @@ class ItemKNN(nn.Module):
         bits = self.history[user].gather(-1, nearest // 8) >> (nearest % 8).to(torch.uint8) & 1
         return (bits * self.similarity[item]).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's history, as wide as there are items."""
         met = unpack(self.history[self.entities.of_user(ids)], self.entities.items, self.similarity.dtype)
         return torch.zeros_like(met[..., 0]), met
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the similarity of every item, 0 beyond the nearest."""
         item = self.entities.of_item(ids)
         row = self.similarity.new_zeros(*item.shape, self.entities.items)

@@ -69,14 +69,14 @@ class LorentzFM(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.item(ids, values)[0]
+        return self.encode_item(ids, values)[0]
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pairs within the query, and `2 (sum c x, -sum b x)`: a pair across the sides counts twice as well."""
-        bias, vector = self.item(ids, values)
+        bias, vector = self.encode_item(ids, values)
         return bias, vector * (2 * self.signature)
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pairs within the item, and `(sum c x, sum b x)`, of width `dim`."""
         return triangle_pairs(*self.table.rows(ids), values)
 

@@ -28,14 +28,14 @@ class LR(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.user(ids, values)[0]
+        return self.encode_query(ids, values)[0]
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` and the weights of the query, vector 0 of width 1."""
-        bias, vector = self.item(ids, values)
+        bias, vector = self.encode_item(ids, values)
         return self.bias + bias, vector
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The weights of the item, vector 0 of width 1."""
         total = pool(*self.table.rows(ids), values)
         return total.squeeze(-1), torch.zeros_like(total)

@@ -51,17 +51,17 @@ class LRML(nn.Module):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = self.tables(ids)
-        return self.combine((clip(user),), (clip(item),))
+        return self.interact((clip(user),), (clip(item),))
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The user's point."""
         return (clip(self.tables.of_user(ids)),)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The item's point."""
         return (clip(self.tables.of_item(ids)),)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """`-|p + r - q|^2`."""
         p, q = user[0], item[0]
         relation = torch.softmax((p * q) @ self.keys.T, -1) @ self.memory

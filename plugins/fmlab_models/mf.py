@@ -45,12 +45,12 @@ class MF(nn.Module):
         (a, p), (b, q) = (_parts(side) for side in self.tables(ids))
         return self.bias + a + b + (p * q).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Global and user bias, user vector."""
         bias, vector = _parts(self.tables.of_user(ids))
         return self.bias + bias, vector
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Item bias and vector."""
         return _parts(self.tables.of_item(ids))
 

@@ -86,15 +86,15 @@ class MLP(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self._above(self.first(torch.cat(self.tables(ids), -1)))
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """`W_p p + b`."""
         return (functional.linear(self.tables.of_user(ids), self.first.weight[:, : self.dim], self.first.bias),)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """`W_q q`."""
         return (functional.linear(self.tables.of_item(ids), self.first.weight[:, self.dim :]),)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """The layers above the first."""
         return self._above(user[0] + item[0])
 
@@ -140,17 +140,17 @@ class NeuMF(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self.gmf(ids) + self.mlp(ids)
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """GMF's vector, and the user's part of MLP's first layer."""
-        return self.gmf.user(ids)[1], *self.mlp.encode_user(ids)
+        return self.gmf.encode_query(ids)[1], *self.mlp.query_state(ids)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """GMF's vector, and the item's part of MLP's first layer."""
-        return self.gmf.item(ids)[1], *self.mlp.encode_item(ids)
+        return self.gmf.encode_item(ids)[1], *self.mlp.item_state(ids)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """The sum of both scores."""
-        return (user[0] * item[0]).sum(-1) + self.mlp.combine(user[1:], item[1:])
+        return (user[0] * item[0]).sum(-1) + self.mlp.interact(user[1:], item[1:])
 
     def warm_start(self, gmf: GMF, mlp: MLP) -> None:
         """Take over two trained models: `h = [alpha h_GMF; (1 - alpha) h_MLP]` (section 3.4.1).

@@ -47,19 +47,19 @@ class NFM(StartsFromFM):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        linear, pairs, _ = self.encode_user(ids, values)
+        linear, pairs, _ = self.query_state(ids, values)
         return linear + self.deep(pairs).squeeze(-1)
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """`w0` and the weights of the query, the products of its pairs, the sum of its vectors."""
-        linear, pairs, vector = self.encode_item(ids, values)
+        linear, pairs, vector = self.item_state(ids, values)
         return self.bias + linear, pairs, vector
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The weights of the item, the products of its pairs, the sum of its vectors."""
         return factor_products(*self.table.rows(ids), values)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """The products of all pairs, through the perceptron."""
         (a, left, p), (b, right, q) = user, item
         return a + b + self.deep(left + right + p * q).squeeze(-1)

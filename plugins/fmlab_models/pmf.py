@@ -46,12 +46,12 @@ class PMF(nn.Module):
         p, q = self.tables(ids)
         return (self._weighed(p) * q).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's vector."""
         p = self._weighed(self.tables.of_user(ids))
         return torch.zeros_like(p[..., 0]), p
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the item's vector."""
         q = self.tables.of_item(ids)
         return torch.zeros_like(q[..., 0]), q

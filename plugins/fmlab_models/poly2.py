@@ -42,16 +42,16 @@ class Poly2(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self.bias + self._within(ids, values)
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """`w0` with the weights of the query and of pairs within it; its ids and values."""
-        bias, *rest = self.encode_item(ids, values)
+        bias, *rest = self.item_state(ids, values)
         return self.bias + bias, *rest
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """The weights of the item and of pairs within it; its ids and values."""
         return self._within(ids, values), ids, torch.ones_like(ids, dtype=self.bias.dtype) if values is None else values
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         """Pairs across the sides."""
         (a, left, x), (b, right, y) = user, item
         hashed, values = self.bucket(left.unsqueeze(-1), right.unsqueeze(-2)), x.unsqueeze(-1) * y.unsqueeze(-2)

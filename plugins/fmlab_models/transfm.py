@@ -48,12 +48,12 @@ class TransFM(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self.bias + self._read(ids, values)[0]
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` with the weights and pairs within the query, and the sum of its features as the first of pairs."""
         within, first, _ = self._read(ids, values)
         return self.bias + within, first.sum(0)
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights and pairs within the item, and the sum of its features as the second of pairs."""
         within, _, second = self._read(ids, values)
         return within, second.sum(0)

@@ -60,10 +60,10 @@ class Sides(Whole):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         return self.link(super().forward(ids))
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.part(ids)
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         return self.part(ids)
 
     def link(self, z: Tensor) -> Tensor:
@@ -73,13 +73,13 @@ class Sides(Whole):
 class States(Whole):
     """The same, separable: the states of sides, and a combination of them."""
 
-    def encode_user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         return self.part(ids)
 
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
+    def item_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         return self.part(ids)
 
-    def combine(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
+    def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
         return user[0] + item[0] + (user[1] * item[1]).sum(-1)
 
 

@@ -56,7 +56,7 @@ def two_sides(model: object, schema: Schema, ids: Tensor, values: Tensor | None)
     """Scores from the parts of both sides."""
     query, item = schema.query, schema.item
     x, y = (None, None) if values is None else (values[:, query], values[:, item])
-    (a, p), (b, q) = model.user(ids[:, query], x), model.item(ids[:, item], y)
+    (a, p), (b, q) = model.encode_query(ids[:, query], x), model.encode_item(ids[:, item], y)
     return model.link(a + b + (p * q).sum(-1))
 
 

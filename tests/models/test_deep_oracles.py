@@ -57,8 +57,8 @@ def test_afm_pools_in_training_what_it_sums_in_evaluation() -> None:
 def test_the_sides_broadcast_to_the_whole(name: str) -> None:
     model, (ids, values) = randomize(MODELS[name][0]()).eval(), rows()
     q, i = SCHEMA.query, SCHEMA.item
-    user = tuple(t.unsqueeze(1) for t in model.encode_user(ids[:, q], values[:, q]))
-    scores = model.combine(user, model.encode_item(ids[:, i], values[:, i]))
+    user = tuple(t.unsqueeze(1) for t in model.query_state(ids[:, q], values[:, q]))
+    scores = model.interact(user, model.item_state(ids[:, i], values[:, i]))
     for n, m in ((0, 0), (2, 5), (4, 1)):
         whole = model(torch.cat([ids[n, q], ids[m, i]]), torch.cat([values[n, q], values[m, i]]))
         torch.testing.assert_close(scores[n, m], whole, rtol=1e-9, atol=1e-9)
@@ -199,11 +199,10 @@ def share_of_zeros(weight: Tensor) -> float:
 
 
 def test_deeplight_prunes_the_smallest_weights_gradually() -> None:
-    ids, _ = rows()
     model = DeepLight(SCHEMA, sparsity=0.8, vector_sparsity=0.5, field_sparsity=0.4, warmup=20, hidden=(40, 30))
     before = model.first.weight.detach().clone()
     for step in range(421):
-        model(ids)
+        model.begin_step(step)
         if step == 20:
             assert torch.equal(model.first.weight, before)
     share = 1 - 0.99**4

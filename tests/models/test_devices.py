@@ -9,7 +9,7 @@ import torch
 from fmlab_models import _interactions
 from torch import Tensor, nn
 
-from fmlab.contracts import LateInteraction, TwoSided
+from fmlab.contracts import is_late_interaction, is_two_sided
 from fmlab.errors import FmlabError
 from fmlab.nn import features
 from fmlab.nn.sparse_lookup import IdGrouping
@@ -40,11 +40,11 @@ def run(model: Any, kind: Any) -> list[Tensor]:
     scores = [model(*batch.rows())]
     if batch.item is not None and batch.tables.items is not None:
         query, items = batch.query(), batch.tables.items.take(batch.item)
-        if isinstance(model, TwoSided):
-            (a, p), (b, q) = model.user(*query), model.item(*items)
+        if is_two_sided(model):
+            (a, p), (b, q) = model.encode_query(*query), model.encode_item(*items)
             scores.append(model.link(a + b + (p * q).sum(-1)))
-        if isinstance(model, LateInteraction):
-            scores.append(model.combine(model.encode_user(*query), model.encode_item(*items)))
+        if is_late_interaction(model):
+            scores.append(model.interact(model.query_state(*query), model.item_state(*items)))
     if any(p.requires_grad for p in model.parameters()) and scores[0].requires_grad:
         torch.stack([s.sum() for s in scores]).sum().backward()
     with torch.no_grad():

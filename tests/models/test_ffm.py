@@ -48,7 +48,7 @@ def test_scores_and_gradients_are_those_of_the_double_sum() -> None:
 def test_the_sides_add_up() -> None:
     model, (ids, values) = randomize(FFM(SCHEMA, dim=DIM)), rows()
     torch.testing.assert_close(two_sides(model, SCHEMA, ids, values), model(ids, values), rtol=0, atol=1e-9)
-    assert model.item(ids[:, SCHEMA.item])[1].shape[-1] == DIM * 4 * 2
+    assert model.encode_item(ids[:, SCHEMA.item])[1].shape[-1] == DIM * 4 * 2
 
 
 def test_fmfm_with_all_transformations_done_is_an_ffm() -> None:

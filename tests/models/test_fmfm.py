@@ -89,7 +89,7 @@ def test_scores_and_gradients_are_those_of_the_double_sum(name: str, linear: str
 def test_the_sides_add_up_and_are_as_narrow_as_the_narrower(name: str) -> None:
     model, (ids, values) = randomize(MODELS[name]("field")), rows()
     torch.testing.assert_close(two_sides(model, SCHEMA, ids, values), model(ids, values), rtol=0, atol=1e-9)
-    width = model.item(ids[:, SCHEMA.item])[1].shape[-1]
+    width = model.encode_item(ids[:, SCHEMA.item])[1].shape[-1]
     assert width == min(sum(model.dims[:4]), sum(model.dims[4:]))
 
 

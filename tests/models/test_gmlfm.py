@@ -10,7 +10,7 @@ from fmlab_models.transfm import TransFM
 from torch import Tensor
 from torch.nn import functional
 
-from fmlab.contracts import LateInteraction, TwoSided
+from fmlab.contracts import is_late_interaction, is_two_sided
 from fmlab.evaluation.scoring import score
 from fmlab.testing import candidates, tiny
 
@@ -82,14 +82,14 @@ def test_the_sides_add_up(transform: str, distance: str, width: int, weighted: b
     model, (ids, values) = model_of(transform, distance, weighted), rows()
     torch.testing.assert_close(two_sides(model, SCHEMA, ids, values), model(ids, values), rtol=0, atol=1e-9)
     if weighted:
-        assert model.item(ids[:, SCHEMA.item])[1].shape[-1] == width
+        assert model.encode_item(ids[:, SCHEMA.item])[1].shape[-1] == width
 
 
 @pytest.mark.parametrize("distance", DISTANCES)
 def test_only_distances_made_of_products_are_two_sided(distance: str) -> None:
     model = model_of(distance=distance)
-    assert isinstance(model, TwoSided) == (distance in ("euclidean", "cosine"))
-    assert isinstance(model, LateInteraction)
+    assert is_two_sided(model) == (distance in ("euclidean", "cosine"))
+    assert is_late_interaction(model)
 
 
 @pytest.mark.parametrize("distance", DISTANCES)

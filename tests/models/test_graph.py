@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Field, Schema
+from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import score
 from fmlab.testing import candidates, tiny
@@ -64,7 +65,7 @@ def same(model: nn.Module, expected: Tensor) -> None:
 
 
 def sides(model: Any) -> Tensor:
-    (a, p), (b, q) = model.user(IDS[:, :1]), model.item(IDS[:, 1:])
+    (a, p), (b, q) = model.encode_query(IDS[:, :1]), model.encode_item(IDS[:, 1:])
     return a + b + (p * q).sum(-1)
 
 
@@ -107,19 +108,16 @@ def test_a_step_propagates_once_and_an_evaluation_not_at_all(kind: Any, monkeypa
 
 
 @pytest.mark.parametrize("kind", [LightGCN, NGCF])
-def test_what_a_step_shares_is_forgotten_when_parameters_move_or_gradients_pass(kind: Any) -> None:
+def test_sides_encoded_together_are_those_encoded_apart(kind: Any) -> None:
     model = made(kind)
     model.eval()  # no dropout
-    _, before = model.user(IDS[:, :1])
+    (a, p), (b, q) = model.encode_sides(Features(IDS[:, :1], None), Features(IDS[:, 1:], None))
+    torch.testing.assert_close(a + b + (p * q).sum(-1), model(IDS), rtol=1e-10, atol=1e-10)
+    q.sum().backward()
     with torch.no_grad():
         model.nodes.mul_(2)
-    expected = model(IDS)
-    model.user(IDS[:, :1])[1].sum().backward()
-    _, q = model.item(IDS[:, 1:])
-    _, p = model.user(IDS[:, :1])
-    torch.testing.assert_close((p * q).sum(-1), expected, rtol=1e-10, atol=1e-10)
-    assert not torch.allclose(p, before)
-    q.sum().backward()
+    _, after = model.encode_query(IDS[:, :1])
+    assert not torch.allclose(after, p), "nothing is kept from one call to the next"
 
 
 @pytest.mark.parametrize("kind", [LightGCN, NGCF])

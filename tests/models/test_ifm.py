@@ -164,7 +164,7 @@ def test_field_decay_adds_to_the_gradients_of_u_and_d_alone() -> None:
     (ids, values), grads = rows(), []
     for decay in (0.0, 0.3):
         model = randomize(IFM(SCHEMA, **SMALL, field_decay=decay))
-        model(ids, values).square().sum().backward()
+        (model(ids, values).square().sum() + model.regularization()).backward()
         grads.append({n: p.grad.to_dense() for n, p in model.named_parameters()})
     for name, parameter in model.named_parameters():
         more = 0.3 * parameter.detach() if "factors" in name else torch.zeros_like(parameter)

@@ -35,7 +35,7 @@ def _digits():
 def test_the_time_part_of_a_vector_has_all_its_digits(size: float) -> None:
     model = _model(size)
     ids = torch.arange(16).unsqueeze(1)
-    _, vectors = model.item(ids)
+    _, vectors = model.encode_item(ids)
     for point, (c, *_) in zip(model.table.weight.detach(), vectors.tolist(), strict=True):
         exact = 1 - 1 / _time(point)
         assert abs(c / exact - 1) < 4 * ROUNDOFF

@@ -98,7 +98,7 @@ def test_fm_drops_whole_factors_of_all_pairs_of_a_row(with_values: bool, by_side
     if by_side:
         (a, p), (b, q) = (
             side(ids[:, c], None if values is None else values[:, c])
-            for side, c in ((model.user, slice(2)), (model.item, slice(2, 3)))
+            for side, c in ((model.encode_query, slice(2)), (model.encode_item, slice(2, 3)))
         )
         scores = a + b + (p * q).sum(-1)
     else:
@@ -244,8 +244,8 @@ def test_hyperml_ranks_points_near_the_rim_by_inner_products() -> None:
         model.tables.item.weight.copy_(0.9999 * direction)
         model.tables.user.weight.copy_(0.9999 * direction[[1]] + 1e-6)
     items = torch.arange(1, 6).unsqueeze(1) + 9
-    (a, p), (b, q) = model.user(torch.tensor([[1]])), model.item(items)
-    scores = model.combine(model.encode_user(torch.tensor([[1]])), model.encode_item(items))
+    (a, p), (b, q) = model.encode_query(torch.tensor([[1]])), model.encode_item(items)
+    scores = model.interact(model.query_state(torch.tensor([[1]])), model.item_state(items))
     torch.testing.assert_close(model.link(a + b + q @ p[0]), scores.double(), rtol=1e-4, atol=1e-7)
 
 
@@ -280,7 +280,7 @@ def test_popularity_counts_training_positives() -> None:
     expected[2], expected[10] = 3, 1
     assert torch.equal(model(*batch.rows()), expected[batch.item])
     unknown = torch.tensor([[dataset.schema.offsets[4]]])
-    assert model.item(unknown)[0].item() == 0
+    assert model.encode_item(unknown)[0].item() == 0
 
 
 @pytest.mark.parametrize("make", [MF, CML, HyperML, Popularity])

@@ -32,7 +32,7 @@ def tower(model: MLP) -> Tensor:
 
 
 def by_parts(model: Any) -> Tensor:
-    return model.combine(model.encode_user(IDS[:, SCHEMA.query]), model.encode_item(IDS[:, SCHEMA.item]))
+    return model.interact(model.query_state(IDS[:, SCHEMA.query]), model.item_state(IDS[:, SCHEMA.item]))
 
 
 def test_gmf_weighs_the_coordinates_of_the_product() -> None:

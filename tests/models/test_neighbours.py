@@ -29,7 +29,7 @@ def scores(model: Any) -> np.ndarray:
     model.fit_interactions(*MET)
     user, item = torch.meshgrid(torch.arange(USERS), torch.arange(ITEMS), indexing="ij")
     whole = model(torch.stack([user + 1, item + USERS + 2], -1))
-    (a, p), (b, q) = model.user(user[:, :1] + 1), model.item(item[0].unsqueeze(1) + USERS + 2)
+    (a, p), (b, q) = model.encode_query(user[:, :1] + 1), model.encode_item(item[0].unsqueeze(1) + USERS + 2)
     torch.testing.assert_close(a.unsqueeze(1) + b + p @ q.T, whole, rtol=0, atol=1e-5)
     return whole.double().numpy()
 

@@ -30,7 +30,7 @@ def test_scores_and_gradients_are_those_of_the_double_sum() -> None:
 def test_the_sides_add_up_with_two_numbers_more_than_a_vector() -> None:
     model, (ids, values) = randomize(TransFM(SCHEMA, dim=DIM)), rows()
     torch.testing.assert_close(two_sides(model, SCHEMA, ids, values), model(ids, values), rtol=0, atol=1e-9)
-    assert model.item(ids[:, SCHEMA.item])[1].shape[-1] == DIM + 2
+    assert model.encode_item(ids[:, SCHEMA.item])[1].shape[-1] == DIM + 2
 
 
 def test_the_order_of_columns_matters_by_the_translations_alone() -> None:

@@ -228,10 +228,10 @@ class Bad(nn.Module):
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("return self.table(ids).sum(-2)", "`item` of model 'bad' must give (bias"),
-        ("return self.table(ids).sum(-2), self.table(ids).sum(-2)", "`item` of model 'bad' must give (bias"),
+        ("return self.table(ids).sum(-2)", "`encode_item` of model 'bad' must give (bias"),
+        ("return self.table(ids).sum(-2), self.table(ids).sum(-2)", "`encode_item` of model 'bad' must give (bias"),
         ("return self.table(ids).sum((-1, -2)), self.table(ids).sum(-2)[..., :3]", "must be of one length, got [4, 3]"),
-        ("return nothing", "`item` of model 'bad' failed: NameError"),
+        ("return nothing", "`encode_item` of model 'bad' failed: NameError"),
     ],
 )
 def test_a_model_whose_sides_break_a_rule_is_named_before_training(item, message, site, tmp_path, capsys):

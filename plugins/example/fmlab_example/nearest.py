@@ -40,15 +40,15 @@ class Nearest(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         query, item = ids[..., : self.first_item], ids[..., self.first_item :]
         x, y = (None, None) if values is None else (values[..., : self.first_item], values[..., self.first_item :])
-        (a, p), (b, q) = self.user(query, x), self.item(item, y)
+        (a, p), (b, q) = self.encode_query(query, x), self.encode_item(item, y)
         return a + b + (p * q).sum(-1)
 
-    def user(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """-|p|^2, 2p."""
         p = _pool(self.point, ids, values)
         return -p.square().sum(-1), 2 * p
 
-    def item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """b - |q|^2, q."""
         q = _pool(self.point, ids, values)
         return _pool(self.bias, ids, values).squeeze(-1) - q.square().sum(-1), q
