@@ -8,7 +8,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import ComparesItems, LateInteraction, ManifoldEmbeddings, TwoSided
+from fmlab.contracts import ComparesItems, ManifoldEmbeddings, is_late_interaction, is_two_sided
 from fmlab.data import Array
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import DataError, FmlabError, choices
@@ -104,11 +104,11 @@ def _comparison(model: nn.Module, name: str, items: Features, measure: Measure) 
         return what, points.shape[1], lambda query: _distances(manifold, model.item_points(*query), points)
     if measure == "distance":
         raise FmlabError(f"a distance of items needs a model whose items are points of a manifold, {name} is none")
-    if isinstance(model, TwoSided):
-        side: Callable[..., tuple[Tensor, ...]] = lambda *cut: (model.item(*cut)[1],)  # noqa: E731
+    if is_two_sided(model):
+        side: Callable[..., tuple[Tensor, ...]] = lambda *cut: (model.encode_item(*cut)[1],)  # noqa: E731
         what = INNER if measure == "inner" else COSINE
-    elif isinstance(model, LateInteraction):
-        side, what = model.encode_item, OF_STATES.replace("cosine", "inner product" if measure == "inner" else "cosine")
+    elif is_late_interaction(model):
+        side, what = model.item_state, OF_STATES.replace("cosine", "inner product" if measure == "inner" else "cosine")
     else:
         raise FmlabError(f"items are compared by their vectors, {name} has no part that reads the item alone")
     vectors = _whole(side, items)

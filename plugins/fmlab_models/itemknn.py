@@ -91,4 +91,4 @@ class ItemKNN(nn.Module):
         self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
     ) -> Tensor:
         """The similarities that the score sums: `[q, n]`."""
-        return self.item(ids)[1][:, self.entities.of_item(others) - 1]
+        return self.encode_item(ids)[1][:, self.entities.of_item(others) - 1]
