@@ -49,8 +49,8 @@ def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
     return replace(result, label=None, targets={}, steps=tuple(counted))
 
 
-def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
-    """Without users who have interacted with every item, if `saturated` is "drop", and a step that names them.
+def without_saturated(dataset: Dataset, on_saturated: str) -> Dataset:
+    """Without users who have interacted with every item, if `on_saturated` is "drop", and a step that names them.
 
     No negative can be drawn for such a user, and nothing can be recommended. Raises DataError otherwise, naming them,
     and if nothing is left. Items that nobody else has are dropped too, which may saturate others: until none is left.
@@ -62,8 +62,8 @@ def without_saturated(dataset: Dataset, saturated: str) -> Dataset:
         if not full.any():
             return dataset
         names = dataset.keys["user"] if "user" in dataset.keys else np.arange(observed.n_users)
-        if saturated != "drop":
-            observed.check(user, hint="; protocol.saturated=drop leaves these users out", names=names)
+        if on_saturated != "drop":
+            observed.check(user, hint="; protocol.on_saturated=drop leaves these users out", names=names)
         rows = np.flatnonzero(~full[user])
         if not len(rows):
             raise DataError(f"every user of {dataset.name!r} has interacted with every item: there is nothing to rank")

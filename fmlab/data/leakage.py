@@ -43,12 +43,12 @@ def _in_several(key: Array, part: Array) -> Array:
     return several
 
 
-def refuse_shared(dataset: Dataset, min_label: float | None, leaks: str) -> None:
-    """Raise DataError if parts of the split that the data come with share rows, unless `leaks` is "drop"."""
-    if leaks != "drop" and (shared := shared_rows(dataset, min_label)):
+def refuse_shared(dataset: Dataset, min_label: float | None, on_leak: str) -> None:
+    """Raise DataError if parts of the split that the data come with share rows, unless `on_leak` is "drop"."""
+    if on_leak != "drop" and (shared := shared_rows(dataset, min_label)):
         raise DataError(
             f"the parts of a split must not share interactions, {shared:,} rows of {dataset.name!r} are in more than "
-            "one; protocol.leaks=drop keeps the earliest of each"
+            "one; protocol.on_leak=drop keeps the earliest of each"
         )
 
 

@@ -4,13 +4,14 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
+from fmlab.plugin.option import Renamed
 from fmlab_datasets.adjacency_lists import item_attributes, pairs
 from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import Stream, constant, first_found, joined, packed, prepared, table
@@ -25,7 +26,7 @@ PARTS = {"train": "train", "val": "valid", "test": "test"}
 class Amazon:
     """What the categories share.
 
-    `form`: `reviews` are the JSON lines as distributed (`reviews_<Category>_5.json.gz`), with ratings and times;
+    `layout`: `reviews` are the JSON lines as distributed (`reviews_<Category>_5.json.gz`), with ratings and times;
     `sequences` are lines `user item item ...` in the user's order of time, without either; `splits` are
     `ratings_split/{train,val,test}.txt`, with ratings and a given split; `auto` is the first of these that is on this
     disk. HyperML counts each interaction set plus 2 x users: validation and test once more.
@@ -47,10 +48,12 @@ class Amazon:
         self,
         root: Path,
         *,
-        form: Literal["auto", "reviews", "sequences", "splits"] = "auto",
+        layout: Annotated[
+            Literal["auto", "reviews", "sequences", "splits"], "which of the published files are read", Renamed("form")
+        ] = "auto",
         category: Literal["leaf", "path", "none"] = "leaf",
     ) -> None:
-        """`form` chooses the files, `category` what is read of the metadata, if they are there."""
+        """`layout` chooses the files, `category` what is read of the metadata, if they are there."""
         self.metadata, name, stem = category, self.name, self.stem
         at = f"amazon/{stem}"
         names = [f"reviews_{stem}_5.json.gz", f"{stem}_5.json.gz", f"{stem}_5.json.zip"]
@@ -62,23 +65,23 @@ class Amazon:
         files = {"reviews": [first_found(root, name, *reviews)], "sequences": [first_found(root, name, *lists)]}
         files["splits"] = split
         there = [f for f, raws in files.items() if all(find(raw, root, name) for raw in raws)]
-        self.form = form if form != "auto" else [*there, "reviews"][0]
+        self.layout = layout if layout != "auto" else [*there, "reviews"][0]
         meta = [
             RawFile(f"{folder}meta_{stem}.json.gz", (f"{ADDRESS}meta_{stem}.json.gz",)) for folder in (f"{at}/", "")
         ]
         listed = [RawFile(f"{at}/{n}{ATTRIBUTES}{gz}") for n in (stem, stem.split("_")[0]) for gz in ("", ".gz")]
-        extra = first_found(root, name, *(listed if self.form == "sequences" else meta))
-        self.extra = extra if category != "none" and self.form != "splits" and find(extra, root, name) else None
-        self.raw: Sequence[RawFile] = (*files[self.form], *([self.extra] if self.extra else []))
+        extra = first_found(root, name, *(listed if self.layout == "sequences" else meta))
+        self.extra = extra if category != "none" and self.layout != "splits" and find(extra, root, name) else None
+        self.raw: Sequence[RawFile] = (*files[self.layout], *([self.extra] if self.extra else []))
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the reviews or lists, and the categories if they are there."""
         paths = [files[raw.path] for raw in self.raw]
         plan = Plan(user="u", item="i", label="stars", time="when")
-        if self.form == "sequences":
+        if self.layout == "sequences":
             plan = Plan(user="u", item="i")
             stream = packed(pairs(paths[0]), ("u", "i"))
-        elif self.form == "splits":
+        elif self.layout == "splits":
             plan = Plan(user="u", item="i", label="stars", split="part")
             stream = (batch for path, part in zip(paths, PARTS.values(), strict=True) for batch in _part(path, part))
         else:
@@ -86,7 +89,7 @@ class Amazon:
         if self.extra:
             categories = _categories(paths[-1], self.metadata)
             stream = joined(stream, "i", {"category": categories})
-            several = self.metadata == "path" or self.form == "sequences"
+            several = self.metadata == "path" or self.layout == "sequences"
             plan = replace(plan, fields={"category": "item"}, multi=("category",) if several else ())
         else:
             log.info("%s has no field `category`: no file of categories is there, or none is wanted", self.name)

@@ -75,9 +75,9 @@ def _counts_rows(column: Any) -> bool:
 def refuse_lists(file: Path, form: TableFormat, given: Mapping[str, Sequence[str]]) -> None:
     """Raise DataError if a column of lists has a role, or a kind that lists do not have."""
     for option, columns in given.items():
-        if wrong := [c for c in columns if c in form.lists and option != "multi"]:
+        if wrong := [c for c in columns if c in form.lists and option != "multi_valued"]:
             rule = f"column {wrong[0]!r} of {file} holds lists, and {option}= wants one value in a row"
-            raise DataError(f"{rule}: multi=[{wrong[0]}] or ignore=[{wrong[0]}]")
+            raise DataError(f"{rule}: multi_valued=[{wrong[0]}] or drop_columns=[{wrong[0]}]")
 
 
 def guess(column: Any, within: str, decimal: str, thousands: str) -> str:
@@ -89,4 +89,4 @@ def guess(column: Any, within: str, decimal: str, thousands: str) -> str:
         return "numeric"
     texts = column.dictionary.to_pylist()
     many = sum(within in t for t in texts)
-    return "multi" if many > OFTEN * len(texts) else "categorical"
+    return "multi_valued" if many > OFTEN * len(texts) else "categorical"

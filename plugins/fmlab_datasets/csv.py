@@ -42,23 +42,23 @@ class Csv(Planned):
     are of the row. A field that is in none of these is taken for the item's if every item has one value of it (five
     items or more in several rows, and not one value for all), else for the user's by the same rule, else for context;
     what is moved is said. A context field that an item determines, or each of whose values comes with one item, would
-    give the answer away to whoever ranks items, and is refused unless `leaks=allow`.
+    give the answer away to whoever ranks items, and is refused unless `on_leak=allow`.
 
     Of the columns without a role, a time, a text or a number that is another one in nearly every row says nothing of
-    rows to come: times and texts are left out, numbers are put into `bins` intervals, which is said. Columns are used
-    unless one of `categorical`, `numeric`, `multi`, `log_squared` and `binned` is given: these then list all to be
-    used. Kinds are guessed from the first rows otherwise, and printed. `log_squared` and `binned` make categories of
-    numbers: floor(log(x)^2) above 2, as is usual for counts, or `bins` intervals that hold equally many
-    rows. Cells of a `multi` field are split at `within`; lists, in JSON and Parquet, are multi-valued as they are.
-    `clock=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written ("007" is not "7"); an
-    empty cell of a field, or one of the texts in `na_values` (`missing` is its older name), becomes the field's unknown
+    rows to come: times and texts are left out, numbers are put into `n_bins` intervals, which is said. Columns are used
+    unless one of `categorical`, `numeric`, `multi_valued`, `log_squared` and `quantile_bins` is given: these then list
+    all to be used. Kinds are guessed from the first rows otherwise, and printed. `log_squared` and `quantile_bins` make
+    categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `n_bins` intervals that hold equally many
+    rows. Cells of a `multi_valued` field are split at `list_separator`; lists, in JSON and Parquet, are multi-valued as
+    they are. `time_features=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written
+    ("007" is not "7"); an empty cell of a field, or one of the texts in `na_values`, becomes the field's unknown
     feature. Features keep the order of their first appearance; with `buckets`, values of categorical fields are hashed
     into so many for each (users and items are not). Columns that only number the rows, as pandas writes them, are left
     out.
 
     A `label` is a number, or true and false, or yes and no; `positive=<text>` makes this text 1 and any other 0. Rows
-    without a label are refused, or left out and counted: `unlabelled=drop`. `min_label` and `core` say what counts as a
-    positive where a protocol needs positives.
+    without a label are refused, or left out and counted: `unlabeled=drop`. `min_label` and `k_core` say what counts as
+    a positive where a protocol needs positives.
 
     `sep` is found in the first line; `sep=blanks` is any run of blanks. `header=none` names the columns 0, 1, 2, ...,
     and `names=[...]` names them in their order (with `header=true`, in place of a header). `decimal` and `thousands`
@@ -67,7 +67,7 @@ class Csv(Planned):
 
     A split of your own is a column `split` that holds train, valid or test, or three files: `path`, `valid`, `test`.
     With `test` alone, a seeded share `validation` of the rows in `path` becomes the validation part. `min_count`, the
-    scale of numeric fields and `bins` are taken from the training rows then, and values that none of them has are
+    scale of numeric fields and `n_bins` are taken from the training rows then, and values that none of them has are
     unknown (users and items are told apart all the same); otherwise all rows are looked at, before the protocol splits
     them: a mild look ahead.
 
@@ -97,7 +97,7 @@ class Csv(Planned):
         encoding: str = "utf-8",
         member: str = "",
         comment: str = "",
-        quoted: bool = True,
+        quoting: Annotated[bool, "whether cells may stand in double quotes", Renamed("quoted")] = True,
         escape: str = "",
         line_breaks: bool = False,
         decimal: Literal[".", ","] = ".",
@@ -106,32 +106,47 @@ class Csv(Planned):
         item: str = "",
         label: str = "",
         positive: str | bool | int | float = "",
-        unlabelled: Literal["refuse", "drop"] = "refuse",
+        unlabeled: Annotated[
+            Literal["error", "drop"],
+            "what is done with rows that have no label",
+            Renamed("unlabelled", {"refuse": "error"}),
+        ] = "error",
         time: str = "",
         time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto",
         split: str = "",
         categorical: tuple[str, ...] = (),
         numeric: tuple[str, ...] = (),
-        multi: tuple[str, ...] = (),
-        within: str = "|",
+        multi_valued: Annotated[tuple[str, ...], "columns whose cells hold several values", Renamed("multi")] = (),
+        list_separator: Annotated[
+            str, "text between the values of a cell of a multi_valued column", Renamed("within")
+        ] = "|",
         log_squared: Annotated[
             tuple[str, ...], "columns of counts that become the category floor(ln(x)^2)", Renamed("log2")
         ] = (),
-        binned: tuple[str, ...] = (),
-        bins: Annotated[int, Range(2, None)] = 10,
-        clock: tuple[Literal["hour", "weekday"], ...] = (),
-        na_values: tuple[str, ...] = (),
-        missing: tuple[str, ...] = (),
+        quantile_bins: Annotated[
+            tuple[str, ...], "columns of numbers that are put into intervals with equally many rows", Renamed("binned")
+        ] = (),
+        n_bins: Annotated[int, Range(2, None), "intervals of each column in quantile_bins", Renamed("bins")] = 10,
+        time_features: Annotated[
+            tuple[Literal["hour", "weekday"], ...], "fields that are made of the time of a row", Renamed("clock")
+        ] = (),
+        na_values: Annotated[tuple[str, ...], "texts that stand for a missing value", Renamed("missing")] = (),
         user_fields: tuple[str, ...] = (),
         item_fields: tuple[str, ...] = (),
         context_fields: tuple[str, ...] = (),
-        leaks: Literal["refuse", "allow"] = "refuse",
-        ignore: tuple[str, ...] = (),
+        on_leak: Annotated[
+            Literal["error", "allow"],
+            "what is done with a context field that tells the item",
+            Renamed("leaks", {"refuse": "error"}),
+        ] = "error",
+        drop_columns: Annotated[tuple[str, ...], "columns that are not read", Renamed("ignore")] = (),
         standardize: bool = True,
         min_count: Annotated[int, Range(1, None)] = 1,
         buckets: Annotated[int, Range(0, None)] = 0,
         min_label: float | None = None,
-        core: Annotated[int, Range(0, None)] = 0,
+        k_core: Annotated[
+            int, Range(0, None), "fewest positives of each user and item; 0 keeps all", Renamed("core")
+        ] = 0,
     ) -> None:
         """Empty `sep` is found in the first line. Raises DataError for a missing file or contradictory roles."""
         if test and split:
@@ -143,31 +158,31 @@ class Csv(Planned):
             raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
         self.raw: Sequence[RawFile] = tuple(RawFile(str(file)) for file in self.files)
         self.validation, self.seed = validation, seed
-        form = TableFormat(sep, tuple(names), True, encoding, member, quoted, escape, comment, line_breaks)
+        form = TableFormat(sep, tuple(names), True, encoding, member, quoting, escape, comment, line_breaks)
         self.form = layout(form, header)
         self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
         self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
-        self.leaks = leaks
+        self.on_leak = on_leak
         kinds = {
             "categorical": categorical,
             "numeric": numeric,
-            "multi": multi,
+            "multi_valued": multi_valued,
             "log_squared": log_squared,
-            "binned": binned,
+            "quantile_bins": quantile_bins,
         }
         self.kinds = {kind: tuple(columns) for kind, columns in kinds.items()}
-        self.bins, self.clock, self.missing = bins, tuple(dict.fromkeys(clock)), alone((*na_values, *missing))
-        self.ignore, self.within, self.standardize = tuple(ignore), within, standardize
+        self.n_bins, self.time_features, self.missing = n_bins, tuple(dict.fromkeys(time_features)), alone(na_values)
+        self.drop_columns, self.within, self.standardize = tuple(drop_columns), list_separator, standardize
         self.decimal, self.thousands = decimal, thousands
         self.positive = str(positive).lower() if isinstance(positive, bool) else str(positive)
-        self.drops, self.dropped = unlabelled == "drop", 0
+        self.drops, self.dropped = unlabeled == "drop", 0
         self.time_unit = "" if time_unit == "auto" else time_unit
         self.times = {}
-        self.min_count, self.buckets, self.rule = min_count, buckets, PositivesRule(min_label, core)
+        self.min_count, self.buckets, self.rule = min_count, buckets, PositivesRule(min_label, k_core)
         self._check()
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Read the tables once, as a stream; once more before that for the intervals of `binned`."""
+        """Read the tables once, as a stream; once more before that for the intervals of `quantile_bins`."""
         paths = [files[raw.path] for raw in self.raw]
         forms = [detect_format(path, self.form) for path in paths]
         plan = self._plan(paths[0], forms[0])
@@ -179,11 +194,11 @@ class Csv(Planned):
         self.dropped = 0
         stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges, written)
         loose = [c for c in plan.fields if c not in self._sided()]
-        guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.clock]
+        guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.time_features]
 
         def settle(plan: Plan, columns: Mapping[str, ColumnView], values: Mapping[str, Vocabulary]) -> Plan:
-            prune = partial(usable, vocabularies=values, loose=guessed, bins=self.bins, decimal=self.decimal)
-            return settled(plan, columns, loose=loose, refuse=self.leaks == "refuse", prune=prune)
+            prune = partial(usable, vocabularies=values, loose=guessed, bins=self.n_bins, decimal=self.decimal)
+            return settled(plan, columns, loose=loose, refuse=self.on_leak == "error", prune=prune)
 
         made = encode("csv", stream, plan, workspace, meter, settle)
         tell(made)
@@ -194,7 +209,7 @@ class Csv(Planned):
         if not self.dropped:
             return []
         if not made.rows:
-            raise DataError(f"no row has a label in column {self.roles['label']!r}: unlabelled=drop leaves none")
+            raise DataError(f"no row has a label in column {self.roles['label']!r}: unlabeled=drop leaves none")
         rule, schema = f"{self.dropped:,} row{'s' * (self.dropped > 1)} without a label left out", made.schema
         log.info("%s", rule)
         return [PreparationStep(rule, made.rows, schema.n_users, schema.n_items, schema.n_features)]
@@ -230,8 +245,8 @@ class Csv(Planned):
         return {1: ("",), 2: ("drawn", "test"), 3: ("train", "valid", "test")}[len(self.files)]
 
     def _edges(self, plan: Plan, tables: Sequence[tuple[Path, TableFormat]]) -> dict[str, Array]:
-        """Where the intervals of `binned` fields meet: a pass of its own over the tables."""
-        names, edges = self.kinds["binned"], {}
+        """Where the intervals of `quantile_bins` fields meet: a pass of its own over the tables."""
+        names, edges = self.kinds["quantile_bins"], {}
         if not names:
             return {}
         split = [plan.split] if plan.split and plan.split != PART else []
@@ -239,13 +254,13 @@ class Csv(Planned):
         if plan.split:
             rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
         for name, times in zip(names, counts(rows, *names), strict=True):
-            edges[name] = quantiles(name, times, self.bins, self.decimal, self.thousands)
+            edges[name] = quantiles(name, times, self.n_bins, self.decimal, self.thousands)
             log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges[name].tolist())))
         return edges
 
     def _times(self, plan: Plan, tables: Sequence[tuple[Path, TableFormat]]) -> str:
         """How times are written, if fields are made of them: a pass of its own, for the last row may tell."""
-        if not self.clock:
+        if not self.time_features:
             return ""
         times = Times(plan.time, self.time_unit)
         for batch in self._rows(tables, [plan.time]):
@@ -258,13 +273,13 @@ class Csv(Planned):
             stream = derived(stream, name, {name: transforms.log_squared(name, self.decimal, self.thousands)})
         for name, ends in edges.items():
             stream = derived(stream, name, {name: binned(name, ends, self.decimal, self.thousands)})
-        if self.clock:
+        if self.time_features:
             stream = derived(stream, plan.time, {name: CLOCK[part](written) for name, part in self.times.items()})
         return hashed(stream, self._named(plan), self.buckets)
 
     def _named(self, plan: Plan) -> list[str]:
         """Fields of the table whose values are names: categories that are not made of numbers."""
-        made = {*plan.numeric, *plan.multi, *self.kinds["log_squared"], *self.kinds["binned"], *self.times}
+        made = {*plan.numeric, *plan.multi, *self.kinds["log_squared"], *self.kinds["quantile_bins"], *self.times}
         return [c for c in plan.fields if c not in made]
 
     def _input(

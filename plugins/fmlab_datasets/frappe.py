@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from hashlib import md5
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from fmlab.data import Array, Dataset, Side
 from fmlab.data.raw.archive import opened
 from fmlab.data.raw.fetch import find
 from fmlab.errors import DataError
+from fmlab.plugin.option import Renamed
 from fmlab_datasets.published import published
 from fmlab_datasets.tables import Column, assemble, category, counted, identity
 
@@ -41,8 +42,8 @@ class Frappe:
     Paper: Baltrunas, Church, Karatzoglou, Oliver: Frappe: Understanding the Usage and Perception of Mobile App
         Recommendations In-The-Wild, arXiv 2015
 
-    `form="x1"` and `form="libfm"` are the 288,609 labelled rows (two sampled negatives for each use, 70/20/10) that
-    NFM, AFM, IFM and open benchmarks use, with their split; their keys are feature numbers. `form="raw"` is the log:
+    `layout=x1` and `layout=libfm` are the 288,609 labelled rows (two sampled negatives for each use, 70/20/10) that
+    NFM, AFM, IFM and open benchmarks use, with their split; their keys are feature numbers. `layout=raw` is the log:
     all rows are positives, keys are the values as written.
     """
 
@@ -51,20 +52,27 @@ class Frappe:
     licence = "research use with citation, no redistribution, no commercial use without permission"
     citation = "L. Baltrunas, K. Church, A. Karatzoglou, N. Oliver: Frappe, arXiv:1505.03014, 2015"
 
-    def __init__(self, root: Path, *, form: Literal["x1", "libfm", "raw"] = "x1") -> None:
-        """`form` chooses the files."""
-        self.form = form
+    def __init__(
+        self,
+        root: Path,
+        *,
+        layout: Annotated[
+            Literal["x1", "libfm", "raw"], "which of the published files are read", Renamed("form")
+        ] = "x1",
+    ) -> None:
+        """`layout` chooses the files."""
+        self.layout = layout
         single = tuple(RawFile(part, (LIBFM_ADDRESS + part,)) for part in MEMBERS["libfm"])
         libfm = (LIBFM,) if find(LIBFM, root, "frappe") else single
-        self.raw: Sequence[RawFile] = {"x1": (X1,), "libfm": libfm, "raw": (LOG,)}[form]
+        self.raw: Sequence[RawFile] = {"x1": (X1,), "libfm": libfm, "raw": (LOG,)}[layout]
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the labelled parts, or the log."""
-        if self.form == "raw":
+        if self.layout == "raw":
             return _dataset(_read_log(files[LOG.path]), None, None)
-        read = _read_x1 if self.form == "x1" else _read_libfm
+        read = _read_x1 if self.layout == "x1" else _read_libfm
         only = next(iter(files.values())) if len(files) == 1 else None
-        parts = [read(only or files[part], part if only else "") for part in MEMBERS[self.form]]
+        parts = [read(only or files[part], part if only else "") for part in MEMBERS[self.layout]]
         rows = np.concatenate(parts)
         split = np.repeat(np.arange(3, dtype=np.int8), [len(p) for p in parts])
         values = {name: rows[:, n] for n, name in enumerate(COLUMNS, 1)}

@@ -12,7 +12,7 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.raw.fetch import find
 from fmlab.errors import DataError, choices
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.movielens import CITATION, LICENCE
 from fmlab_datasets.streams import packed, prepared
 
@@ -29,7 +29,7 @@ class LibFM:
     `train` alone is split by the protocol; `valid` and `test` make a given split, in which both are needed.
     In libFM files every row must have the same number of pairs, and the place in the row is the field; in libFFM files
     a field may be missing or hold several features. A field whose index never changes while its value does is
-    numeric; elsewhere values must be 1 (`values="drop"` reads any as 1, for files scaled to unit length).
+    numeric; elsewhere values must be 1 (`on_on_values=drop` reads any as 1, for files scaled to unit length).
     `fields` names them, in the order of their places or field numbers; `user`, `item` and `item_fields` are such names
     (without names: f0, f1, ...).
     """
@@ -52,7 +52,9 @@ class LibFM:
         item: str = "",
         user_fields: tuple[str, ...] = (),
         item_fields: tuple[str, ...] = (),
-        values: Literal["refuse", "drop"] = "refuse",
+        on_values: Annotated[
+            Literal["error", "drop"], "what is done with values other than 1", Renamed("values", {"refuse": "error"})
+        ] = "error",
         min_count: Annotated[int, Range(1, None)] = 1,
     ) -> None:
         """Paths are relative to the root folder, or absolute. Raises DataError for one of `valid` and `test` alone."""
@@ -60,7 +62,7 @@ class LibFM:
             raise DataError("a given split needs all its parts: give both valid=<file> and test=<file>, or neither")
         self.raw: Sequence[RawFile] = tuple(RawFile(p) for p in (train, valid, test) if p)
         self.roles = _Roles(
-            tuple(fields), user, item, tuple(user_fields), tuple(item_fields), values == "drop", min_count
+            tuple(fields), user, item, tuple(user_fields), tuple(item_fields), on_values == "drop", min_count
         )
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
@@ -192,7 +194,7 @@ class _File:
                     row[place] = value
                     continue
                 if not self.drop and float(value) != 1:
-                    self._refuse(number, f"feature {index} has the value {value}, expected 1 (or values=drop)")
+                    self._refuse(number, f"feature {index} has the value {value}, expected 1 (or on_values=drop)")
                 known = row[place]
                 row[place] = index if known is None else f"{known}|{index}"
             yield label, row

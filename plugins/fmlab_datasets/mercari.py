@@ -7,7 +7,7 @@ from typing import Annotated
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.streams import Stream, first_found, frequent, prepared, table
 
 FIELDS = ("category", "condition", "shipping_method", "origin", "duration")
@@ -20,7 +20,7 @@ class Mercari:
     """What both categories share: a CSV with the columns user, item and the five fields of an item, in order of time.
 
     The data are private: names of files and columns are ours. A second-hand item is sold once, so that nearly every
-    item has one interaction. Users with fewer than `least` items are left out.
+    item has one interaction. Users with fewer than `min_interactions` items are left out.
     """
 
     defaults = {"protocol": "rating"}
@@ -29,9 +29,15 @@ class Mercari:
     citation = CITATION
     name: str
 
-    def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 5, time: str = "") -> None:
-        """`time` names a column of times, if there is one; users with fewer than `least` items are left out."""
-        self.least, self.time = least, time
+    def __init__(
+        self,
+        root: Path,
+        *,
+        min_interactions: Annotated[int, Range(1, None), "fewest items of a user", Renamed("least")] = 5,
+        time: str = "",
+    ) -> None:
+        """`time` names a column of times, if there is one; users with fewer items are left out."""
+        self.min_interactions, self.time = min_interactions, time
         names = [f"mercari/{self.name.removeprefix('mercari-')}.csv{gz}" for gz in ("", ".gz")]
         self.raw: Sequence[RawFile] = (first_found(root, self.name, *(RawFile(n, page=PAGE) for n in names)),)
 
@@ -43,7 +49,7 @@ class Mercari:
         def rows() -> Stream:
             return table(path, columns)
 
-        stream, before = frequent(rows(), rows(), self.least)
+        stream, before = frequent(rows(), rows(), self.min_interactions)
         plan = Plan(user="u", item="i", time="when" if self.time else "", fields=dict.fromkeys(FIELDS, "item"))
         return prepared(self.name, stream, plan, workspace, before=before)
 

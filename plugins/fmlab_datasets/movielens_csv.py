@@ -11,7 +11,7 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.table import TableFormat
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
 from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table
 
@@ -26,8 +26,9 @@ class MovieLens20M:
 
     Paper: Harper & Konstan, The MovieLens Datasets, ACM TiiS 2015
 
-    All stars are kept, as `label`. Users with fewer than `least` ratings are left out: what HyperML calls 100-core,
-    for its 27K items are all that anybody rated. `genres` adds them as a multi-valued field; HyperML uses ids alone.
+    All stars are kept, as `label`. Users with fewer than `min_interactions` ratings are left out: what HyperML calls
+    100-core, for its 27K items are all that anybody rated. `genres` adds them as a multi-valued field; HyperML uses ids
+    alone.
     """
 
     defaults = {"protocol": "leave_one_out"}
@@ -35,9 +36,15 @@ class MovieLens20M:
     licence = LICENCE
     citation = CITATION
 
-    def __init__(self, root: Path, *, least: Annotated[int, Range(1, None)] = 100, genres: bool = False) -> None:
-        """`least=1` keeps all users."""
-        self.least, self.genres = least, genres
+    def __init__(
+        self,
+        root: Path,
+        *,
+        min_interactions: Annotated[int, Range(1, None), "fewest ratings of a user", Renamed("least")] = 100,
+        genres: bool = False,
+    ) -> None:
+        """`min_interactions=1` keeps all users."""
+        self.min_interactions, self.genres = min_interactions, genres
         self.raw: Sequence[RawFile] = (
             RawFile(
                 "ml-20m.zip",
@@ -49,7 +56,7 @@ class MovieLens20M:
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `ratings.csv`, twice if users are left out, and `movies.csv`."""
-        return _rated("movielens-20m", files["ml-20m.zip"], workspace, self.least, self.genres, 20_000_263)
+        return _rated("movielens-20m", files["ml-20m.zip"], workspace, self.min_interactions, self.genres, 20_000_263)
 
 
 class MovieLensLatest:
@@ -73,12 +80,14 @@ class MovieLensLatest:
         root: Path,
         *,
         size: Literal["small", "full"] = "small",
-        read: Literal["ratings", "tags"] = "ratings",
-        least: Annotated[int, Range(1, None)] = 1,
+        interactions: Annotated[
+            Literal["ratings", "tags"], "what counts as an interaction", Renamed("read")
+        ] = "ratings",
+        min_interactions: Annotated[int, Range(1, None), "fewest ratings of a user", Renamed("least")] = 1,
         genres: bool = True,
     ) -> None:
-        """Users with fewer than `least` ratings are left out."""
-        self.read, self.least, self.genres = read, least, genres
+        """Users with fewer than `min_interactions` ratings are left out."""
+        self.interactions, self.min_interactions, self.genres = interactions, min_interactions, genres
         small = "696d65a3dfceac7c45750ad32df2c259311949efec81f0f144fdfb91ebc9e436"
         name = "ml-latest-small.zip" if size == "small" else "ml-latest.zip"
         self.raw: Sequence[RawFile] = (RawFile(name, (ADDRESS + name,), sha256=small if size == "small" else ""),)
@@ -86,8 +95,8 @@ class MovieLensLatest:
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read `ratings.csv` and `movies.csv`, or `tags.csv`."""
         archive = next(iter(files.values()))
-        if self.read == "ratings":
-            return _rated("movielens-latest", archive, workspace, self.least, self.genres)
+        if self.interactions == "ratings":
+            return _rated("movielens-latest", archive, workspace, self.min_interactions, self.genres)
         plan = Plan(user="u", item="tag", time="when", fields={"movie": "context"})
         stream = table(archive, TAGS, TableFormat(member="tags.csv"))
         return prepared("movielens-latest", stream, plan, workspace, papers=("movielens-tag",), whole=668_953)

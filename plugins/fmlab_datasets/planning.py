@@ -26,8 +26,8 @@ class Planned:
     roles: Mapping[str, str]
     sides: Mapping[str, tuple[str, ...]]
     kinds: Mapping[str, tuple[str, ...]]
-    ignore: tuple[str, ...]
-    clock: tuple[str, ...]
+    drop_columns: tuple[str, ...]
+    time_features: tuple[str, ...]
     missing: tuple[str, ...]
     within: str
     decimal: str
@@ -44,11 +44,11 @@ class Planned:
 
     def _check(self) -> None:
         roles = [c for c in self.roles.values() if c]
-        if self.clock and not self.roles["time"]:
-            raise DataError(f"clock={list(self.clock)} needs a column of times: give time=<column>")
+        if self.time_features and not self.roles["time"]:
+            raise DataError(f"time_features={list(self.time_features)} needs a column of times: give time=<column>")
         listed = [c for kind in self.kinds.values() for c in kind]
         named = set(self.kinds["categorical"]) & {self.roles["user"], self.roles["item"]}  # that they are, anyway
-        given = Counter([*roles, *set(listed) - named, *self.ignore])
+        given = Counter([*roles, *set(listed) - named, *self.drop_columns])
         for what, names in (("role or kind", given), ("kind", Counter(listed)), ("side", Counter(self._sided()))):
             if twice := [c for c, n in names.items() if n > 1]:
                 raise DataError(f"a column has one {what}, {twice[0]!r} was given two{self._given(twice[0])}")
@@ -60,7 +60,7 @@ class Planned:
 
     def _given(self, column: str) -> str:
         """The options that name a column."""
-        options = {**{k: (v,) for k, v in self.roles.items()}, **self.kinds, "ignore": self.ignore}
+        options = {**{k: (v,) for k, v in self.roles.items()}, **self.kinds, "drop_columns": self.drop_columns}
         options |= {f"{side}_fields": fields for side, fields in self.sides.items()}
         return f": {' and '.join(f'{name}={column}' for name, columns in options.items() if column in columns)}"
 
@@ -70,18 +70,18 @@ class Planned:
     def _plan(self, file: Path, form: TableFormat) -> Plan:
         roles = [c for c in self.roles.values() if c]
         listed = [c for kind in self.kinds.values() for c in kind]
-        for column in (*roles, *listed, *self._sided(), *self.ignore):
+        for column in (*roles, *listed, *self._sided(), *self.drop_columns):
             if column not in form.names:
                 raise unknown_column(file, form, column)
         chosen = {*listed, *self._sided()} if listed else set(form.names)
-        fields = [c for c in form.names if c in chosen and c not in roles and c not in self.ignore]
+        fields = [c for c in form.names if c in chosen and c not in roles and c not in self.drop_columns]
         unasked = [c for c in fields if c not in listed and c not in self._sided()]
         counting = left_out(file, form, unasked)
         fields = [c for c in fields if c not in counting]
         self.times = self._clock(fields)
         if wrong := [c for c in fields if c in TAKEN]:
             raise DataError(f"a field named {wrong[0]!r} must be the {wrong[0]} itself: give {wrong[0]}=<column>")
-        if not fields and not self.clock and not (self.roles["user"] and self.roles["item"]):
+        if not fields and not self.time_features and not (self.roles["user"] and self.roles["item"]):
             raise DataError(f"{file} has no columns left to be features; its columns are {', '.join(form.names)}")
         refuse_lists(file, form, {**{role: (c,) for role, c in self.roles.items()}, **self.kinds})
         kinds = self._kinds(file, form, fields)
@@ -96,7 +96,7 @@ class Planned:
             split=PART if len(self.files) > 1 else self.roles["split"],
             fields=sides,
             numeric=tuple(c for c in fields if kinds[c] == "numeric"),
-            multi=tuple(c for c in fields if kinds[c] == "multi"),
+            multi=tuple(c for c in fields if kinds[c] == "multi_valued"),
             within=self.within,
             decimal=self.decimal,
             thousands=self.thousands,
@@ -109,9 +109,12 @@ class Planned:
     def _clock(self, fields: Sequence[str]) -> dict[str, str]:
         """The fields made of the time, and the part of it in each: named after it, or after both if that is taken."""
         taken = {*fields, *self.roles.values()}
-        made = {part if part not in taken else f"{self.roles['time']}_{part}": part for part in self.clock}
+        made = {part if part not in taken else f"{self.roles['time']}_{part}": part for part in self.time_features}
         if twice := [name for name in made if name in taken]:
-            raise DataError(f"clock={list(self.clock)} would be a second column {twice[0]!r}: ignore=[{twice[0]}]")
+            raise DataError(
+                f"time_features={list(self.time_features)} would be a second column {twice[0]!r}: "
+                f"drop_columns=[{twice[0]}]"
+            )
         for name, part in made.items():
             if name != part:
                 own = "the table has a column %s of its own: the %s of %s is %s"
@@ -127,7 +130,7 @@ class Planned:
         shown = {c: mapped(first[c], self.present(first[c].dictionary)) for c in unknown}
         lists = {c for c in unknown if c in form.lists}
         guessed = {
-            c: "multi" if c in lists else guess(v, self.within, decimal=self.decimal, thousands=self.thousands)
+            c: "multi_valued" if c in lists else guess(v, self.within, decimal=self.decimal, thousands=self.thousands)
             for c, v in shown.items()
         }
         log.info("columns of %s: %s", file.name, ", ".join(f"{c} is {kind}" for c, kind in guessed.items()))

@@ -27,7 +27,7 @@ _REASONS: Mapping[tuple[str, str], Mapping[str, str]] = {
     ("fmfm", "fields"): {"avazu": "time=parts adds weekday and hour"},
     ("ifm", "features"): {"movielens-tag": "movies of no training row are unknown here"},
     ("ifm", "sparsity level"): {"movielens-tag": "3 of 90,445 features are 0.003%"},
-    ("ifm", "records with negatives"): {"frappe": "two sampled for each record: form=x1 and form=libfm hold them"},
+    ("ifm", "records with negatives"): {"frappe": "two sampled for each record: layout=x1 and layout=libfm hold them"},
 }
 
 

@@ -199,7 +199,7 @@ def prepared(
             stream = derived(stream, field, {field: function})
     made = encode(name, stream, plan, workspace, meter or ProgressBar(f"preparing {name}", None))
     if not made.rows:
-        least = "users with fewer than data.least rows are left out, which leaves none"
+        least = "users with fewer than data.min_interactions rows are left out, which leaves none"
         raise DataError(f"{name} has no rows" + (f": {least} of {before[-1].rows:,}" if before else ""))
     steps = (*before, *made.steps)
     printed = published(name, *papers, rows=steps[0].rows, whole=whole)

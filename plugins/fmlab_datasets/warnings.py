@@ -72,9 +72,9 @@ def _has(texts: Sequence[str], sign: str) -> bool:
 def tell(made: Dataset) -> None:
     """Say which fields do not vary, and from when to when the times are: a wrong unit shows there."""
     if same := [f.name for f in made.schema.fields if f.size == 2 and not f.numeric]:
-        log.warning("%s: one value in all rows where there is any; ignore=[...] leaves it out", ", ".join(same))
+        log.warning("%s: one value in all rows where there is any; drop_columns=[...] leaves it out", ", ".join(same))
     if none := [f.name for f in made.schema.fields if f.size == 1]:
-        log.warning("%s: no value in any row; ignore=[...] leaves it out", ", ".join(none))
+        log.warning("%s: no value in any row; drop_columns=[...] leaves it out", ", ".join(none))
     if made.time is not None:
         ends = (np.datetime64(int(t), "us").astype("datetime64[s]") for t in (made.time.min(), made.time.max()))
         log.info("times are from %s to %s", *(str(end).replace("T", " ") for end in ends))

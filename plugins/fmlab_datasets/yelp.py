@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset, Side
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
+from fmlab.plugin.option import Renamed
 from fmlab_datasets.adjacency_lists import item_attributes, pairs
 from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import first_found, joined, packed, prepared, table
@@ -23,13 +24,13 @@ class Yelp:
     Paper: Vinh Tran et al., HyperML, WSDM 2020
 
     `label` is the number of stars. All reviews are kept, the first of repeated ones counts; HyperML's 1M interactions
-    of 22K users and 18K businesses are a part whose choice the paper does not state: `protocol.core` narrows ours.
+    of 22K users and 18K businesses are a part whose choice the paper does not state: `protocol.k_core` narrows ours.
     `categories` of a business (multi-valued, at most `slots`) and its `city` are fields; editions write the categories
     as a list or as a text with commas.
 
-    `form`: `reviews` are the files of Yelp; `sequences` are `Yelp.txt`, lines `user item item ...` in the user's order
-    of time, as sequential recommenders distribute them, and `Yelp_item2attributes.json` for the categories, both packed
-    or not; `auto` is the first of these that is on this disk.
+    `layout`: `reviews` are the files of Yelp; `sequences` are `Yelp.txt`, lines `user item item ...` in the user's
+    order of time, as sequential recommenders distribute them, and `Yelp_item2attributes.json` for the categories, both
+    packed or not; `auto` is the first of these that is on this disk.
     """
 
     defaults = {"protocol": "leave_one_out"}
@@ -41,7 +42,9 @@ class Yelp:
         self,
         root: Path,
         *,
-        form: Literal["auto", "reviews", "sequences"] = "auto",
+        layout: Annotated[
+            Literal["auto", "reviews", "sequences"], "which of the published files are read", Renamed("form")
+        ] = "auto",
         categories: bool = True,
         city: bool = True,
         slots: int = 5,
@@ -58,8 +61,8 @@ class Yelp:
         self.raw: Sequence[RawFile] = (review, business) if self.fields and review not in archives else (review,)
         listed = first_found(root, "yelp", RawFile("yelp/Yelp.txt", page=PAGE), RawFile("yelp/Yelp.txt.gz", page=PAGE))
         here = find(listed, root, "yelp") is not None and find(review, root, "yelp") is None
-        self.form = form if form != "auto" else "sequences" if here else "reviews"
-        if self.form == "sequences":
+        self.layout = layout if layout != "auto" else "sequences" if here else "reviews"
+        if self.layout == "sequences":
             names = [RawFile(f"yelp/Yelp_item2attributes.json{gz}") for gz in ("", ".gz")]
             extra = first_found(root, "yelp", *names)
             self.raw = (listed, extra) if categories and find(extra, root, "yelp") else (listed,)
@@ -67,7 +70,7 @@ class Yelp:
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Read the reviews and the businesses: JSON lines; or the lists and the attributes."""
         places = [files[raw.path] for raw in self.raw]
-        if self.form == "sequences":
+        if self.layout == "sequences":
             extra = {"categories": item_attributes(places[1])} if len(places) > 1 else {}
             stream = joined(packed(pairs(places[0]), ("u", "i")), "i", extra)
             sides: dict[str, Side] = dict.fromkeys(extra, "item")

@@ -29,20 +29,20 @@ def parts(
     return random_parts(dataset.rows, *sizes(dataset.rows, validation, test), seed)
 
 
-def without_copies(data: Dataset, part: Array, leaks: str) -> tuple[Dataset, Array]:
-    """Parts of labelled rows in which no judged row is a copy of an earlier part's, as `leaks` says.
+def without_copies(data: Dataset, part: Array, on_leak: str) -> tuple[Dataset, Array]:
+    """Parts of labelled rows in which no judged row is a copy of an earlier part's, as `on_leak` says.
 
-    "refuse" raises DataError; "drop" puts copies into no part; "allow" leaves them. Rows that events repeat by
+    "error" raises DataError; "drop" puts copies into no part; "allow" leaves them. Rows that events repeat by
     themselves are counted, see `fmlab.data.leakage.copies`.
     """
     found = copies(data, part)
-    if len(found.rows) and leaks == "refuse":
+    if len(found.rows) and on_leak == "error":
         raise DataError(
             f"the test must not hold rows that are trained on: {len(found.rows):,} of {found.judged:,} judged rows of "
             f"{data.name!r} are copies of rows of an earlier part, where rows repeat each other in "
-            f"{found.usual:.2%}; protocol.leaks=drop leaves the copies out, leaks=allow judges them"
+            f"{found.usual:.2%}; protocol.on_leak=drop leaves the copies out, on_leak=allow judges them"
         )
-    if len(found.rows) and leaks == "drop":
+    if len(found.rows) and on_leak == "drop":
         part = part.copy()
         part[found.rows] = LEFT_OUT
         data = with_step(data, f"copies of rows of an earlier part, in no part: {len(found.rows):,}")

@@ -14,7 +14,7 @@ from fmlab.data.negatives import UserItemSet, draw_distinct
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, require, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given
@@ -35,14 +35,14 @@ class ColdStart(Task):
     random share is. The held-out ones are divided into validation and test in proportion to `validation` and `test`,
     which are shares of the warm users' interactions.
 
-    `judged=rating` scores rows: each interaction is +1, with `negatives` unmet items as -1 in the same part (RMSE); a
-    negative's scenario is that of its own item; `clip` is that of `rating`. `judged=ranking` ranks each held-out item
-    among `candidates` unmet ones and among all. Every figure is given over all cases, as `<metric>.c-w` for a
+    `task=rating` scores rows: each interaction is +1, with `negatives` unmet items as -1 in the same part (RMSE); a
+    negative's scenario is that of its own item; `clip` is that of `rating`. `task=ranking` ranks each held-out item
+    among `n_candidates` unmet ones and among all. Every figure is given over all cases, as `<metric>.c-w` for a
     scenario, and as `<metric>.n5-9` for users with 5 to 9 training interactions (`bins` are the lower ends). Sweep
     `shots` for the curve of the paper's figure 4. `split=given` takes the split that the data come with: cold are
     then users with at most `shots` training interactions, times are not needed, and `cold_users`, `validation` and
-    `test` do not count; interactions in two parts are refused, `leaks=drop` keeps the earliest. `saturated` is that of
-    `full_ranking`. Else the split is by user: warm users' test interactions may be earlier than training ones.
+    `test` do not count; interactions in two parts are refused, `on_leak=drop` keeps the earliest. `on_saturated` is
+    that of `full_ranking`. Else the split is by user: warm users' test interactions may be earlier than training ones.
     """
 
     defaults = {"loss": "squared"}
@@ -51,18 +51,30 @@ class ColdStart(Task):
         self,
         dataset: Dataset,
         *,
-        judged: Literal["rating", "ranking"] = "rating",
+        task: Annotated[
+            Literal["rating", "ranking"], "what is judged: scores of rows or lists of items", Renamed("judged")
+        ] = "rating",
         min_label: float | None = None,
         cold_users: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.2,
         cold_items: Annotated[int, Range(1, None)] = 10,
         shots: Annotated[int, Range(0, None)] = 5,
         split: Literal["auto", "user", "given"] = "auto",
-        leaks: Literal["refuse", "drop"] = "refuse",
-        saturated: Literal["refuse", "drop"] = "refuse",
+        on_leak: Annotated[
+            Literal["error", "drop"],
+            "what is done with rows of one part that copy rows of another",
+            Renamed("leaks", {"refuse": "error"}),
+        ] = "error",
+        on_saturated: Annotated[
+            Literal["error", "drop"],
+            "what is done with users that have every item",
+            Renamed("saturated", {"refuse": "error"}),
+        ] = "error",
         validation: Annotated[float, Range(0.0, 0.5, open_low=True)] = 0.1,
         test: Annotated[float, Range(0.0, 0.5, open_low=True, open_high=True)] = 0.2,
         negatives: Annotated[int, Range(1, None)] = 2,
-        candidates: Annotated[int, Range(1, None)] = 99,
+        n_candidates: Annotated[
+            int, Range(1, None), "sampled items that a held-out item is ranked among", Renamed("candidates")
+        ] = 99,
         bins: tuple[int, ...] = (0, 1, 5, 10, 20),
         clip: bool = True,
         seed: int = 0,
@@ -72,8 +84,8 @@ class ColdStart(Task):
         """Empty `metrics` and `monitor` are those of the paper. Raises DataError without times or a given split."""
         least = least_positive(dataset, min_label)
         if given := is_given(dataset, split):
-            refuse_shared(dataset, least, leaks)
-        data = without_saturated(positives(dataset, least, 0), saturated)
+            refuse_shared(dataset, least, on_leak)
+        data = without_saturated(positives(dataset, least, 0), on_saturated)
         user, item = sides(data)
         cold_user = np.empty(0, bool) if given else _late(data, cold_users)
         part = given_parts(data) if given else _parts(data, cold_user, shots, validation, test, seed)
@@ -82,7 +94,7 @@ class ColdStart(Task):
         cold_item = np.bincount(item, minlength=data.schema.n_items) < cold_items
         data = _counted(replace(data, split=part), cold_user, cold_item)
         observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
-        ranked = judged == "ranking"
+        ranked = task == "ranking"
         if not ranked:
             data = replace(with_negatives(data, negatives, seed, part), truth=None)
             data = replace(data, split=together(data, np.asarray(data.split)))
@@ -98,8 +110,8 @@ class ColdStart(Task):
             if not ranked:
                 return Grouped(ScoredRows(data, rows[where], names, bounds=bounds), groups)
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
-            observed.check(users, candidates, "; lower protocol.candidates", data.keys.get("user"))
-            drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), candidates, seed=seed)
+            observed.check(users, n_candidates, "; lower protocol.n_candidates", data.keys.get("user"))
+            drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), n_candidates, seed=seed)
             return Grouped(RankedLists(data, rows[where], observed, names, candidates=drawn), groups)
 
         best = rank_metric(monitor) if ranked else score_metric(monitor)

@@ -9,7 +9,7 @@ from fmlab.data import Array, Dataset
 from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._labels import classed
 from fmlab_protocols._parts import is_given, parts, without_copies
 
@@ -22,8 +22,8 @@ class Ctr(Task):
     Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`), null takes
     the data set's own rule.
     `split=auto` takes the split that the data come with, if they do; judged rows that copy rows of an earlier part of
-    it are refused, `leaks=drop` leaves them out, `leaks=allow` judges them. Events that repeat in the test as often as
-    they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or rows
+    it are refused, `on_leak=drop` leaves them out, `on_leak=allow` judges them. Events that repeat in the test as often
+    as they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or rows
     (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
     """
 
@@ -35,7 +35,11 @@ class Ctr(Task):
         *,
         min_label: float | None = None,
         split: Literal["auto", "random", "given"] = "auto",
-        leaks: Literal["refuse", "drop", "allow"] = "refuse",
+        on_leak: Annotated[
+            Literal["error", "drop", "allow"],
+            "what is done with rows of one part that copy rows of another",
+            Renamed("leaks", {"refuse": "error"}),
+        ] = "error",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         seed: int = 0,
@@ -46,7 +50,7 @@ class Ctr(Task):
         data = classed(dataset, min_label)
         part = parts(data, split, validation, test, seed)
         if is_given(dataset, split):
-            data, part = without_copies(data, part, leaks)
+            data, part = without_copies(data, part, on_leak)
         _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
         super().__init__(

@@ -11,7 +11,7 @@ from fmlab.data.leakage import refuse_shared
 from fmlab.data.negatives import UserItemSet
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given, parts
 
@@ -21,15 +21,15 @@ class FullRanking(Task):
 
     Paper: Xu, Wu, Lorentzian Factorization Machine with Triangle Inequality for Feature Interactions, AAAI 2020
 
-    Kept are rows with label >= `min_label`, then a `core`-core; null takes the data set's own rule, and label 1 where
+    Kept are rows with label >= `min_label`, then a `k_core`-core; null takes the data set's own rule, and label 1 where
     labels are 0/1 or -1/1; of other labels those above 0 are positives. `validation` and `test` are rows (whole
     numbers) or shares (fractions); null is the paper's 10,000 rows, at most a tenth of all. `split=auto` takes the
     split that the data come with, if they do; sizes then do not count. Interactions in two parts of such a split are
-    refused; `leaks=drop` keeps the earliest.
+    refused; `on_leak=drop` keeps the earliest.
 
     Training pairs each positive with `negatives` items without a training interaction of its user, drawn anew every
     epoch; rejecting validation and test items there would leak them. Ranked are all items without an interaction of
-    the user in any part, and the test item. A user who has every item is refused; `saturated=drop` leaves such users
+    the user in any part, and the test item. A user who has every item is refused; `on_saturated=drop` leaves such users
     out. `seed` is the split's; the run's seed does not change it.
     """
 
@@ -40,10 +40,22 @@ class FullRanking(Task):
         dataset: Dataset,
         *,
         min_label: float | None = None,
-        core: Annotated[int, Range(0, None)] | None = None,
+        k_core: Annotated[
+            Annotated[int, Range(0, None)] | None,
+            "fewest positives of each user and item; null is the rule of the data set",
+            Renamed("core"),
+        ] = None,
         split: Literal["auto", "random", "given"] = "auto",
-        leaks: Literal["refuse", "drop"] = "refuse",
-        saturated: Literal["refuse", "drop"] = "refuse",
+        on_leak: Annotated[
+            Literal["error", "drop"],
+            "what is done with rows of one part that copy rows of another",
+            Renamed("leaks", {"refuse": "error"}),
+        ] = "error",
+        on_saturated: Annotated[
+            Literal["error", "drop"],
+            "what is done with users that have every item",
+            Renamed("saturated", {"refuse": "error"}),
+        ] = "error",
         validation: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
         test: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
         negatives: Annotated[int, Range(1, None)] = 10,
@@ -55,8 +67,8 @@ class FullRanking(Task):
         rule = dataset.rule
         least = least_positive(dataset, rule.min_label if min_label is None else min_label)
         if is_given(dataset, split):
-            refuse_shared(dataset, least, leaks)
-        data = without_saturated(positives(dataset, least, rule.core if core is None else core), saturated)
+            refuse_shared(dataset, least, on_leak)
+        data = without_saturated(positives(dataset, least, rule.core if k_core is None else k_core), on_saturated)
         part = parts(data, split, validation, test, seed)
         user, item = sides(data)
         observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)

@@ -19,7 +19,7 @@ from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
 from fmlab.evaluation.metrics import SAMPLED
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._labels import least_positive
@@ -34,7 +34,7 @@ class LeaveOneOut(Task):
     Paper: Vinh Tran et al., HyperML: A Boosting Metric Learning Approach in Hyperbolic Space for Recommender Systems,
       WSDM 2020
 
-    `sampled_hr@10` and `sampled_ndcg@10` are the papers' figures: the item among `candidates` items that the user has
+    `sampled_hr@10` and `sampled_ndcg@10` are the papers' figures: the item among `n_candidates` items that the user has
     not interacted with, drawn once by `seed`, the same for all models. Sampled metrics are no estimate of those over
     all items and can order models differently (Krichene & Rendle, KDD 2020), so `hr@10` and `ndcg@10` stand beside
     them, over all items. Validation computes those over all items only if one of them is monitored.
@@ -46,17 +46,17 @@ class LeaveOneOut(Task):
     in the rows. Validation candidates are drawn by `seed` all the same.
 
     `split=auto` takes the split that the data come with, if they do, with one test interaction a user at most and any
-    validation rows; `time` does not. Interactions in two of its parts are refused; `leaks=drop` keeps the earliest.
+    validation rows; `time` does not. Interactions in two of its parts are refused; `on_leak=drop` keeps the earliest.
 
     All interactions count (label 1 where labels are 0/1 or -1/1, above 0 where some are not) unless `min_label` or
-    `core` say otherwise; a user who has every item is refused, `saturated=drop` leaves such users out. Users
+    `k_core` say otherwise; a user who has every item is refused, `on_saturated=drop` leaves such users out. Users
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
-    GML-FM's variant: candidates=99, negatives=2, redraw=false. It has no validation part: it trains on the last but
-    one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but the test is
-    held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was selected
-    without it, and trainer.check_val_every_n_epoch to the same.
+    GML-FM's variant: n_candidates=99, negatives=2, resample_negatives=false. It has no validation part: it trains on
+    the last but one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but
+    the test is held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was
+    selected without it, and trainer.check_val_every_n_epoch to the same.
     """
 
     defaults = {"loss": "bpr"}
@@ -66,15 +66,27 @@ class LeaveOneOut(Task):
         dataset: Dataset,
         *,
         min_label: float | None = None,
-        core: Annotated[int, Range(0, None)] = 0,
-        candidates: Annotated[int, Range(1, None)] = 100,
+        k_core: Annotated[
+            int, Range(0, None), "fewest positives of each user and item; 0 keeps all", Renamed("core")
+        ] = 0,
+        n_candidates: Annotated[
+            int, Range(1, None), "sampled items that a held-out item is ranked among", Renamed("candidates")
+        ] = 100,
         candidate_file: str = "",
         candidate_ids: Literal["raw", "compact"] = "raw",
         split: Literal["auto", "time", "given"] = "auto",
-        leaks: Literal["refuse", "drop"] = "refuse",
-        saturated: Literal["refuse", "drop"] = "refuse",
+        on_leak: Annotated[
+            Literal["error", "drop"],
+            "what is done with rows of one part that copy rows of another",
+            Renamed("leaks", {"refuse": "error"}),
+        ] = "error",
+        on_saturated: Annotated[
+            Literal["error", "drop"],
+            "what is done with users that have every item",
+            Renamed("saturated", {"refuse": "error"}),
+        ] = "error",
         negatives: Annotated[int, Range(1, None)] = 1,
-        redraw: bool = True,
+        resample_negatives: Annotated[bool, "whether every epoch draws new negatives", Renamed("redraw")] = True,
         train_on_validation: bool = False,
         seed: int = 0,
         metrics: tuple[str, ...] = ("sampled_hr@10", "sampled_ndcg@10", "hr@10", "ndcg@10"),
@@ -83,22 +95,22 @@ class LeaveOneOut(Task):
         """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
         least = least_positive(dataset, min_label)
         if given := is_given(dataset, split):
-            refuse_shared(dataset, least, leaks)
-        data = without_saturated(positives(dataset, least, core), saturated)
+            refuse_shared(dataset, least, on_leak)
+        data = without_saturated(positives(dataset, least, k_core), on_saturated)
         user, item = sides(data)
         observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
         names = with_monitor(metrics, monitor)
         selecting = tuple(n for n in names if n.startswith("sampled_") or not monitor.startswith("sampled_"))
         listed = _listed(candidate_file, data, dataset, candidate_ids == "compact")
-        if listed and (width := listed.items.shape[1]) != candidates:
-            raise DataError(f"protocol.candidates={width} is what {candidate_file} lists, got {candidates}")
+        if listed and (width := listed.items.shape[1]) != n_candidates:
+            raise DataError(f"protocol.n_candidates={width} is what {candidate_file} lists, got {n_candidates}")
         if given:
             part = _given(data, listed)
         else:
             part = tested_parts(data, listed.rows) if listed else leave_one_out_parts(data)
         held, rows = np.flatnonzero(part == VALIDATION), listed.rows if listed else np.flatnonzero(part == TEST)
-        draw = partial(_drawn, data, observed, candidates, seed)
+        draw = partial(_drawn, data, observed, n_candidates, seed)
         fixed = torch.from_numpy(listed.items) if listed else draw(rows, names)
         data = _with_steps(data, part, by_time=not listed and not given, trained=train_on_validation)
         trained = part != TEST if train_on_validation else part == TRAIN
@@ -106,7 +118,7 @@ class LeaveOneOut(Task):
             data = _frozen(data, listed or Listed(rows, draw(rows).numpy()), candidate_file, observed, bool(listed))
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(trained), negatives, redraw),
+            training=Training(np.flatnonzero(trained), negatives, resample_negatives),
             validation=RankedLists(data, held, observed, selecting, candidates=draw(held, selecting)),
             test=RankedLists(data, rows, observed, names, candidates=fixed),
             monitor=monitor,
@@ -121,7 +133,7 @@ def _drawn(
     if not any(name.startswith(SAMPLED) for name in metrics):
         return None
     users = torch.from_numpy(np.asarray(data.user)[rows].astype(np.int64))
-    observed.check(users, n, "; lower protocol.candidates", data.keys.get("user"))
+    observed.check(users, n, "; lower protocol.n_candidates", data.keys.get("user"))
     return draw_distinct(observed, users, torch.from_numpy(rows), n, seed=seed)
 
 

@@ -16,7 +16,7 @@ from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, score_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.memory import refuse_larger
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._labels import least_positive, with_step
 from fmlab_protocols._parts import is_given, parts, without_copies
 
@@ -35,8 +35,8 @@ class Rating(Task):
     the largest training label before their errors are taken, as the authors' code of both papers does, and that of NFM
     and AFM, whose comparisons they take up. `split=auto` takes the split that the data come with, if they do; negatives
     then go with their positive. Interactions in two parts of such a split are refused where negatives are drawn;
-    `leaks=drop` keeps the earliest. Where rows have labels of their own, `leaks` is that of `ctr`. `saturated` is that
-    of `full_ranking`.
+    `on_leak=drop` keeps the earliest. Where rows have labels of their own, `on_leak` is that of `ctr`. `on_saturated`
+    is that of `full_ranking`.
     """
 
     defaults = {"loss": "squared"}
@@ -48,8 +48,16 @@ class Rating(Task):
         *,
         negatives: Annotated[int, Range(0, None)] = 2,
         split: Literal["auto", "random", "given"] = "auto",
-        leaks: Literal["refuse", "drop", "allow"] = "refuse",
-        saturated: Literal["refuse", "drop"] = "refuse",
+        on_leak: Annotated[
+            Literal["error", "drop", "allow"],
+            "what is done with rows of one part that copy rows of another",
+            Renamed("leaks", {"refuse": "error"}),
+        ] = "error",
+        on_saturated: Annotated[
+            Literal["error", "drop"],
+            "what is done with users that have every item",
+            Renamed("saturated", {"refuse": "error"}),
+        ] = "error",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.2,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         clip: bool = True,
@@ -62,8 +70,8 @@ class Rating(Task):
         if drawn:
             least, given = least_positive(dataset, None), is_given(dataset, split)
             if given:
-                refuse_shared(dataset, least, leaks)
-            data = without_saturated(positives(dataset, least, 0), saturated)
+                refuse_shared(dataset, least, on_leak)
+            data = without_saturated(positives(dataset, least, 0), on_saturated)
             data = with_negatives(data, negatives, seed, data.split if given else None)
         elif negatives:
             data = replace(dataset, label=np.where(np.asarray(dataset.label) > 0, 1, -1).astype(np.float32))
@@ -76,7 +84,7 @@ class Rating(Task):
         if drawn:
             part = together(data, part)
         elif is_given(data, split):
-            data, part = without_copies(data, part, leaks)
+            data, part = without_copies(data, part, on_leak)
         names, training = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
         bounds = label_bounds(data, training) if clip else None
         super().__init__(

@@ -13,7 +13,7 @@ from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, requir
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._labels import classed, least_positive
 
 
@@ -30,10 +30,10 @@ class Temporal(Task):
     `split=given` takes the split that the data come with instead, which must be one by time: a row that is later than
     one of the next part is refused.
 
-    `judged=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
-    all that the user has not met; `judged=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
-    or labels are 0/1. `unseen=drop` does not judge, and counts, positives of users or items that nothing is learned
-    of before; `keep` judges them too. `saturated` is that of `full_ranking`.
+    `task=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
+    all that the user has not met; `task=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
+    or labels are 0/1. `cold_entities=drop` does not judge, and counts, positives of users or items that nothing is
+    learned of before; `keep` judges them too. `on_saturated` is that of `full_ranking`.
     """
 
     defaults = {"loss": "bce"}
@@ -42,14 +42,28 @@ class Temporal(Task):
         self,
         dataset: Dataset,
         *,
-        judged: Literal["auto", "ranking", "ctr"] = "auto",
+        task: Annotated[
+            Literal["auto", "ranking", "ctr"], "what is judged: lists of items or labelled rows", Renamed("judged")
+        ] = "auto",
         min_label: float | None = None,
-        core: Annotated[int, Range(0, None)] | None = None,
+        k_core: Annotated[
+            Annotated[int, Range(0, None)] | None,
+            "fewest positives of each user and item; null is the rule of the data set",
+            Renamed("core"),
+        ] = None,
         split: Literal["time", "given"] = "time",
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
-        unseen: Literal["drop", "keep"] = "drop",
-        saturated: Literal["refuse", "drop"] = "refuse",
+        cold_entities: Annotated[
+            Literal["drop", "keep"],
+            "what is done with judged rows of users or items that no training row has",
+            Renamed("unseen"),
+        ] = "drop",
+        on_saturated: Annotated[
+            Literal["error", "drop"],
+            "what is done with users that have every item",
+            Renamed("saturated", {"refuse": "error"}),
+        ] = "error",
         negatives: Annotated[int, Range(1, None)] = 10,
         metrics: tuple[str, ...] = (),
         monitor: str = "",
@@ -57,13 +71,13 @@ class Temporal(Task):
         """Empty `metrics` and `monitor` are those of full_ranking or ctr. Raises DataError without times."""
         if dataset.time is None:
             raise DataError(f"a split by time needs times; {dataset.name!r} has none")
-        scored = judged == "ctr" or (judged == "auto" and (dataset.item is None or is_binary(dataset.label)))
+        scored = task == "ctr" or (task == "auto" and (dataset.item is None or is_binary(dataset.label)))
         if scored:
             data = classed(dataset, min_label)
         else:
             least = least_positive(dataset, dataset.rule.min_label if min_label is None else min_label)
-            data = positives(dataset, least, dataset.rule.core if core is None else core)
-            data = without_saturated(data, saturated)
+            data = positives(dataset, least, dataset.rule.core if k_core is None else k_core)
+            data = without_saturated(data, on_saturated)
         part = _given(data) if split == "given" else temporal_parts(np.asarray(data.time), validation, test)
         rows = {where: np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST)}
         monitor = monitor or ("logloss" if scored else "mrr")
@@ -72,7 +86,7 @@ class Temporal(Task):
             judges: list[Any] = [ScoredRows(data, rows[where], names) for where in (VALIDATION, TEST)]
         else:
             user, item = sides(data)
-            if unseen == "drop":
+            if cold_entities == "drop":
                 data, rows = _learned(data, rows)
             observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
             observed.check(user)
@@ -117,7 +131,7 @@ def _learned(data: Dataset, rows: dict[int, Array]) -> tuple[Dataset, dict[int, 
     left = {where: r[known_user[user[r]] & known_item[item[r]]] for where, r in rows.items()}
     for where in (VALIDATION, TEST):
         if not len(left[where]):
-            rule = "have a user or an item that is not trained on; unseen=keep judges them"
+            rule = "have a user or an item that is not trained on; cold_entities=keep judges them"
             raise DataError(f"all of the {PARTS[where]} {rule}, smaller shares may leave more")
     lost = [f"{len(rows[w]) - len(left[w]):,} of {len(rows[w]):,}" for w in (VALIDATION, TEST)]
     name = f"not judged, nothing is learned of them: validation {lost[0]}, test {lost[1]}"

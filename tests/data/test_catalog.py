@@ -114,11 +114,11 @@ def test_check_reads_every_byte(run, tmp_path):
 
 
 def test_check_and_fetch_name_a_missing_file(run):
-    code, text = run("check", "frappe", "form=raw")
+    code, text = run("check", "frappe", "layout=raw")
     assert code == DataError.code
     assert "Mobile_Frappe.zip: missing" in text
     with pytest.raises(DataError, match="by hand from"):
-        run("fetch", "frappe", "form=raw")
+        run("fetch", "frappe", "layout=raw")
 
 
 def test_check_tells_a_right_checksum_from_none(run, tmp_path):

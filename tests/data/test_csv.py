@@ -100,7 +100,7 @@ def test_a_field_that_its_user_does_not_determine_is_refused(tmp_path, kind, val
 
 def test_rare_values_become_unknown_but_users_stay(tmp_path):
     text = "u,i,g\n1,a,x\n2,a,y\n3,b,x|z\n"
-    data = opened(tmp_path, text, user="u", item="i", multi=("g",), min_count=2)
+    data = opened(tmp_path, text, user="u", item="i", multi_valued=("g",), min_count=2)
     assert field(data, "g") == [["x"], [], ["x"]]
     assert field(data, "user") == ["1", "2", "3"]
     assert [s.features for s in data.steps][-1] == data.schema.n_features
@@ -275,18 +275,18 @@ def test_bad_columns_are_explained(tmp_path, case):
 BAD_OPTIONS = {
     "unknown column": ({"user": "usr"}, "no column 'usr'.*did you mean 'user'"),
     "two roles": ({"user": "user", "item": "user"}, "one role or kind, 'user' was given two"),
-    "two kinds": ({"numeric": ("age",), "multi": ("age",)}, "one kind, 'age' was given two"),
+    "two kinds": ({"numeric": ("age",), "multi_valued": ("age",)}, "one kind, 'age' was given two"),
     "role and kind": ({"label": "stars", "numeric": ("stars",)}, "'stars' was given two"),
     "side without entity": ({"user_fields": ("age",)}, "give user=<column>"),
     "field and role": ({"user": "user", "label": "age", "user_fields": ("age",)}, "got 'age'"),
     "taken name": ({"label": "stars"}, "must be the user itself: give user=<column>"),
-    "nothing left": ({"label": "stars", "ignore": ("user", "item", "age", "genre", "when")}, "no columns left"),
+    "nothing left": ({"label": "stars", "drop_columns": ("user", "item", "age", "genre", "when")}, "no columns left"),
     "separator": ({"sep": "::"}, "one character, got '::'"),
     "encoding": ({"encoding": "utf8000"}, "unknown encoding"),
     "valid alone": ({"valid": "my.csv"}, "give test=<file> too"),
     "split twice": ({"split": "age", "test": "b.csv"}, "a column or files, got both split=age and test="),
     "one file as two parts": ({"test": "my.csv"}, "parts of a split are different files"),
-    "clock without time": ({"clock": ("hour",)}, "needs a column of times"),
+    "clock without time": ({"time_features": ("hour",)}, "needs a column of times"),
 }
 
 
@@ -311,31 +311,31 @@ def test_numbers_are_put_into_intervals_of_equally_many_training_rows(tmp_path):
     parts = ["train"] * 8 + ["valid", "test", "train"]
     rows = "".join(f"{n},a,1,{x},{p}\n" for n, (x, p) in enumerate(zip(values, parts, strict=True)))
     text = f"user,item,y,x,part\n{rows}"
-    data = opened(tmp_path, text, **NUMBERS, split="part", binned=("x",), bins=4)
+    data = opened(tmp_path, text, **NUMBERS, split="part", quantile_bins=("x",), n_bins=4)
     quarters = ["[, 3)"] * 2 + ["[3, 5)"] * 2 + ["[5, 7)"] * 2 + ["[7, )"] * 4
     assert field(data, "x") == [*quarters, None]
-    whole = opened(tmp_path, text, **NUMBERS, ignore=("part",), binned=("x",), bins=2)
+    whole = opened(tmp_path, text, **NUMBERS, drop_columns=("part",), quantile_bins=("x",), n_bins=2)
     assert set(field(whole, "x")) == {"[, 6)", "[6, )", None}
-    same = opened(tmp_path, "user,item,y,x\n1,a,1,7\n2,a,0,7\n", **NUMBERS, binned=("x",), bins=3)
+    same = opened(tmp_path, "user,item,y,x\n1,a,1,7\n2,a,0,7\n", **NUMBERS, quantile_bins=("x",), n_bins=3)
     assert field(same, "x") == ["[, )", "[, )"]
     seconds = "".join(f"{n},a,1,{1_700_000_000 + n}\n" for n in range(20))
-    close = opened(tmp_path, f"user,item,y,x\n{seconds}", **NUMBERS, binned=("x",), bins=10)
+    close = opened(tmp_path, f"user,item,y,x\n{seconds}", **NUMBERS, quantile_bins=("x",), n_bins=10)
     assert len(set(field(close, "x"))) == 10
 
 
 @pytest.mark.parametrize("times", [("1414800000", "1414886399"), ("1414800000000", "1414886399000")])
 def test_hours_and_weekdays_are_those_of_the_time(tmp_path, times):
     rows = "".join(f"{n},a,1,{t}\n" for n, t in enumerate(times))
-    data = opened(tmp_path, f"user,item,y,t\n{rows}", **NUMBERS, time="t", clock=("hour", "weekday"))
+    data = opened(tmp_path, f"user,item,y,t\n{rows}", **NUMBERS, time="t", time_features=("hour", "weekday"))
     assert (field(data, "hour"), field(data, "weekday")) == (["0", "23"], ["6", "6"])  # Saturday, 1 November 2014
     text = "user,item,y,t\n1,a,1,2014-11-01T17:30:00\n2,a,1,2014-11-02\n"
-    written = opened(tmp_path, text, **NUMBERS, time="t", clock=("hour", "weekday"))
+    written = opened(tmp_path, text, **NUMBERS, time="t", time_features=("hour", "weekday"))
     assert (field(written, "hour"), field(written, "weekday")) == (["17", "0"], ["6", "7"])
 
 
 def test_texts_that_stand_for_nothing_are_missing_where_asked(tmp_path):
     text = "user,item,y,x,c\nNA,a,1,1.5,NA\n2,a,1,NA,q\n3,a,0,nan,r\n" + "4,b,0,2.5,q\n" * 20
-    data = opened(tmp_path, text, **NUMBERS, missing=("NA", "nan"))
+    data = opened(tmp_path, text, **NUMBERS, na_values=("NA", "nan"))
     assert field(data, "user")[:2] == ["NA", "2"]
     assert field(data, "c")[:3] == [None, "q", "r"]
     assert [x is None for x in field(data, "x")[:4]] == [False, True, True, False]
@@ -386,7 +386,7 @@ def test_damaged_parquet_is_explained(tmp_path):
     flipped = bytearray((tmp_path / "a.parquet").read_bytes())
     flipped[len(flipped) // 4] ^= 1
     with pytest.raises(DataError, match=r"the Parquet file is damaged: .*c\.parquet"):
-        opened(tmp_path, bytes(flipped), "c.parquet", ignore=())
+        opened(tmp_path, bytes(flipped), "c.parquet", drop_columns=())
 
 
 def test_a_file_cut_within_a_line_is_flagged(tmp_path, caplog):

@@ -61,13 +61,15 @@ def test_few_repeated_items_are_no_rule(tmp_path):
 
 def test_context_that_gives_the_item_away_is_refused_unless_allowed(tmp_path):
     by_item, offers = shop(lambda u, i, n: f"title {i % 10}"), shop(lambda u, i, n: f"offer {i} {u % 3}")
-    with pytest.raises(DataError, match=r"'title' does: every item has one value.*item_fields=\[title\].*leaks=allow"):
+    with pytest.raises(
+        DataError, match=r"'title' does: every item has one value.*item_fields=\[title\].*on_leak=allow"
+    ):
         opened(tmp_path, by_item, user="u", item="i", context_fields=("title",))
-    data = read(tmp_path, "my.csv", user="u", item="i", context_fields=("title",), leaks="allow")
+    data = read(tmp_path, "my.csv", user="u", item="i", context_fields=("title",), on_leak="allow")
     assert side_of(data, "title") == "context"
-    with pytest.raises(DataError, match=r"'title' does: every value of it comes with one item.*ignore=\[title\]"):
+    with pytest.raises(DataError, match=r"'title' does: every value of it comes with one item.*drop_columns=\[title\]"):
         opened(tmp_path, offers, user="u", item="i")
-    assert side_of(read(tmp_path, "my.csv", user="u", item="i", leaks="allow"), "title") == "context"
+    assert side_of(read(tmp_path, "my.csv", user="u", item="i", on_leak="allow"), "title") == "context"
     with pytest.raises(DataError, match="one side, 'title' was given two"):
         read(tmp_path, "my.csv", user="u", item="i", context_fields=("title",), item_fields=("title",))
 
@@ -86,7 +88,7 @@ def test_scales_and_rare_values_are_those_of_training_rows_where_the_file_comes_
         ("rows read", 6),  # a, b, c and unknown, a number and missing
         ("features of no training row are unknown", 5),
     ]
-    every = read(tmp_path, "my.csv", min_count=2, ignore=("part",), **options)
+    every = read(tmp_path, "my.csv", min_count=2, drop_columns=("part",), **options)
     assert field(every, "g") == ["a", "a", "b", "b", "c", "c"]
     whole = [2, 4, 6, 900, 800, 700]
     assert field(every, "x")[0] == pytest.approx((2 - np.mean(whole)) / np.std(whole))

@@ -50,10 +50,10 @@ BAD_LABELS = {
         {"positive": "by"},
         "no row .* has the positive label 'by'; .*'buy', 'skip'",
     ),
-    "missing": (("1", "", "0"), {}, r"'y' must have a label in every row; 1 do not, .*data rows 2; unlabelled=drop"),
+    "missing": (("1", "", "0"), {}, r"'y' must have a label in every row; 1 do not, .*data rows 2; unlabeled=drop"),
     "NA": (("1", "NA", "?"), {}, r"data row 2: 'NA', '\?'; na_values=\[NA,'\?'\] takes"),
     "NA among words": (("yes", "-", "no"), {}, r"na_values=\['-'\] takes"),
-    "none left": (("", ""), {"unlabelled": "drop"}, "no row has a label in column 'y': unlabelled=drop leaves none"),
+    "none left": (("", ""), {"unlabeled": "drop"}, "no row has a label in column 'y': unlabeled=drop leaves none"),
     "thousands": (("1,001", "999"), {}, "thousands=',' reads '1,001' as 1001"),
 }
 
@@ -66,14 +66,14 @@ def test_labels_that_are_none_are_explained(tmp_path, case):
 
 
 def test_rows_without_a_label_are_dropped_and_counted(tmp_path, caplog):
-    data = labels(tmp_path, ["1", "", "0", "N/A", "1"], unlabelled="drop", na_values=("N/A",))
+    data = labels(tmp_path, ["1", "", "0", "N/A", "1"], unlabeled="drop", na_values=("N/A",))
     assert (data.label.tolist(), field(data, "user")) == ([1, 0, 1], ["0", "2", "4"])
     assert data.steps[-1].name == "2 rows without a label left out"
 
 
 def test_dropped_rows_are_in_no_count_and_no_interval(tmp_path):
     text = "u,i,y,x,g\n" + "".join(f"{n},a,{'' if n > 5 else 1},{n},g{n}\n" for n in range(20))
-    data = opened(tmp_path, text, **ROLES, unlabelled="drop", binned=("x",), bins=2, categorical=("g",))
+    data = opened(tmp_path, text, **ROLES, unlabeled="drop", quantile_bins=("x",), n_bins=2, categorical=("g",))
     assert set(field(data, "x")) == {"[, 3)", "[3, )"}
     assert data.keys["g"].tolist() == [f"g{n}" for n in range(6)]
 
@@ -176,7 +176,7 @@ def test_a_unit_that_later_rows_tell_holds_for_the_first(tmp_path, monkeypatch):
     monkeypatch.setattr(prepare, "TEXT", 50)
     values = [n * 200_000_000 for n in range(100)]
     assert column(tmp_path, values, time="x").time.tolist() == [v * 1000 for v in values]
-    hours = column(tmp_path, values, time="x", clock=("hour",))
+    hours = column(tmp_path, values, time="x", time_features=("hour",))
     assert field(hours, "hour") == [str(v // 3_600_000 % 24) for v in values]
     assert hours.inputs["hour"].times == "ms"
 
@@ -201,18 +201,20 @@ def test_times_of_several_kinds_are_not_mixed(tmp_path, case):
 
 def test_a_field_of_the_time_stands_beside_a_column_of_that_name(tmp_path, caplog):
     rows = "1,a,1,1600000000,h1\n2,b,0,1600003600,h2\n"
-    data = opened(tmp_path, f"u,i,y,x,hour\n{rows}", **ROLES, time="x", clock=("hour",))
+    data = opened(tmp_path, f"u,i,y,x,hour\n{rows}", **ROLES, time="x", time_features=("hour",))
     assert (field(data, "hour"), field(data, "x_hour")) == (["h1", "h2"], ["12", "13"])
-    ignored = opened(tmp_path, f"u,i,y,x,hour\n{rows}", **ROLES, time="x", clock=("hour",), ignore=("hour",))
+    ignored = opened(
+        tmp_path, f"u,i,y,x,hour\n{rows}", **ROLES, time="x", time_features=("hour",), drop_columns=("hour",)
+    )
     assert field(ignored, "hour") == ["12", "13"]
-    itself = opened(tmp_path, f"u,i,y,hour,g\n{rows}", **ROLES, time="hour", clock=("hour",))
+    itself = opened(tmp_path, f"u,i,y,hour,g\n{rows}", **ROLES, time="hour", time_features=("hour",))
     assert field(itself, "hour_hour") == ["12", "13"]
     rows = "1,a,1,1600000000,h1,1\n2,b,0,1600003600,h2,2\n"
     with pytest.raises(DataError, match="would be a second column 'x_hour'"):
-        opened(tmp_path, f"u,i,y,x,hour,x_hour\n{rows}", **ROLES, time="x", clock=("hour",))
+        opened(tmp_path, f"u,i,y,x,hour,x_hour\n{rows}", **ROLES, time="x", time_features=("hour",))
 
 
-@pytest.mark.parametrize("kind", ["numeric", "multi", "log_squared", "binned"])
+@pytest.mark.parametrize("kind", ["numeric", "multi_valued", "log_squared", "quantile_bins"])
 @pytest.mark.parametrize("role", ["user", "item", "label"])
 def test_an_option_that_names_the_column_of_a_role_is_refused(tmp_path, kind, role):
     with pytest.raises(DataError, match=f"was given two: {role}={ROLES[role]} and {kind}={ROLES[role]}"):

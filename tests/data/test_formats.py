@@ -80,7 +80,7 @@ def test_amazon_splits_are_a_given_split_and_reviews_are_preferred_to_them(tmp_p
     assert np.bincount(data.split).tolist() == [len(PAIRS[n::3]) for n in range(3)]
     formats.amazon_reviews(tmp_path, "Office_Products")
     assert again(tmp_path, "amazon-office").time is not None
-    assert again(tmp_path, "amazon-office", form="splits").time is None
+    assert again(tmp_path, "amazon-office", layout="splits").time is None
 
 
 def test_a_missing_amazon_set_names_the_published_address(tmp_path):
@@ -337,8 +337,10 @@ def test_literals_are_read_as_python_reads_them():
 
 
 def test_leaving_out_all_users_names_the_option(tmp_path):
-    with pytest.raises(DataError, match=rf"fewer than data.least rows are left out, which leaves none of {len(PAIRS)}"):
-        prepared(tmp_path, "movielens-20m", least=100)
+    with pytest.raises(
+        DataError, match=rf"fewer than data.min_interactions rows are left out, which leaves none of {len(PAIRS)}"
+    ):
+        prepared(tmp_path, "movielens-20m", min_interactions=100)
 
 
 @pytest.mark.parametrize("case", ["avazu", "criteo", "kkbox", "movielens-20m", "movielens-latest"])

@@ -60,7 +60,7 @@ def test_libfm_files_hold_the_same_data(tmp_path, end, packed):
     else:
         for name, data in files.items():
             (tmp_path / name).write_bytes(data)
-    x1, other = opened(tmp_path), opened(tmp_path, form="libfm")
+    x1, other = opened(tmp_path), opened(tmp_path, layout="libfm")
     for name in ("user", "item", "label", "split"):
         np.testing.assert_array_equal(getattr(x1, name), getattr(other, name))
     np.testing.assert_array_equal(x1.context.ids, other.context.ids)
@@ -74,7 +74,7 @@ def test_the_log_is_all_positives_with_values_as_written(tmp_path):
     ]
     text = "\n".join("\t".join(r) for r in [names, *rows]) + "\n"
     write_zip(tmp_path / "Mobile_Frappe.zip", {"Mobile_Frappe/frappe/frappe.csv": text.encode()})
-    data = opened(tmp_path, form="raw")
+    data = opened(tmp_path, layout="raw")
     assert raw_values(data) == [tuple([r[0], r[1], *r[3:]]) for r in rows]
     assert data.keys["user"].tolist() == ["9", "10"]  # sorted as numbers
     assert data.label is None
@@ -97,13 +97,13 @@ def test_malformed_parts_are_named(tmp_path, wrong, text):
 
 def test_the_log_must_be_fetched_by_hand(tmp_path):
     with pytest.raises(DataError, match=r"by hand from http://baltrunas.info"):
-        opened(tmp_path, form="raw")
+        opened(tmp_path, layout="raw")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "rows"), [("x1", 288_609), ("libfm", 288_609), ("raw", 96_203)])
 def test_the_real_files_have_the_published_counts(real, tmp_path, form, rows):
-    data = open_dataset(Frappe(real, form=form), "frappe", {"form": form}, real, tmp_path)
+    data = open_dataset(Frappe(real, layout=form), "frappe", {"layout": form}, real, tmp_path)
     assert data.rows == rows
     assert sum(f.size - 1 for f in data.schema.fields) == 5382
     if data.split is not None:

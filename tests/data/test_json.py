@@ -86,4 +86,4 @@ def test_the_line_of_a_bad_object_in_an_array_is_named(tmp_path):
 
 def test_what_is_ignored_may_hold_anything(tmp_path):
     more = r'{"u": "3", "i": "a", "y": 1, "x": {"a": 1, "a": 2}, "z": "\ud800"}' + "\n"
-    assert opened(tmp_path, FIRST + more, ignore=("x", "z")).rows == 2
+    assert opened(tmp_path, FIRST + more, drop_columns=("x", "z")).rows == 2

@@ -84,13 +84,13 @@ def test_line_breaks_in_quotes_are_read_in_files_of_any_size(tmp_path, monkeypat
     assert data.rows == 300
     assert field(data, "x") == [f'text {n % 60},\nover "two" lines' for n in range(300)]
     assert field(data, "item")[1] == f"i1{stray}"
-    assert opened(tmp_path, broken(300, stray), "b.csv", ignore=("x",)).rows == 300
+    assert opened(tmp_path, broken(300, stray), "b.csv", drop_columns=("x",)).rows == 300
 
 
 def test_line_numbers_count_the_lines_in_quotes(tmp_path, monkeypatch):
     monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.deaf, 200, (), ()))
     with pytest.raises(DataError, match="line 202: 2 columns: 5,a"):
-        opened(tmp_path, broken(100) + "5,a\n", ignore=("x",))
+        opened(tmp_path, broken(100) + "5,a\n", drop_columns=("x",))
     with pytest.raises(DataError, match=r"text holds no NUL bytes, .*in line 202"):
         opened(tmp_path, broken(100) + "5,a,1,\0\n")
     with pytest.raises(DataError, match=r"not utf-8: .*line 203"):
@@ -167,7 +167,7 @@ HINTS = {
     "too few names": (TEXT, {"names": ("u", "i")}, "has 4 columns at sep=',', 2 were named"),
     "utf-16-le": (TEXT.encode("utf-16-le"), {}, "NUL bytes, .*first line: is it encoding=utf-16"),
     "escape": (TEXT, {"escape": "ab"}, "escape is one character, .*got 'ab'"),
-    "escape without quotes": (TEXT, {"escape": "\\", "quoted": False}, "is for quotes"),
+    "escape without quotes": (TEXT, {"escape": "\\", "quoting": False}, "is for quotes"),
     "comment is a quote": (TEXT, {"comment": '"'}, "comment is one character"),
 }
 

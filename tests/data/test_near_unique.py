@@ -40,12 +40,12 @@ def test_a_near_unique_column_is_left_out_with_a_warning(kind, sides, tmp_path: 
     assert "context_fields=[x] keeps them as categories" in caplog.text
     assert [r.levelname for r in caplog.records if "x has" in r.message] == ["WARNING"]
     assert "x is left out: near-unique" in [s.name for s in data.steps]
-    kept = made(tmp_path / "t.csv", COLUMNS[kind], sides=sides, context_fields=["x"], leaks="allow")
+    kept = made(tmp_path / "t.csv", COLUMNS[kind], sides=sides, context_fields=["x"], on_leak="allow")
     assert next(f.size for f in kept.schema.fields if f.name == "x") > 300
 
 
 def test_numbers_are_put_into_intervals_as_later_rows_are(tmp_path: Path, caplog) -> None:
-    data = made(tmp_path / "t.csv", COLUMNS["number"], bins=8)
+    data = made(tmp_path / "t.csv", COLUMNS["number"], n_bins=8)
     field = next(f for f in data.schema.fields if f.name == "x")
     assert field.size == 8 + 1
     assert "is put into 8 intervals" in caplog.text

@@ -78,10 +78,12 @@ def test_lists_of_json_are_lists_wherever_they_begin(tmp_path):
     assert field(lines(tmp_path, mixed), "g")[-2:] == [["R&B|Soul"], ["x", "y|z"]]
 
 
-@pytest.mark.parametrize("option", ["label", "time", "split", "numeric", "categorical", "log_squared", "binned"])
+@pytest.mark.parametrize("option", ["label", "time", "split", "numeric", "categorical", "log_squared", "quantile_bins"])
 def test_a_list_has_no_role_or_other_kind(tmp_path, option):
     given = {"label": "", option: "g" if option in ("label", "time", "split") else ("g",)}
-    with pytest.raises(DataError, match=rf"column 'g' .*holds lists, and {option}= wants one value.*ignore=\[g\]"):
+    with pytest.raises(
+        DataError, match=rf"column 'g' .*holds lists, and {option}= wants one value.*drop_columns=\[g\]"
+    ):
         table(tmp_path, pa.array([["1"]] * 3), **given)
 
 
@@ -122,18 +124,18 @@ UNREADABLE = {
 
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_other_types_are_refused_by_name_and_not_read_where_they_are_ignored(tmp_path, case):
-    with pytest.raises(DataError, match=rf"column 'g' of .*a\.parquet holds {case}.*ignore=\[g\] leaves"):
+    with pytest.raises(DataError, match=rf"column 'g' of .*a\.parquet holds {case}.*drop_columns=\[g\] leaves"):
         table(tmp_path, UNREADABLE[case])
-    assert [f.name for f in table(tmp_path, UNREADABLE[case], ignore=("g",)).schema.fields] == ["user", "item"]
+    assert [f.name for f in table(tmp_path, UNREADABLE[case], drop_columns=("g",)).schema.fields] == ["user", "item"]
 
 
 @pytest.mark.parametrize(
     ("value", "what"), [({"a": 1}, "an object"), ([[1]], "a list of lists"), ([{"a": 1}], "an obj")]
 )
 def test_nested_json_is_refused_by_name_and_not_read_where_it_is_ignored(tmp_path, value, what):
-    with pytest.raises(DataError, match=rf"column 'g' of .* holds {what}.*ignore=\[g\]"):
+    with pytest.raises(DataError, match=rf"column 'g' of .* holds {what}.*drop_columns=\[g\]"):
         lines(tmp_path, [value])
-    assert lines(tmp_path, [value] * 3, ignore=("g",)).rows == 3
+    assert lines(tmp_path, [value] * 3, drop_columns=("g",)).rows == 3
 
 
 def test_columns_that_are_passed_on_may_hold_anything(tmp_path):
@@ -160,4 +162,4 @@ def test_times_of_types_are_times(tmp_path):
 
 def test_names_with_dots_are_names(tmp_path):
     parquet.write_table(pa.table({**BASE, "a.b": ["x", "y", "z"], "a": UNREADABLE["struct"]}), tmp_path / "a.parquet")
-    assert field(read(tmp_path, "a.parquet", **ROLES, ignore=("a",)), "a.b") == ["x", "y", "z"]
+    assert field(read(tmp_path, "a.parquet", **ROLES, drop_columns=("a",)), "a.b") == ["x", "y", "z"]

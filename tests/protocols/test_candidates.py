@@ -18,7 +18,7 @@ PAIRS = [(u, (7 * u + 3 * n) % 30) for n in range(5) for u in range(6)]
 
 
 def task(data, **options) -> Task:
-    return build("protocol", {"name": "leave_one_out", "candidates": 3, **options}, data)
+    return build("protocol", {"name": "leave_one_out", "n_candidates": 3, **options}, data)
 
 
 def ranked(t: Task) -> dict[tuple[str, str], set[str]]:
@@ -40,8 +40,8 @@ def test_what_is_written_is_read_back_whatever_the_seed(tmp_path: Path, name: st
     assert ranked(again) == ranked(first)
     assert again.dataset.fingerprint == first.dataset.fingerprint != task(interactions(PAIRS)).dataset.fingerprint
     assert "6 test items among 3 candidates each, as in" in again.dataset.steps[-1].name
-    with pytest.raises(DataError, match=r"candidates=3 is what .* lists, got 4"):
-        task(interactions(PAIRS), candidate_file=path, candidates=4)
+    with pytest.raises(DataError, match=r"n_candidates=3 is what .* lists, got 4"):
+        task(interactions(PAIRS), candidate_file=path, n_candidates=4)
 
 
 def test_the_file_says_what_is_tested_and_what_is_left_is_in_order_of_time(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_compact_numbers_count_users_and_items_by_first_appearance(tmp_path: Pat
     pairs = [(1, 5), (1, 2), (1, 7), (0, 2), (0, 5), (0, 9), (0, 1), (2, 3), (2, 4), (2, 6)]
     path = tmp_path / "c.tsv"
     path.write_text("(0,2)\t3\t4\n(1,0)\t2\t5\n")
-    t = task(interactions(pairs), candidate_file=str(path), candidate_ids="compact", candidates=2)
+    t = task(interactions(pairs), candidate_file=str(path), candidate_ids="compact", n_candidates=2)
     assert ranked(t) == {("u1", "i7"): {"i9", "i1"}, ("u0", "i5"): {"i7", "i3"}}
     with pytest.raises(DataError, match="needs a file of candidates, there is none"):
         task(interactions(pairs), candidate_file=str(tmp_path / "d"), candidate_ids="compact")
@@ -89,7 +89,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path: Path, case: str) -> None:
     text, message = WRONG[case]
     (tmp_path / "c.tsv").write_text(text)
     with pytest.raises(DataError, match=message):
-        task(interactions(PAIRS), candidate_file=str(tmp_path / "c.tsv"), candidates=1)
+        task(interactions(PAIRS), candidate_file=str(tmp_path / "c.tsv"), n_candidates=1)
 
 
 def test_a_given_split_has_one_test_row_a_user_and_any_validation_rows() -> None:

@@ -93,7 +93,7 @@ def test_figures_of_a_scenario_are_those_of_its_rows() -> None:
 
 
 def test_ranking_gives_the_same_scenarios() -> None:
-    t = task(judged="ranking", candidates=3)
+    t = task(task="ranking", n_candidates=3)
     assert t.training.negatives == 2
     assert t.monitor == "sampled_ndcg@10"
     values = evaluate(t.test, ByPlace().eval(), t.dataset).values

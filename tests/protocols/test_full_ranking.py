@@ -59,7 +59,7 @@ def test_the_rule_of_the_data_holds_unless_options_differ() -> None:
     kept = task(data).dataset
     assert [s.name for s in kept.steps] == ["label >= 4", "2-core"]
     assert kept.label is None
-    every = task(data, min_label=0, core=0).dataset
+    every = task(data, min_label=0, k_core=0).dataset
     assert every.rows == len(GRID)
 
 
@@ -73,9 +73,9 @@ def test_binary_labels_hold_negatives_that_are_no_positives() -> None:
 def test_a_given_split_that_repeats_a_row_is_refused_unless_it_may_be_dropped() -> None:
     part = np.array([2 if n % 7 == 0 else n % 5 == 0 for n in range(len(GRID))], np.int8)
     data = interactions([*GRID, GRID[0], GRID[1]], split=np.array([*part, 0, 2], np.int8))
-    with pytest.raises(DataError, match=r"4 rows of 'toy' are in more than one; protocol.leaks=drop"):
+    with pytest.raises(DataError, match=r"4 rows of 'toy' are in more than one; protocol.on_leak=drop"):
         task(data)
-    t = task(data, leaks="drop")
+    t = task(data, on_leak="drop")
     assert t.dataset.steps[-1].name == "first of repeated interactions"
     assert [len(r) for r in parts(t)] == np.bincount(part).tolist()
     assert task(data, split="random").dataset.rows == len(GRID)

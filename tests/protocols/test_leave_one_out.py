@@ -16,7 +16,7 @@ PAIRS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 8)), min_size=8, ma
 
 
 def task(data, **options) -> Task:
-    return build("protocol", {"name": "leave_one_out", "candidates": 3, **options}, data)
+    return build("protocol", {"name": "leave_one_out", "n_candidates": 3, **options}, data)
 
 
 def grid(n_users: int = 6, n_items: int = 30) -> list[tuple[int, int]]:
@@ -25,7 +25,7 @@ def grid(n_users: int = 6, n_items: int = 30) -> list[tuple[int, int]]:
 
 def test_the_defaults_are_those_of_the_paper() -> None:
     options = {o.name: o.default for o in schema("protocol", "leave_one_out").options}
-    assert (options["candidates"], options["negatives"], options["redraw"]) == (100, 1, True)
+    assert (options["n_candidates"], options["negatives"], options["resample_negatives"]) == (100, 1, True)
     t = task(interactions(grid()))
     assert (t.monitor, t.maximize) == ("sampled_ndcg@10", True)
     assert list(t.test.metrics) == ["sampled_hr@10", "sampled_ndcg@10", "hr@10", "ndcg@10"]
@@ -39,7 +39,7 @@ def test_the_defaults_are_those_of_the_paper() -> None:
 def test_nothing_is_trained_on_that_is_later_than_the_users_test(pairs: list[tuple[int, int]], draw) -> None:
     time = np.array(draw.draw(st.lists(st.integers(0, 9), min_size=len(pairs), max_size=len(pairs))))
     try:
-        t = task(interactions(pairs, time=time), candidates=1)
+        t = task(interactions(pairs, time=time), n_candidates=1)
     except DataError:
         return
     data = t.dataset
@@ -58,7 +58,7 @@ def test_nothing_is_trained_on_that_is_later_than_the_users_test(pairs: list[tup
 
 def test_candidates_are_drawn_once_by_the_seed() -> None:
     data = interactions(grid())
-    a, b, c = (task(data, seed=s, candidates=10) for s in (0, 0, 1))
+    a, b, c = (task(data, seed=s, n_candidates=10) for s in (0, 0, 1))
     assert torch.equal(a.test.candidates, b.test.candidates)
     assert not torch.equal(a.test.candidates, c.test.candidates)
     assert not torch.equal(a.test.candidates, a.validation.candidates)
@@ -68,7 +68,7 @@ def test_candidates_are_drawn_once_by_the_seed() -> None:
 def test_by_hand() -> None:
     pairs = [(0, 0), (0, 1), (0, 2), (1, 3), (1, 4), (1, 5), (2, 6), (2, 7)]
     data = interactions(pairs, time=np.array([3, 2, 1, 1, 2, 3, 1, 2]))
-    t = task(data, candidates=5, metrics=["sampled_mrr", "mrr"])
+    t = task(data, n_candidates=5, metrics=["sampled_mrr", "mrr"])
     assert pairs_of(t.dataset, t.test.rows) == [(0, 0), (1, 5)]
     assert pairs_of(t.dataset, t.validation.rows) == [(0, 1), (1, 4)]
     assert pairs_of(t.dataset, t.training.rows) == [(0, 2), (1, 3), (2, 6), (2, 7)]
@@ -85,7 +85,7 @@ def test_by_hand() -> None:
 
 
 def test_the_variant_of_gml_fm_is_reached_by_options() -> None:
-    t = task(interactions(grid()), candidates=15, negatives=2, redraw=False)
+    t = task(interactions(grid()), n_candidates=15, negatives=2, resample_negatives=False)
     assert (t.training.negatives, t.training.redraw, t.test.candidates.shape[1]) == (2, False, 15)
 
 
@@ -111,8 +111,10 @@ def test_ratings_do_not_matter_but_binary_negatives_do() -> None:
 def test_mistakes_are_named() -> None:
     with pytest.raises(DataError, match="got none of 3"):
         task(interactions([(0, 0), (1, 1), (2, 2), (0, 3)]))
-    with pytest.raises(DataError, match=r"got 6 of 6 users with fewer among the 24 items; lower protocol\.candidates"):
-        task(interactions(grid()), candidates=20)
+    with pytest.raises(
+        DataError, match=r"got 6 of 6 users with fewer among the 24 items; lower protocol\.n_candidates"
+    ):
+        task(interactions(grid()), n_candidates=20)
     with pytest.raises(DataError, match="got 1 of 6 users with fewer among the 30 items"):
         task(interactions([*grid(), *((0, i) for i in range(30))]))
 
@@ -120,7 +122,9 @@ def test_mistakes_are_named() -> None:
 def test_it_is_said_how_many_test_rows_the_order_of_rows_decides() -> None:
     pairs = [(u, i) for u in range(4) for i in range(4)]
     time = np.array([[1, 2, 3, 4], [1, 2, 4, 4], [4, 3, 2, 4], [1, 1, 1, 2]]).reshape(-1)
-    names = [s.name for s in task(interactions([*pairs, (4, 9)], time=np.append(time, 1)), candidates=1).dataset.steps]
+    names = [
+        s.name for s in task(interactions([*pairs, (4, 9)], time=np.append(time, 1)), n_candidates=1).dataset.steps
+    ]
     assert names[-1] == "test rows that the order of rows decides, for another has the same time: 2 of 4 (50.0%)"
     assert not any("order of rows" in s.name for s in task(interactions(grid(), time=np.arange(30))).dataset.steps)
     assert "there are no times" in task(interactions(grid())).dataset.steps[-1].name

@@ -91,8 +91,8 @@ def test_every_protocol_takes_a_given_split_and_refuses_a_row_in_two_parts() -> 
     }
     for name, data in cases.items():
         options = {"split": "given"} if name == "temporal" else {}
-        options |= {"candidates": 2} if name == "leave_one_out" else {}
-        options |= {"judged": "ranking", "unseen": "keep"} if name == "temporal" else {}
+        options |= {"n_candidates": 2} if name == "leave_one_out" else {}
+        options |= {"task": "ranking", "cold_entities": "keep"} if name == "temporal" else {}
         task = build("protocol", {"name": name, **options}, data)
         expected = np.count_nonzero(data.split == 2) * (3 if name in ("rating", "cold_start") else 1)
         assert len(task.test.rows) == expected, name
@@ -104,9 +104,9 @@ def test_every_protocol_takes_a_given_split_and_refuses_a_row_in_two_parts() -> 
             split=np.r_[data.split, np.int8(0)],
             time=None if data.time is None else np.arange(n + 1),
         )
-        with pytest.raises(DataError, match=r"2 rows of 'toy' are in more than one; protocol.leaks=drop"):
+        with pytest.raises(DataError, match=r"2 rows of 'toy' are in more than one; protocol.on_leak=drop"):
             build("protocol", {"name": name, **options}, twice)
-        kept = build("protocol", {"name": name, **options, "leaks": "drop"}, twice)
+        kept = build("protocol", {"name": name, **options, "on_leak": "drop"}, twice)
         assert len(kept.test.rows) == expected
 
 
@@ -116,9 +116,9 @@ def test_protocols_of_labelled_rows_count_what_their_parts_share(name) -> None:
     data = interactions(
         [(k % 5, k % 4) for k in range(30)], split=split, label=(np.arange(30) // 3 % 2).astype(np.float32)
     )
-    with pytest.raises(DataError, match=r"4 of 20 judged rows of 'toy' are copies.*leaks=allow"):
+    with pytest.raises(DataError, match=r"4 of 20 judged rows of 'toy' are copies.*on_leak=allow"):
         build("protocol", {"name": name}, data)
-    steps = build("protocol", {"name": name, "leaks": "allow"}, data).dataset.steps
+    steps = build("protocol", {"name": name, "on_leak": "allow"}, data).dataset.steps
     assert steps[-1].name == f"rows whose user, item and context are in another part too: {shared_rows(data)}"
 
 
@@ -160,9 +160,9 @@ def test_copies_of_training_rows_are_refused_left_out_or_allowed(name, users, sh
     data = labelled(rows, split, users=users)
     with pytest.raises(DataError, match=f"{int(50 * share)} of 100 judged rows .* are copies of rows of an earlier"):
         build("protocol", {"name": name}, data)
-    assert len(build("protocol", {"name": name, "leaks": "allow"}, data).test.rows) == 50
+    assert len(build("protocol", {"name": name, "on_leak": "allow"}, data).test.rows) == 50
     if share < 1:
-        kept = build("protocol", {"name": name, "leaks": "drop"}, data)
+        kept = build("protocol", {"name": name, "on_leak": "drop"}, data)
         assert kept.test.rows.tolist() == list(range(455, 500))
         assert len(kept.training.rows) == 400
 

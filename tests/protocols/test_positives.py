@@ -11,8 +11,8 @@ PAIRS = [(u, i) for u in range(8) for i in range(24) if (u + i) % 3]
 N = len(PAIRS)
 RANKED = {
     "full_ranking": {},
-    "leave_one_out": {"candidates": 2},
-    "temporal": {"judged": "ranking", "unseen": "keep"},
+    "leave_one_out": {"n_candidates": 2},
+    "temporal": {"task": "ranking", "cold_entities": "keep"},
     "cold_start": {"cold_users": 0.3},
     "rating": {},
 }
@@ -73,9 +73,9 @@ def test_what_classes_are_read_as_is_said() -> None:
 def test_a_user_with_every_item_is_named_and_may_be_left_out(name) -> None:
     pairs = [*((0, i) for i in range(24)), *((u + 1, i) for u, i in PAIRS)]
     data = interactions(pairs, time=np.arange(len(pairs)))
-    with pytest.raises(DataError, match=r"got 1 of 9 users .*; protocol.saturated=drop leaves .*; they are 'u0'"):
+    with pytest.raises(DataError, match=r"got 1 of 9 users .*; protocol.on_saturated=drop leaves .*; they are 'u0'"):
         build("protocol", {"name": name, **RANKED[name]}, data)
-    task = build("protocol", {"name": name, **RANKED[name], "saturated": "drop"}, data)
+    task = build("protocol", {"name": name, **RANKED[name], "on_saturated": "drop"}, data)
     assert "u0" not in task.dataset.keys["user"].tolist()
     assert task.dataset.schema.n_users == 8
     assert any(s.name == "without 1 users who have every item (u0)" for s in task.dataset.steps)
@@ -84,4 +84,4 @@ def test_a_user_with_every_item_is_named_and_may_be_left_out(name) -> None:
 def test_users_may_be_left_out_until_none_has_every_item() -> None:
     pairs = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]  # without user 0 nobody has item 2, then user 1 has all
     with pytest.raises(DataError, match="there is nothing to rank"):
-        build("protocol", {"name": "rating", "saturated": "drop"}, interactions(pairs))
+        build("protocol", {"name": "rating", "on_saturated": "drop"}, interactions(pairs))

@@ -28,7 +28,7 @@ def rows_of(t: Task) -> list[np.ndarray]:
 def test_nothing_trained_on_is_as_late_as_what_is_judged(times, size) -> None:
     time, ordered, held = np.array([*times]), sorted(times), size if size >= 1 else int(N * size + 0.5)
     try:
-        t = task(interactions(GRID, time=time), validation=size, test=size, unseen="keep")
+        t = task(interactions(GRID, time=time), validation=size, test=size, cold_entities="keep")
     except DataError:  # too few moments
         assert not ordered[0] < ordered[N - 2 * held] < ordered[N - held]
         return
@@ -40,7 +40,7 @@ def test_nothing_trained_on_is_as_late_as_what_is_judged(times, size) -> None:
 
 def test_the_moment_parts_at_the_asked_share_when_all_moments_differ() -> None:
     order = np.random.default_rng(0).permutation(N)
-    t = task(interactions(GRID, time=order), validation=0.2, test=10, unseen="keep")
+    t = task(interactions(GRID, time=order), validation=0.2, test=10, cold_entities="keep")
     assert [len(r) for r in rows_of(t)] == [N - round(N * 0.2) - 10, round(N * 0.2), 10]
     assert np.sort(t.dataset.time[t.test.rows]).tolist() == list(range(N - 10, N))
     assert (t.monitor, t.training.negatives) == ("mrr", 10)
@@ -50,9 +50,11 @@ def test_users_and_items_that_nothing_is_learned_of_are_counted_and_not_judged()
     time = np.array([1000 if u == 9 or i == 11 else (3 * u + 5 * i) % 7 for u, i in GRID])
     late = [p for p, moment in zip(GRID, time, strict=True) if moment == 1000]
     data = interactions(GRID, time=time)
-    kept = task(data, test=len(late), unseen="keep")
+    kept = task(data, test=len(late), cold_entities="keep")
     assert set(pairs_of(kept.dataset, kept.test.rows)) == set(late)
-    with pytest.raises(DataError, match="all of the test have a user or an item that is not trained on; unseen=keep"):
+    with pytest.raises(
+        DataError, match="all of the test have a user or an item that is not trained on; cold_entities=keep"
+    ):
         task(data, validation=0.2, test=len(late))
     time[[GRID.index(p) for p in [p for p in late if p[0] == 9][:3]]] = 0  # user 9 is known now, but item 11 is not
     t = task(interactions(GRID, time=time), validation=0.2, test=len(late) - 3)
@@ -71,12 +73,12 @@ def test_labelled_rows_are_scored_by_time() -> None:
     assert t.monitor == "logloss"
     assert t.training.negatives == 0
     assert t.test.rows.tolist() == list(range(N - round(N * 0.1), N))
-    ranked = task(interactions(GRID, time=np.arange(N), label=label), judged="ranking", unseen="keep")
+    ranked = task(interactions(GRID, time=np.arange(N), label=label), task="ranking", cold_entities="keep")
     assert set(pairs_of(ranked.dataset)) == {p for p, x in zip(GRID, label, strict=True) if x == 1}
 
 
 def test_a_constant_model_can_be_judged_and_data_without_times_cannot() -> None:
-    t = task(interactions(GRID, time=np.arange(N)), unseen="keep", metrics=("mrr",))
+    t = task(interactions(GRID, time=np.arange(N)), cold_entities="keep", metrics=("mrr",))
     model = build("model", {"name": "constant"}, t.dataset.schema).eval()
     assert 0 < evaluate(t.test, model, t.dataset).values["mrr"] < 1
     with pytest.raises(DataError, match="needs times"):

@@ -23,7 +23,7 @@ def test_an_experiment_is_a_whole_run(name: str) -> None:
 def test_experiments_of_a_benchmark_share_its_protocol(name: str) -> None:
     config = composition.compose([f"experiment={name}"])
     assert config.model.name == name.partition("/")[2]
-    assert (config.data.name, config.data.form, config.protocol.name) == ("frappe", "x1", "ctr")
+    assert (config.data.name, config.data.layout, config.protocol.name) == ("frappe", "x1", "ctr")
     assert (config.protocol.monitor, config.loss.name, config.batch_size) == ("auc", "bce", 4096)
     assert (config.trainer.patience, config.trainer.reduce_lr, config.trainer.max_epochs) == (2, 0.1, 100)
     settings = (FOLDER / f"{name}.yaml").read_text("utf-8").splitlines()[1]

@@ -263,7 +263,7 @@ def test_validation_figures_stand_beside_printed_ones(tmp_path, capsys):
 
 def test_figures_of_another_number_of_candidates_are_not_shown(tmp_path, capsys):
     place = {"data.name": "movielens-1m", "protocol.name": "leave_one_out", "protocol.monitor": "sampled_ndcg@10"}
-    make_run(tmp_path / "a", {**place, "protocol.candidates": 99})
+    make_run(tmp_path / "a", {**place, "protocol.n_candidates": 99})
     text = said(capsys, tmp_path, "--markdown")
     assert "| gml-fm 4 |" in text
     assert "| hyperml 2 |" not in text

@@ -21,8 +21,15 @@ from fmlab.serving import load_run
 
 HEADER = "user,item,y,age,color,tags,price\n"
 ROLES = (
-    *("data=csv", "data.user=user", "data.item=item", "data.label=y", "data.numeric=[price]", "data.multi=[tags]"),
-    *("data.categorical=[color,age]", "data.user_fields=[age]", "data.leaks=allow", "protocol=ctr"),
+    *(
+        "data=csv",
+        "data.user=user",
+        "data.item=item",
+        "data.label=y",
+        "data.numeric=[price]",
+        "data.multi_valued=[tags]",
+    ),
+    *("data.categorical=[color,age]", "data.user_fields=[age]", "data.on_leak=allow", "protocol=ctr"),
 )
 FEW = ("trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "logger=none")
 

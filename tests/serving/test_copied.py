@@ -39,7 +39,7 @@ def test_a_run_goes_on_where_its_project_was_copied_to(tmp_path: Path, monkeypat
 
 def test_a_run_of_a_protocol_with_a_file_of_candidates_is_used_without_it(tmp_path: Path) -> None:
     file = tmp_path / "candidates.txt"
-    protocol = ("protocol=leave_one_out", "protocol.candidates=5", f"protocol.candidate_file={file}")
+    protocol = ("protocol=leave_one_out", "protocol.n_candidates=5", f"protocol.candidate_file={file}")
     place = train(tmp_path, "run", "model=mf", *SMALL, *protocol)
     assert file.is_file()
     file.unlink()

@@ -30,8 +30,8 @@ NAME = WORD.filter(lambda t: t.strip() == t and "|" not in t)
 NUMBER = st.one_of(st.integers(-(10**9), 10**9).map(str), st.floats(-1e6, 1e6).map(lambda x: repr(round(x, 3))))
 TAGS = st.lists(st.sampled_from(["a", "b", "ü", "R&B", "c d"]), max_size=4).map("|".join)
 ROW = st.tuples(NAME, NAME, st.sampled_from(["", "x", "y", "0", "00", "NA"]), TAGS, st.one_of(st.just(""), NUMBER))
-ROLES = {"user": "u", "item": "i", "label": "y", "leaks": "allow", "context_fields": ("c", "t", "n")}
-KINDS = {"categorical": ("c",), "multi": ("t",), "numeric": ("n",)}
+ROLES = {"user": "u", "item": "i", "label": "y", "on_leak": "allow", "context_fields": ("c", "t", "n")}
+KINDS = {"categorical": ("c",), "multi_valued": ("t",), "numeric": ("n",)}
 
 
 def again(data: Dataset, folder: Path) -> Encoder:

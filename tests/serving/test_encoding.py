@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 from formats import AVAZU, avazu, criteo
 
 CLICKS = {
-    **{"user": "uid", "item": "movie", "label": "clicked", "time": "when", "leaks": "allow"},
-    **{"user_fields": ("age",), "item_fields": ("brand",), "multi": ("tags",), "numeric": ("price", "age")},
+    **{"user": "uid", "item": "movie", "label": "clicked", "time": "when", "on_leak": "allow"},
+    **{"user_fields": ("age",), "item_fields": ("brand",), "multi_valued": ("tags",), "numeric": ("price", "age")},
     **{"categorical": ("color", "brand")},
 }
 
@@ -60,10 +60,16 @@ def assert_same_features(
     "options",
     [
         {},
-        {"standardize": False, "missing": ("none", "brand1")},
+        {"standardize": False, "na_values": ("none", "brand1")},
         {"buckets": 3},
-        {"log_squared": ("visits",), "binned": ("dwell",), "bins": 3, "clock": ("hour", "weekday"), "buckets": 2},
-        {"log_squared": ("price",), "numeric": ("age",), "multi": (), "binned": ("dwell", "visits")},
+        {
+            "log_squared": ("visits",),
+            "quantile_bins": ("dwell",),
+            "n_bins": 3,
+            "time_features": ("hour", "weekday"),
+            "buckets": 2,
+        },
+        {"log_squared": ("price",), "numeric": ("age",), "multi_valued": (), "quantile_bins": ("dwell", "visits")},
         {"user": "", "item": "", "user_fields": (), "item_fields": (), "time": ""},
     ],
     ids=str,
@@ -119,8 +125,8 @@ def test_raw_rows_of_avazu_are_read(options: dict[str, Any], tmp_path: Path) -> 
 
 def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) -> None:
     write_clicks(tmp_path / "clicks.csv")
-    first = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, bins=4, binned=("dwell",))
-    again = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, bins=4, binned=("dwell",))
+    first = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, n_bins=4, quantile_bins=("dwell",))
+    again = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS, n_bins=4, quantile_bins=("dwell",))
     assert again.inputs == first.inputs
     assert again.input("user").column == "uid"
     edges = again.input("dwell").edges
@@ -146,8 +152,8 @@ def test_lists_numbers_and_times_are_read_in_serving_as_in_training(tmp_path: Pa
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     else:
         parquet.write_table(pa.Table.from_pylist(rows), path)
-    roles = {"user": "u", "item": "i", "label": "y", "time": "t", "clock": ("hour",), "leaks": "allow"}
-    options = {**roles, "thousands": ",", "numeric": ("x",), "multi": ("g",), "context_fields": ("g", "x")}
+    roles = {"user": "u", "item": "i", "label": "y", "time": "t", "time_features": ("hour",), "on_leak": "allow"}
+    options = {**roles, "thousands": ",", "numeric": ("x",), "multi_valued": ("g",), "context_fields": ("g", "x")}
     data = prepared(tmp_path, "csv", path=path.name, **options)
     assert data.keys["g"].tolist() == ["R&B|Soul", "Pop", "t1|t2"]
     assert data.keys["hour"].tolist()[:3] == ["0", "6", "12"]  # 800,000 seconds, though as seconds it is a date
@@ -156,7 +162,7 @@ def test_lists_numbers_and_times_are_read_in_serving_as_in_training(tmp_path: Pa
 
 def test_a_list_stands_for_text_that_training_split(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("y,g,c\n1,a|b,p\n0,b,q\n1,a,p\n")
-    data = prepared(tmp_path, "csv", path="a.csv", label="y", multi=("g",), categorical=("c",))
+    data = prepared(tmp_path, "csv", path="a.csv", label="y", multi_valued=("g",), categorical=("c",))
     lines = [{"y": 1, "g": ["a", "b"], "c": ["p"]}, {"y": 0, "g": ["b"], "c": "q"}, {"y": 1, "g": "a", "c": "p"}]
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert assert_same_features(data, tmp_path / "b.jsonl", TableFormat()) == {}

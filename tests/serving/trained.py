@@ -17,10 +17,10 @@ USERS = ("7", "007", "NA", "u3", "u4", "u5", "u6", "löwe")
 ITEMS = ("1", "01", "x", "y", "z", "w")
 HEADER = ("uid", "movie", "clicked", "age", "brand", "price", "tags", "color", "visits", "dwell", "when")
 ROLES = (
-    *("data.user=uid", "data.item=movie", "data.label=clicked", "data.time=when", "data.leaks=allow"),
-    *("data.user_fields=[age]", "data.item_fields=[brand]", "data.numeric=[price,age]", "data.multi=[tags]"),
-    *("data.categorical=[color,brand]", "data.log_squared=[visits]", "data.binned=[dwell]", "data.bins=4"),
-    *("data.clock=[hour]", "data.missing=[none]"),
+    *("data.user=uid", "data.item=movie", "data.label=clicked", "data.time=when", "data.on_leak=allow"),
+    *("data.user_fields=[age]", "data.item_fields=[brand]", "data.numeric=[price,age]", "data.multi_valued=[tags]"),
+    *("data.categorical=[color,brand]", "data.log_squared=[visits]", "data.quantile_bins=[dwell]", "data.n_bins=4"),
+    *("data.time_features=[hour]", "data.na_values=[none]"),
 )
 
 

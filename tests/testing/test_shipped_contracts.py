@@ -68,7 +68,7 @@ def _metric(name: str) -> type[MetricContract]:
 
 def _protocol(name: str) -> type[ProtocolContract]:
     def make(self: ProtocolContract, dataset: Dataset) -> Task:
-        few = {"candidates": 3} if name == "leave_one_out" else {}
+        few = {"n_candidates": 3} if name == "leave_one_out" else {}
         return build("protocol", {"name": name, **few}, dataset, gives=Task)
 
     def data(self: ProtocolContract, kind: Kind) -> Dataset:

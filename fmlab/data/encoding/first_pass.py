@@ -112,7 +112,7 @@ class FirstPass:
         self._moments.add(read)
         if "label" in self.roles:
             label = self.labels.read(batch[self.plan.label], self.rows)
-            hint = "; unlabelled=drop leaves them out"
+            hint = "; unlabeled=drop leaves them out"
             self._refuse(np.isnan(label), self.plan.label, "must have a label in every row", hint)
             self.roles["label"].append(label)
         if "time" in self.roles:
@@ -135,9 +135,11 @@ class FirstPass:
         """What is subtracted from each numeric field, and what it is then divided by."""
         varied = self._moments.varied
         if wrong := [n for n, size in zip(self.numeric, self._moments.deviation, strict=True) if not np.isfinite(size)]:
-            raise DataError(f"numbers must be within 1e150 of 0, column {wrong[0]!r} has others; ignore=[{wrong[0]}]")
+            raise DataError(
+                f"numbers must be within 1e150 of 0, column {wrong[0]!r} has others; drop_columns=[{wrong[0]}]"
+            )
         if constant := [name for name, varies in zip(self.numeric, varied, strict=True) if not varies]:
-            log.warning("%s: one number in all training rows; ignore=[...] leaves it out", ", ".join(constant))
+            log.warning("%s: one number in all training rows; drop_columns=[...] leaves it out", ", ".join(constant))
         if not self.plan.standardize:
             return np.zeros(len(self.numeric)), np.ones(len(self.numeric))
         return self._moments.mean, np.where(varied, self._moments.deviation, 1)

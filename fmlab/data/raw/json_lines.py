@@ -189,7 +189,7 @@ def _one(path: Path, name: str, value: Any) -> str | None:
         return value or None
     what = "a list of lists" if isinstance(value, list) else "an object"
     raise DataError(
-        f"column {name!r} of {path} holds {what}, {json.dumps(value)[:CUT]}: {READ}; ignore=[{name}] leaves the "
+        f"column {name!r} of {path} holds {what}, {json.dumps(value)[:CUT]}: {READ}; drop_columns=[{name}] leaves the "
         "column out"
     )
 

@@ -39,7 +39,7 @@ def unreadable(kind: Any) -> bool:
 
 def refusal(path: Path, name: str, kind: Any) -> DataError:
     """What is to be said of a column that cannot be read."""
-    return DataError(f"column {name!r} of {path} holds {kind}: {READ}; ignore=[{name}] leaves the column out")
+    return DataError(f"column {name!r} of {path} holds {kind}: {READ}; drop_columns=[{name}] leaves the column out")
 
 
 def texts(path: Path, name: str, column: Any) -> pa.Array:
@@ -58,8 +58,8 @@ def texts(path: Path, name: str, column: Any) -> pa.Array:
         return _plain(column)
     except pa.ArrowInvalid as error:
         raise DataError(
-            f"column {name!r} of {path} holds {column.type} that is no text: {error}; {READ}; ignore=[{name}] leaves "
-            "the column out"
+            f"column {name!r} of {path} holds {column.type} that is no text: {error}; {READ}; "
+            f"drop_columns=[{name}] leaves the column out"
         ) from error
 
 
