@@ -9,7 +9,7 @@
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
 |              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`                   |
 | a loss       | `Batch`, `score`, `require_candidates`                                                     |
-| a metric     | `RankMetric`, `ScoreMetric`                                                                |
+| a metric     | `ListMetric`, `Ranks`, `ScoreMetric`                                                       |
 | a program    | `run`, `load_run`                                                                          |
 
 A name is imported when it is asked for: a data set needs no torch.
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from fmlab.contracts import Evaluator as Evaluator
     from fmlab.contracts import HasRoles as HasRoles
     from fmlab.contracts import LateInteraction as LateInteraction
+    from fmlab.contracts import ListMetric as ListMetric
     from fmlab.contracts import ManifoldEmbeddings as ManifoldEmbeddings
     from fmlab.contracts import NeedsInteractions as NeedsInteractions
     from fmlab.contracts import RankMetric as RankMetric
+    from fmlab.contracts import Ranks as Ranks
     from fmlab.contracts import Regularized as Regularized
     from fmlab.contracts import Report as Report
     from fmlab.contracts import ScoreMetric as ScoreMetric
@@ -60,8 +62,8 @@ if TYPE_CHECKING:
     from fmlab.serving import load_run as load_run
 
 _WHERE = {
-    "fmlab.contracts": "BeginsSteps ChoosesScorers Evaluator HasRoles LateInteraction ManifoldEmbeddings "
-    "NeedsInteractions RankMetric Regularized Report ScoreMetric SharesWork Task Training TwoSided WarmStarts",
+    "fmlab.contracts": "BeginsSteps ChoosesScorers Evaluator HasRoles LateInteraction ListMetric ManifoldEmbeddings "
+    "NeedsInteractions RankMetric Ranks Regularized Report ScoreMetric SharesWork Task Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Schema Table",
     "fmlab.data.batch": "Batch",
     "fmlab.data.encoding.tables": "encode_table",

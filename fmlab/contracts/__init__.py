@@ -7,7 +7,7 @@
 | model                                   | `(schema, *, options)`     | `nn.Module`, a `Model`; also `TwoSided` … |
 | loss                                    | `(*, options)`             | `Loss`                                    |
 | optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
-| metric                                  | `(*, options)`             | `RankMetric` or `ScoreMetric`             |
+| metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
 A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
 `defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin. A protocol may carry
@@ -15,7 +15,7 @@ A plugin class may carry the literal attribute `defaults`, the partners it wants
 """
 
 from fmlab.contracts.loss import Loss, ValidatesLabels
-from fmlab.contracts.metric import RankMetric, ScoreMetric
+from fmlab.contracts.metric import ListMetric, RankMetric, Ranks, ScoreMetric
 from fmlab.contracts.model import (
     BeginsSteps,
     ChoosesScorers,
@@ -49,11 +49,13 @@ __all__ = [
     "HasRoles",
     "InfersOptions",
     "LateInteraction",
+    "ListMetric",
     "Loss",
     "ManifoldEmbeddings",
     "Model",
     "NeedsInteractions",
     "RankMetric",
+    "Ranks",
     "RawFile",
     "Regularized",
     "Report",

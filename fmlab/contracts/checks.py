@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fmlab.contracts import RankMetric, ScoreMetric, Task, Training
+from fmlab.contracts import ListMetric, RankMetric, ScoreMetric, Task, Training
 from fmlab.data import Dataset
 from fmlab.data.source_checks import kind_of, named_plugin
 from fmlab.errors import FmlabError, choices
@@ -90,12 +90,14 @@ def check_report(values: Any, monitor: str, who: str) -> None:
         raise FmlabError(f"{who}: monitor of its task must be a metric of the validation, got {monitor!r}; {known}")
 
 
-def checked_metric(metric: Any, name: str) -> RankMetric | ScoreMetric:
+def checked_metric(metric: Any, name: str) -> ListMetric | RankMetric | ScoreMetric:
     """The same, if it gives what metrics must give on three ranks or four rows; raises FmlabError."""
     who = named_plugin("metric", name)
     if not isinstance(metric.name, str) or not isinstance(metric.maximize, bool | np.bool_):
         got = f"{metric.name!r} and {metric.maximize!r}"
         raise FmlabError(f"{who}: its name must be text and maximize true or false, got {got}")
+    if isinstance(metric, ListMetric):
+        return metric  # what it gives is checked where lists are judged: here there is no view that it may ask for
     try:
         found = metric.of_ranks(_RANKS.copy()) if isinstance(metric, RankMetric) else metric.of_scores(*_copies())
     except FmlabError:

@@ -1,13 +1,96 @@
-"""What a metric is."""
+"""What a metric is, and the views of a judged part that it may ask for."""
 
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
 
 from fmlab.data import Array
 
 
+@dataclass(frozen=True)
+class Ranks:
+    """The ranks of all relevant items of each list; a list is what was ranked for one user, or for one test row.
+
+    `rank`: float64[relevant], 1 is best, ascending within a list. Items of equal score have their expected rank, a
+    fraction perhaps, unless the protocol breaks ties otherwise. `begin`: int64[lists + 1], the relevant items of list l
+    are `rank[begin[l]:begin[l + 1]]`; every list has at least one.
+    """
+
+    rank: Array
+    begin: Array
+
+    def __len__(self) -> int:
+        """Number of lists."""
+        return len(self.begin) - 1
+
+    @cached_property
+    def count(self) -> Array:
+        """int64[lists]: relevant items of each list."""
+        return np.diff(self.begin)
+
+    @cached_property
+    def owner(self) -> Array:
+        """int64[relevant]: the list of each relevant item."""
+        return np.repeat(np.arange(len(self)), self.count)
+
+    @cached_property
+    def best(self) -> Array:
+        """float64[lists]: the rank of the best relevant item."""
+        return self.rank[self.begin[:-1]]
+
+    @cached_property
+    def place(self) -> Array:
+        """float64[relevant]: how many relevant items of the list stand at this rank or before it, in expectation."""
+        number = np.arange(len(self.rank)) - np.repeat(self.begin[:-1], self.count) + 1.0
+        new = np.r_[True, (self.rank[1:] != self.rank[:-1]) | (self.owner[1:] != self.owner[:-1])]
+        first = np.flatnonzero(new)
+        size = np.diff(np.r_[first, len(self.rank)])
+        return np.repeat(number[first] + (size - 1) / 2, size)
+
+    def total(self, values: Array) -> Array:
+        """`values[relevant]` -> their sum in each list."""
+        if len(self.rank) == len(self):
+            return np.asarray(values, np.float64)
+        return np.asarray(np.add.reduceat(np.asarray(values, np.float64), self.begin[:-1]))
+
+    def within(self, k: int | None) -> Array:
+        """bool[relevant]: whether the item is among the first `k`; None: always."""
+        return self.rank <= (np.inf if k is None else k)
+
+
+@runtime_checkable
+class ListMetric(Protocol):
+    """A figure over ranked lists.
+
+    `of_lists` may name any of these as keyword-only parameters, and is given those that it names; what no metric names
+    is not computed.
+
+    | name                 | what                                                                                     |
+    |----------------------|------------------------------------------------------------------------------------------|
+    | `candidates`         | int64[lists]: items that were ranked                                                     |
+    | `item`               | int64[relevant]: the relevant items, in the order of `ranks.rank`                         |
+    | `gains`              | float64[relevant]: their labels, 1 where the data have none                              |
+    | `user`               | int64[lists]                                                                             |
+    | `top`                | int64[lists, k]: the first `k` items, -1 beyond a shorter list; `k` is the metric's own  |
+    | `popularity`         | int64[items]: interactions of each item that were trained on                             |
+    | `history_popularity` | float64[lists]: mean popularity of what the user was trained with, NaN without any       |
+    | `n_users`            | int: users with training interactions                                                    |
+    | `attributes`         | int64[items, columns]: features of the items but their ids, -1 where one is unknown       |
+    """
+
+    name: str
+    maximize: bool
+
+    def of_lists(self, ranks: Ranks, **asked: Any) -> Array | float:
+        """Value of each list, float64[lists], NaN where it is undefined; or one number for all lists together."""
+        ...
+
+
 @runtime_checkable
 class RankMetric(Protocol):
-    """A mean over ranked lists, from the (possibly fractional) rank of the one relevant item."""
+    """The older form of a metric of ranked lists, with one relevant item a list; `ListMetric` replaces it."""
 
     name: str
     maximize: bool

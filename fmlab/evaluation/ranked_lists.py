@@ -1,47 +1,47 @@
-"""Ranks of test items among all items that the user has not met, and among sampled ones.
+"""Ranks of test items among all items that a user may be shown, and among sampled ones."""
 
-The rank of an item with score s is expected over ties: 1 + #(above s) + (#(equal to s) - 1) / 2, so that a constant
-scorer stands in the middle. Nothing is sorted: with M items, of which those not to be ranked are set to -inf,
-
-    sum over items of sign(score - s) = #above - (M - #above - #equal)   =>   rank = 1 + (M + sum of signs) / 2
-
-once the item itself is among those at -inf.
-"""
-
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fmlab.contracts import BlockResult, Report
+from fmlab.contracts import BlockResult, Ranks, Report
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Features, Tables, as_features
 from fmlab.data.negatives import UserItemSet
-from fmlab.errors import DataError, FmlabError
+from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import CandidateScorer, catalogue
+from fmlab.evaluation.list_figures import Lists, TrainedItems, asked, attributes_of, figures
 from fmlab.evaluation.metrics import SAMPLED, rank_metric
+from fmlab.evaluation.ranks import Ties, first_items, rank_among
+
+log = logging.getLogger(__name__)
 
 CELLS = 1 << 21
 """Scores of a block that ranks all items. On a CPU larger blocks leave the cache; a block has at least one case."""
 
+LIST_CELLS = 1 << 23
+"""The same where a list has all relevant items of a user: their ranks are counted `CELLS` at a time."""
+
 SAMPLED_CELLS = 1 << 16
 """Scores of a block that ranks sampled candidates only: each may need a vector of its own."""
 
-_EXACT = 1 << 24  # sums of signs up to this number are exact in float32
-
 
 class RankedLists:
-    """Judges a model by the rank of each test case's item; the cases are rows of the data set.
+    """Judges a model by the ranks of relevant items; these are rows of the data set.
 
-    Ranked are the items that the case's user has not met in train, validation or test, and the item itself.
-    `candidates[cases, n]`: sampled unobserved items; metrics named `sampled_...` are over these and the item. The
-    others are over all items. Only what the metrics ask for is computed. The item itself among its candidates, as in
-    some published lists, does not count.
+    `by="row"`: each row is a list of its own with one relevant item, ranked among the items that are not `observed` of
+    its user. `by="user"`: a list has all relevant items of a user, ranked among themselves and what is not `observed`.
+    Users without relevant items have no list.
+    `candidates[rows or users, n]`: sampled items; metrics named `sampled_...` are over these and the relevant items.
+    The others are over all items. A candidate that is a relevant item of its list does not count. Only what the
+    metrics ask for is computed, in memory for the ranks, and for k items of a list where a metric wants the first k.
 
-    `Report.units` holds, for each case in row order, `row`, `user` and the value of every metric: cases of one user
-    are not independent, so that tests should first average over `user`.
+    `Report.units` holds, for each list, `row` (the first of its rows), `user` and the value of every metric that is a
+    mean, in the order of rows: lists of one user are not independent, so that tests should first average over `user`.
     """
 
     def __init__(
@@ -51,35 +51,88 @@ class RankedLists:
         observed: UserItemSet,
         metrics: Sequence[str],
         *,
+        by: Literal["row", "user"] = "row",
         candidates: Tensor | None = None,
+        ties: Ties = "expected",
+        trained: Array | None = None,
+        gains: Array | None = None,
         cells: int | None = None,
     ) -> None:
-        """`observed`: all interactions of the data set, whatever their part."""
+        """`observed`: what is not ranked, unless relevant. `trained`: training rows, for metrics of popularity.
+
+        `candidates` of users are in ascending order of the users who have rows. `gains[rows of the data set]`.
+        """
         assert dataset.user is not None
         assert dataset.item is not None
         self.metrics = {name: rank_metric(name) for name in metrics}
+        wanted = {part for metric in self.metrics.values() for part in asked(metric)}
         self.sampled = any(name.startswith(SAMPLED) for name in metrics)
         self.everything = not all(name.startswith(SAMPLED) for name in metrics)
         if self.sampled and candidates is None:
             raise DataError(f"metrics named {SAMPLED}... need sampled candidates, which this protocol does not draw")
+        for name, metric in self.metrics.items():
+            if name.startswith(SAMPLED) and "top" in asked(metric):
+                raise DataError(f"{name} is of the first items among all; got the prefix {SAMPLED}")
         user = np.asarray(dataset.user)[rows]
         order = np.argsort(user, kind="stable")  # cases of one user stand together: it is scored once
         self.rows, self.user = np.asarray(rows)[order].astype(np.int64), user[order].astype(np.int64)
         self.item = torch.from_numpy(np.asarray(dataset.item)[self.rows].astype(np.int64))
+        self.dataset, self.observed, self.ties, self.whole = dataset, observed, ties, by == "user"
+        if self.whole and dataset.context is not None:
+            raise DataError(f"a list for each user needs rows without context, which differs; {dataset.name!r} has it")
+        self.begin = (
+            np.r_[0, np.flatnonzero(self.user[1:] != self.user[:-1]) + 1] if self.whole else np.arange(len(user))
+        )
+        self.begin = np.r_[self.begin, len(user)]
+        self.top = self._widest() if "top" in wanted else 0
+        self.trained = TrainedItems.of(dataset, trained) if trained is not None and wanted else None
+        self.attributes = attributes_of(dataset) if "attributes" in wanted else None
+        self.gains = np.ones(len(user)) if gains is None else np.asarray(gains, np.float64)[self.rows]
+        self._place_candidates(candidates, order)
+        self._place_blocks(cells)
+
+    def _widest(self) -> int:
+        """The largest cut-off of a metric that asks for the first items."""
+        return max((m.k or 1) for m in self.metrics.values() if "top" in asked(m))  # type: ignore[attr-defined]
+
+    def _place_candidates(self, candidates: Tensor | None, order: Array) -> None:
+        """Candidates in the order of lists, -1 where one is a relevant item of the list."""
         self.candidates: Tensor | None = None
         self.doubled = False
+        lists, n_items = len(self.begin) - 1, self.observed.n_items
         if self.sampled and candidates is not None:
-            self.candidates = candidates[torch.from_numpy(order)].to(torch.int32)
-            self.doubled = bool((self.candidates == self.item.unsqueeze(1)).any())
-        self.dataset, self.observed = dataset, observed
-        width = observed.n_items
+            found = (candidates if self.whole else candidates[torch.from_numpy(order)]).to(torch.int32)
+            if len(found) != lists:
+                raise DataError(f"there must be candidates for each of the {lists:,} lists, got {len(found):,}")
+            widest = int(np.diff(self.begin).max())
+            for place in range(widest):
+                at = self.begin[:-1] + place
+                same = found == self.item[torch.from_numpy(np.minimum(at, len(self.item) - 1))].unsqueeze(1)
+                same[torch.from_numpy(at >= self.begin[1:])] = False
+                if same.any():
+                    self.doubled = True
+                    found = found.masked_fill(same, -1)
+            self.candidates = found
+        met = self.observed.degree.numpy()[self.user[self.begin[:-1]]]
+        relevant = self.observed.contains(torch.from_numpy(self.user), self.item).numpy()
+        self.ranked = n_items - met + np.add.reduceat(relevant, self.begin[:-1])
+
+    def _place_blocks(self, cells: int | None) -> None:
+        """Where blocks begin: numbers of lists."""
+        width = self.observed.n_items
         if self.candidates is not None and not self.everything:
             width = 1 + self.candidates.shape[1]
-        self.size = max(1, (cells or (CELLS if self.everything else SAMPLED_CELLS)) // width)
+        usual = CELLS if self.everything else SAMPLED_CELLS
+        self.size = max(1, (cells or usual) // width)  # cases whose ranks are counted at once
+        lists = len(self.begin) - 1
+        per_block = max(1, (cells or (LIST_CELLS if self.everything else usual)) // width) if self.whole else self.size
+        self.blocks = np.r_[np.arange(0, lists, per_block), lists]
+        if self.everything and (k := max((getattr(m, "k", None) or 1) for m in self.metrics.values())) > width:
+            log.warning("a metric looks at the first %s of %s items: the rest of its places stays empty", k, width)
 
     def __len__(self) -> int:
         """Number of blocks."""
-        return -(-len(self.rows) // self.size)
+        return len(self.blocks) - 1
 
     @torch.no_grad()
     def start(self, scorer: Any, tables: Tables) -> CandidateScorer:
@@ -88,41 +141,144 @@ class RankedLists:
 
     @torch.no_grad()
     def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
-        """Ranks of one block of cases; raises FmlabError if a score is not finite."""
+        """Ranks of one block of lists; raises FmlabError if a score is not finite.
+
+        A unit is a relevant item, with its rank; units from their number on are places of the first k items of lists,
+        with the item's number in place of a rank.
+        """
         assert tables.items is not None
-        cases = slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
+        lists = slice(int(self.blocks[index]), int(self.blocks[index + 1]))
+        cases = slice(int(self.begin[lists.start]), int(self.begin[lists.stop]))
         device = tables.items.ids.device
         user, which, context = self._queries(cases, device)
         item = self.item[cases].to(device)
-        candidates = None if self.candidates is None else self.candidates[cases].to(device, torch.int64)
-        columns = {}
+        candidates = None if self.candidates is None else self.candidates[lists].to(device, torch.int64)
+        columns, top = {}, None
         if self.everything:
             scores = state.every(user, context)
-            own = scores[which, item].unsqueeze(1)
+            own = scores[which, item]
             if candidates is not None:
-                columns[SAMPLED + "rank"] = _rank(self._others(scores[which.unsqueeze(1), candidates], cases), own)
-            scores.view(-1).index_fill_(0, self._met(user), -torch.inf)
-            columns["rank"] = _rank(scores if len(user) == len(which) else scores.index_select(0, which), own)
+                of_list = which if self.whole else torch.arange(len(which), device=device)
+                near = scores[
+                    (torch.arange(len(user), device=device) if self.whole else which).unsqueeze(1), candidates
+                ]
+                columns[SAMPLED + "rank"] = self._near(near, candidates, own, item, of_list, lists)
+            columns["rank"], top = self._rank_all(scores, user, which, item, own)
         else:
             assert candidates is not None
-            scores = state.some(user[which], context, torch.cat([item.unsqueeze(1), candidates], 1))
-            columns[SAMPLED + "rank"] = _rank(self._others(scores[:, 1:], cases), scores[:, :1])
+            of_list = which if self.whole else torch.arange(len(which), device=device)
+            both = torch.cat([item.unsqueeze(1), candidates[of_list].clamp_min(0)], 1)
+            found = state.some(user[which], context, both)
+            first = torch.from_numpy(self.begin[lists] - cases.start).to(device)
+            columns[SAMPLED + "rank"] = self._near(found[first, 1:], candidates, found[:, 0], item, of_list, lists)
         unit = torch.arange(cases.start, cases.stop)
-        return BlockResult(unit, {name: rank.to("cpu", torch.float64) for name, rank in columns.items()})
+        columns = {name: rank.to("cpu", torch.float64) for name, rank in columns.items()}
+        if top is not None:
+            unit, columns = self._with_top(unit, columns, top, lists)
+        return BlockResult(unit, columns)
+
+    def _rank_all(
+        self, scores: Tensor, user: Tensor, which: Tensor, item: Tensor, own: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """Ranks of the cases among all items, and the first items of each list if they are asked for."""
+        scores.view(-1).index_fill_(0, self._met(user), -torch.inf)
+        top = None
+        if self.whole:
+            scores[which, item] = own
+            top = first_items(scores, self.top) if self.top else None
+        elif not self.top and self.ties == "expected" and len(user) == len(which):
+            return rank_among(scores, own.unsqueeze(1)), None
+        ranks, tops = [], []
+        for low in range(0, len(which), self.size):
+            cut = slice(low, low + self.size)
+            others = scores.index_select(0, which[cut])
+            if self.top and not self.whole:
+                others.scatter_(1, item[cut].unsqueeze(1), own[cut].unsqueeze(1))
+                tops.append(first_items(others, self.top))
+            before = None
+            if self.ties == "index":
+                before = torch.arange(others.shape[1], device=item.device) < item[cut].unsqueeze(1)
+            itself = self.whole or bool(self.top)
+            ranks.append(rank_among(others, own[cut].unsqueeze(1), self.ties, itself=itself, before=before))
+        return torch.cat(ranks), torch.cat(tops) if tops else top
+
+    def _near(
+        self, near: Tensor, candidates: Tensor, own: Tensor, item: Tensor, of_list: Tensor, lists: slice
+    ) -> Tensor:
+        """Ranks among the candidates of each list, whose scores are `near[lists, n]`, and its other relevant items."""
+        if self.doubled:
+            near = near.masked_fill(candidates < 0, -torch.inf)
+        others, numbers = near[of_list], candidates[of_list] if self.ties == "index" else None
+        if self.whole:
+            count = torch.from_numpy(np.diff(self.begin)[lists]).to(own.device)
+            first = count.cumsum(0) - count
+            place = torch.arange(len(own), device=own.device) - first[of_list]
+            fellows = own.new_full((len(count), int(count.max())), -torch.inf)
+            fellows[of_list, place] = own
+            others = torch.cat([others, fellows[of_list]], 1)
+            if numbers is not None:
+                names = item.new_full(fellows.shape, -1)
+                names[of_list, place] = item
+                numbers = torch.cat([numbers, names[of_list]], 1)
+        before = None if numbers is None else numbers < item.unsqueeze(1)
+        return rank_among(others, own.unsqueeze(1), self.ties, itself=self.whole, before=before)
+
+    def _with_top(
+        self, unit: Tensor, columns: dict[str, Tensor], top: Tensor, lists: slice
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The block with the first items of its lists behind its ranks."""
+        first = len(self.rows) + lists.start * self.top
+        more = torch.arange(first, first + top.numel())
+        flat = top.reshape(-1).to("cpu", torch.float64)
+        nothing = torch.full_like(flat, torch.nan)
+        joined = {n: torch.cat([c, flat if n == "rank" else nothing]) for n, c in columns.items()}
+        return torch.cat([unit, more]), joined
+
+    def chosen(self, unit: Array, mask: Array) -> Array:
+        """Which units are of the relevant items in `mask[rows]`, or of lists that have one of these."""
+        lists = np.add.reduceat(mask, self.begin[:-1]) > 0
+        case = unit < len(self.rows)
+        of_list = np.where(case, 0, (unit - len(self.rows)) // max(1, self.top))
+        return np.where(case, mask[np.where(case, unit, 0)], lists[of_list])
 
     def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
-        """Means over cases, each counted once."""
+        """Means over lists, each counted once."""
         unit, first = np.unique(unit, return_index=True)
-        order = np.argsort(self.rows[unit], kind="stable")
-        units = {"row": self.rows[unit][order], "user": self.user[unit][order]}
-        for name, metric in self.metrics.items():
-            rank = columns[SAMPLED + "rank" if name.startswith(SAMPLED) else "rank"]
-            units[name] = metric.of_ranks(rank[first][order])
-            if np.shape(units[name]) != rank[first].shape:
-                raise FmlabError(
-                    f"of_ranks of {name} must give one value a rank {rank[first].shape}, got {np.shape(units[name])}"
-                )
-        return Report({name: float(units[name].mean()) for name in self.metrics}, units)
+        n = int(np.searchsorted(unit, len(self.rows)))
+        case, shown = unit[:n], unit[n:] - len(self.rows)
+        owner = np.searchsorted(self.begin, case, side="right") - 1
+        lists, owner = np.unique(owner, return_inverse=True)
+        row = self.rows[self.begin[lists]]
+        order = np.argsort(row, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        tops = None
+        if len(shown):
+            of_list = np.searchsorted(lists, shown[:: self.top] // self.top)
+            tops = np.empty((len(lists), self.top), np.int64)
+            tops[place[of_list]] = columns["rank"][first[n:]].astype(np.int64).reshape(-1, self.top)
+        values: dict[str, float] = {}
+        units = {"row": row[order], "user": self.user[self.begin[lists]][order]}
+        for kind in ("rank", SAMPLED + "rank"):
+            metrics = {k: m for k, m in self.metrics.items() if k.startswith(SAMPLED) == kind.startswith(SAMPLED)}
+            if not metrics:
+                continue
+            rank = columns[kind][first[:n]]
+            sort = np.lexsort((rank, place[owner]))
+            ranks = Ranks(rank[sort], np.r_[0, np.bincount(place[owner], minlength=len(lists)).cumsum()])
+            candidates = self.ranked[lists][order] if kind == "rank" else self._drawn(lists)[order]
+            item, gains = self.item.numpy()[case][sort], self.gains[case][sort]
+            view = Lists(ranks, units["user"], candidates, item, gains, tops)
+            found, each = figures(metrics, view, self.trained, self.attributes)
+            values |= found
+            units |= each
+        return Report({name: values[name] for name in self.metrics}, units)
+
+    def _drawn(self, lists: Array) -> Array:
+        """How many items each list of candidates has, relevant ones included."""
+        assert self.candidates is not None
+        drawn = self.candidates[torch.from_numpy(lists)]
+        return (drawn >= 0).sum(1).numpy() + np.diff(self.begin)[lists]
 
     def _queries(self, cases: slice, device: torch.device) -> tuple[Tensor, Tensor, Features | None]:
         """Users `[Q]`, the query of each case, and the queries' context: with one, every case is its own query."""
@@ -132,25 +288,11 @@ class RankedLists:
             return user, torch.arange(len(user), device=device), context
         return *torch.unique_consecutive(user, return_inverse=True), None
 
-    def _others(self, scores: Tensor, cases: slice) -> Tensor:
-        """The candidates' scores, lowest where the candidate is the item itself."""
-        if self.doubled and self.candidates is not None:
-            same = self.candidates[cases] == self.item[cases].unsqueeze(1)
-            scores.masked_fill_(same.to(scores.device), -torch.inf)
-        return scores
-
     def _met(self, user: Tensor) -> Tensor:
-        """Places in the scores `[Q, items]` of what each query's user has met; the case's own item is among them."""
+        """Places in the scores `[Q, items]` of what each query's user has met."""
         at = user.cpu()
         count, begin = self.observed.degree[at], self.observed.offsets[at]
         shift = begin - count.cumsum(0) + count  # from places in the list to places in `observed.items`
         query = torch.repeat_interleave(torch.arange(len(at)), count)
         items = self.observed.items[torch.arange(len(query)) + shift[query]]
         return (query * self.observed.n_items + items).to(user.device)
-
-
-def _rank(others: Tensor, own: Tensor) -> Tensor:
-    """Expected rank of `own[n, 1]` among itself and `others[n, m]`, which are overwritten."""
-    n = others.shape[1]
-    signs = others.sub_(own).sign_().sum(1, dtype=torch.float64 if n > _EXACT else torch.float32)
-    return 1 + (n + signs.double()) / 2

@@ -3,20 +3,27 @@
 import numpy as np
 import pytest
 
-from fmlab.contracts import RankMetric, ScoreMetric
+from fmlab.contracts import ListMetric, RankMetric, Ranks, ScoreMetric
+from fmlab.evaluation.list_figures import Lists, TrainedItems, asked, view
 
 
 class MetricContract:
     """Subclass it and write `make`. Which tests run depends on the protocol that the metric follows."""
 
-    def make(self) -> RankMetric | ScoreMetric:
+    def make(self) -> ListMetric | RankMetric | ScoreMetric:
         """Your metric."""
         raise NotImplementedError
+
+    def _of_lists(self) -> ListMetric:
+        metric = self.make()
+        if not isinstance(metric, ListMetric):
+            pytest.skip("not a metric of lists")
+        return metric
 
     def _of_ranks(self) -> RankMetric:
         metric = self.make()
         if not isinstance(metric, RankMetric):
-            pytest.skip("not a metric of ranks")
+            pytest.skip("not a metric of the older form")
         return metric
 
     def _of_scores(self) -> ScoreMetric:
@@ -30,7 +37,33 @@ class MetricContract:
         metric = self.make()
         assert metric.name
         assert isinstance(metric.maximize, bool)
-        assert isinstance(metric, RankMetric) != isinstance(metric, ScoreMetric)
+        assert sum(isinstance(metric, kind) for kind in (ListMetric, RankMetric, ScoreMetric)) == 1
+
+    def test_its_value_of_a_list_does_not_depend_on_the_others(self) -> None:
+        """Lists in another order have the same values; none is infinite; arguments are left alone."""
+        metric, lists = self._of_lists(), _lists(np.arange(40))
+        kept = lists.ranks.rank.copy()
+        value = _value(metric, lists)
+        assert not np.isinf(value).any()
+        np.testing.assert_array_equal(lists.ranks.rank, kept)
+        if np.ndim(value):
+            assert np.shape(value) == (40,)
+            np.testing.assert_allclose(_value(metric, _lists(np.arange(40)[::-1])), value[::-1], rtol=1e-12)
+
+    def test_better_ranks_are_never_worse(self) -> None:
+        """Where it looks at ranks alone: all relevant items first, one by one further down."""
+        metric = self._of_lists()
+        if set(asked(metric)) - {"candidates", "gains", "item", "user"}:
+            pytest.skip("it looks at more than ranks")
+        moved = [np.sort(np.r_[1 + shift, 2 + shift * 2, 3 + shift * 3]) for shift in np.arange(0, 12, 0.5)]
+        begin = np.arange(0, 3 * len(moved) + 1, 3)
+        n = len(moved)
+        ranks = Ranks(np.concatenate(moved), begin)
+        ones = np.ones(len(ranks.rank))
+        value = _value(metric, Lists(ranks, np.arange(n), np.full(n, 50), ones.astype(np.int64), ones))
+        steps = np.diff(value) if metric.maximize else -np.diff(value)
+        assert (steps <= 1e-12).all()
+        assert value[0] != value[-1]
 
     def test_a_better_rank_is_never_worse(self) -> None:
         """Also for the fractional ranks of ties; the value of a list does not depend on the others."""
@@ -63,3 +96,23 @@ class MetricContract:
         assert metric.of_scores(score[::-1], label[::-1])[0] == pytest.approx(value)
         np.testing.assert_array_equal(score, kept[0])
         np.testing.assert_array_equal(label, kept[1])
+
+
+_TRAINED = TrainedItems(np.arange(60) + 1, np.linspace(1, 60, 40), 40)
+_ATTRIBUTES = np.stack([np.arange(60) % 4, 10 + np.arange(60) % 7], 1)
+
+
+def _lists(order: np.ndarray) -> Lists:
+    """40 random lists of 60 items, in an order."""
+    rng = np.random.default_rng(0)
+    ranks = [np.sort(rng.choice(60, rng.integers(1, 6), replace=False)) + 1.0 for _ in range(40)]
+    top, gains = rng.permuted(np.tile(np.arange(60), (40, 1)), axis=1), [rng.integers(1, 6, len(r)) for r in ranks]
+    begin = np.r_[0, np.cumsum([len(ranks[n]) for n in order])]
+    view = Ranks(np.concatenate([ranks[n] for n in order]), begin)
+    gained = np.concatenate([gains[n] for n in order]).astype(np.float64)
+    return Lists(view, order, np.full(40, 60), view.rank.astype(np.int64) - 1, gained, top[order])
+
+
+def _value(metric: ListMetric, lists: Lists) -> np.ndarray:
+    views = {name: view(name, metric, lists, _TRAINED, _ATTRIBUTES) for name in asked(metric)}
+    return np.asarray(metric.of_lists(lists.ranks, **views))

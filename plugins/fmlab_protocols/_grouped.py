@@ -39,7 +39,7 @@ class Grouped:
         whole = self.inner.finish(unit, columns)
         values = dict(whole.values)
         for name, mask in self.groups.items():
-            here = mask[unit]
+            here = self.inner.chosen(unit, mask) if isinstance(self.inner, RankedLists) else mask[unit]
             if here.any():
                 part = self.inner.finish(unit[here], {k: c[here] for k, c in columns.items()})
                 values |= {f"{metric}.{name}": value for metric, value in part.values.items()}

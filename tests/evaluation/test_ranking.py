@@ -183,8 +183,14 @@ def test_metrics_are_found_by_name_and_cut_off() -> None:
         metric("auc@10")
     with pytest.raises(FmlabError, match=r"must be a whole number in \[1, inf\)"):
         metric("hr@0")
+    assert (rank_metric("auc").name, rank_metric("f1@5").name) == ("auc", "f1@5")
+    assert rank_metric("sampled_recall@5:denominator=min").denominator == "min"
     with pytest.raises(FmlabError, match="this protocol ranks items"):
-        rank_metric("auc")
+        rank_metric("rmse")
+    with pytest.raises(FmlabError, match="written recall@20:denominator=min"):
+        metric("recall@20:min")
+    with pytest.raises(FmlabError, match="one of relevant, min"):
+        metric("recall@20:denominator=all")
     with pytest.raises(FmlabError, match="this protocol scores rows"):
         score_metric("mrr")
 
