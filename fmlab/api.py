@@ -8,7 +8,8 @@
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
 |              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`                   |
-| a loss       | `Batch`, `score`, `require_candidates`                                                     |
+| a loss       | `Batch`, `score`, `require_candidates`, `tempered_score`, `mean_over_rows`                 |
+| a sampler    | `Sampler`, `ChoosesByScore`, `SamplingBatch`, `random_numbers`, `draw_weighted`            |
 | a metric     | `ListMetric`, `Ranks`, `ScoreMetric`                                                       |
 | a program    | `run`, `load_run`                                                                          |
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fmlab.contracts import BeginsSteps as BeginsSteps
+    from fmlab.contracts import ChoosesByScore as ChoosesByScore
     from fmlab.contracts import ChoosesScorers as ChoosesScorers
     from fmlab.contracts import Evaluator as Evaluator
     from fmlab.contracts import HasRoles as HasRoles
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import Ranks as Ranks
     from fmlab.contracts import Regularized as Regularized
     from fmlab.contracts import Report as Report
+    from fmlab.contracts import Sampler as Sampler
     from fmlab.contracts import ScoreMetric as ScoreMetric
     from fmlab.contracts import SharesWork as SharesWork
     from fmlab.contracts import Task as Task
@@ -48,6 +51,9 @@ if TYPE_CHECKING:
     from fmlab.data.encoding.tables import encode_table as encode_table
     from fmlab.data.negatives import UserItemSet as UserItemSet
     from fmlab.data.raw.archive import lines as lines
+    from fmlab.data.sampling import SamplingBatch as SamplingBatch
+    from fmlab.data.sampling import draw_weighted as draw_weighted
+    from fmlab.data.sampling import random_numbers as random_numbers
     from fmlab.data.source import DataSource as DataSource
     from fmlab.data.source import RawFile as RawFile
     from fmlab.errors import DataError as DataError
@@ -55,25 +61,30 @@ if TYPE_CHECKING:
     from fmlab.evaluation import RankedLists as RankedLists
     from fmlab.evaluation import ScoredRows as ScoredRows
     from fmlab.evaluation.scoring import score as score
+    from fmlab.evaluation.scoring import tempered_score as tempered_score
+    from fmlab.nn.losses import mean_over_rows as mean_over_rows
     from fmlab.nn.losses import require_candidates as require_candidates
     from fmlab.plugin.option import Range as Range
     from fmlab.plugin.option import Renamed as Renamed
     from fmlab.run import run as run
     from fmlab.serving import load_run as load_run
 
+
 _WHERE = {
-    "fmlab.contracts": "BeginsSteps ChoosesScorers Evaluator HasRoles LateInteraction ListMetric ManifoldEmbeddings "
-    "NeedsInteractions RankMetric Ranks Regularized Report ScoreMetric SharesWork Task Training TwoSided WarmStarts",
+    "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator HasRoles LateInteraction ListMetric "
+    "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized Report Sampler ScoreMetric SharesWork Task "
+    "Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Schema Table",
     "fmlab.data.batch": "Batch",
     "fmlab.data.encoding.tables": "encode_table",
     "fmlab.data.negatives": "UserItemSet",
     "fmlab.data.raw.archive": "lines",
+    "fmlab.data.sampling": "SamplingBatch draw_weighted random_numbers",
     "fmlab.data.source": "DataSource RawFile",
     "fmlab.errors": "DataError FmlabError",
     "fmlab.evaluation": "RankedLists ScoredRows",
-    "fmlab.evaluation.scoring": "score",
-    "fmlab.nn.losses": "require_candidates",
+    "fmlab.evaluation.scoring": "score tempered_score",
+    "fmlab.nn.losses": "mean_over_rows require_candidates",
     "fmlab.plugin.option": "Range Renamed",
     "fmlab.run": "run",
     "fmlab.serving": "load_run",

@@ -6,6 +6,7 @@
 | protocol                                | `(dataset, *, options)`    | `Task`                                    |
 | model                                   | `(schema, *, options)`     | `nn.Module`, a `Model`; also `TwoSided` … |
 | loss                                    | `(*, options)`             | `Loss`                                    |
+| sampler                                 | `(observed, *, options)`   | `Sampler`; also `ChoosesByScore`          |
 | optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
 | metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
@@ -35,12 +36,14 @@ from fmlab.contracts.model import (
     is_two_sided,
 )
 from fmlab.contracts.optimizer import EpochSchedule
+from fmlab.contracts.sampler import ChoosesByScore, Sampler
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
     "BeginsSteps",
     "BlockResult",
+    "ChoosesByScore",
     "ChoosesScorers",
     "ComparesItems",
     "DataSource",
@@ -59,6 +62,7 @@ __all__ = [
     "RawFile",
     "Regularized",
     "Report",
+    "Sampler",
     "ScoreMetric",
     "SharesWork",
     "Task",

@@ -56,6 +56,10 @@ class UserItemSet:
         moved.__dict__ = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in self.__dict__.items()}
         return moved
 
+    def popularity(self) -> Tensor:
+        """How many users each item was observed with, int64 `[n_items]`."""
+        return torch.bincount(self.items, minlength=self.n_items)
+
     def contains(self, user: Tensor, item: Tensor) -> Tensor:
         """Whether the pairs (int64, of shapes that broadcast) were observed."""
         return self._hits(torch, user, item) != 0

@@ -80,15 +80,24 @@ def _adding(model: Any, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> t
     return found
 
 
-def tempered_score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
-    """`score` as losses read it: that of sampled candidates is divided by the temperature of the model, if it has one.
+def tempered_score(model: Any, batch: Batch, *, differences: bool = False, temperature: float = 1.0) -> Tensor:
+    """`score` as losses read it: that of sampled candidates is divided by the temperature of the model, if it has one,
+    and by `temperature`.
 
-    Labelled rows keep the score as it is, for metrics and predictions read it so. `differences` as in `score`.
+    Then the logarithms of the candidates' chances to be drawn are subtracted, if the sampler gives them. Labelled rows
+    keep the score as it is, for metrics and predictions read it so. `differences` as in `score`.
     """
     scores = score(model, batch, differences=differences)
-    if batch.has_candidates and isinstance(model, Tempered) and model.temperature != 1:
-        return scores / model.temperature
-    return scores
+    if batch.has_candidates and isinstance(model, Tempered):
+        temperature = temperature * model.temperature
+    if temperature != 1:
+        scores = scores / temperature
+    return less_log_q(scores, batch)
+
+
+def less_log_q(scores: Tensor, batch: Batch) -> Tensor:
+    """Scores `[B, 1 + n]` less the logarithms of the candidates' chances to be drawn; the same where there are none."""
+    return scores if batch.log_q is None else scores - batch.log_q.to(scores.dtype)
 
 
 def item_states(side: Any, batch: Batch) -> tuple[Tensor, ...]:

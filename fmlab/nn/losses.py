@@ -8,12 +8,14 @@ from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
 
 
-def mean_over_rows(loss: Tensor, reduction: Literal["row", "mean"]) -> Tensor:
-    """Mean over the rows of `loss[B]` or `loss[B, n]`.
+def mean_over_rows(loss: Tensor, reduction: Literal["row", "mean"], weight: Tensor | None = None) -> Tensor:
+    """Mean over the rows of `loss[B]` or `loss[B, n]`, each times its `weight[B]` (`Batch.row_weight`) if there is one.
 
     With "row" the terms of one row (a positive and its negatives) are summed first, with "mean" they are averaged;
     on `loss[B]` the two agree. Learning rates of one and of the other differ by the factor n.
     """
+    if weight is not None:
+        loss = loss * (weight if loss.dim() == 1 else weight.unsqueeze(1)).to(loss.dtype)
     return loss.mean() if reduction == "mean" else loss.sum() / loss.shape[0]
 
 

@@ -27,13 +27,14 @@ from fmlab.plugin.signature import Signature
 from fmlab.plugin.source import forget
 from fmlab.terminal.redaction import looks_secret
 
-Kind = Literal["data", "protocol", "model", "loss", "optimizer", "metric"]
+Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "data": ("root",),
     "protocol": ("dataset",),
     "model": ("schema",),
     "loss": (),
+    "sampler": ("observed",),
     "optimizer": ("parameters",),
     "metric": (),
 }

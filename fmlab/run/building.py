@@ -12,7 +12,7 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab.contracts import NeedsInteractions, Task, ValidatesLabels
+from fmlab.contracts import NeedsInteractions, Sampler, Task, ValidatesLabels
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
 from fmlab.plugin.registry import build
@@ -25,7 +25,7 @@ from fmlab.training.learner import Learner
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.processes import this_launch
 from fmlab.training.random_state import seed_generators
-from fmlab.training.sanity_check import try_evaluation, try_one_batch
+from fmlab.training.sanity_check import check_draws, try_evaluation, try_one_batch
 from fmlab.training.trainer import checkpoint_every, lasting_options, make_trainer
 
 
@@ -58,7 +58,11 @@ def assemble(
     optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
     scale = scale_for(task, loss)
     set_label_scale(model, scale)
-    loader = TrainingLoader(data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale)
+    sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if task.training.negatives else None
+    loader = TrainingLoader(
+        data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale, sampler=sampler
+    )
+    check_draws(loader, plain["sampler"]["name"])
     _prepare_model(model, plain, task, trained)
     identity = {
         "schema": data.schema.to_dict(),
@@ -67,6 +71,8 @@ def assemble(
         "seed": seed,
         "batch_size": int(plain["batch_size"]),
     } | ({} if scale == LabelScale() else {"label_scale": scale.to_dict()})
+    if sampler is not None:
+        identity["sampler"] = redacted(plain["sampler"])
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     try_evaluation(task, model, loader, name=plain["protocol"]["name"])
     learner = Learner(model, loss, optimizer, task, loader, identity)

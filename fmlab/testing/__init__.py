@@ -16,6 +16,7 @@ from fmlab.testing.metrics import MetricContract
 from fmlab.testing.models import ModelContract
 from fmlab.testing.optimizers import OptimizerContract
 from fmlab.testing.protocols import ProtocolContract
+from fmlab.testing.samplers import SamplerContract
 
 __all__ = [
     "KINDS",
@@ -26,6 +27,7 @@ __all__ = [
     "ModelContract",
     "OptimizerContract",
     "ProtocolContract",
+    "SamplerContract",
     "candidates",
     "checkerboard",
     "labelled",

@@ -69,6 +69,11 @@ def _split(content: bytes) -> tuple[bytes, bytes | None]:
 
 def refuse_mismatch(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise FmlabError naming everything that must be equal to resume from `path` and is not."""
+    if "sampler" in now and "sampler" not in saved:
+        log.warning(
+            f"{path} is of an older fmlab, whose negatives were uniform: whether the sampler differs is not checked"
+        )
+        now = {k: v for k, v in now.items() if k != "sampler"}
     differ = [d for k in now for d in _differences(k, saved.get(k), now[k])]
     if differ:
         listed = "\n  ".join(d if len(d) < 400 else d[:400] + " ..." for d in differ)

@@ -113,6 +113,7 @@ class Learner(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this process's share of the global batch."""
+        batch = self.loader.chosen(self.model, batch)
         loss = self.loss(self.model, batch)
         if self._regularization is not None:
             loss = loss + self._regularization()

@@ -8,18 +8,21 @@ together, so that memory stays flat and memory-mapped files are read in long run
 must not end on a few rows that lie side by side in the file, and may be alike.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from fmlab.contracts import Training
+from fmlab.contracts import ChoosesByScore, Sampler, Training
 from fmlab.data import Array, Dataset, Table
 from fmlab.data.batch import Batch, Features, Tables
 from fmlab.data.negatives import UserItemSet, draw_negatives
+from fmlab.data.sampling import SamplingBatch
 from fmlab.errors import DataError
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.memory import refuse_larger
@@ -37,6 +40,8 @@ class _Window:
     item: Tensor | None
     context: Features | None
     label: Tensor | None
+    weight: Tensor | None
+    targets: Mapping[str, Tensor]
 
 
 class TrainingLoader:
@@ -54,8 +59,12 @@ class TrainingLoader:
         batch_size: int,
         seed: int,
         scale: LabelScale = LabelScale(),  # noqa: B008 - it is frozen
+        sampler: Callable[[UserItemSet], Sampler] | None = None,
     ) -> None:
-        """`scale`: that of the labels. Raises DataError without rows, or where a user has no item left to sample."""
+        """`scale`: that of the labels. `sampler` makes the sampler of negatives; uniform ones are drawn without.
+
+        Raises DataError without rows, or where a user has no item left to sample.
+        """
         if len(training.rows) == 0:
             raise DataError("training needs at least one row, got an empty training part")
         self.dataset, self.training, self.scale = dataset, training, scale
@@ -64,17 +73,22 @@ class TrainingLoader:
         self.tables = Tables.of(dataset)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
         self.observed: UserItemSet | None = None
+        self.sampler: Sampler | None = None
+        self.drawn = 1  # items that are drawn for each negative
+        self.mean_weight = 1.0 if dataset.weight is None else _mean_weight(dataset, training.rows)
         if training.negatives:
             if dataset.user is None or dataset.item is None:
                 raise DataError("negatives are sampled per user: the data need a user and an item side")
             schema = dataset.schema
-            # Of a batch: items, labels, scores, their gradients and one feature vector each, at the least.
-            needed = min(batch_size, len(training.rows)) * (1 + training.negatives) * 64.0
-            what = f"a batch of {batch_size:,} rows with {training.negatives:,} negatives each"
-            refuse_larger(needed, what, "choose a smaller batch_size or fewer protocol.negatives")
             user, item = (np.asarray(a[training.rows], np.int64) for a in (dataset.user, dataset.item))
             self.observed = UserItemSet(user, item, n_users=schema.n_users, n_items=schema.n_items)
             self.observed.check(user)
+            self.sampler = None if sampler is None else sampler(self.observed)
+            self.drawn = self.sampler.drawn if isinstance(self.sampler, ChoosesByScore) else 1
+            # Of a batch: items, labels, scores, their gradients and one feature vector each, at the least.
+            needed = min(batch_size, len(training.rows)) * (1 + self.drawn * training.negatives) * 64.0
+            what = f"a batch of {batch_size:,} rows with {training.negatives:,} negatives each"
+            refuse_larger(needed, what, "choose a smaller batch_size or fewer protocol.negatives")
 
     def place(
         self, device: torch.device, rank: int, world: int, dtype: torch.dtype = torch.float32
@@ -141,6 +155,8 @@ class TrainingLoader:
             item=column(data.item, torch.int64),
             context=context,
             label=None if self.training.negatives else self._labels(rows)[shuffle].to(self.device, self.dtype),
+            weight=self._weights(rows, shuffle),
+            targets={} if self.training.negatives else self._targets(rows, shuffle),
         )
 
     def _labels(self, rows: Array) -> Tensor:
@@ -148,6 +164,18 @@ class TrainingLoader:
         if self.dataset.label is None:
             raise DataError("rows without labels can be trained on only with sampled negatives; got negatives=0")
         return torch.from_numpy(self.scale.standardized(np.array(self.dataset.label[rows])))
+
+    def _weights(self, rows: Array, order: Tensor) -> Tensor | None:
+        """Row weights with mean 1 over all training rows, so that learning rates mean the same with them."""
+        if self.dataset.weight is None:
+            return None
+        weight = np.asarray(self.dataset.weight[rows], np.float64) / self.mean_weight
+        return torch.from_numpy(weight)[order].to(self.device, self.dtype)
+
+    def _targets(self, rows: Array, order: Tensor) -> dict[str, Tensor]:
+        """Labels of several targets as the loss sees them."""
+        targets = {name: np.array(target[rows], np.float32) for name, target in self.dataset.targets.items()}
+        return {name: torch.from_numpy(t)[order].to(self.device, self.dtype) for name, t in targets.items()}
 
     def _batch(self, window: _Window, low: int, high: int) -> Batch:
         """Rows `low..high` of a window are the global batch; this process takes its share of them."""
@@ -157,18 +185,10 @@ class TrainingLoader:
         if first == last:  # fewer rows than processes: a row that counts for nothing keeps the processes in step
             first, last = low, low + 1
         cut = slice(first, last)
-        item, label = None if window.item is None else window.item[cut], None
+        item, label, log_q = None if window.item is None else window.item[cut], None, None
         if self.observed is not None:
-            assert window.user is not None
             assert item is not None
-            negatives = draw_negatives(
-                self.observed,
-                window.user[cut],
-                window.row[cut],
-                self.training.negatives,
-                seed=self.seed,
-                epoch=self.epoch if self.training.redraw else 0,
-            )
+            negatives, log_q = self._negatives(self.observed, window, cut, slice(low, high))
             item = torch.cat([item.unsqueeze(1), negatives], 1)
             label = torch.zeros(item.shape, dtype=self.dtype, device=self.device)
             label[:, 0] = 1.0
@@ -178,7 +198,45 @@ class TrainingLoader:
         context = window.context
         if context is not None:
             context = Features(context.ids[cut], None if context.values is None else context.values[cut])
-        return Batch(self.tables, None if window.user is None else window.user[cut], item, context, label, weight)
+        return Batch(
+            self.tables,
+            None if window.user is None else window.user[cut],
+            item,
+            context,
+            label,
+            weight,
+            None if window.weight is None else window.weight[cut],
+            {name: target[cut] for name, target in window.targets.items()},
+            log_q,
+        )
+
+    def _negatives(
+        self, observed: UserItemSet, window: _Window, own: slice, batch: slice
+    ) -> tuple[Tensor, Tensor | None]:
+        """Negatives of the rows `own` of a window, and their log_q; `batch`: those of all processes."""
+        assert window.user is not None
+        assert window.item is not None
+        user, row, n = window.user[own], window.row[own], self.training.negatives
+        epoch = self.epoch if self.training.redraw else 0
+        if self.sampler is None:
+            return draw_negatives(observed, user, row, n, seed=self.seed, epoch=epoch), None
+        positives = SamplingBatch(observed, user, window.item[own], row, window.item[batch])
+        items, log_q = self.sampler.draw(positives, n, self.seed, epoch)
+        return items, None if log_q is None else (log_q + math.log(observed.n_items)).to(self.dtype)
+
+    def chosen(self, model: Any, batch: Batch) -> Batch:
+        """The batch with the negatives that the sampler keeps by their scores, if it does that."""
+        if batch.has_candidates and isinstance(self.sampler, ChoosesByScore):
+            return self.sampler.choose(model, batch, self.training.negatives)
+        return batch
+
+
+def _mean_weight(dataset: Dataset, rows: Array) -> float:
+    assert dataset.weight is not None
+    mean = float(np.asarray(dataset.weight[rows], np.float64).mean())
+    if not mean:
+        raise DataError("training needs rows with a weight above 0, got none")
+    return mean
 
 
 def _typed(features: Features, dtype: torch.dtype) -> Features:

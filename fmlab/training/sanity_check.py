@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
     batch = next(iter(loader))
     batch = batch.head(min(_ROWS, batch.size))
     with torch.random.fork_rng(devices=[]), _kept_statistics(model):
+        batch = loader.chosen(model, batch)
+    with torch.random.fork_rng(devices=[]), _kept_statistics(model):
         ids, values = batch.rows()
         with _blamed(f"model {name!r}, called with ids and values,"):
             scores = model(ids, values)
@@ -49,6 +52,49 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
     if not torch.isfinite(value):
         raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+    _try_corrections(model, loss, batch)
+
+
+def _try_corrections(model: nn.Module, loss: Any, batch: Batch) -> None:
+    """Whether a loss follows weights of rows and chances of candidates; raises FmlabError if it ignores them."""
+    who, weight, log_q = type(loss).__name__, batch.row_weight, batch.log_q
+    if weight is not None and weight.any() and _ignores(model, loss, batch, row_weight=2 * weight):
+        raise FmlabError(
+            f"a loss must follow the weights of rows (Batch.row_weight) where the data have them, {who} does not; "
+            "leave out data.weight, or choose another loss"
+        )
+    if log_q is not None and _ignores(model, loss, batch, log_q=log_q + torch.arange(log_q.shape[1]).to(log_q)):
+        raise FmlabError(
+            f"a loss must subtract log_q (fmlab.api.tempered_score) where the sampler gives it, {who} does not; "
+            "set sampler.log_q_correction=false, or choose another loss"
+        )
+
+
+def _ignores(model: nn.Module, loss: Any, batch: Batch, **other: Tensor) -> bool:
+    """Whether a loss is the same on a batch with other parts, without dropout."""
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        same = torch.equal(loss(model, batch), loss(model, replace(batch, **other)))  # type: ignore[arg-type]
+    model.train(training)
+    return same
+
+
+def check_draws(loader: TrainingLoader, name: str) -> None:
+    """Raise FmlabError if a sampler gives other shapes, types or items than it must, on the first positives."""
+    batch = next(iter(loader)) if loader.sampler is not None else None
+    if batch is None or batch.item is None:
+        return
+    who, n = named_plugin("sampler", name), loader.training.negatives * loader.drawn
+    items, wanted = batch.item[:, 1:], (batch.size, n)
+    if items.dtype != torch.int64 or items.shape != wanted:
+        raise FmlabError(f"{who}: draw must give items int64{list(wanted)}, got {items.dtype}{list(items.shape)}")
+    if items.min() < 0 or items.max() >= loader.dataset.schema.n_items:
+        got = f"{int(items.min())} to {int(items.max())}"
+        raise FmlabError(f"{who}: items of draw must be in [0, {loader.dataset.schema.n_items}), got {got}")
+    if batch.log_q is not None and (batch.log_q.shape != batch.item.shape or not batch.log_q.isfinite().all()):
+        rule = f"log_q of draw must be finite and of the shape {list(batch.item.shape)}, one for the positive first"
+        raise FmlabError(f"{who}: {rule}, got {list(batch.log_q.shape)}")
 
 
 def _try_sides(model: Any, batch: Batch, name: str) -> None:

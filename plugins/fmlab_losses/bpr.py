@@ -25,4 +25,4 @@ class BPR:
         """Scalar; raises FmlabError on labelled rows."""
         require_candidates(batch, "bpr")
         scores = tempered_score(model, batch, differences=True)
-        return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction)
+        return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction, batch.row_weight)

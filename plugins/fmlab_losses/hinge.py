@@ -8,7 +8,7 @@ from torch import Tensor
 from fmlab.contracts import ManifoldEmbeddings
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import item_states, score
+from fmlab.evaluation.scoring import item_states, less_log_q, score
 from fmlab.nn.losses import mean_over_rows, require_candidates
 from fmlab.plugin.option import Range
 
@@ -40,7 +40,7 @@ class Hinge:
         """Scalar; raises FmlabError on labelled rows, or if `distortion` is asked of a model without points."""
         require_candidates(batch, "hinge")
         if not self.distortion:
-            return self._hinges(score(model, batch, differences=True))
+            return self._hinges(score(model, batch, differences=True), batch)
         if not isinstance(model, ManifoldEmbeddings):
             raise FmlabError(
                 "hinge.distortion compares distances of points and needs a metric model (hyperml, cml), got "
@@ -50,11 +50,13 @@ class Hinge:
         (item,) = item_states(lambda ids, values: (model.item_points(ids, values),), batch)
         distance = model.manifold.dist(user, item)
         flat = torch.linalg.vector_norm(user - item, dim=-1)
-        return self._hinges(-distance.square()) + self.distortion * _distortion(distance, flat)
+        bent = mean_over_rows(_distortion(distance, flat), "mean", batch.row_weight)
+        return self._hinges(-distance.square(), batch) + self.distortion * bent
 
-    def _hinges(self, scores: Tensor) -> Tensor:
-        return mean_over_rows((self.margin + scores[:, 1:] - scores[:, :1]).relu(), self.reduction)
+    def _hinges(self, scores: Tensor, batch: Batch) -> Tensor:
+        scores = less_log_q(scores, batch)
+        return mean_over_rows((self.margin + scores[:, 1:] - scores[:, :1]).relu(), self.reduction, batch.row_weight)
 
 
 def _distortion(distance: Tensor, flat: Tensor) -> Tensor:
-    return ((distance - flat).abs() / flat.clamp_min(SMALLEST)).mean()
+    return (distance - flat).abs() / flat.clamp_min(SMALLEST)

@@ -1,0 +1,1 @@
+"""Samplers of negatives: `draw(batch, n, seed, epoch) -> items, log_q`."""

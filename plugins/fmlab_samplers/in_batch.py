@@ -1,0 +1,47 @@
+"""Negatives from the other positives of a batch."""
+
+import torch
+from torch import Tensor
+
+from fmlab.data.negatives import UserItemSet, draw_negatives
+from fmlab.data.sampling import SamplingBatch, random_numbers
+from fmlab_samplers._chances import LogChances, popularity_weights
+
+ATTEMPTS = 8
+
+
+class InBatch:
+    """Items of other rows of the batch, that of all processes, which the user has not met.
+
+    Paper: Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations, RecSys 2019
+
+    An item stands in a batch as often as in the training rows: with `log_q_correction`, losses subtract the logarithm
+    of its share of them (equation 5 there, with shares that are counted in place of estimated). Where 8 draws from the
+    batch hit only items that the user has met, the negative is uniform over the others. Negatives depend on the batch,
+    hence on batch_size, but not on the number of processes.
+    """
+
+    uses_pool = True
+
+    def __init__(self, observed: UserItemSet, *, log_q_correction: bool = True) -> None:
+        """`observed`: the training positives."""
+        self.chances = LogChances(popularity_weights(observed, 1.0), correction=log_q_correction)
+
+    def draw(self, batch: SamplingBatch, n: int, seed: int, epoch: int) -> tuple[Tensor, Tensor | None]:
+        """`items[B, n]`, and the logarithms of the chances `[B, 1 + n]` of the positive and of them."""
+        items = draw_from_pool(batch, n, seed, epoch)
+        return items, self.chances.of(batch, items)
+
+
+def draw_from_pool(batch: SamplingBatch, n: int, seed: int, epoch: int) -> Tensor:
+    """`[B, n]` items of the global batch that the users have not met, as far as few attempts find some."""
+    user = batch.user.unsqueeze(1)
+    items = draw_negatives(batch.observed, batch.user, batch.row, n, seed=seed, epoch=epoch)
+    wanted = torch.ones_like(items, dtype=torch.bool)
+    for attempt in range(ATTEMPTS):
+        chance = random_numbers(batch.row, n, seed=seed, epoch=epoch, attempt=attempt)
+        drawn = batch.pool[(chance * len(batch.pool)).long()]
+        found = wanted & ~batch.observed.contains(user, drawn)
+        items = torch.where(found, drawn, items)
+        wanted &= ~found
+    return items
