@@ -41,7 +41,7 @@ def test_an_installed_package_is_found(fmlab: Fmlab) -> None:
     done = fmlab("plugins")
     assert done.returncode == 0
     lines = [line.split()[:3] for line in done.stdout.splitlines()]
-    for name in ("nearest", "sampled_softmax", "visits"):
+    for name in ("nearest", "listwise", "frequency", "visits"):
         assert [name, "fmlab-example", "1.0"] in lines
 
 
@@ -49,12 +49,13 @@ def test_its_model_trains_on_its_data_with_its_loss(fmlab: Fmlab, tmp_path: Path
     (tmp_path / "data").mkdir()
     visits = [f"person{p}\tplace{q}\n" for p in range(40) for q in range(30) if (p + q) % 3 == 0]
     (tmp_path / "data" / "visits.tsv").write_text("".join(visits), encoding="utf-8")
-    done = fmlab("model=nearest", "data=visits", "model.dim=4", "trainer=debug")
+    done = fmlab("model=nearest", "data=visits", "model.dim=4", "sampler=frequency", "trainer=debug")
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs" / "visits" / "full_ranking" / "nearest").iterdir()
     config = (folder / "config.yaml").read_text("utf-8")
-    assert "name: sampled_softmax" in config
+    assert "name: listwise" in config
     assert "dim: 4" in config
+    assert "name: frequency" in config
     assert {"metrics.json", "run.log"} <= {p.name for p in folder.iterdir()}
 
 

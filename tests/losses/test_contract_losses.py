@@ -19,6 +19,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"name": "squared", "reduction": "mean"},
     {"name": "hinge"},
     {"name": "hinge", "margin": 0.1, "reduction": "mean"},
+    {"name": "sampled_softmax"},
+    {"name": "sampled_softmax", "temperature": 0.5},
 ]
 
 

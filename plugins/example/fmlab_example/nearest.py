@@ -16,7 +16,7 @@ class Nearest(nn.Module):
     |p - q|^2 = |p|^2 + |q|^2 - 2 <p, q>, the score has two sides, and all items are ranked by one matrix product.
     """
 
-    defaults = {"loss": "sampled_softmax", "optimizer": "adam"}
+    defaults = {"loss": "listwise", "optimizer": "adam"}
     space = {"init_std": {"float": [0.01, 1.0], "log": True}}
 
     def __init__(

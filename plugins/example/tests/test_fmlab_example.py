@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from fmlab_example.frequency import Frequency
+from fmlab_example.listwise import Listwise
 from fmlab_example.nearest import Nearest
-from fmlab_example.sampled_softmax import SampledSoftmax
 from fmlab_example.visits import Visits
 
-from fmlab.api import DataError, Dataset, Schema
-from fmlab.testing import DataContract, LossContract, ModelContract, candidates, tiny
+from fmlab.api import DataError, Dataset, SamplingBatch, Schema, UserItemSet
+from fmlab.testing import DataContract, LossContract, ModelContract, SamplerContract, candidates, tiny
 
 VISITS = "ann\tbakery\nann\tmuseum\nbob\tmuseum\nbob\tpark\ncid\tpark\n"
 
@@ -22,9 +23,14 @@ class TestNearest(ModelContract):
         return Nearest(schema, dim=8)
 
 
-class TestSampledSoftmax(LossContract):
-    def make(self) -> SampledSoftmax:
-        return SampledSoftmax(temperature=0.5)
+class TestListwise(LossContract):
+    def make(self) -> Listwise:
+        return Listwise(temperature=0.5)
+
+
+class TestFrequency(SamplerContract):
+    def make(self, observed: UserItemSet) -> Frequency:
+        return Frequency(observed)
 
 
 class TestVisits(DataContract):
@@ -54,4 +60,32 @@ def test_the_loss_is_a_cross_entropy() -> None:
     model, batch = Nearest(tiny("interactions").schema, dim=3), candidates(tiny("interactions"))
     scores = model(*batch.rows())
     expected = torch.nn.functional.cross_entropy(scores / 2, torch.zeros(len(scores), dtype=torch.long))
-    torch.testing.assert_close(SampledSoftmax(temperature=2.0)(model, batch), expected)
+    torch.testing.assert_close(Listwise(temperature=2.0)(model, batch), expected)
+
+
+@pytest.mark.parametrize("correction", [True, False])
+def test_with_log_q_the_scores_are_those_of_the_softmax_over_all_items(correction: bool) -> None:
+    """One taste, items of which the first are far more popular: the optimum of a full softmax is log(share)."""
+    share = torch.tensor([8.0, 4, 2, 1, 1, 1, 1, 1, 1]) / 20
+    users = torch.arange(2000)
+    item = torch.repeat_interleave(torch.arange(9), (share * 2000).long())
+    observed = UserItemSet(users, item, 2000, 9)
+    free = UserItemSet(users[:0], item[:0], 2000, 9)  # nothing is rejected: the softmax is over all items
+    sampler = Frequency(observed, exponent=1.0, log_q_correction=correction)
+    score = torch.zeros(9, requires_grad=True)
+    optimizer = torch.optim.Adam([score], lr=0.05)
+    for epoch in range(400):
+        optimizer.param_groups[0]["lr"] = 0.05 * 0.99**epoch
+        items, log_q = sampler.draw(SamplingBatch(free, users, item, users, item), 4, 0, epoch)
+        z = score[torch.cat([item.unsqueeze(1), items], 1)]
+        z = z if log_q is None else z - log_q
+        loss = (z.logsumexp(1) - z[:, 0]).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    found = (score - score[-1]).detach()
+    expected = (share / share[-1]).log()
+    if correction:
+        torch.testing.assert_close(found, expected, atol=0.1, rtol=0)
+    else:
+        assert found[0] < expected[0] - 1  # popular items are underestimated
