@@ -31,7 +31,7 @@ class EmbeddingTable(nn.Module):
 
         Without gradients these are all rows where that is cheaper than looking for the distinct ones.
         """
-        if not torch.is_grad_enabled() and len(self.weight) <= ids.numel():
+        if not (torch.is_grad_enabled() or torch.compiler.is_exporting()) and len(self.weight) <= ids.numel():
             return self.weight, whole(self._local(ids))
         at = incidence(self._local(ids))
         return read(self.weight, at), at

@@ -38,8 +38,12 @@ class IdGrouping(NamedTuple):
 
 
 def incidence(ids: Tensor) -> IdGrouping:
-    """Of non-negative integer ids `[*batch, c]`."""
+    """Of non-negative integer ids `[*batch, c]`. In an exported program every occurrence is taken for distinct: what is
+    sorted here saves time in training, and a graph for other runtimes has no place for it."""
     flat = ids.reshape(-1)
+    if torch.compiler.is_exporting():
+        each = torch.arange(flat.shape[0], device=flat.device)
+        return IdGrouping(flat.long(), each.view(ids.shape), each, each)
     if flat.device.type == "cpu":
         return _on_cpu(flat, ids.shape)
     ordered, order = torch.sort(flat)
@@ -107,6 +111,9 @@ def sum_occurrences(grad: Tensor, at: IdGrouping, weights: Tensor | None) -> Ten
 
 
 def _bags(rows: Tensor, index: Tensor, starts: Tensor | None, weights: Tensor | None = None) -> Tensor:
+    if starts is None and torch.compiler.is_exporting():
+        wide = rows.index_select(0, index.reshape(-1)).view(*index.shape, rows.shape[-1])
+        return (wide if weights is None else wide * weights.unsqueeze(-1)).sum(-2)
     # Detached: torch would prepare for a backward pass of its own whenever the rows require a gradient.
     return functional.embedding_bag(index, rows.detach().contiguous(), starts, mode="sum", per_sample_weights=weights)
 

@@ -1,9 +1,10 @@
 """A trained model ready to score: what `load_run` gives."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from fmlab.training.checkpoints import read_checkpoint
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fmlab.serving.export import Format
     from fmlab.serving.ranking import Ranker
     from fmlab.serving.similar import Measure, SimilarItems
 
@@ -164,6 +166,18 @@ class LoadedRun:
     @cached_property
     def _compared(self) -> dict[str, "SimilarItems"]:
         return {}
+
+    def export(
+        self, folder: "str | PathLike[str]", formats: "Sequence[Format]" = ("files",), *, force: bool = False
+    ) -> list[str]:
+        """Write plain files (files), an ONNX model (onnx), a program of torch.export (torch) into a new folder.
+
+        Returns what is missing, and why, and how far programs are from `predict`. `force` replaces an export. Raises
+        FmlabError where something is in the way or a format cannot be, StorageError.
+        """
+        from fmlab.serving.export import export
+
+        return export(self, Path(folder), formats, force=force)
 
     def score(self, table: Table) -> dict[str, Array]:
         """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.

@@ -77,9 +77,16 @@ def bits_width(items: int) -> int:
 
 def unpack(rows: Tensor, items: int, dtype: torch.dtype) -> Tensor:
     """Packed rows `[*, width]` -> 0 and 1, `[*, items]`."""
+    if torch.compiler.is_exporting():
+        return bits_of_bytes(rows.device)[rows.long()].flatten(-2)[..., :items].to(dtype)
     shifts = torch.arange(8, dtype=torch.uint8, device=rows.device)
     bits = torch.bitwise_right_shift(rows.unsqueeze(-1), shifts) & 1
     return bits.flatten(-2)[..., :items].to(dtype)
+
+
+def bits_of_bytes(device: torch.device) -> Tensor:
+    """`[256, 8]`, the lowest bit first: for exported programs, whose runtimes shift no bytes."""
+    return torch.tensor([[byte >> bit & 1 for bit in range(8)] for byte in range(256)], device=device)
 
 
 def cooccurrences(user: Tensor, item: Tensor, users: int, items: int) -> Tensor:

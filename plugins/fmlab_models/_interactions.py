@@ -131,7 +131,11 @@ def distinct_products(rows: Tensor, at: IdGrouping, first: Tensor, second: Tenso
 
     `rows[d, k]` are those of the distinct features, `at` says which stands where.
     """
-    d, left, right = len(rows), *(at.inverse.index_select(-1, c) for c in (first, second))
+    left, right = (at.inverse.index_select(-1, c) for c in (first, second))
+    if torch.compiler.is_exporting():  # where every occurrence is taken for distinct, see `incidence`
+        products = rows.index_select(0, left.reshape(-1)) * rows.index_select(0, right.reshape(-1))
+        return products, incidence(left)
+    d = len(rows)
     distinct, pairs = _distinct(left * d + right, d * d)
     return rows.index_select(0, distinct // d) * rows.index_select(0, distinct % d), pairs
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.plugin.option import Range
-from fmlab_models._histories import LARGEST, bits_width, cooccurrences, entities, pack, unpack
+from fmlab_models._histories import LARGEST, bits_of_bytes, bits_width, cooccurrences, entities, pack, unpack
 
 
 class ItemKNN(nn.Module):
@@ -68,6 +68,9 @@ class ItemKNN(nn.Module):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         user, item = self.entities.of_row(ids)
         nearest = self.nearest[item]
+        if torch.compiler.is_exporting():
+            bytes_ = self.history[user].gather(-1, nearest // 8).long()
+            return (bits_of_bytes(ids.device)[bytes_, nearest % 8] * self.similarity[item]).sum(-1)
         bits = self.history[user].gather(-1, nearest // 8) >> (nearest % 8).to(torch.uint8) & 1
         return (bits * self.similarity[item]).sum(-1)
 

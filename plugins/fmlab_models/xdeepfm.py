@@ -81,6 +81,8 @@ class XDeepFM(DeepModel):
 
 def compress(x: Tensor, start: Tensor, weight: Tensor) -> Tensor:
     """`sum_ij w_hij x_i * s_j`: `x[m, n]`, `start[f, n]`, `weight[h, m f]` -> `[h, n]`."""
+    if torch.compiler.is_exporting():  # the number of blocks depends on the rows
+        return weight @ _products(x, start)
     return _Compress.apply(x, start, weight)  # type: ignore[no-untyped-call]
 
 
