@@ -61,7 +61,11 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class Task:
-    """A data set under a protocol: what is trained on, what is tested, and which metric selects."""
+    """A data set under a protocol: what is trained on, what is tested, and which metric selects.
+
+    `refit`: int64 rows that the model is trained on anew before the test, with the epochs that the validation selected;
+    None: the selected model itself is tested. `described`: what a report must say of the protocol, by name.
+    """
 
     dataset: Dataset
     training: Training
@@ -69,3 +73,5 @@ class Task:
     test: Evaluator
     monitor: str
     maximize: bool
+    refit: Array | None = None
+    described: Mapping[str, str] = field(default_factory=dict)

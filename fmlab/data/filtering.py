@@ -1,7 +1,8 @@
 """Which interactions count: the label threshold, repeated pairs, and the k-core filter."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -12,41 +13,84 @@ from fmlab.data.split import sides
 from fmlab.errors import DataError
 
 
+@dataclass(frozen=True)
+class Filter:
+    """Which interactions count, in the order in which it is decided.
+
+    `since`, `until`: times in microseconds since 1970, the first included and the last not. `repeated`: which of
+    several interactions of a user with one item is kept. `user_counts`, `item_counts`: fewest and most interactions
+    of a user and of an item that stay, counted once; `core`: fewest of both, until nothing more is lost.
+    """
+
+    min_label: float | None = None
+    since: int | None = None
+    until: int | None = None
+    repeated: Literal["first", "last"] = "first"
+    user_counts: tuple[int, int | None] = (0, None)
+    item_counts: tuple[int, int | None] = (0, None)
+    core: int = 0
+
+
 def positives(dataset: Dataset, min_label: float | None, core: int) -> Dataset:
-    """The positive interactions: label >= `min_label` (None: all), the first of repeated ones, then a `core`-core.
+    """The positive interactions: label >= `min_label` (None: all), the first of repeated ones, then a `core`-core."""
+    return filtered(dataset, Filter(min_label, core=core))
+
+
+def filtered(dataset: Dataset, rule: Filter, *, labels: bool = False) -> Dataset:
+    """The interactions that a filter leaves.
 
     The core filter drops users and items with fewer than `core` interactions until none is left. Users and items
     without interactions are dropped and the rest renumbered in order; so are features that no row uses any more,
     except the unknown one of each field. Keys and the planted truth follow. Each step that can lose rows leaves a
-    `PreparationStep`. The result has no labels: all its rows are positives.
+    `PreparationStep`. The result has no labels unless `labels`: all its rows are positives.
 
     A pair (user, item) counts once, the earliest: if it came again in another context, a test item could be one that
     its user is known to like from training, and remembering would do for a score. Raises DataError without users and
-    items, without labels to compare, and when nothing is left.
+    items, without labels or times to compare, and when nothing is left.
     """
-    user, item = sides(dataset)
-    steps: list[tuple[str, Array]] = []
-    keep = np.arange(dataset.rows)
-    if min_label is not None:
-        if dataset.label is None:
-            raise DataError(f"min_label={min_label:g} needs labels; {dataset.name!r} has none: all rows are positives")
-        keep = np.flatnonzero(np.asarray(dataset.label) >= min_label)
-        steps.append((f"label >= {min_label:g}", keep))
-    first = _earliest(dataset, keep)
-    if len(first) < len(keep):
-        keep = first
-        steps.append(("first of repeated interactions", keep))
-    if core > 1:
-        keep = _core(user, item, keep, core)
-        steps.append((f"{core}-core", keep))
+    steps = _steps(dataset, rule)
     result, counted = dataset, list(dataset.steps)
-    for name, rows in steps or [("users and items with interactions", keep)]:
+    for name, rows in steps or [("users and items with interactions", np.arange(dataset.rows))]:
         if not len(rows):
             raise DataError(f"{name!r} must leave some rows, it left none of {dataset.rows:,} of {dataset.name!r}")
         result = _select(dataset, rows)
         schema = result.schema
         counted.append(PreparationStep(name, result.rows, schema.n_users, schema.n_items, schema.n_features))
-    return replace(result, label=None, targets={}, steps=tuple(counted))
+    result = replace(result, steps=tuple(counted))
+    return result if labels else replace(result, label=None, targets={})
+
+
+def _steps(dataset: Dataset, rule: Filter) -> list[tuple[str, Array]]:
+    """The steps of a filter, each with the rows that it leaves."""
+    user, item = sides(dataset)
+    steps: list[tuple[str, Array]] = []
+    keep = np.arange(dataset.rows)
+    if rule.min_label is not None:
+        if dataset.label is None:
+            least = f"min_label={rule.min_label:g}"
+            raise DataError(f"{least} needs labels; {dataset.name!r} has none: all rows are positives")
+        keep = np.flatnonzero(np.asarray(dataset.label) >= rule.min_label)
+        steps.append((f"label >= {rule.min_label:g}", keep))
+    if rule.since is not None or rule.until is not None:
+        if dataset.time is None:
+            raise DataError(f"a window of time needs times; {dataset.name!r} has none")
+        time = np.asarray(dataset.time)[keep]
+        low, high = (np.iinfo(np.int64).min if rule.since is None else rule.since), rule.until
+        keep = keep[(time >= low) & (time < (np.iinfo(np.int64).max if high is None else high))]
+        steps.append(("in the window of time", keep))
+    once = _once(dataset, keep, last=rule.repeated == "last")
+    if len(once) < len(keep):
+        keep = once
+        steps.append((f"{rule.repeated} of repeated interactions", keep))
+    for what, index, (low, most) in (("users", user, rule.user_counts), ("items", item, rule.item_counts)):
+        if low > 1 or most is not None:
+            count = np.bincount(index[keep])[index[keep]] if len(keep) else np.zeros(0)
+            keep = keep[(count >= low) & (count <= (np.inf if most is None else most))]
+            steps.append((f"{what} with {low}{'+' if most is None else f' to {most}'} interactions", keep))
+    if rule.core > 1:
+        keep = _core(user, item, keep, rule.core)
+        steps.append((f"{rule.core}-core", keep))
+    return steps
 
 
 def without_saturated(dataset: Dataset, on_saturated: str) -> Dataset:
@@ -77,13 +121,15 @@ def without_saturated(dataset: Dataset, on_saturated: str) -> Dataset:
         dataset = replace(dataset, steps=(*dataset.steps, step))
 
 
-def _earliest(dataset: Dataset, rows: Array) -> Array:
+def _once(dataset: Dataset, rows: Array, *, last: bool = False) -> Array:
+    """Of the rows of each pair the earliest, or the last; equal times, and data without times, are in row order."""
     user, item = sides(dataset)
     key = user[rows].astype(np.int64) * dataset.schema.n_items + item[rows]
+    order = np.arange(len(rows))
     if dataset.time is not None:
         order = np.argsort(np.asarray(dataset.time)[rows], kind="stable")
-        return np.sort(rows[order[np.unique(key[order], return_index=True)[1]]])
-    return np.sort(rows[np.unique(key, return_index=True)[1]])
+    order = order[::-1] if last else order
+    return np.sort(rows[order[np.unique(key[order], return_index=True)[1]]])
 
 
 def _core(user: Array, item: Array, rows: Array, core: int) -> Array:

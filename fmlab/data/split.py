@@ -58,6 +58,83 @@ def random_parts(rows: int, validation: int, test: int, seed: int) -> Array:
     return part
 
 
+def grouped_parts(key: Array, validation: int | float, test: int | float, seed: int) -> Array:
+    """A random split of groups, rows with equal `key[rows]`: all of one group are in one part.
+
+    Sizes are of rows, as in `sizes`, and are met as nearly as whole groups allow.
+    """
+    wanted = sizes(len(key), validation, test)
+    _, group, count = np.unique(key, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(count))
+    before = np.cumsum(count[order]) - count[order]
+    part = np.zeros(len(count), np.int8)
+    part[order[before < sum(wanted)]] = TEST
+    part[order[before < wanted[0]]] = VALIDATION
+    found = part[group]
+    require(*np.bincount(found, minlength=3).tolist())
+    return found
+
+
+def user_parts(
+    dataset: Dataset, validation: int | float, test: int | float, seed: int | None, *, hint: str = ""
+) -> Array:
+    """Of each user a share is validation and a share test, or, for whole numbers, so many interactions.
+
+    `seed` None: the latest are the test, those before them the validation; ties in time, and data without times, are
+    in row order. Shares are rounded down; a user with less than one row of a part gets one while two are left to train
+    on, the test first: the rule of RecBole (Zhao et al., CIKM 2021). Whole numbers leave a user with no more rows
+    than they want in training alone.
+    """
+    user, _ = sides(dataset)
+    count = np.bincount(user, minlength=dataset.schema.n_users)
+    if seed is not None:
+        order = np.random.default_rng(seed).permutation(dataset.rows)
+        order = order[np.argsort(user[order], kind="stable")]
+    else:
+        order = np.lexsort((user,) if dataset.time is None else (np.asarray(dataset.time), user))
+    n_validation, n_test = (
+        np.floor(wanted * count).astype(np.int64) if wanted < 1 else np.full(len(count), int(wanted))
+        for wanted in (validation, test)
+    )
+    for number, wanted in ((n_test, test), (n_validation, validation)):
+        if wanted < 1:
+            left = count - n_validation - n_test
+            number[(left > 1) & (wanted * count < 1)] += 1
+    few = n_validation + n_test >= count
+    n_validation[few] = n_test[few] = 0
+    from_end = np.repeat(count.cumsum(), count) - np.arange(dataset.rows)  # 1 for the last row of a user
+    owner = user[order]
+    part = np.zeros(dataset.rows, np.int8)
+    held = from_end <= (n_test + n_validation)[owner]
+    part[order[held]] = VALIDATION
+    part[order[from_end <= n_test[owner]]] = TEST
+    require(*np.bincount(part, minlength=3).tolist())
+    return part
+
+
+def fold_parts(key: Array, folds: int, fold: int, validation: int | float, seed: int) -> Array:
+    """Fold number `fold` of `folds` is the test, a share of the others' rows the validation.
+
+    Rows of equal `key[rows]` are in one fold. Folds are equally large, as nearly as whole groups allow.
+    """
+    if not 0 <= fold < folds:
+        raise DataError(f"fold must be from 0 to {folds - 1}, got {fold}")
+    _, group, count = np.unique(key, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(count))
+    number = np.empty(len(count), np.int64)
+    number[order] = ((np.cumsum(count[order]) - count[order]) * folds) // len(key)
+    part = np.zeros(len(key), np.int8)
+    tested = number[group] == fold
+    part[tested] = TEST
+    rest = np.flatnonzero(~tested)
+    wanted = int(len(rest) * validation + 0.5) if validation < 1 else int(validation)
+    other = np.random.default_rng([seed, fold]).permutation(np.unique(group[rest]))
+    before = np.cumsum(count[other]) - count[other]
+    part[np.isin(group, other[before < wanted]) & ~tested] = VALIDATION
+    require(*np.bincount(part, minlength=3).tolist())
+    return part
+
+
 def leave_one_out_parts(dataset: Dataset) -> Array:
     """Each user's last interaction is test, the last but one validation; ties in time are settled by row order.
 

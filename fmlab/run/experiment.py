@@ -26,6 +26,7 @@ from fmlab.run.building import Parts, assemble
 from fmlab.run.locate import locate
 from fmlab.run.opening import open_source, open_task, reuse, task_key
 from fmlab.run.record import RunRecord
+from fmlab.run.refit import check_refit, keep, refit, refitted
 from fmlab.run.serving_data import FILE, ServingData
 from fmlab.run.warm_start import grow, open_trained, options_from
 from fmlab.terminal.escaping import shown
@@ -89,7 +90,9 @@ def _run(
     record.update(statistics=statistics.measured(data), published=statistics.published(data))
     new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
-    for line in (*statistics.lines(data), *said(new)):
+    record.update(protocol_described=dict(task.described))
+    facts = [f"  {name}: {what}" for name, what in task.described.items()]
+    for line in (*statistics.lines(data), *facts, *said(new)):
         log.info(line)
     trained = [open_trained(p) for p in plain["warm_start"]]
     found = options_from(plain["model"], trained)
@@ -99,6 +102,7 @@ def _run(
         plain, trained = {**plain, "model": {**plain["model"], **found}}, []
     for one in trained:
         grow(one, data, int(plain["seed"]))
+    check_refit(plain, task)
     parts = assemble(plain, task, place, used, callbacks, trained)
     if trained:
         record.update(warm_start=[{"path": str(t.path), "fields": t.counts, "anew": t.anew} for t in trained])
@@ -111,7 +115,11 @@ def _run(
         best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
         began = time.perf_counter()
         validation = _judge(parts, best, "validate")
+        if task.refit is not None:
+            parts, best, anew = refit(parts, plain, place, callbacks, resume is not None)
+            record.update(refit=anew)
         test = _judge(parts, best, "test")
+    keep(place, best)
     record.update(seconds_test=round(time.perf_counter() - began, 3))
     value, planted = validation.values[task.monitor], planted_scorer(data)
     record.update(
@@ -138,7 +146,7 @@ def _keep_serving_data(plain: Mapping[str, Any], source: Dataset, parts: Parts, 
     log_odds, scale = bool(getattr(parts.learner.loss, "log_odds", False)), label_scale_of(parts.model)
 
     def content() -> bytes:
-        return ServingData.of(source, parts.task, scale=scale, log_odds=log_odds).to_bytes()
+        return ServingData.of(source, refitted(parts.task), scale=scale, log_odds=log_odds).to_bytes()
 
     try:
         packed = reuse("serving", repr((task_key(plain, source), scale, log_odds)), content)

@@ -112,7 +112,9 @@ class ColdStart(Task):
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
             observed.check(users, n_candidates, "; lower protocol.n_candidates", data.keys.get("user"))
             drawn = draw_distinct(observed, users, torch.from_numpy(rows[where]), n_candidates, seed=seed)
-            return Grouped(RankedLists(data, rows[where], observed, names, candidates=drawn), groups)
+            return Grouped(
+                RankedLists(data, rows[where], observed, names, candidates=drawn, trained=rows[TRAIN]), groups
+            )
 
         best = rank_metric(monitor) if ranked else score_metric(monitor)
         super().__init__(

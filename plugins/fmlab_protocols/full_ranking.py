@@ -73,12 +73,12 @@ class FullRanking(Task):
         user, item = sides(data)
         observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
-        names = with_monitor(metrics, monitor)
+        names, trained = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(part == TRAIN), negatives),
-            validation=RankedLists(data, np.flatnonzero(part == VALIDATION), observed, names),
-            test=RankedLists(data, np.flatnonzero(part == TEST), observed, names),
+            training=Training(trained, negatives),
+            validation=RankedLists(data, np.flatnonzero(part == VALIDATION), observed, names, trained=trained),
+            test=RankedLists(data, np.flatnonzero(part == TEST), observed, names, trained=trained),
             monitor=monitor,
             maximize=rank_metric(monitor).maximize,
         )

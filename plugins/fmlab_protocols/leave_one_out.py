@@ -116,11 +116,12 @@ class LeaveOneOut(Task):
         trained = part != TEST if train_on_validation else part == TRAIN
         if candidate_file:
             data = _frozen(data, listed or Listed(rows, draw(rows).numpy()), candidate_file, observed, bool(listed))
+        known: dict[str, Any] = {"trained": np.flatnonzero(trained)}
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(trained), negatives, resample_negatives),
-            validation=RankedLists(data, held, observed, selecting, candidates=draw(held, selecting)),
-            test=RankedLists(data, rows, observed, names, candidates=fixed),
+            training=Training(known["trained"], negatives, resample_negatives),
+            validation=RankedLists(data, held, observed, selecting, candidates=draw(held, selecting), **known),
+            test=RankedLists(data, rows, observed, names, candidates=fixed, **known),
             monitor=monitor,
             maximize=rank_metric(monitor.removeprefix("sampled_")).maximize,
         )

@@ -90,7 +90,9 @@ class Temporal(Task):
                 data, rows = _learned(data, rows)
             observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
             observed.check(user)
-            judges = [RankedLists(data, rows[where], observed, names) for where in (VALIDATION, TEST)]
+            judges = [
+                RankedLists(data, rows[where], observed, names, trained=rows[TRAIN]) for where in (VALIDATION, TEST)
+            ]
         super().__init__(
             dataset=data,
             training=Training(rows[TRAIN], 0 if scored else negatives),
