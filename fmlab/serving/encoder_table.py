@@ -11,14 +11,21 @@ from typing import Any
 import numpy as np
 
 from fmlab.data import SIDES, Side
+from fmlab.errors import FmlabError
 from fmlab.run.serving_data import ServingData
+from fmlab.serving.onnx_scorer import TRANSFORMS
 
 FILE, VERSION = "encoder.json", 1
 
 
 def write_encoder(data: ServingData, path: Path) -> None:
-    """Fields in the order of their columns, with their values in feature order, and what is known of users and
-    items."""
+    """Fields in the order of their columns, with their values in feature order, and what is known of users and items.
+
+    Raises FmlabError for a transform that the scorer lacks.
+    """
+    for given in data.inputs.values():
+        if given.transform not in TRANSFORMS:
+            raise FmlabError(f"the scorer of an export has no transform {given.transform!r} of column {given.column!r}")
     fields = [
         {
             "name": field.name,

@@ -24,6 +24,7 @@ from typing import Any
 from zlib import crc32
 
 MARK, ESCAPE = "\x1f", "\x1a"  # begins a list and parts its values; what stands for it within one
+TRANSFORMS = ("", "log_squared", "log2", "binned", "hashed", "hour", "weekday")
 SIGNS = {" ": " \u00a0\u202f", "'": "'\u2019"}
 UNITS, FROM = ("s", "ms", "us", "ns"), (1e10, 1e13, 1e16)
 Row = Mapping[str, str | None]
@@ -74,6 +75,8 @@ class Field:
         self.slots, self.numeric, self.offset = entry["slots"], entry["numeric"], entry["offset"]
         self.given = entry["input"]
         self.column: str = self.given["column"]
+        if self.given["transform"] not in TRANSFORMS:
+            raise ValueError(f"this scorer has no transform {self.given['transform']!r} of column {self.column!r}")
         self.missing = set(self.given["missing"])
         self.codes = {value: number for number, value in enumerate(entry["values"], 1)}
 
@@ -106,7 +109,7 @@ class Field:
             return str(moment(text, self.given["times"]).hour)
         if what == "weekday":
             return str(moment(text, self.given["times"]).isoweekday())
-        if what == "log2":
+        if what in ("log_squared", "log2"):
             number = self._number(text)
             return str(math.floor(math.log(number) ** 2)) if number > 2 else f"={text}"
         if what == "binned":

@@ -125,7 +125,7 @@ def test_numbers_and_times_are_read_as_fmlab_reads_them() -> None:
     from fmlab.serving.onnx_scorer import Field
 
     texts = {
-        "log2": ["0", "2", "2.5", "17", "1e6", "-4"],
+        "log_squared": ["0", "2", "2.5", "17", "1e6", "-4"],
         "hashed": ["a", "ünï", ""],
         "hour": ["1600000000", "1600000000000", "2020/9/3 07:05 UTC", "2020-01-31"],
         "weekday": ["2020-09-13T12:26:40+02:00", "1600000000"],
