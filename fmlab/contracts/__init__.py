@@ -36,6 +36,7 @@ from fmlab.contracts.model import (
     is_two_sided,
 )
 from fmlab.contracts.optimizer import EpochSchedule
+from fmlab.contracts.row_fitting import FitsRows, Fitting, LabelledRows
 from fmlab.contracts.sampler import ChoosesByScore, Sampler
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
@@ -49,8 +50,11 @@ __all__ = [
     "DataSource",
     "EpochSchedule",
     "Evaluator",
+    "FitsRows",
+    "Fitting",
     "HasRoles",
     "InfersOptions",
+    "LabelledRows",
     "LateInteraction",
     "ListMetric",
     "Loss",

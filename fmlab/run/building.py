@@ -18,6 +18,7 @@ from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
 from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import build_model
+from fmlab.run.row_fitting import refuse_unlabelled
 from fmlab.run.warm_start import Trained, start_from
 from fmlab.terminal.redaction import redacted
 from fmlab.training.checkpoints import BestCheckpoint
@@ -52,6 +53,7 @@ def assemble(
     data, seed = task.dataset, int(plain["seed"])
     seed_generators(seed)
     model = build_model(plain["model"], data.schema, seed)
+    refuse_unlabelled(model, task, plain["model"]["name"])
     loss = build("loss", plain["loss"], gives=Callable)
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         loss.check(np.asarray(data.label[task.training.rows]))

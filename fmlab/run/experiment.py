@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from fmlab.contracts import Report
+from fmlab.contracts import FitsRows, Report
 from fmlab.data import Dataset, statistics
 from fmlab.data.leakage import said, unseen_of
 from fmlab.errors import DataError, FmlabError, StorageError
@@ -27,6 +27,7 @@ from fmlab.run.locate import locate
 from fmlab.run.opening import open_source, open_task, reuse, task_key
 from fmlab.run.record import RunRecord
 from fmlab.run.refit import check_refit, keep, refit, refitted
+from fmlab.run.row_fitting import asked, fit_rows
 from fmlab.run.serving_data import FILE, ServingData
 from fmlab.run.warm_start import grow, open_trained, options_from
 from fmlab.terminal.escaping import shown
@@ -112,6 +113,9 @@ def _run(
     record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
     with ending_children(parts.trainer):
+        if isinstance(parts.model, FitsRows):
+            scale, seed = label_scale_of(parts.model), int(plain["seed"])
+            record.update(**fit_rows(parts.model, task, parts.learner.loss, scale, seed, asked(callbacks)))
         best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
         began = time.perf_counter()
         validation = _judge(parts, best, "validate")

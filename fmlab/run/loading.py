@@ -16,6 +16,7 @@ from fmlab.training.checkpoints import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
 PREFIX = "model."
+EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gives
 
 
 def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Module:
@@ -97,6 +98,8 @@ def _other_shapes(options: Mapping[str, Any], schema: Schema, state: Mapping[str
     wanted = {k: tuple(v.shape) for k, v in shell.state_dict().items()}
     got = {k: tuple(v.shape) for k, v in state.items()}
     for name in (*wanted, *got):
+        if name.endswith(EXTRA):  # of a size that no option says; the model itself reads it
+            continue
         if wanted.get(name) != got.get(name):
             return (
                 f"{name!r} has the shape {got.get(name, 'none')}, its options and data make {wanted.get(name, 'none')}"

@@ -20,6 +20,7 @@ from fmlab.errors import DataError, FmlabError, choices
 from fmlab.inspection.model_table import DISTRIBUTION
 from fmlab.plugin import registry
 from fmlab.run import build_model, open_task
+from fmlab.run.row_fitting import refuse_unlabelled
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch
 
@@ -93,6 +94,7 @@ def _suitable(task: Task, plain: Mapping[str, Any]) -> tuple[dict[str, tuple[str
 def _try(name: str, loss: str, task: Task) -> bool:
     data = task.dataset
     model = build_model({"name": name}, data.schema, 0)
+    refuse_unlabelled(model, task, name)
     if isinstance(model, NeedsInteractions):
         if data.user is None or data.item is None:
             raise DataError("it reads user-item interactions")

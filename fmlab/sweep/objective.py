@@ -56,6 +56,13 @@ class Reporter(pl.Callback):
                 self._cut(trainer, pl_module, trainer.current_epoch + part)
             trainer.should_stop = True
 
+    def on_round(self, number: int) -> bool:
+        """Whether a model that trains itself goes on; raises Lost once somebody else runs this trial."""
+        self.progress.check()
+        if self.progress.time_is_up and self.cut is None:
+            self.cut = {"epochs": number + 1, "share": 1.0}
+        return not self.progress.time_is_up
+
     def _cut(self, trainer: pl.Trainer, learner: Any, epochs: float) -> None:
         """Note how far the run came: epochs, and the share of all training rows that it can have seen."""
         if self.cut is None and not trainer.should_stop:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import NeedsInteractions, is_late_interaction, is_two_sided
+from fmlab.contracts import FitsRows, Fitting, LabelledRows, NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Schema
 from fmlab.data.batch import Batch, Features
 from fmlab.errors import FmlabError
@@ -47,6 +47,8 @@ class ModelContract:
             assert batch.user is not None
             assert batch.item is not None
             model.fit_interactions(batch.user, batch.item[:, 0])
+        if isinstance(model, FitsRows):
+            _fit_rows(model, labelled(tiny(kind)))
         return model
 
     @every_kind
@@ -160,7 +162,8 @@ class ModelContract:
             scores = score(model, Batch(task.train.tables, user, items, None, torch.zeros(items.shape)))
         difference = scores[:, :1] - scores[:, 1:]
         share = ((difference > 0).double() + 0.5 * (difference == 0).double()).mean().item()
-        if not isinstance(model, NeedsInteractions) and not any(p.requires_grad for p in model.parameters()):
+        trained = isinstance(model, NeedsInteractions | FitsRows)
+        if not trained and not any(p.requires_grad for p in model.parameters()):
             assert share == 0.5, "a model that learns nothing must not look better than a constant"
         else:
             assert share >= self.accuracy, f"{share:.3f} of the dislikes are outscored"
@@ -171,6 +174,8 @@ def _train(model: nn.Module, batch: Batch, loss: Mapping[str, Any], optimizer: M
         assert batch.user is not None
         assert batch.item is not None
         model.fit_interactions(batch.user, batch.item[:, 0])
+    if isinstance(model, FitsRows):
+        _fit_rows(model, batch)
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         return
@@ -181,6 +186,14 @@ def _train(model: nn.Module, batch: Batch, loss: Mapping[str, Any], optimizer: M
         descent.zero_grad()
         criterion(model, batch).backward()
         descent.step()
+
+
+def _fit_rows(model: FitsRows, batch: Batch) -> None:
+    """On the rows of a batch, which stand for those of validation too; candidates are rows of their own."""
+    ids, values = batch.rows()
+    flat = Features(ids.reshape(-1, ids.shape[-1]), None if values is None else values.reshape(-1, ids.shape[-1]))
+    rows = LabelledRows(flat, batch.label.reshape(-1).float())
+    model.fit_rows(rows, rows, Fitting(log_odds=True, seed=0))
 
 
 def _rows(kind: Kind) -> Features:

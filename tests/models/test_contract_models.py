@@ -26,6 +26,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "deepfm": {"dim": 4, "hidden": (8, 6), "dropout": 0.1},
     "cml": {"dim": 8},
     "hyperml": {"dim": 8},
+    "catboost": {"rounds": 20, "depth": 4},
+    "lightgbm": {"rounds": 20, "leaves": 7, "least": 1},
 }
 LEARNING: dict[str, dict[str, Any]] = {
     **{

@@ -1,0 +1,57 @@
+"""Training of models that train themselves on labelled rows (`fmlab.contracts.FitsRows`)."""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from fmlab.contracts import FitsRows, Fitting, LabelledRows, Task
+from fmlab.data import Array, Dataset
+from fmlab.data.batch import as_features
+from fmlab.errors import DataError
+from fmlab.evaluation import ScoredRows
+from fmlab.evaluation.label_scale import LabelScale
+
+
+def refuse_unlabelled(model: object, task: Task, name: str) -> None:
+    """Raise DataError where a model that trains itself on labelled rows would get none."""
+    if not isinstance(model, FitsRows):
+        return
+    scored = isinstance(task.validation, ScoredRows)
+    if task.training.negatives or task.dataset.label is None or not scored:
+        got = "negatives that are drawn in every epoch" if task.training.negatives else "a protocol that ranks items"
+        raise DataError(
+            f"{name} trains itself on labelled rows, and needs a protocol that scores such rows, got {got}; "
+            "choices: protocol=ctr, protocol=rating"
+        )
+
+
+def fit_rows(
+    model: FitsRows, task: Task, loss: Any, scale: LabelScale, seed: int, goes_on: Callable[[int], bool]
+) -> dict[str, float]:
+    """Train a model on the training rows; what the run record says of it. Early stopping looks at validation rows."""
+    began, rows = time.perf_counter(), task.training.rows
+    assert isinstance(task.validation, ScoredRows)
+    parts = [_labelled(task.dataset, part, scale) for part in (rows, task.validation.rows)]
+    fitting = Fitting(bool(getattr(loss, "log_odds", False)), seed, goes_on)
+    rounds = model.fit_rows(parts[0], parts[1], fitting)
+    seconds = time.perf_counter() - began
+    return {
+        "epochs": rounds,
+        "best_epoch": rounds - 1,
+        "seconds_fit": round(seconds, 3),
+        "rows_per_second": round(rounds * len(rows) / seconds),
+    }
+
+
+def asked(callbacks: Sequence[object]) -> Callable[[int], bool]:
+    """One answer of all callbacks that have `on_round(round) -> bool`; each of them is asked after each round."""
+    found = [callback.on_round for callback in callbacks if hasattr(callback, "on_round")]
+    return lambda number: all([on_round(number) for on_round in found])
+
+
+def _labelled(data: Dataset, rows: Array, scale: LabelScale) -> LabelledRows:
+    label = scale.standardized(np.asarray(data.label)[rows])
+    return LabelledRows(as_features(data.row_ids(rows)), torch.from_numpy(label))
