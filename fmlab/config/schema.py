@@ -20,6 +20,11 @@ class Run:
     ckpt_path: str | None  # resume from here
     warm_start: tuple[str, ...]  # checkpoints of trained models that the model takes its first parameters from
     tags: tuple[str, ...]
+    # fields of pairs or triples of fields, such as user*item, one category for each combination that repeats
+    crosses: Literal["auto"] | tuple[str, ...] = ()
+    # of such groups or of single fields: what labels other training rows with the same values have; auto: by gain
+    target_statistics: Literal["auto"] | tuple[str, ...] = ()
+    target_statistics_as: Literal["bins", "numbers"] = "bins"  # categories, or numbers as trees want them
     if_exists: Literal["refuse", "resume", "overwrite"] = "refuse"  # where the run folder holds a run
     resume_changes: Literal["refuse", "allow"] = "refuse"  # of the trainer's options that change the result
 

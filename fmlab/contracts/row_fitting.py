@@ -23,11 +23,12 @@ class Fitting:
 
     `log_odds`: labels are 0 and 1, and scores the logarithm of the odds of label 1; otherwise scores are labels, and
     squared errors count. `goes_on(round)` is asked after each round of training; after False the model keeps the best
-    that it has and returns.
+    that it has and returns. With `rounds`, so many are trained whatever the validation says, which may then be empty.
     """
 
     log_odds: bool
     seed: int
+    rounds: int | None = None
     goes_on: Callable[[int], bool] = lambda _: True
 
 

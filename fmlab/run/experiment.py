@@ -13,8 +13,9 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from fmlab.contracts import FitsRows, Report
+from fmlab.contracts import FitsRows, Report, Task
 from fmlab.data import Dataset, statistics
+from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.leakage import said, unseen_of
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation import evaluate, flops, planted_scorer
@@ -23,6 +24,7 @@ from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder, sweep_beside
 from fmlab.records.shared_files import write_shared
 from fmlab.run.building import Parts, assemble
+from fmlab.run.derived_task import OPTIONS, with_derived_fields
 from fmlab.run.locate import locate
 from fmlab.run.opening import open_source, open_task, reuse, task_key
 from fmlab.run.record import RunRecord
@@ -95,6 +97,9 @@ def _run(
     facts = [f"  {name}: {what}" for name, what in task.described.items()]
     for line in (*statistics.lines(data), *facts, *said(new)):
         log.info(line)
+    judged = task
+    task, derived = with_derived_fields(plain, judged)
+    data = task.dataset
     trained = [open_trained(p) for p in plain["warm_start"]]
     found = options_from(plain["model"], trained)
     if found:
@@ -108,19 +113,22 @@ def _run(
     if trained:
         record.update(warm_start=[{"path": str(t.path), "fields": t.counts, "anew": t.anew} for t in trained])
     del trained  # it may be large
-    _keep_serving_data(plain, source, parts, place)
+    _keep_serving_data(plain, source, judged, derived, parts, place)
     parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
     record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
     log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
     with ending_children(parts.trainer):
+        rounds = None
         if isinstance(parts.model, FitsRows):
             scale, seed = label_scale_of(parts.model), int(plain["seed"])
-            record.update(**fit_rows(parts.model, task, parts.learner.loss, scale, seed, asked(callbacks)))
+            fitted = fit_rows(parts.model, task, parts.learner.loss, scale, seed, asked(callbacks))
+            record.update(**fitted)
+            rounds = int(fitted["epochs"])
         best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
         began = time.perf_counter()
         validation = _judge(parts, best, "validate")
         if task.refit is not None:
-            parts, best, anew = refit(parts, plain, place, callbacks, resume is not None)
+            parts, best, anew = refit(parts, plain, place, callbacks, resume is not None, rounds)
             record.update(refit=anew)
         test = _judge(parts, best, "test")
     keep(place, best)
@@ -143,17 +151,29 @@ def _run(
     return value
 
 
-def _keep_serving_data(plain: Mapping[str, Any], source: Dataset, parts: Parts, place: RunFolder) -> None:
-    """Leave what serving needs of the data in the run folder; `source`: before the protocol left out rows."""
+def _keep_serving_data(
+    plain: Mapping[str, Any],
+    source: Dataset,
+    task: Task,
+    derived: DerivedFields | None,
+    parts: Parts,
+    place: RunFolder,
+) -> None:
+    """Leave what serving needs of the data in the run folder.
+
+    `source`: before the protocol left out rows; `task`: before `derived` made its rows wider.
+    """
     if not is_first_process():
         return
     log_odds, scale = bool(getattr(parts.learner.loss, "log_odds", False)), label_scale_of(parts.model)
 
     def content() -> bytes:
-        return ServingData.of(source, refitted(parts.task), scale=scale, log_odds=log_odds).to_bytes()
+        return ServingData.of(source, refitted(task), scale=scale, log_odds=log_odds, derived=derived).to_bytes()
 
     try:
-        packed = reuse("serving", repr((task_key(plain, source), scale, log_odds)), content)
+        packed = reuse(
+            "serving", repr((task_key(plain, source), scale, log_odds, *(plain.get(n) for n in OPTIONS))), content
+        )
     except DataError as error:
         log.warning("this run cannot be used by predict, recommend and export: %s", error)
         return

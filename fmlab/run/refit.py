@@ -11,10 +11,12 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
-from fmlab.contracts import Task
+from fmlab.contracts import FitsRows, Task
 from fmlab.errors import FmlabError
+from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.records.folder import RunFolder
 from fmlab.run.building import Parts, assemble
+from fmlab.run.row_fitting import asked, fit_rows
 from fmlab.training.distributed import is_first_process
 from fmlab.training.signals import Stopped
 
@@ -44,11 +46,17 @@ def check_refit(plain: Mapping[str, Any], task: Task) -> None:
 
 
 def refit(
-    parts: Parts, plain: Mapping[str, Any], place: RunFolder, callbacks: Sequence[Callback], resumes: bool
+    parts: Parts,
+    plain: Mapping[str, Any],
+    place: RunFolder,
+    callbacks: Sequence[Callback],
+    resumes: bool,
+    rounds: int | None = None,
 ) -> tuple[Parts, Path, dict[str, Any]]:
     """New parts trained on the rows of `refit`, the checkpoint to test, and what the record says of it.
 
-    The epochs are those up to the best one of the validation; a model without parameters is fitted once. A run that
+    The epochs are those up to the best one of the validation; a model without parameters is fitted once, one that
+    trains itself for `rounds`. A run that
     was stopped here goes on where it was. Raises KeyboardInterrupt where it is stopped.
     """
     epochs = 0 if parts.keeper.epoch is None else parts.keeper.epoch + 1
@@ -64,6 +72,9 @@ def refit(
     if epochs:
         _fit(new, inner.last if resumes and inner.last.is_file() else None)
     else:
+        if isinstance(new.model, FitsRows):
+            loss, scale, seed = new.learner.loss, label_scale_of(new.model), int(plain["seed"])
+            fit_rows(new.model, new.task, loss, scale, seed, asked(callbacks), rounds)
         new.trainer.strategy.connect(new.learner)
         new.trainer.save_checkpoint(new.keeper.last)
     said = {"rows": rows, "epochs": epochs or None, "seconds": round(time.perf_counter() - began, 3)}

@@ -29,13 +29,23 @@ def refuse_unlabelled(model: object, task: Task, name: str) -> None:
 
 
 def fit_rows(
-    model: FitsRows, task: Task, loss: Any, scale: LabelScale, seed: int, goes_on: Callable[[int], bool]
+    model: FitsRows,
+    task: Task,
+    loss: Any,
+    scale: LabelScale,
+    seed: int,
+    goes_on: Callable[[int], bool],
+    rounds: int | None = None,
 ) -> dict[str, float]:
-    """Train a model on the training rows; what the run record says of it. Early stopping looks at validation rows."""
+    """Train a model on the training rows; what the run record says of it.
+
+    Early stopping looks at validation rows, unless `rounds` says how many rounds are trained.
+    """
     began, rows = time.perf_counter(), task.training.rows
     assert isinstance(task.validation, ScoredRows)
-    parts = [_labelled(task.dataset, part, scale) for part in (rows, task.validation.rows)]
-    fitting = Fitting(bool(getattr(loss, "log_odds", False)), seed, goes_on)
+    judged = task.validation.rows if rounds is None else rows[:0]
+    parts = [_labelled(task.dataset, part, scale) for part in (rows, judged)]
+    fitting = Fitting(bool(getattr(loss, "log_odds", False)), seed, rounds, goes_on)
     rounds = model.fit_rows(parts[0], parts[1], fitting)
     seconds = time.perf_counter() - began
     return {

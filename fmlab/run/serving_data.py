@@ -15,12 +15,14 @@ import numpy as np
 
 from fmlab.contracts import Task
 from fmlab.data import SIDES, Array, Dataset, Field, FieldEncoding, Schema, Side, Table
+from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.encoding.encoder import Encoder
 from fmlab.data.encoding.text_arrays import ArrowTexts, decode, encode
 from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
 from fmlab.evaluation.label_scale import LabelScale
+from fmlab.run.derived_arrays import pack_derived, unpack_derived
 from fmlab.run.seen_items import Seen, popularity_of, seen_of
 from fmlab.untrusted.dataclasses import checked
 
@@ -35,7 +37,7 @@ class ServingData:
 
     `inputs`: how the raw text of each field is read. `keys`: the values of each field, in feature order without the
     unknown one; "present" of a numeric field. `popularity`: training interactions of every item. `log_odds`: whether
-    the model's output is the logarithm of the odds of label 1.
+    the model's output is the logarithm of the odds of label 1. `derived`: the fields that are made of the others.
     """
 
     name: str
@@ -49,6 +51,12 @@ class ServingData:
     popularity: Array | None
     scale: LabelScale
     log_odds: bool
+    derived: DerivedFields | None = None
+
+    @property
+    def trained(self) -> Schema:
+        """The schema that the model was trained on: wider than that of the data, where fields were derived."""
+        return self.schema if self.derived is None else self.derived.schema
 
     @property
     def has_context(self) -> bool:
@@ -64,7 +72,15 @@ class ServingData:
         return Encoder(self.schema, self.inputs, self.keys, self.users, self.items)
 
     @classmethod
-    def of(cls, source: Dataset, task: Task, *, log_odds: bool, scale: LabelScale | None = None) -> "ServingData":
+    def of(
+        cls,
+        source: Dataset,
+        task: Task,
+        *,
+        log_odds: bool,
+        scale: LabelScale | None = None,
+        derived: DerivedFields | None = None,
+    ) -> "ServingData":
         """Of a task, and the data set before its protocol left out rows; raises DataError where keys are missing.
 
         `scale`: that of the labels, None where the loss saw them as they are.
@@ -84,6 +100,7 @@ class ServingData:
             popularity=popularity_of(task),
             scale=scale or LabelScale(),
             log_odds=log_odds,
+            derived=derived,
         )
 
     def to_bytes(self) -> bytes:
@@ -113,6 +130,8 @@ class ServingData:
             "scale": self.scale.to_dict(),
             "log_odds": self.log_odds,
         }
+        if self.derived is not None:
+            content["derived"] = pack_derived(self.derived, arrays)
         return to_bytes(content, arrays)
 
 
@@ -170,6 +189,7 @@ def _unpacked(file: Container) -> ServingData:
         popularity=popularity,
         scale=checked(LabelScale, content["scale"]),
         log_odds=log_odds,
+        derived=unpack_derived(content["derived"], file, schema) if "derived" in content else None,
     )
 
 

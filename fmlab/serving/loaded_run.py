@@ -21,6 +21,7 @@ from fmlab.run.loading import identity_of, model_of
 from fmlab.run.locate import locate
 from fmlab.run.seen_items import EXCLUDES, Exclude
 from fmlab.run.serving_data import FILE, ServingData, read_serving_data
+from fmlab.run.wider_rows import served
 from fmlab.training.checkpoints import read_checkpoint
 
 if TYPE_CHECKING:
@@ -226,6 +227,7 @@ def load(path: Path) -> LoadedRun:
             "of fmlab, or copied without that file; copy it from the run folder, or train again"
         )
     data = read_serving_data(held)
-    if data.schema != schema or data.fingerprint != identity.get("data"):
+    if data.trained != schema or data.fingerprint != identity.get("data"):
         raise FmlabError(f"{held} and {place.checkpoint} must come from one run, they are of other data")
-    return LoadedRun(place.folder, place.checkpoint, identity, model_of(saved, place.checkpoint), data)
+    model = served(model_of(saved, place.checkpoint), data.derived)
+    return LoadedRun(place.folder, place.checkpoint, identity, model, data)

@@ -13,10 +13,6 @@ from fmlab.data import Array, Schema
 from fmlab.errors import FmlabError, StorageError
 from fmlab.plugin.option import Range
 
-Positive = Annotated[float, Range(0, None, open_low=True)]
-Count = Annotated[int, Range(1, None)]
-Share = Annotated[float, Range(0, 1, open_low=True)]
-
 
 class _Trees(nn.Module):
     """Trees as a model: columns of a row are categories or numbers, and what is kept is the library's own file.
@@ -101,6 +97,7 @@ class CatBoost(_Trees):
     Family: trees
     """
 
+    defaults = {"target_statistics_as": "numbers"}
     space = {
         "depth": {"int": [4, 10]},
         "lr": {"float": [0.03, 0.5], "log": True},
@@ -112,13 +109,13 @@ class CatBoost(_Trees):
         self,
         schema: Schema,
         *,
-        rounds: Count = 1000,
+        rounds: Annotated[int, Range(1, None)] = 1000,
         depth: Annotated[int, Range(1, 16)] = 6,
-        lr: Positive = 0.2,
+        lr: Annotated[float, Range(0, None, open_low=True)] = 0.2,
         l2: Annotated[float, Range(0, None)] = 3.0,
         combinations: Annotated[int, Range(1, 8)] = 2,
         one_hot: Annotated[int, Range(1, 255)] = 2,
-        patience: Count = 20,
+        patience: Annotated[int, Range(1, None)] = 20,
     ) -> None:
         """`one_hot`: fields of at most so many values are taken value by value, without statistics."""
         super().__init__(schema, "catboost")
@@ -136,17 +133,19 @@ class CatBoost(_Trees):
 
     def fit_rows(self, train: LabelledRows, validation: LabelledRows, fitting: Fitting) -> int:
         """Grow trees; log loss counts for log-odds, squared errors for other labels."""
+        free = fitting.rounds is None
         made = (self.library.CatBoostClassifier if fitting.log_odds else self.library.CatBoostRegressor)(
-            **self.options,
+            **{**self.options, "iterations": fitting.rounds or self.options["iterations"]},
             loss_function="Logloss" if fitting.log_odds else "RMSE",
-            early_stopping_rounds=self.patience,
+            early_stopping_rounds=self.patience if free else None,
             random_seed=fitting.seed,
             thread_count=torch.get_num_threads(),
             allow_writing_files=False,
             verbose=False,
         )
-        pools = [self._pool(self.columns(*part.features), part.label.numpy()) for part in (train, validation)]
-        made.fit(pools[0], eval_set=pools[1], callbacks=[_AfterIteration(fitting.goes_on)])
+        parts = (train, validation) if free else (train,)
+        rows, *judged = [self._pool(self.columns(*part.features), part.label.numpy()) for part in parts]
+        made.fit(rows, eval_set=judged or None, callbacks=[_AfterIteration(fitting.goes_on)])
         self.kept, self._grown = bytes(made._serialize_model()), made
         return int(made.tree_count_)
 
@@ -197,6 +196,7 @@ class LightGBM(_Trees):
     Family: trees
     """
 
+    defaults = {"target_statistics_as": "numbers"}
     space = {
         "leaves": {"int": [15, 255], "log": True},
         "lr": {"float": [0.03, 0.3], "log": True},
@@ -208,13 +208,13 @@ class LightGBM(_Trees):
         self,
         schema: Schema,
         *,
-        rounds: Count = 1000,
+        rounds: Annotated[int, Range(1, None)] = 1000,
         leaves: Annotated[int, Range(2, 131072)] = 63,
-        lr: Positive = 0.1,
+        lr: Annotated[float, Range(0, None, open_low=True)] = 0.1,
         l2: Annotated[float, Range(0, None)] = 1.0,
-        least: Count = 20,
-        columns: Share = 0.5,
-        patience: Count = 20,
+        least: Annotated[int, Range(1, None)] = 20,
+        columns: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
+        patience: Annotated[int, Range(1, None)] = 20,
     ) -> None:
         """`least`: rows of a leaf. `columns`: the share of columns that a tree may look at."""
         super().__init__(schema, "lightgbm")
@@ -241,9 +241,10 @@ class LightGBM(_Trees):
         parts = [(self._matrix(self.columns(*part.features)), part.label.numpy()) for part in (train, validation)]
         categories = [at for at, numeric in enumerate(self.numeric) if not numeric]
         rows = self.library.Dataset(*parts[0], categorical_feature=categories, free_raw_data=True)
-        judged = self.library.Dataset(*parts[1], reference=rows)
-        best = _Best(self.library, self.patience, fitting.goes_on)
-        grown = self.library.train(options, rows, self.rounds, [judged], callbacks=[best])
+        free, wanted = fitting.rounds is None, fitting.rounds or self.rounds
+        judged = [self.library.Dataset(*parts[1], reference=rows)] if free else []
+        best = _Best(self.library, self.patience if free else wanted, fitting.goes_on)
+        grown = self.library.train(options, rows, wanted, judged, callbacks=[best])
         text = grown.model_to_string(num_iteration=best.rounds)
         self.kept = text.encode()
         self._grown = self._read(self.kept)
@@ -269,7 +270,7 @@ class _Best:
         self.rounds, self.value = 0, np.inf
 
     def __call__(self, env: Any) -> None:
-        value = env.evaluation_result_list[0][2]
+        value = env.evaluation_result_list[0][2] if env.evaluation_result_list else -env.iteration
         if value < self.value:
             self.rounds, self.value = env.iteration + 1, value
         if env.iteration + 1 - self.rounds >= self.patience or not self.goes_on(env.iteration):

@@ -86,7 +86,7 @@ def test_what_is_kept_rebuilds_the_trees(name: str, tmp_path: Path) -> None:
 def test_growing_ends_where_it_is_told_to(name: str) -> None:
     model: Any = build("model", {"name": name, **SMALL[name]}, SCHEMA, gives=nn.Module)
     asked: list[int] = []
-    rounds = model.fit_rows(rows(300, 0), rows(100, 1), Fitting(True, 0, lambda n: asked.append(n) or n < 4))
+    rounds = model.fit_rows(rows(300, 0), rows(100, 1), Fitting(True, 0, goes_on=lambda n: asked.append(n) or n < 4))
     assert asked == [0, 1, 2, 3, 4]
     assert 1 <= rounds <= 5
 
@@ -103,3 +103,10 @@ def test_a_missing_package_is_named_with_the_command_that_brings_it(name: str, m
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(FmlabError, match=r"pip install 'fmlab\[automl\]'"):
         build("model", {"name": name}, SCHEMA)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_number_of_rounds_needs_no_validation(name: str) -> None:
+    model: Any = build("model", {"name": name, **SMALL[name]}, SCHEMA, gives=nn.Module)
+    assert model.fit_rows(rows(300, 0), rows(0, 1), Fitting(True, 0, rounds=7)) == 7
+    assert model(*rows(20, 2).features).abs().min() > 0

@@ -1,0 +1,251 @@
+"""Fields that are made of other fields of a row: crosses of categories, and target statistics of them.
+
+A cross of `user*item` is one category for each pair of a user and an item that training rows repeat. A target statistic
+says what label the training rows with the same values had, and how many they are. All is fitted on training rows alone.
+A training row is described by the rows of the other folds, so that it never sees its own label; every other row, judged
+or served, is described by all training rows.
+
+Source: Micci-Barreca, A preprocessing scheme for high-cardinality categorical attributes, SIGKDD Explorations 2001; the
+choice of crosses follows Luo et al., AutoCross, KDD 2019.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from typing import Literal
+
+import numpy as np
+
+from fmlab.data.dataset import Dataset, Table
+from fmlab.data.schema import Array, Field, Schema
+from fmlab.errors import DataError, choices
+
+Form = Literal["bins", "numbers"]
+SIGN = "*"  # between the fields of a group, as in user*item
+FOLDS = 10
+WEIGHT = 1.0  # of the mean label, in training rows: what a statistic of few rows is drawn to
+VALUES, COUNTS = 16, 8  # bins of a statistic: of the mean, and of the number of rows
+BOUND = 5.0  # of means as logarithms of odds
+LARGEST = 1 << 62  # combinations of values that a group may have
+_MIX = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A field of the combinations of `fields` that stand in two training rows or more, in ascending order of `key`."""
+
+    fields: tuple[str, ...]
+    key: Array
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """Of each combination of `fields` in the training rows: `count` of rows, and `total` of their labels.
+
+    `edges`: where the bins of the mean begin, ascending; none where the statistic is given as numbers.
+    """
+
+    fields: tuple[str, ...]
+    key: Array
+    count: Array
+    total: Array
+    edges: Array
+
+
+@dataclass(frozen=True)
+class LabelRange:
+    """The training labels: their mean `center` and deviation `spread`, and `low` and `high`.
+
+    `classes`: there are no labels but these two.
+    """
+
+    center: float
+    spread: float
+    low: float
+    high: float
+    classes: bool
+
+    @classmethod
+    def of(cls, label: Array) -> "LabelRange":
+        """Of `label[rows]`; raises DataError where all are equal."""
+        label = np.asarray(label, np.float64)
+        low, high = float(label.min()), float(label.max())
+        if low == high:
+            raise DataError(f"target statistics need training rows with different labels, all are {low:g}")
+        return cls(float(label.mean()), float(label.std()), low, high, bool(((label == low) | (label == high)).all()))
+
+    def smoothed(self, count: Array, total: Array) -> Array:
+        """Means float64[n] of `count[n]` labels that add up to `total[n]`, drawn to the mean of all.
+
+        Of classes the logarithm of the odds of the higher one, of other labels deviations from the mean of all.
+        """
+        mean = (total + WEIGHT * self.center) / (count + WEIGHT)
+        if not self.classes:
+            return (mean - self.center) / self.spread
+        share = np.clip((mean - self.low) / (self.high - self.low), 1e-9, 1 - 1e-9)
+        return np.clip(np.log(share / (1 - share)), -BOUND, BOUND)
+
+
+@dataclass(frozen=True)
+class DerivedFields:
+    """What `fit` found on the training rows of a data set with the schema `base`; it makes whole rows wider.
+
+    `scale` is that of the labels; `form` says whether a statistic is a category, for tables of vectors, or two numbers,
+    for trees.
+    """
+
+    base: Schema
+    crosses: tuple[Cross, ...]
+    statistics: tuple[Statistic, ...]
+    form: Form
+    scale: "LabelRange"
+
+    @cached_property
+    def schema(self) -> Schema:
+        """The base fields, and those made of them, which stand last among those of the context."""
+        made = [Field(SIGN.join(c.fields), "context", len(c.key) + 1) for c in self.crosses]
+        for statistic in self.statistics:
+            name = SIGN.join(statistic.fields)
+            if self.form == "bins":
+                made.append(Field(f"label of {name}", "context", VALUES * COUNTS + 1))
+            else:
+                made += [Field(f"{what} of {name}", "context", 2, numeric=True) for what in ("label", "rows")]
+        before = [f for f in self.base.fields if f.side != "item"]
+        after = [f for f in self.base.fields if f.side == "item"]
+        return Schema((*before, *made, *after), self.base.n_users, self.base.n_items)
+
+    @cached_property
+    def shift(self) -> int:
+        """By how much the ids of item features grow."""
+        return self.schema.n_features - self.base.n_features
+
+    def wider(self, rows: Table) -> Table:
+        """Whole rows of the base schema as rows of `schema`, described by all training rows."""
+        return self._joined(rows, self._made(rows, None))
+
+    def dataset(self, data: Dataset, training: Array) -> Dataset:
+        """The data set with these fields; `training`: its rows (int64) that the fields were fitted on."""
+        whole = data.row_ids(np.arange(data.rows))
+        made = self._made(whole, None)
+        own = self._made(data.row_ids(training), np.asarray(data.label, np.float64)[training])
+        for part in ("ids", "values"):
+            if getattr(made, part) is not None:
+                getattr(made, part)[training] = getattr(own, part)
+        context = made if data.context is None else _beside(data.context.take(np.arange(data.rows)), made)
+        items = None if data.items is None else replace(data.items, ids=np.asarray(data.items.ids) + self.shift)
+        return replace(data, schema=self.schema, context=context, items=items, truth=None)
+
+    def _joined(self, rows: Table, made: Table) -> Table:
+        cut = self.base.query.stop
+        values = None if rows.values is None else np.asarray(rows.values)
+        left = Table(np.asarray(rows.ids)[:, :cut], None if values is None else values[:, :cut])
+        right = Table(np.asarray(rows.ids)[:, cut:] + self.shift, None if values is None else values[:, cut:])
+        return _beside(_beside(left, made), right)
+
+    def _made(self, rows: Table, label: Array | None) -> Table:
+        """Columns of the fields; `label[rows]` is given where these are the training rows, in their order."""
+        offsets = self.schema.offsets[self._first :]
+        ids, values, at = [], [], 0
+        for cross in self.crosses:
+            place, found = _find(cross.key, combined(self.base, rows, cross.fields))
+            ids.append(offsets[at] + np.where(found, place + 1, 0))
+            values.append(np.ones(len(place), np.float32))
+            at += 1
+        fold = None if label is None else folds(len(label))
+        for statistic in self.statistics:
+            key = combined(self.base, rows, statistic.fields)
+            count, total = (
+                seen(key, label, fold) if label is not None and fold is not None else _looked_up(statistic, key)
+            )
+            mean = self.scale.smoothed(count, total)
+            if self.form == "bins":
+                ids.append(offsets[at] + np.where(count > 0, 1 + self._bin(statistic, count, mean), 0))
+                values.append(np.ones(len(key), np.float32))
+            else:
+                ids += [offsets[at] + (count > 0), np.full(len(key), offsets[at + 1] + 1)]
+                values += [np.where(count > 0, mean, 1).astype(np.float32), np.log1p(count).astype(np.float32)]
+            at += 1 if self.form == "bins" else 2
+        numbers = np.column_stack(values) if self.schema.numeric else None
+        return Table(np.column_stack(ids).astype(np.int32), numbers)
+
+    @property
+    def _first(self) -> int:
+        return sum(f.side != "item" for f in self.base.fields)
+
+    @staticmethod
+    def _bin(statistic: Statistic, count: Array, mean: Array) -> Array:
+        size = np.minimum(np.ceil(np.log2(np.maximum(count, 1))), COUNTS - 1).astype(np.int64)
+        return np.searchsorted(statistic.edges, mean.astype(np.float32), side="right") * COUNTS + size
+
+
+def group_of(text: str, schema: Schema) -> tuple[str, ...]:
+    """The fields of `user*item`; raises DataError unless each is a categorical field of one slot."""
+    usable = [f.name for f in schema.fields if f.slots == 1 and not f.numeric]
+    names = tuple(part.strip() for part in text.split(SIGN))
+    for name in names:
+        if name not in usable:
+            raise DataError(
+                f"a group such as {SIGN.join(usable[:2])} names categorical fields of one value, got {name!r} in "
+                f"{text!r}; {choices(name, usable)}"
+            )
+    if len(set(names)) < len(names):
+        raise DataError(f"a group names each field once, got {text!r}")
+    if size_of(schema, names) > LARGEST:
+        raise DataError(f"a group has at most {LARGEST:,} combinations of values, {text!r} has more")
+    return names
+
+
+def size_of(schema: Schema, names: Sequence[str]) -> int:
+    """How many combinations of values a group can have."""
+    return prod(next(f.size for f in schema.fields if f.name == name) for name in names)
+
+
+def combined(schema: Schema, rows: Table, names: Sequence[str]) -> Array:
+    """One number int64[n] for the combination of values that each row has in the fields of a group."""
+    columns = {schema.fields[f].name: c for c, f in enumerate(schema.column_field)}
+    places = {f.name: n for n, f in enumerate(schema.fields)}
+    key = np.zeros(len(rows.ids), np.int64)
+    for name in names:
+        number = np.asarray(rows.ids)[:, columns[name]].astype(np.int64) - schema.offsets[places[name]]
+        key = key * schema.fields[places[name]].size + number
+    return key
+
+
+def folds(rows: int) -> Array:
+    """The fold of each training row, int8[rows]: equally many rows in each, the same for the same number of rows."""
+    return np.random.default_rng(rows).permutation(np.arange(rows) % FOLDS).astype(np.int8)
+
+
+def seen(key: Array, label: Array, fold: Array) -> tuple[Array, Array]:
+    """Of each training row, how many rows of other folds have its `key`, and the sum of their labels."""
+    kinds, place = np.unique(key, return_inverse=True)
+    inside = place * FOLDS + fold
+    parts = []
+    for weight in (None, label):
+        whole = np.bincount(place, weight, len(kinds))
+        own = np.bincount(inside, weight, len(kinds) * FOLDS)
+        parts.append(np.rint(whole[place] - own[inside]) if weight is None else whole[place] - own[inside])
+    count, total = parts
+    return count, np.where(count > 0, total, 0.0)
+
+
+def _looked_up(statistic: Statistic, key: Array) -> tuple[Array, Array]:
+    place, found = _find(statistic.key, key)
+    return np.where(found, statistic.count[place], 0), np.where(found, statistic.total[place], 0.0)
+
+
+def _find(known: Array, key: Array) -> tuple[Array, Array]:
+    """Places int64[n] in the ascending `known`, and whether the key is there."""
+    if not len(known):
+        return np.zeros(len(key), np.int64), np.zeros(len(key), bool)
+    place = np.minimum(np.searchsorted(known, key), len(known) - 1)
+    return place, known[place] == key
+
+
+def _beside(left: Table, right: Table) -> Table:
+    ids = np.concatenate([np.asarray(left.ids), np.asarray(right.ids)], 1)
+    if left.values is None and right.values is None:
+        return Table(ids)
+    ones = [np.ones(np.shape(t.ids), np.float32) if t.values is None else np.asarray(t.values) for t in (left, right)]
+    return Table(ids, np.concatenate(ones, 1))

@@ -1,0 +1,56 @@
+"""The task of a run with the fields that `crosses` and `target_statistics` add to its rows."""
+
+from collections.abc import Mapping
+from copy import copy
+from typing import Any
+
+from fmlab.contracts import Evaluator, Task
+from fmlab.data import Dataset
+from fmlab.data.derived_fields import DerivedFields
+from fmlab.data.derived_fitting import fit
+from fmlab.errors import DataError, FmlabError
+from fmlab.evaluation import ScoredRows
+from fmlab.run.opening import reuse, task_key
+
+OPTIONS = ("crosses", "target_statistics", "target_statistics_as")
+
+
+def wanted(plain: Mapping[str, Any]) -> bool:
+    """Whether a run adds fields."""
+    return bool(plain.get("crosses") or plain.get("target_statistics"))
+
+
+def with_derived_fields(plain: Mapping[str, Any], task: Task) -> tuple[Task, DerivedFields | None]:
+    """The task on the wider rows, and what was fitted; the task itself where nothing is wanted.
+
+    Raises DataError where rows are not labelled, FmlabError where the run starts from trained models.
+    """
+    if not wanted(plain):
+        return task, None
+    parts = (task.validation, task.test)
+    if task.training.negatives or not all(isinstance(part, ScoredRows) for part in parts):
+        raise DataError(
+            "crosses and target_statistics need a protocol that scores labelled rows, "
+            f"got protocol={plain['protocol']['name']}; choices: protocol=ctr, protocol=rating"
+        )
+    if plain["warm_start"]:
+        raise FmlabError("warm_start takes the fields of a trained model, which crosses and target_statistics change")
+    given = [plain.get(name) for name in OPTIONS]
+    key = repr((task_key(plain, task.dataset), given))
+    return reuse("derived", key, lambda: _made(task, *given))
+
+
+def _made(task: Task, crosses: Any, statistics: Any, form: Any) -> tuple[Task, DerivedFields]:
+    found = fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins")
+    data = found.dataset(task.dataset, task.training.rows)
+    validation, test = (_on(part, data) for part in (task.validation, task.test))
+    rest = (task.monitor, task.maximize, task.refit, task.described)
+    return Task(data, task.training, validation, test, *rest), found
+
+
+def _on(judge: Evaluator, data: Dataset) -> Evaluator:
+    """The same judge of the same rows, which are wider."""
+    made = copy(judge)
+    assert isinstance(made, ScoredRows)
+    made.dataset = data
+    return made
