@@ -60,5 +60,5 @@ def _seconds(*arguments: str) -> float:
 def first_step() -> float:
     """Seconds from the start of a fresh process, with an empty cache, until its first training step is done."""
     with tempfile.TemporaryDirectory() as folder:
-        places = [f"root={folder}/raw", f"cache={folder}/cache", f"hydra.run.dir={folder}/run"]
+        places = [f"data_dir={folder}/raw", f"cache_dir={folder}/cache", f"hydra.run.dir={folder}/run"]
         return _seconds("-c", FIRST_STEP, "model=lorentzfm", "data=synthetic", *places)

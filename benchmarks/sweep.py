@@ -112,7 +112,7 @@ def _sweep(folder: Path, trials: int, epochs: int, *, workers: int) -> float:
 
 def _fmlab(folder: Path, epochs: int, *arguments: str) -> float:
     """Seconds of one command, by the clock in use."""
-    places = (f"root={folder}/raw", f"cache={folder.parent}/cache")
+    places = (f"data_dir={folder}/raw", f"cache_dir={folder.parent}/cache")
     epoch = f"trainer.max_epochs={epochs}"
     return harness.child([sys.executable, "-m", "fmlab", *arguments, *_MODEL, epoch, *places])[0]
 

@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         if name not in ("list", "path"):
             command.add_argument("name", metavar="NAME", help="a name that `fmlab data list` shows")
             command.add_argument("options", nargs="*", metavar="key=value", help="options of the data set")
-        command.add_argument("--root", metavar="FOLDER", help="raw data, instead of FMLAB_DATA_DIR")
-        command.add_argument("--cache", metavar="FOLDER", help="prepared data, instead of FMLAB_CACHE")
+        command.add_argument("--data-dir", "--root", metavar="FOLDER", help="raw data, instead of FMLAB_DATA_DIR")
+        command.add_argument("--cache-dir", "--cache", metavar="FOLDER", help="prepared data, instead of FMLAB_CACHE")
     return parser
 
 
@@ -104,13 +104,13 @@ def _chosen(name: str, options: Iterable[str], args: argparse.Namespace, environ
     """The choice as a run with `data=NAME data.key=value` would have it."""
     from fmlab.config.composition import compose
 
-    folders = [f"{key}={_quoted(value)}" for key in ("root", "cache") if (value := getattr(args, key))]
+    folders = [f"{key}={_quoted(value)}" for key in ("data_dir", "cache_dir") if (value := getattr(args, key))]
     given = [f"data.{option.removeprefix('data.')}" for option in options]
     config = compose([f"data={name}", *given, *folders], environment)
     from omegaconf import OmegaConf
 
     data: Any = OmegaConf.to_container(config.data, resolve=True)
-    return Chosen(data.pop("name"), data, Path(config.root), Path(config.cache))
+    return Chosen(data.pop("name"), data, Path(config.data_dir), Path(config.cache_dir))
 
 
 def _quoted(text: str) -> str:

@@ -14,7 +14,7 @@ from fmlab.config import composition
 from fmlab.data.raw.fetch import find
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
-from fmlab.sweep.spec import Sweep, read
+from fmlab.sweep.spec import Sweep, of_now, read
 from fmlab.terminal.escaping import escaped_line
 
 _GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer")
@@ -40,7 +40,7 @@ def lines(folder: Path, root: Path) -> Iterator[Line]:
         try:
             content = OmegaConf.to_container(OmegaConf.load(path))
             assert isinstance(content, dict)
-            yield _line(name, {str(k): v for k, v in content.items()}, root)
+            yield _line(name, of_now({str(k): v for k, v in content.items()}), root)
         except FmlabError as error:
             yield Line(name, state=f"cannot run: {' '.join(str(error).split())}")
 
@@ -64,7 +64,7 @@ def _line(name: str, content: Mapping[str, Any], root: Path) -> Line:
 def _searched_for(content: Mapping[str, Any]) -> tuple[str, str, str]:
     """Sampler, trials, and trials here, of a search over what is installed."""
     sampler = content.get("sampler", "tpe")
-    trials = f"for {content['budget']}" if content.get("budget") else f"{content.get('trials')}"
+    trials = f"for {content['budget']}" if content.get("budget") else f"{content.get('n_trials')}"
     return str(sampler["name"] if isinstance(sampler, Mapping) else sampler), trials, trials
 
 
@@ -116,7 +116,13 @@ def _fixed(raw: Mapping[str, Any], group: str) -> Sequence[Any]:
 def _searched(raw: Mapping[str, Any], group: str) -> Sequence[Any]:
     spec = (raw.get("space") or {}).get(group, [])
     cases = spec if isinstance(spec, list) else [spec]
-    return [v for c in cases if isinstance(c, Mapping) for v in c.get("choice", [c.get("value")]) if v is not None]
+    return [
+        v
+        for c in cases
+        if isinstance(c, Mapping)
+        for v in c.get("choice", [c.get("const", c.get("value"))])
+        if v is not None
+    ]
 
 
 def _needed(raw: Mapping[str, Any]) -> set[str]:
@@ -167,7 +173,7 @@ def _print(words: Sequence[str], environment: Mapping[str, str]) -> int:
     for title in ("sweep", "sampler", "trials", "here"):
         table.add_column(title, no_wrap=True, justify="right" if title in ("trials", "here") else "left")
     table.add_column("", overflow="fold")
-    root = Path(composition.compose((), environment).root)
+    root = Path(composition.compose((), environment).data_dir)
     for line in lines(composition.beside("sweeps"), root):
         if not words or any(w in line.name for w in words):
             cells = (line.name, line.sampler, line.trials, line.here, line.state)

@@ -29,7 +29,7 @@ def expanded(path: str, what: str) -> str:
 def cache_folder(path: str) -> str:
     """The folder of prepared data; a temporary one where `path` needs a home folder and there is none."""
     try:
-        return expanded(path, "cache")
+        return expanded(path, "cache_dir")
     except FmlabError:
         return _temporary_cache()
 

@@ -12,14 +12,8 @@ from typing import Any, NamedTuple
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from fmlab.config.schema import sweep_defaults
 from fmlab.errors import FmlabError
-
-# Options that a sweep file of fmlab has; `hydra_plugins/fmlab_optuna` declares them.
-_SWEEP = (
-    *("name", "metric", "direction", "sampler", "pruner", "trials", "workers", "threads", "seeds", "budget", "storage"),
-    *("study", "folder", "seed", "extend", "retries", "heartbeat", "part", "share", "refit", "auto", "first", "fixed"),
-    "space",
-)
 
 
 class Key(NamedTuple):
@@ -46,7 +40,7 @@ ACCEPTED: tuple[Key, ...] = (
     Key("hydra.hydra_logging.root.level", True, False, "how much a multirun says"),
     Key("hydra.job_logging.root.handlers", False, False, "which of the built-in handlers a run uses"),
     Key("hydra.hydra_logging.root.handlers", False, False, "which of the built-in handlers a multirun uses"),
-    *(Key(f"hydra.sweeper.{option}", True, True, "an option of a sweep") for option in _SWEEP),
+    *(Key(f"hydra.sweeper.{option}", True, True, "an option of a sweep") for option in ("name", *sweep_defaults())),
     Key("hydra.sweeper.max_batch_size", True, False, "jobs of a plain multirun that start together"),
     Key("hydra.sweeper.params", True, True, "options that a plain multirun varies; none of hydra"),
     Key("hydra.launcher.n_jobs", True, False, "jobs of a plain multirun that run at once"),

@@ -106,7 +106,7 @@ def _at_home(key: str, value: Any) -> Any:
         return [_at_home(key, v) for v in value]
     if not isinstance(value, str) or not value.startswith("~/"):
         return value
-    return cache_folder(value) if key == "cache" else expanded(value, key)
+    return cache_folder(value) if key == "cache_dir" else expanded(value, key)
 
 
 def _differs(a: Any, b: Any) -> bool:

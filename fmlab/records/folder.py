@@ -21,7 +21,7 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.files import storing
 
 log = logging.getLogger("fmlab")
-IfExists = Literal["refuse", "resume", "overwrite"]
+IfExists = Literal["error", "resume", "overwrite"]
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _DRAFT = re.compile(r"\..+\.[0-9]+\.tmp")  # as `files.write_bytes` names what it is writing
 

@@ -14,7 +14,7 @@ from fmlab.untrusted.parsing import read_json, read_yaml
 _NEEDED = ("data", "protocol", "model", "seed", "fingerprint", "monitor", "maximize", "test", "validation")
 # What says where a run takes place and what is shown of it, not what it computes.
 _ASIDE = (
-    *("seed", "root", "cache", "ckpt_path", "if_exists", "resume_changes", "tags", "logger."),
+    *("seed", "data_dir", "cache_dir", "root", "cache", "ckpt_path", "if_exists", "resume_changes", "tags", "logger."),
     *("trainer.threads", "trainer.progress", "trainer.checkpoint_every", "trainer.num_nodes"),
 )
 _PLACE = ("data.", "protocol.")

@@ -177,7 +177,7 @@ def _keep_serving_data(
     except DataError as error:
         log.warning("this run cannot be used by predict, recommend and export: %s", error)
         return
-    write_shared(place.path / FILE, packed, Path(plain["cache"]))
+    write_shared(place.path / FILE, packed, Path(plain["cache_dir"]))
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:

@@ -20,7 +20,7 @@ _open: dict[str, tuple[str, Any]] = {}
 
 def open_source(plain: Mapping[str, Any]) -> Dataset:
     """The prepared data set; the last one stays open for as long as its content, not its path, is the same."""
-    root, cache, name = Path(plain["root"]), Path(plain["cache"]), plain["data"]["name"]
+    root, cache, name = Path(plain["data_dir"]), Path(plain["cache_dir"]), plain["data"]["name"]
     options = {k: v for k, v in plain["data"].items() if k != "name"}
     source = checked_source(build("data", plain["data"], root, gives=DataSource), name)
     identified = identify(source, name, options, root, cache)

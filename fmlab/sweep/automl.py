@@ -1,8 +1,9 @@
 """The search over all models: which suit the data and the protocol, and where their options are searched.
 
-`auto` in a sweep file holds: `options`, where an option of that name is searched in every model that has it; `start`,
-values that the first trial of each model takes besides the paper's; `front`, the models that are tried first; `rows`,
-how many training rows an epoch goes through at most, so that on large data too a trial is soon compared. A model says
+`auto` in a sweep file holds: `options`, where an option of that name is searched in every model that has it;
+`initial_values`, which the first trial of each model takes besides the paper's; `priority`, the models that are tried
+first; `rows`, how many training rows an epoch goes through at most, so that on large data too a trial is soon compared.
+A model says
 it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words
 of a sweep's `space`. So a model takes part by being installed.
 """
@@ -19,12 +20,15 @@ from fmlab.contracts import NeedsInteractions, Task
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.inspection.model_table import DISTRIBUTION
 from fmlab.plugin import registry
+from fmlab.plugin.renames import NewName, new_value
 from fmlab.run import build_model, open_task
 from fmlab.run.row_fitting import refuse_unlabelled
+from fmlab.sweep.spec import of_now
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch
 
-_KEYS = ("options", "start", "front", "rows")
+_KEYS = ("options", "initial_values", "priority", "rows")
+_FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
 _PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
 _RANKING = ("bce", "bpr")
 _DENSE = ("adam", "adagrad")
@@ -38,7 +42,7 @@ def expand(
     `left_out` is filled with the models that do not take part, and why. Raises FmlabError if no installed model can be
     trained on the data under the protocol.
     """
-    auto = dict(raw.get("auto") or {})
+    raw, auto = of_now(raw), _auto_of_now(raw.get("auto") or {})
     for key in auto:
         if key not in _KEYS:
             raise FmlabError(f"auto.{key} is not an option; {choices(str(key), _KEYS)}")
@@ -46,15 +50,24 @@ def expand(
     fits, why = _suitable(task, plain)
     if left_out is not None:
         left_out.update(why)
-    front = [m for m in auto.get("front") or () if m in fits]
+    front = [m for m in auto.get("priority") or () if m in fits]
     models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
     own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
     space = {**own, **(raw.get("space") or {})}
-    start = auto.get("start") or {}
+    start = auto.get("initial_values") or {}
     first = [{**_start(m, searched[m], fits[m], space), **start} for m in models]
     kept = {k: v for k, v in raw.items() if k != "auto"}
-    return {**kept, "space": space, "first": [*(raw.get("first") or ()), *first], "part": _part(raw, auto, task)}
+    points = [*(raw.get("initial_points") or ()), *first]
+    return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}
+
+
+def _auto_of_now(auto: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `auto` by their names of today."""
+    return {
+        _FORMER[k].name if k in _FORMER else k: new_value("auto", k, _FORMER[k], v) if k in _FORMER else v
+        for k, v in auto.items()
+    }
 
 
 def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float | None:
@@ -62,8 +75,8 @@ def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float 
     most, rows = auto.get("rows"), len(task.training.rows)
     if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
         raise FmlabError(f"auto.rows must be a whole number of rows, got {most!r}")
-    if raw.get("part") is not None or most is None or most >= rows:
-        return raw.get("part")
+    if raw.get("train_fraction") is not None or most is None or most >= rows:
+        return raw.get("train_fraction")
     return round(most / rows, 4)
 
 

@@ -3,29 +3,11 @@
 import re
 from collections.abc import Sequence
 
+from fmlab.config.schema import sweep_defaults
 from fmlab.errors import FmlabError
 
-# Options of a sweep that cannot be mistaken for those of a run; all are reached as hydra.sweeper.<option>.
-OPTIONS = (
-    "metric",
-    "direction",
-    "sampler",
-    "pruner",
-    "trials",
-    "workers",
-    "threads",
-    "seeds",
-    "budget",
-    "storage",
-    "study",
-    "folder",
-    "extend",
-    "retries",
-    "heartbeat",
-    "part",
-    "share",
-    "refit",
-)
+# Options of a sweep that are those of a run as well, or mappings, are reached as hydra.sweeper.<option> alone.
+_NOT_SHORT = ("seed", "fixed", "space", "initial_points", "first", "auto")
 
 
 def translate(overrides: Sequence[str], *, multirun: bool) -> list[str]:
@@ -34,4 +16,5 @@ def translate(overrides: Sequence[str], *, multirun: bool) -> list[str]:
         return list(overrides)
     if not multirun:
         raise FmlabError("a sweep is many runs: add -m, as in fmlab -m sweep=<name>")
-    return [f"hydra.sweeper.{o}" if o.partition("=")[0] in OPTIONS else o for o in overrides]
+    short = set(sweep_defaults()) - set(_NOT_SHORT)
+    return [f"hydra.sweeper.{o}" if o.partition("=")[0] in short else o for o in overrides]

@@ -8,18 +8,20 @@ from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fmlab.config.messages import explain
 from fmlab.config.overrides import override
+from fmlab.config.schema import sweep_options
+from fmlab.config.suggestions import is_former
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.plugin import registry
 from fmlab.records.folder import sweep_below
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
-from fmlab.sweep.spec import Sweep, read
+from fmlab.sweep.spec import Sweep, of_now, read
 from fmlab.sweep.storage import locate
 from fmlab.sweep.validation import check_points
 
@@ -69,7 +71,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         threads=threads,
     )
     sweep_below(folder)
-    if not sweep.settings.refit:
+    if not sweep.settings.refit_seeds:
         Coordinator(sweep, job, workers=workers).run()
         return
     try:
@@ -92,12 +94,12 @@ def _announce(sweep: Sweep, folder: Path, left_out: Mapping[str, str]) -> None:
         log.info(
             f"sweep {sweep.name}: {taking}, {len(left_out)} do not suit the data or the protocol: {place} says why"
         )
-    if sweep.settings.budget is not None and sweep.settings.refit:
-        seeds = ", ".join(map(str, sweep.settings.refit))
+    if sweep.settings.budget is not None and sweep.settings.refit_seeds:
+        seeds = ", ".join(map(str, sweep.settings.refit_seeds))
         log.info(
             f"budget {sweep.settings.budget} is the time of the search, from the first worker that is ready; after it "
             f"the best point is trained again with seeds {seeds}, on whole epochs and without a limit, which takes "
-            "time of its own: refit=[] leaves it out"
+            "time of its own: refit_seeds=[] leaves it out"
         )
 
 
@@ -122,12 +124,22 @@ def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
         raw = cast(dict[str, Any], OmegaConf.to_container(config.hydra.sweeper, resolve=True))
     except OmegaConfBaseException as error:
         raise FmlabError(explain(error)) from error
+    typed = {line.partition("=")[0].removeprefix("hydra.sweeper.") for line in config.hydra.overrides.hydra}
+    for old, new in [(r.old, o.name) for o in sweep_options() for r in o.renamed]:
+        given = not is_former(_unresolved(config.hydra.sweeper, old)) and new not in typed
+        raw.pop(new if given else old)
+    raw = of_now(raw)
     del raw["_target_"]
     name = raw.pop("name")
     if not name:
         raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")
     raw["fixed"] = {"data": config.data.name, "protocol": config.protocol.name, **(raw["fixed"] or {})}
     return str(name), raw
+
+
+def _unresolved(node: DictConfig, key: str) -> Any:
+    found = node._get_node(key)
+    return found._value() if isinstance(found, Node) else found
 
 
 def _objective(sweep: Sweep, monitor: Callable[[], str]) -> dict[str, Any]:
@@ -164,8 +176,9 @@ def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[
     """Overrides of every trial, the user's last."""
     fixed = [override(k, v) for k, v in sweep.given.items() if k not in sweep.command]
     own = [] if "trainer.threads" in sweep.given else [f"trainer.threads={threads}"]
-    if sweep.settings.part is not None and sweep.settings.part < 1:  # each epoch another part, as orders differ
-        own.append(f"trainer.limit_train_batches={sweep.settings.part}")
+    share = sweep.settings.train_fraction
+    if share is not None and share < 1:  # each epoch other rows, as orders differ
+        own.append(f"trainer.limit_train_batches={share}")
     if sweep.given.get("logger") == "wandb" and "logger.group" not in sweep.given:
         own.append(override("logger.group", sweep.study))
     return [*fixed, *own, *typed]

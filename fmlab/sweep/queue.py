@@ -42,7 +42,7 @@ class TrialQueue:
             until = time.monotonic() + _JOIN
             while self.ledger.identity() is None and time.monotonic() < until:
                 time.sleep(0.05)
-            settle_identity(self.ledger, self.sweep.identity(), extend=self.sweep.settings.extend)
+            settle_identity(self.ledger, self.sweep.identity(), allow_change=self.sweep.settings.allow_space_change)
             self._drop_unwanted()
         self.reap(self.ledger.trials())
         failed = self.ledger.trials(TrialState.FAIL)
@@ -51,11 +51,11 @@ class TrialQueue:
         self._forgiven = frozenset(t.number for t in failed)
         self.fill(self.ledger.trials())
         if self.creator:  # joiners wait for this line, and then find the queue filled
-            settle_identity(self.ledger, self.sweep.identity(), extend=False)
+            settle_identity(self.ledger, self.sweep.identity(), allow_change=False)
 
     def _drop_unwanted(self) -> None:
         """Waiting points of the space before it was extended."""
-        if self.sweep.settings.extend and self._wanted is not None:
+        if self.sweep.settings.allow_space_change and self._wanted is not None:
             slots = {a.slot for a in self._wanted}
             for trial in self.ledger.trials(TrialState.WAITING):
                 if ask_of(trial).slot not in slots:

@@ -7,10 +7,10 @@
       model.hidden: {choice: [[512, 256], [100, 100]], when: {model: deepfm}}
       optimizer.lr:
         - {choice: [0.05, 0.1], when: {model: lorentzfm}}
-        - {value: 0.001, when: {model: deepfm}}
+        - {const: 0.001, when: {model: deepfm}}
 
 Keys are the left-hand sides of overrides. `installed: true` beside `choice` leaves out plugins that are not installed.
-`value` is an override that is not searched. `when` names other keys of the space, or overrides that hold for the
+`const` is an override that is not searched. `when` names other keys of the space, or overrides that hold for the
 whole sweep; all its conditions must hold.
 """
 
@@ -21,8 +21,9 @@ from typing import Any, NamedTuple
 
 from fmlab.config.overrides import text
 from fmlab.errors import FmlabError, choices
+from fmlab.plugin.renames import NewName, new_value
 
-KINDS = ("choice", "int", "float", "value")
+KINDS = ("choice", "int", "float", "const")
 _MORE = {"int": ("step", "log"), "float": ("step", "log"), "choice": ("installed",)}
 
 
@@ -238,6 +239,9 @@ def _cases(key: str, spec: Any) -> list[Parameter]:
 
 
 def _parameter(name: str, key: str, spec: Any) -> Parameter:
+    if isinstance(spec, Mapping) and "value" in spec:
+        new = new_value(f"space.{key}", "value", NewName("const", {}), spec["value"])
+        spec = {**{k: v for k, v in spec.items() if k != "value"}, "const": new}
     if not isinstance(spec, Mapping) or sum(k in spec for k in KINDS) != 1:
         raise FmlabError(f"space.{key} must hold one of {', '.join(KINDS)}, got {spec!r}")
     kind = next(k for k in KINDS if k in spec)
@@ -254,7 +258,7 @@ def _parameter(name: str, key: str, spec: Any) -> Parameter:
 
 def _domain(key: str, kind: str, spec: Mapping[str, Any]) -> Domain:
     content = spec[kind]
-    if kind == "value":
+    if kind == "const":
         return Constant(content)
     if kind == "choice":
         if not isinstance(content, list | tuple) or not content:

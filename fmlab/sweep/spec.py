@@ -3,49 +3,27 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from fmlab.config import durations
 from fmlab.config.hydra_keys import refuse_overrides_of_hydra
+from fmlab.config.schema import PRUNERS, SAMPLERS, SWEEP_PARTS, Direction, sweep_options
+from fmlab.config.schema import Sweep as SweepOptions
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
-from fmlab.plugin.option import Range
+from fmlab.plugin.renames import with_new_names
+from fmlab.plugin.signature import Signature
 from fmlab.sweep.space import Space, parse
 
-Direction = Literal["maximize", "minimize"]
-Positive = Annotated[int, Range(1, None)]
-SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii")
-PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
 # Where results go and what is shown does not change what a trial computes.
-NEUTRAL = ("root", "cache", "tags", "logger", "logger.", "trainer.threads", "trainer.progress", "hydra.", "hydra/")
-_SPECIAL = ("sampler", "pruner", "fixed", "space", "first", "auto")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The plain options of a sweep file."""
-
-    metric: str | tuple[str, ...] | None = None  # of the validation; null: the one the protocol selects by
-    direction: Direction | tuple[Direction, ...] | None = None  # null: the metric's own
-    trials: Positive | None = None  # null: the whole grid, or until the budget is spent
-    workers: Annotated[int, Range(1, 1024)] | None = None  # null: one for each core up to 8, then one for each two
-    threads: Annotated[int, Range(1, 1024)] | None = None  # of one worker; null: its share of the cores
-    seeds: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # one run each, their mean counts; (): the run's own
-    budget: str | Annotated[float, Range(0, None, open_low=True)] | None = None  # 90, 20m, 6h: wall-clock time
-    storage: str | None = None  # null: a journal in the sweep's folder; a URL: sqlite:///, postgresql://, grpc://
-    study: str | None = None  # null: the name of the file
-    folder: str | None = None  # null: runs/sweeps/<study>
-    seed: Annotated[int, Range(0, None)] = 0  # of the sampler
-    extend: bool = False  # go on with a study of another search space
-    retries: Annotated[int, Range(0, None)] = 3  # of a trial whose worker was lost
-    heartbeat: Annotated[float, Range(0.05, None)] = 2.0  # seconds; a worker silent for 3.5 times as long is lost
-    part: Annotated[float, Range(0, 1, open_low=True)] | None = None  # of the training rows, seen by a trial's epoch
-    share: Annotated[float, Range(0, 1, open_low=True)] | None = None  # of the budget, that a trial may train at most
-    refit: tuple[Annotated[int, Range(0, 2**32 - 1)], ...] = ()  # seeds that the best point is trained with at the end
+NEUTRAL = (
+    *("data_dir", "cache_dir", "root", "cache", "tags", "logger", "logger."),
+    *("trainer.threads", "trainer.progress", "hydra.", "hydra/"),
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +31,7 @@ class Sweep:
     """A checked sweep. `given`: all overrides that hold for every trial; `command`: those typed by the user."""
 
     name: str
-    settings: Settings
+    settings: SweepOptions
     sampler: str
     sampler_options: Mapping[str, Any]
     pruner: str
@@ -61,7 +39,7 @@ class Sweep:
     space: Space
     given: Mapping[str, Any]
     command: Mapping[str, str]
-    first: tuple[Mapping[str, Any], ...]
+    initial_points: tuple[Mapping[str, Any], ...]
     raw_space: Mapping[str, Any]
     left_out: tuple[str, ...] = ()  # plugins of the space that are not installed
 
@@ -90,25 +68,26 @@ class Sweep:
         return None if self.settings.budget is None else seconds(self.settings.budget)
 
     def most(self, index: int) -> float | None:
-        """Seconds that the `index`-th proposal may train; those of `first` share half of the workers' time."""
-        if self.budget is None or self.settings.share is None:
+        """Seconds that the `index`-th proposal may train; those of `initial_points` share half of the workers' time."""
+        if self.budget is None or self.settings.trial_time_fraction is None:
             return None
-        if index < len(self.first):
-            return self.budget * (self.settings.workers or 1) * 0.5 / len(self.first)
-        return self.budget * self.settings.share
+        if index < len(self.initial_points):
+            return self.budget * (self.settings.workers or 1) * 0.5 / len(self.initial_points)
+        return self.budget * self.settings.trial_time_fraction
 
     @property
     def total(self) -> int | None:
         """How many points are asked for; None until the budget is spent."""
         if self.sampler == "grid":
             return self.space.size()
-        return self.settings.trials
+        return self.settings.n_trials
 
     def identity(self) -> dict[str, Any]:
         """What a study must share with its sweep, as plain JSON."""
         lasting = {k: v for k, v in self.given.items() if not k.startswith(NEUTRAL)}
         space = {k: v for k, v in self.raw_space.items() if k not in self.given}
-        part = {} if self.settings.part is None else {"part": self.settings.part}
+        # The key has the name that it has in studies of older versions.
+        part = {} if self.settings.train_fraction is None else {"part": self.settings.train_fraction}
         return {
             "space": space,
             "fixed": lasting,
@@ -121,8 +100,8 @@ class Sweep:
 
 def read(name: str, raw: Mapping[str, Any], command: Mapping[str, str] | None = None) -> Sweep:
     """A sweep from its config; `command`: overrides typed by the user, by key, which win; raises FmlabError."""
-    command = dict(command or {})
-    known = [*(o.name for o in signatures.of_object(Settings).options), *_SPECIAL]
+    command, raw = dict(command or {}), of_now(raw)
+    known = [o.name for o in sweep_options()]
     for key in raw:
         if key not in known:
             raise FmlabError(f"sweep {name}: {key} is not an option of a sweep; {choices(str(key), known)}")
@@ -132,21 +111,27 @@ def read(name: str, raw: Mapping[str, Any], command: Mapping[str, str] | None = 
         raise FmlabError(f"sweep {name}: {error}") from None
 
 
+def of_now(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a sweep by their names of today."""
+    return with_new_names("sweep", Signature(sweep_options()), raw)
+
+
 def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     fixed, space = (_mapping(raw.get(k), k) for k in ("fixed", "space"))
     for part, overrides in (("fixed", fixed), ("space", space)):
         refuse_overrides_of_hydra(overrides, part)
     if not space:
         raise FmlabError("space must hold at least one override to search, got none")
-    plain = {k: v for k, v in raw.items() if k not in _SPECIAL}
-    settings = Settings(**registry.check_options("sweep", signatures.of_object(Settings), plain, "a sweep"))
+    parts = {o.name for o in SWEEP_PARTS}
+    plain = {k: v for k, v in raw.items() if k not in parts}
+    settings = SweepOptions(**registry.check_options("sweep", signatures.of_object(SweepOptions), plain, "a sweep"))
     sampler, sampler_options = _named("sampler", raw.get("sampler") or "tpe", SAMPLERS)
     pruner, pruner_options = _named("pruner", raw.get("pruner") or "none", PRUNERS)
     given = {**fixed, **{k: _value(v) for k, v in command.items()}}
     usable, left_out = _installed(space)
-    first = tuple(_mapping(p, "first") for p in raw.get("first") or ())
+    first = tuple(_mapping(p, "initial_points") for p in raw.get("initial_points") or ())
     for point in first:
-        refuse_overrides_of_hydra(point, "first")
+        refuse_overrides_of_hydra(point, "initial_points")
     first = tuple(p for p in first if not any(f"{k} {v}" in left_out for k, v in p.items()))
     sweep = Sweep(
         name=name,
@@ -158,7 +143,7 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
         space=parse(usable, given),
         given=given,
         command=command,
-        first=first,
+        initial_points=first,
         raw_space=space,
         left_out=left_out,
     )
@@ -213,23 +198,25 @@ def _agree(sweep: Sweep) -> None:
         raise FmlabError(f"direction must be given for each of {objectives} metrics, got {list(sweep.directions)}")
     if objectives > 1 and sweep.pruner != "none":
         raise FmlabError(f"pruning needs one metric, got {list(sweep.metrics)} with pruner {sweep.pruner}")
-    if objectives > 1 and sweep.settings.refit:
-        raise FmlabError(f"refit needs one metric to tell the best point, got {list(sweep.metrics)}")
+    if objectives > 1 and sweep.settings.refit_seeds:
+        raise FmlabError(f"refit_seeds needs one metric to tell the best point, got {list(sweep.metrics)}")
     if objectives > 1 and sweep.sampler == "cmaes":
         raise FmlabError("sampler cmaes needs one metric; tpe, gp, nsgaii, qmc, random and grid take several")
     if sweep.pruner == "wilcoxon" and len(sweep.settings.seeds) < 2:
         raise FmlabError(f"pruner wilcoxon compares seeds and needs several, got seeds {list(sweep.settings.seeds)}")
     if sweep.sampler == "qmc" and any(p.when for p in sweep.space.parameters):
         raise FmlabError("sampler qmc needs a space without `when`; tpe and random take conditions")
-    if sweep.sampler == "grid" and sweep.settings.trials is not None:
-        raise FmlabError(f"a grid runs each of its {sweep.space.size()} points; trials must be null with sampler grid")
+    if sweep.sampler == "grid" and sweep.settings.n_trials is not None:
+        raise FmlabError(
+            f"a grid runs each of its {sweep.space.size()} points; n_trials must be null with sampler grid"
+        )
     if sweep.total is None and sweep.budget is None:
-        raise FmlabError("a sweep must end: give trials, or a budget such as 20m, or sampler grid")
+        raise FmlabError("a sweep must end: give n_trials, or a budget such as 20m, or sampler grid")
     names = {p.key for p in sweep.space.parameters}
-    for point in sweep.first:
+    for point in sweep.initial_points:
         for key in point:
             if key not in names and key not in sweep.given:
-                raise FmlabError(f"first: {key} is not searched; {choices(key, names)}")
+                raise FmlabError(f"initial_points: {key} is not searched; {choices(key, names)}")
     for _ in sweep.space.branches():
         pass
 

@@ -18,8 +18,8 @@ from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fmlab.config.schema import Direction
 from fmlab.sweep.retry import FIRST, PAUSES, Patient, patiently, wait_out
-from fmlab.sweep.spec import Direction
 from fmlab.sweep.storage import Store
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)

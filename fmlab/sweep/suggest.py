@@ -154,9 +154,9 @@ def propose(
 
 def starting_params(sweep: Sweep, index: int) -> dict[str, Any] | None:
     """The sweep's own wish for its `index`-th proposal, as stored."""
-    if index >= len(sweep.first):
+    if index >= len(sweep.initial_points):
         return None
-    wanted = sweep.first[index]
+    wanted = sweep.initial_points[index]
     return {p.name: stored(wanted[p.key], p) for p in sweep.space.parameters if p.key in wanted}
 
 

@@ -306,7 +306,7 @@ def test_help_shows_groups_options_and_examples(room: Path, capsys: pytest.Captu
 def test_the_config_is_shown_without_running(room: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*BASE, "--cfg", "job", "--resolve"]) == 0
     config = OmegaConf.create(capsys.readouterr().out)
-    assert (config.model.dim, config.root) == (8, "data")
+    assert (config.model.dim, config.data_dir) == (8, "data")
     assert files(room) == []
 
 
@@ -317,7 +317,7 @@ def test_folders_come_from_the_environment(
     monkeypatch.setenv("FMLAB_CACHE", "~/prepared")
     assert main([*BASE, "--cfg", "job", "--resolve"]) == 0
     config = OmegaConf.create(capsys.readouterr().out)
-    assert (config.root, config.cache) == ("/raw", str(Path.home() / "prepared"))
+    assert (config.data_dir, config.cache_dir) == ("/raw", str(Path.home() / "prepared"))
 
 
 def test_a_folder_of_configs_can_be_added(room: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,7 +168,11 @@ def test_two_runs_of_one_process_see_a_file_that_changed_between_them(
     from fmlab.run.opening import open_source
 
     monkeypatch.chdir(tmp_path)
-    plain = {"root": str(tmp_path), "cache": str(tmp_path / "cache"), "data": {"name": "csv", "path": "d.csv", **ROLES}}
+    plain = {
+        "data_dir": str(tmp_path),
+        "cache_dir": str(tmp_path / "cache"),
+        "data": {"name": "csv", "path": "d.csv", **ROLES},
+    }
     path = tmp_path / "d.csv"
     path.write_text(TABLE)
     first = open_source(plain)

@@ -93,7 +93,7 @@ sys.exit(cli.main(sys.argv[1:]))
 def test_a_log_without_room_is_said_once_and_leaves_no_traceback(tmp_path: Path) -> None:
     options = ("data.users=50", "data.items=40", "trainer.max_epochs=1", "trainer.accelerator=cpu", "model=fm")
     folder = f"hydra.run.dir={tmp_path / 'run'}"
-    command = [sys.executable, "-c", FULL, *options, folder, f"cache={tmp_path / 'cache'}"]
+    command = [sys.executable, "-c", FULL, *options, folder, f"cache_dir={tmp_path / 'cache'}"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("cannot be written: No space left on device") == 1

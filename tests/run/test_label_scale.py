@@ -39,7 +39,7 @@ def trained(path: Path, folder: Path, *more: str) -> dict:
     overrides = [
         f"data.path={path}", "data=csv", "data.user=u", "data.item=i", "data.label=stars",
         "batch_size=128", "trainer.max_epochs=3", "trainer.accelerator=cpu", "logger=none",
-        f"cache={folder.parent / 'cache'}", *more,
+        f"cache_dir={folder.parent / 'cache'}", *more,
     ]  # fmt: skip
     run(compose(overrides, {}), folder)
     return json.loads((folder / "metrics.json").read_text())

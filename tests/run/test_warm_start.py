@@ -47,7 +47,7 @@ def write(path: Path, users: range, items: range, rows: int = 120) -> None:
 
 
 def plain(folder: Path, table: str, *options: str) -> list[str]:
-    return [*ROLES, *FEW, f"root={folder}", f"cache={folder / 'cache'}", f"data.path={table}", *options]
+    return [*ROLES, *FEW, f"data_dir={folder}", f"cache_dir={folder / 'cache'}", f"data.path={table}", *options]
 
 
 @pytest.fixture(scope="module")

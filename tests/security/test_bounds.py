@@ -64,7 +64,7 @@ def test_a_temporary_cache_of_somebody_else_is_not_used(homeless: Path, monkeypa
     assert Path(folders.cache_folder("~/.cache/fmlab")).name != "fmlab-987654"
 
 
-@pytest.mark.parametrize("override", ["root='~/raw'", "model.path='~/x.csv'", "hydra.run.dir='~/runs'"])
+@pytest.mark.parametrize("override", ["data_dir='~/raw'", "model.path='~/x.csv'", "hydra.run.dir='~/runs'"])
 def test_without_a_home_a_tilde_is_refused(
     room: Path, homeless: Path, override: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,7 +76,7 @@ def test_a_tilde_is_the_home_folder(
     room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert main([*BASE, "model.path='~/x.csv'", "cache='~/c'", "--cfg", "job"]) == 0
+    assert main([*BASE, "model.path='~/x.csv'", "cache_dir='~/c'", "--cfg", "job"]) == 0
     out = capsys.readouterr().out
     assert f"path: {tmp_path}/x.csv" in out
     assert f"cache: {tmp_path}/c" in out

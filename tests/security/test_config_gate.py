@@ -68,7 +68,7 @@ REFUSED = {
     "overrides": GLOBAL + 'hydra: {overrides: {hydra: ["hydra.job.env_set={A: b}"]}}\n',
     "options varied": GLOBAL + "hydra: {sweeper: {params: {hydra.run.dir: x}}}\n",
     "help": GLOBAL + "hydra: {help: {template: x}}\n",
-    "cache": GLOBAL + "cache: /etc\n",
+    "cache_dir": GLOBAL + "cache_dir: /etc\n",
     "cache by a default": GLOBAL + "cache: ${env:FMLAB_CACHE_2,'/etc'}\n",
     "a variable": GLOBAL + 'tags: ["${oc.env:FMLAB_TEST_USER}"]\n',
     "a variable by another": GLOBAL + 'tags: ["${oc.env:${model.name}}"]\n',
@@ -140,7 +140,7 @@ def test_the_user_may_name_any_folder_and_read_any_variable(
 ) -> None:
     monkeypatch.setenv("FMLAB_TEST_USER", "bob")
     elsewhere = tmp_path / "elsewhere"
-    typed = [f"cache={elsewhere}", f"hydra.run.dir={elsewhere}/run", "tags=['${oc.env:FMLAB_TEST_USER}']"]
+    typed = [f"cache_dir={elsewhere}", f"hydra.run.dir={elsewhere}/run", "tags=['${oc.env:FMLAB_TEST_USER}']"]
     assert main([*BASE, *typed]) == 0
     assert (elsewhere / "run" / "run.log").is_file()
     assert main([*BASE, *typed, "--cfg", "job", "--resolve"]) == 0
@@ -166,7 +166,7 @@ def test_a_file_may_set_folders_inside(room: Path, capsys: pytest.CaptureFixture
         "fixed: {'trainer@hydra.job': x}\n",
         "fixed: {tags: ['\\${oc.env:HOME}']}\n",
         "_target_: os.system\n",
-        "first: [{hydra.run.dir: x}]\n",
+        "initial_points: [{hydra.run.dir: x}]\n",
     ],
 )
 def test_a_foreign_sweep_is_refused(room: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:

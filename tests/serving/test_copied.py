@@ -28,7 +28,7 @@ def test_a_run_goes_on_where_its_project_was_copied_to(tmp_path: Path, monkeypat
     shutil.rmtree(new / "cache")
     monkeypatch.chdir(new)
     few = ("trainer.max_epochs=2", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false")
-    folders = (f"root={new}", f"cache={new / 'fresh'}", "data.categorical=[uid]", "data.path=./own.csv")
+    folders = (f"data_dir={new}", f"cache_dir={new / 'fresh'}", "data.categorical=[uid]", "data.path=./own.csv")
     last = new / place.name / "checkpoints" / "last.ckpt"
     run(compose([*options, *few, *folders, f"ckpt_path={last}"]), new / "again")
     assert json.loads((new / "again" / "metrics.json").read_text())["epochs"] == 2

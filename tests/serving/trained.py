@@ -46,7 +46,7 @@ def train(folder: Path, name: str, *arguments: str) -> Path:
     """A run of one epoch, prepared in `folder/cache`."""
     place = folder / name
     few = ("trainer.max_epochs=1", "trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false")
-    folders = (f"root={folder}", f"cache={folder / 'cache'}")
+    folders = (f"data_dir={folder}", f"cache_dir={folder / 'cache'}")
     run(compose([*arguments, *few, *folders]), place)
     return place
 

@@ -16,11 +16,11 @@ from fmlab.sweep.spec import read
 
 RAW = {
     "budget": 100,
-    "share": 0.1,
+    "trial_time_fraction": 0.1,
     "fixed": {"data": "synthetic", "protocol": "full_ranking"},
     "auto": {
-        "front": ["mf", "ffm"],
-        "start": {"batch_size": 1024},
+        "priority": ["mf", "ffm"],
+        "initial_values": {"batch_size": 1024},
         "options": {"dim": {"int": [4, 64], "log": True}, "hidden": {"choice": [[7], [9]]}},
     },
     "space": {
@@ -37,7 +37,7 @@ RAW = {
 def plain(tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     config = composition.compose(
-        ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", f"cache={cache}"], {}
+        ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", f"cache_dir={cache}"], {}
     )
     return OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
 
@@ -56,7 +56,7 @@ def some(monkeypatch):
 @pytest.mark.usefixtures("some")
 def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(plain):
     sweep = read("auto", auto.expand(RAW, plain))
-    starts = {p["model"]: p for p in sweep.first}
+    starts = {p["model"]: p for p in sweep.initial_points}
     assert list(starts) == ["mf", *sorted(set(starts) - {"mf"})]
     assert set(starts) == {"mf", "deepfm", "lorentzfm", "cml", "itemknn"}
     assert starts["lorentzfm"] == {
@@ -83,7 +83,7 @@ def test_every_model_that_suits_the_data_takes_part_and_starts_from_its_paper(pl
 def test_models_of_other_packages_are_tried_before_the_rest(plain, monkeypatch):
     package = registry.package
     monkeypatch.setattr(registry, "package", lambda e: "acme" if e.name == "itemknn" else package(e))
-    order = [p["model"] for p in read("auto", auto.expand(RAW, plain)).first]
+    order = [p["model"] for p in read("auto", auto.expand(RAW, plain)).initial_points]
     assert order == ["mf", "itemknn", "cml", "deepfm", "lorentzfm"]
 
 
@@ -122,11 +122,11 @@ def test_a_literal_space_is_read_from_source(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("some")
 def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain):
     sweep = read("auto", auto.expand(RAW, plain))
-    assert sum(sweep.most(n) for n in range(len(sweep.first))) == pytest.approx(50)
-    assert sweep.most(len(sweep.first)) == pytest.approx(10)
+    assert sum(sweep.most(n) for n in range(len(sweep.initial_points))) == pytest.approx(50)
+    assert sweep.most(len(sweep.initial_points)) == pytest.approx(10)
     three = read("auto", {**auto.expand(RAW, plain), "workers": 3})
-    assert sum(three.most(n) for n in range(len(three.first))) == pytest.approx(150)  # three run at a time
-    assert three.most(len(three.first)) == pytest.approx(10)
+    assert sum(three.most(n) for n in range(len(three.initial_points))) == pytest.approx(150)  # three run at a time
+    assert three.most(len(three.initial_points)) == pytest.approx(10)
 
 
 @pytest.mark.usefixtures("some")
@@ -136,11 +136,17 @@ def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
 
     rows = len(open_task(plain).training.rows)
     for most, limit in ((rows // 4, True), (rows, False)):
-        raw = {**RAW, "auto": {**RAW["auto"], "rows": most}, "metric": "mrr", "direction": "maximize", "refit": [1]}
+        raw = {
+            **RAW,
+            "auto": {**RAW["auto"], "rows": most},
+            "metric": "mrr",
+            "direction": "maximize",
+            "refit_seeds": [1],
+        }
         sweep = read("auto", auto.expand(raw, plain))
         lasting = lasting_overrides(sweep, [], 1)
         assert [o.partition("=")[0] for o in lasting].count("trainer.limit_train_batches") == limit
-    sweep = read("auto", {**auto.expand(raw, plain), "part": 0.25})
+    sweep = read("auto", {**auto.expand(raw, plain), "train_fraction": 0.25})
     assert "trainer.limit_train_batches=0.25" in lasting_overrides(sweep, [], 1)
     assert sweep.identity()["part"] == 0.25
     best = create_trial(value=1.0, user_attrs={"point": next(sweep.space.branches()).params})

@@ -26,7 +26,7 @@ from fmlab.sweep.objective import Reporter, Training
 from fmlab.sweep.refit import _estimate
 from fmlab.sweep.spec import read
 
-RAW = {"budget": "3m", "refit": [1, 2, 3], "space": {"model": {"choice": ["mf", "fm"]}}}
+RAW = {"budget": "3m", "refit_seeds": [1, 2, 3], "space": {"model": {"choice": ["mf", "fm"]}}}
 
 
 def said(caplog, raw, folder, left_out=()):
@@ -39,17 +39,17 @@ def test_a_refit_after_the_budget_is_announced(caplog, tmp_path):
     (line,) = said(caplog, RAW, tmp_path)
     assert line.startswith("budget 3m is the time of the search")
     assert "trained again with seeds 1, 2, 3" in line
-    assert "refit=[] leaves it out" in line
+    assert "refit_seeds=[] leaves it out" in line
 
 
-@pytest.mark.parametrize("raw", [{**RAW, "refit": []}, {**RAW, "budget": None, "trials": 2}])
+@pytest.mark.parametrize("raw", [{**RAW, "refit_seeds": []}, {**RAW, "budget": None, "n_trials": 2}])
 def test_nothing_is_announced_where_the_budget_holds_all(raw, caplog, tmp_path):
     assert said(caplog, raw, tmp_path) == []
 
 
 def test_models_that_do_not_take_part_are_one_line_and_a_file(caplog, tmp_path):
     left_out = {"a": "it reads user-item interactions", "b": "no context"}
-    (line,) = said(caplog, {**RAW, "refit": []}, tmp_path, left_out.items())
+    (line,) = said(caplog, {**RAW, "refit_seeds": []}, tmp_path, left_out.items())
     place = tmp_path / "left-out.txt"
     assert line == ("sweep automl: 2 models take part, 2 do not suit the data or the protocol: " + f"{place} says why")
     assert place.read_text() == "a: it reads user-item interactions\nb: no context\n"
@@ -58,7 +58,7 @@ def test_models_that_do_not_take_part_are_one_line_and_a_file(caplog, tmp_path):
 def test_a_search_over_all_models_gives_the_reasons_and_says_no_line_each(tmp_path, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "fmlab")
     config = composition.compose(
-        ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", f"cache={tmp_path}"], {}
+        ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", f"cache_dir={tmp_path}"], {}
     )
     plain = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
     names = registry.names
@@ -71,7 +71,7 @@ def test_a_search_over_all_models_gives_the_reasons_and_says_no_line_each(tmp_pa
 
 
 def test_a_refit_is_estimated_from_the_trial(tmp_path):
-    sweep = read("automl", {**RAW, "part": 0.5})
+    sweep = read("automl", {**RAW, "train_fraction": 0.5})
     make_run(tmp_path / "run", seconds_fit=8.0, epochs=4)
     trial = create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs={"result": {"folder": str(tmp_path / "run")}})
     text = _estimate(sweep, trial, ["trainer.max_epochs=30"], 2)
@@ -115,7 +115,7 @@ def test_a_whole_run_is_not_marked_and_a_cut_one_is(tmp_path, monkeypatch):
     small = ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", "logger=none", "model=mf"]
     job = Job("s", {}, {}, [], "", str(tmp_path))
     train = Training(job, {})
-    common = [*small, "batch_size=64", f"cache={tmp_path}/cache", "trainer.max_epochs=2"]
+    common = [*small, "batch_size=64", f"cache_dir={tmp_path}/cache", "trainer.max_epochs=2"]
     train(common, tmp_path / "whole", Progress())
     train(common, tmp_path / "cut", Spent())
     whole, cut = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("whole", "cut"))

@@ -60,7 +60,7 @@ def test_an_extended_sweep_counts_the_points_that_it_asks_for(tmp_path, caplog):
     caplog.set_level("INFO", "fmlab")
     conduct(tmp_path, grid(2))
     caplog.clear()
-    conduct(tmp_path, grid(0, space={"x": {"choice": [1, 2, 3]}}, extend=True))
+    conduct(tmp_path, grid(0, space={"x": {"choice": [1, 2, 3]}}, allow_space_change=True))
     said = [r.getMessage() for r in caplog.records]
     assert "3 points, 1 done before" in said[0]
     assert [line.split()[0] for line in said if line.startswith("[")] == ["[2/3]", "[3/3]"]

@@ -21,7 +21,7 @@ def compose():
 
 
 def check(compose, space, **fixed):
-    sweep = read("s", {"trials": 3, "space": space, "fixed": fixed})
+    sweep = read("s", {"n_trials": 3, "space": space, "fixed": fixed})
     check_points(sweep, lasting_overrides(sweep, [], 1), compose)
 
 
@@ -32,10 +32,10 @@ def test_a_space_without_a_mistake_passes(compose):
             "model": {"choice": ["fm", "lorentzfm", "deepfm"]},
             "model.hidden": {"choice": [[8], [8, 4]], "when": {"model": "deepfm"}},
             "optimizer": [
-                {"value": "rsgd", "when": {"model": "lorentzfm"}},
+                {"const": "rsgd", "when": {"model": "lorentzfm"}},
                 {"choice": ["adam", "adagrad"], "when": {"model": ["fm", "deepfm"]}},
             ],
-            "optimizer.burn_in": {"value": 3, "when": {"optimizer": "rsgd"}},
+            "optimizer.burn_in": {"const": 3, "when": {"optimizer": "rsgd"}},
             "optimizer.weight_decay": {"float": [1e-8, 1e-3], "log": True, "when": {"optimizer": "adam"}},
             "batch_size": {"choice": [64, 128]},
         },

@@ -17,15 +17,15 @@ def test_what_the_user_types_wins_over_the_file():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"trils": 3}, "did you mean 'trials'"),
+        ({"trils": 3}, "did you mean 'n_trials'"),
         ({"sampler": "tpx"}, "did you mean 'tpe'"),
-        ({"sampler": {"name": "random"}, "trials": None}, "a sweep must end"),
-        ({"sampler": "grid", "trials": 3}, "trials must be null"),
-        ({"trials": 0}, "sweep.trials must be a whole number"),
-        ({"trials": 3, "direction": "max"}, "did you mean 'maximize'"),
-        ({"trials": 3, "metric": ["auc", "seconds_fit"], "direction": "maximize"}, "for each of 2 metrics"),
-        ({"trials": 3, "pruner": "wilcoxon"}, "needs several, got seeds"),
-        ({"trials": 3, "first": [{"optimizer.lrr": 1}]}, "did you mean 'optimizer.lr'"),
+        ({"sampler": {"name": "random"}, "n_trials": None}, "a sweep must end"),
+        ({"sampler": "grid", "n_trials": 3}, "n_trials must be null"),
+        ({"n_trials": 0}, "sweep.n_trials must be a whole number"),
+        ({"n_trials": 3, "direction": "max"}, "did you mean 'maximize'"),
+        ({"n_trials": 3, "metric": ["auc", "seconds_fit"], "direction": "maximize"}, "for each of 2 metrics"),
+        ({"n_trials": 3, "pruner": "wilcoxon"}, "needs several, got seeds"),
+        ({"n_trials": 3, "initial_points": [{"optimizer.lrr": 1}]}, "did you mean 'optimizer.lr'"),
         ({"budget": "20 minutes"}, "budget must be a time"),
     ],
 )

@@ -97,14 +97,14 @@ def test_four_processes_share_trials_without_taking_one_twice(ledger, url):
 
 def test_a_study_of_another_space_is_refused_with_the_differences(ledger):
     raw = {"sampler": "grid", "space": {"optimizer.lr": {"choice": [0.1, 0.2]}}}
-    settle_identity(ledger, read("s", raw).identity(), extend=False)
-    settle_identity(ledger, read("s", raw).identity(), extend=False)
+    settle_identity(ledger, read("s", raw).identity(), allow_change=False)
+    settle_identity(ledger, read("s", raw).identity(), allow_change=False)
     wider = read("s", {**raw, "space": {"optimizer.lr": {"choice": [0.1, 0.2, 0.3]}}, "fixed": {"data": "steam"}})
     with pytest.raises(FmlabError) as error:
-        settle_identity(ledger, wider.identity(), extend=False)
+        settle_identity(ledger, wider.identity(), allow_change=False)
     assert 'fixed.data: nothing in the study, "steam" now' in str(error.value)
     assert "space.optimizer.lr.choice: [0.1, 0.2] in the study, [0.1, 0.2, 0.3] now" in str(error.value)
-    settle_identity(ledger, wider.identity(), extend=True)
+    settle_identity(ledger, wider.identity(), allow_change=True)
     assert ledger.identity()["fixed"] == {"data": "steam"}
 
 
@@ -112,7 +112,7 @@ def test_choices_may_change_when_a_study_is_extended(ledger, url):
     worker = again(url)
     for number, choices in enumerate(([1, 2], [1, 2, 3], [1, 2])):
         ledger.enqueue(TrialRequest(str(number), number))
-        sweep = read("s", {"trials": 9, "space": {"x": {"choice": choices}}})
+        sweep = read("s", {"n_trials": 9, "space": {"x": {"choice": choices}}})
         worker.set_point(worker.claim({}), {"x": 2}, {"x": distribution(sweep.space.parameters[0])}, {})
     assert [t.params for t in ledger.trials()] == [{"x": 2}, {"x~2": 2}, {"x": 2}]
 

@@ -17,7 +17,7 @@ FLAT = {"x": {"float": [0.001, 1], "log": True}, "n": {"int": [1, 64]}, "h": {"c
 NESTED = {
     "model": {"choice": ["fm", "deepfm"]},
     "h": {"choice": [[8], [8, 4]], "when": {"model": "deepfm"}},
-    "lr": [{"float": [0.01, 1], "when": {"model": "fm"}}, {"value": 0.1, "when": {"model": "deepfm"}}],
+    "lr": [{"float": [0.01, 1], "when": {"model": "fm"}}, {"const": 0.1, "when": {"model": "deepfm"}}],
 }
 
 
@@ -64,7 +64,7 @@ def work(sweep, folder, kill):
     ],
 )
 def test_killed_at_random_places_the_same_points_are_proposed(sampler, space, tmp_path):
-    sweep = read("s", {"sampler": sampler, "trials": 16, "space": space})
+    sweep = read("s", {"sampler": sampler, "n_trials": 16, "space": space})
     whole = work(sweep, tmp_path / "whole", lambda slot, moment: False)
     chance, killed = random.Random(1), set()
 
@@ -84,22 +84,22 @@ def test_killed_at_random_places_the_same_points_are_proposed(sampler, space, tm
 def test_another_seed_proposes_other_points(sampler, tmp_path):
     points = []
     for seed in (0, 1):
-        sweep = read("s", {"sampler": sampler, "trials": 12, "seed": seed, "space": FLAT})
+        sweep = read("s", {"sampler": sampler, "n_trials": 12, "seed": seed, "space": FLAT})
         points.append(work(sweep, tmp_path / str(seed), lambda slot, moment: False))
     assert points[0] != points[1]
 
 
 def test_a_start_is_kept_and_the_rest_sampled():
-    sweep = read("s", {"trials": 3, "space": FLAT, "first": [{"h": [8, 4]}]})
+    sweep = read("s", {"n_trials": 3, "space": FLAT, "initial_points": [{"h": [8, 4]}]})
     point, _ = proposal.propose(sweep, 0, [], proposal.starting_params(sweep, 0))
     assert point.overrides["h"] == [8, 4]
     assert 1 <= point.overrides["n"] <= 64
 
 
 def test_options_of_samplers_and_pruners_are_checked():
-    sweep = read("s", {"trials": 3, "space": FLAT, "sampler": {"name": "tpe", "n_startup": 3}})
+    sweep = read("s", {"n_trials": 3, "space": FLAT, "sampler": {"name": "tpe", "n_startup": 3}})
     with pytest.raises(FmlabError, match=r"sampler\.n_startup .* did you mean 'n_startup_trials'"):
         proposal.make_sampler(sweep, 0)
-    sweep = read("s", {"trials": 3, "space": FLAT, "pruner": {"name": "median", "warmup": 3}})
+    sweep = read("s", {"n_trials": 3, "space": FLAT, "pruner": {"name": "median", "warmup": 3}})
     with pytest.raises(FmlabError, match=r"pruner\.warmup"):
         proposal.make_pruner(sweep)

@@ -60,7 +60,7 @@ def test_a_dropped_duplicate_is_no_attempt():
 
 
 def test_a_retry_takes_the_settled_point_and_the_finished_seeds_with_it():
-    sweep = read("r", {"sampler": "random", "trials": 1, "space": {"x": {"float": [0, 1]}}})
+    sweep = read("r", {"sampler": "random", "n_trials": 1, "space": {"x": {"float": [0, 1]}}})
     notes = {"reason": "lost", "point": {"x": 0.25}, "seeds": {"0": [1.5]}, "remembered": {"k": 1}}
     (ask,) = missing(
         targets(sweep), [trial(0, "0", TrialState.FAIL, **notes)], forgiven=frozenset(), retries=3, window=9
@@ -77,7 +77,7 @@ def test_no_more_wait_than_the_window_holds():
 
 def test_the_papers_defaults_come_first():
     first = [{"x": 0.5}]
-    sweep = read("b", {"sampler": "random", "trials": 3, "first": first, "space": {"x": {"float": [0, 1]}}})
+    sweep = read("b", {"sampler": "random", "n_trials": 3, "initial_points": first, "space": {"x": {"float": [0, 1]}}})
     assert [a.params for a in islice(targets(sweep), 3)] == [{"x": 0.5}, None, None]
 
 

@@ -12,7 +12,7 @@ from fmlab.sweep.space import parse
 CONDITIONAL = {
     "optimizer.lr": [
         {"choice": [0.05, 0.1, 0.2], "when": {"model": "lorentzfm"}},
-        {"value": 0.001, "when": {"model": ["fm", "deepfm"]}},
+        {"const": 0.001, "when": {"model": ["fm", "deepfm"]}},
     ],
     "model.hidden": {"choice": [[512, 256], [100, 100]], "when": {"model": "deepfm"}},
     "model": {"choice": ["lorentzfm", "fm", "deepfm"]},
@@ -60,7 +60,7 @@ def test_number_grids_include_both_ends_without_rounding_noise():
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"lr": {"chioce": [1]}}, "must hold one of choice, int, float, value"),
+        ({"lr": {"chioce": [1]}}, "must hold one of choice, int, float, const"),
         ({"lr": {"choice": [1], "wen": {}}}, "did you mean 'when'"),
         ({"lr": {"float": [2, 1]}}, r"must be \[low, high\]"),
         ({"lr": {"float": [0, 1], "log": True}}, "lower bound above 0"),
@@ -76,7 +76,7 @@ def test_a_mistake_in_a_space_is_named(raw, message):
 
 
 def test_two_cases_of_one_key_may_not_hold_at_once():
-    cases = [{"value": 1, "when": {"m": ["a", "b"]}}, {"value": 2, "when": {"m": "b"}}]
+    cases = [{"const": 1, "when": {"m": ["a", "b"]}}, {"const": 2, "when": {"m": "b"}}]
     with pytest.raises(FmlabError, match="only one case"):
         list(parse({"m": {"choice": ["a", "b"]}, "lr": cases}, {}).branches())
 

@@ -31,7 +31,7 @@ ALIKE = [
 @pytest.mark.parametrize("choice", ALIKE, ids=repr)
 @pytest.mark.parametrize("sampler", ["grid", "random", "tpe"])
 def test_each_choice_is_stored_and_run_as_it_is_written(choice, sampler):
-    raw = {"space": {"x": {"choice": choice}}, "sampler": sampler} | ({} if sampler == "grid" else {"trials": 60})
+    raw = {"space": {"x": {"choice": choice}}, "sampler": sampler} | ({} if sampler == "grid" else {"n_trials": 60})
     sweep = read("s", raw)
     (parameter,) = sweep.space.parameters
     wanted = [override("x", v) for v in choice]
@@ -67,11 +67,11 @@ def test_what_is_written_alike_is_still_a_repetition(same):
 
 
 def test_conditions_tell_them_apart_too():
-    space = parse({"x": {"choice": [True, 1, 2]}, "y": {"value": 5, "when": {"x": 1}}}, {})
+    space = parse({"x": {"choice": [True, 1, 2]}, "y": {"const": 5, "when": {"x": 1}}}, {})
     assert [("y" in p.overrides) for p in space.grid()] == [False, True, False]
     # A number is the same number where nothing else is meant.
     for domain, wanted in (({"choice": [8, 16]}, 8.0), ({"int": [8, 9]}, 8.0), ({"float": [8, 9], "step": 1}, 8)):
-        space = parse({"x": domain, "y": {"value": 5, "when": {"x": [wanted]}}}, {})
+        space = parse({"x": domain, "y": {"const": 5, "when": {"x": [wanted]}}}, {})
         assert [("y" in p.overrides) for p in space.grid()] == [True, False]
     assert [p.overrides for p in parse({"y": {"choice": [5], "when": {"x": 8.0}}}, {"x": 8}).grid()] == [{"y": 5}]
     assert [p.overrides for p in parse({"y": {"choice": [5], "when": {"x": 1}}}, {"x": True}).grid()] == [{}]

@@ -114,7 +114,7 @@ def nothing_open():
 
 
 def run(tmp_path, *arguments):
-    code = main([*SMALL, *arguments, f"cache={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run"])
+    code = main([*SMALL, *arguments, f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run"])
     epochs = tmp_path / "run" / "metrics.csv"
     assert not epochs.exists()
     assert not list(tmp_path.rglob("*.ckpt"))
@@ -206,7 +206,7 @@ class Number(Bad):
 def test_data_that_break_a_rule_are_named_before_training(target, message, site, tmp_path, capsys):
     install(site, "acme", {"acme_bad.py": DATA}, {"fmlab.data": {"bad": f"acme_bad:{target}"}})
     registry.refresh()
-    code = main(["data=bad", "model=mf", "logger=none", f"cache={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run"])
+    code = main(["data=bad", "model=mf", "logger=none", f"cache_dir={tmp_path}/cache", f"hydra.run.dir={tmp_path}/run"])
     told = capsys.readouterr().err
     assert (code, "data 'bad' of acme 1.0" in told, message in told) == (2, True, True), told
 

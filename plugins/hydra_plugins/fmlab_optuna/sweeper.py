@@ -1,6 +1,6 @@
 """`sweep=<name>` selects this sweeper; its options are those of the files in `sweeps/`."""
 
-from dataclasses import dataclass
+from dataclasses import make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -8,36 +8,14 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from fmlab.config.schema import sweep_defaults
 
-@dataclass
-class Options:
-    """What a file in `sweeps/` may hold; `fmlab.sweep.spec` checks the values and says what they mean."""
-
-    _target_: str = "hydra_plugins.fmlab_optuna.sweeper.OptunaSweeper"
-    name: Any = None
-    metric: Any = None
-    direction: Any = None
-    sampler: Any = "tpe"
-    pruner: Any = "none"
-    trials: Any = None
-    workers: Any = None
-    threads: Any = None
-    seeds: Any = ()
-    budget: Any = None
-    storage: Any = None
-    study: Any = None
-    folder: Any = None
-    seed: Any = 0
-    extend: Any = False
-    retries: Any = 3
-    heartbeat: Any = 2.0
-    part: Any = None
-    share: Any = None
-    refit: Any = ()
-    auto: Any = None
-    first: Any = ()
-    fixed: Any = None
-    space: Any = None
+# What a file in `sweeps/` may hold; `fmlab.config.schema` declares it, `fmlab.sweep.spec` checks the values.
+TARGET = "hydra_plugins.fmlab_optuna.sweeper.OptunaSweeper"
+Options = make_dataclass(
+    "Options",
+    [("_target_", str, TARGET), ("name", Any, None), *((n, Any, default) for n, default in sweep_defaults().items())],
+)
 
 
 class OptunaSweeper(Sweeper):
