@@ -65,6 +65,10 @@ class Task:
 
     `refit`: int64 rows that the model is trained on anew before the test, with the epochs that the validation selected;
     None: the selected model itself is tested. `described`: what a report must say of the protocol, by name.
+
+    `test_history`: rows (int64) that the histories of test cases are made of, for models that ask for histories; None
+    are the training rows. A protocol whose test comes after its validation lists the rows of both
+    (`fmlab.data.histories` has the rule).
     """
 
     dataset: Dataset
@@ -75,3 +79,4 @@ class Task:
     maximize: bool
     refit: Array | None = None
     described: Mapping[str, str] = field(default_factory=dict)
+    test_history: Array | None = None

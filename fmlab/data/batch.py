@@ -6,64 +6,63 @@ A batch of labelled rows has `item[B]`, or no item at all, and the rows' own lab
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from fmlab.data.dataset import Dataset, Table
+from fmlab.data.asked import NOTHING, Given, History, asked, asks, history_length
+from fmlab.data.dataset import Dataset
+from fmlab.data.features import Features, as_features
+from fmlab.data.lookups import Lookups
+from fmlab.data.schema import Array
+from fmlab.errors import DataError
 
-
-class Features(NamedTuple):
-    """Feature ids `[*batch, columns]` (int, global) and their values, None when all are 1."""
-
-    ids: Tensor
-    values: Tensor | None = None
-
-    def take(self, index: Tensor) -> "Features":
-        """Rows at `index[*batch]`."""
-        return Features(_rows(self.ids, index), None if self.values is None else _rows(self.values, index))
-
-    def to(self, device: torch.device) -> "Features":
-        """The same on another device."""
-        return Features(self.ids.to(device), None if self.values is None else self.values.to(device))
-
-    def join(self, other: "Features") -> "Features":
-        """Columns of both, after broadcasting their leading axes: `[*batch, columns + columns]`."""
-        shape = torch.broadcast_shapes(self.ids.shape[:-1], other.ids.shape[:-1])  # type: ignore[no-untyped-call]
-        both = [f.ids.expand(*shape, f.ids.shape[-1]) for f in (self, other)]
-        if self.values is None and other.values is None:
-            return Features(torch.cat(both, -1))
-        ones = [torch.ones(f.ids.shape, device=f.ids.device) if f.values is None else f.values for f in (self, other)]
-        return Features(torch.cat(both, -1), torch.cat([v.expand(*shape, v.shape[-1]) for v in ones], -1))
-
-
-def _rows(table: Tensor, index: Tensor) -> Tensor:
-    # One index_select on a flat index is several times faster on CPU than advanced indexing.
-    return table.index_select(0, index.reshape(-1)).view(*index.shape, table.shape[1])
-
-
-def as_features(table: Table) -> Features:
-    """A side table as tensors; memory-mapped arrays are copied into memory once."""
-    values = None if table.values is None else torch.tensor(table.values, dtype=torch.float32)
-    return Features(torch.tensor(table.ids), values)
+__all__ = ["Batch", "Features", "Given", "History", "Tables", "as_features"]
 
 
 @dataclass(frozen=True)
 class Tables:
-    """The feature tables of both sides; None where the data have no such side."""
+    """The feature tables of both sides; None where the data have no such side.
+
+    `lookups`: what models may ask for beside features; None where nobody can.
+    """
 
     users: Features | None
     items: Features | None
+    lookups: Lookups | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset) -> "Tables":
-        """Tables of a data set, on the CPU."""
-        return cls(*(None if t is None else as_features(t) for t in (dataset.users, dataset.items)))
+    def of(cls, dataset: Dataset, history: Array | None = None) -> "Tables":
+        """Tables of a data set, on the CPU. `history`: the rows that histories are made of, those of training."""
+        users, items = (None if t is None else as_features(t) for t in (dataset.users, dataset.items))
+        return cls(users, items, Lookups(dataset, history))
 
-    def to(self, device: torch.device) -> "Tables":
-        """The same on another device."""
-        return Tables(*(None if t is None else t.to(device) for t in (self.users, self.items)))
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tables":
+        """The same on another device, values and vectors of that `dtype`."""
+        users, items = (None if t is None else t.to(device, dtype) for t in (self.users, self.items))
+        return Tables(users, items, None if self.lookups is None else self.lookups.to(device, dtype))
+
+    def with_history(self, rows: Array | None) -> "Tables":
+        """With histories made of other rows; None leaves them."""
+        return self if rows is None or self.lookups is None else replace(self, lookups=self.lookups.of_rows(rows))
+
+    def query(self, model: Any, user: Tensor | None, row: Tensor | None) -> Given:
+        """What a model asks for of queries: `user[Q]`, `row[Q]`; raises DataError where the data have no such thing."""
+        names = asks(model)
+        if not names:
+            return NOTHING
+        return self._lookups(names).query(names, self.items, user, row, history_length(model))
+
+    def item(self, model: Any, at: Tensor | slice) -> Given:
+        """What a model, or one of its methods, asks for of the items `at[*batch]`."""
+        names = asks(model)
+        return self._lookups(names).items(names, at, history_length(model)) if names else NOTHING
+
+    def _lookups(self, names: Any) -> Lookups:
+        if self.lookups is None:
+            raise DataError(f"the model asks for {', '.join(names)}, and these tables are of no data set")
+        return self.lookups
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Batch:
 
     `user[B]`, `item[B]` or `item[B, 1 + n]`, `context[B, columns]`: each None where the data have none.
     `label`: float, of the shape of the scores. `weight`: what the loss is multiplied with so that unequal
-    shares of a global batch add up to its mean.
+    shares of a global batch add up to its mean. `row[B]`: numbers of the rows in the data, None for others.
 
     `row_weight[B]`: how much each row counts, with mean 1 over the training rows; None: all alike.
     `targets`: the labels `[B]` of several targets by name, the first of which is `label`; empty where there is one.
@@ -89,6 +88,7 @@ class Batch:
     row_weight: Tensor | None = None
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     log_q: Tensor | None = None
+    row: Tensor | None = None
 
     @property
     def size(self) -> int:
@@ -119,6 +119,37 @@ class Batch:
             query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
         return query.join(items)
 
+    @property
+    def time(self) -> Tensor | None:
+        """Times of the rows `[B]`, microseconds since 1970; None where they are not known."""
+        return self._given({"time": False}, 1).values.get("time")
+
+    def history(self, length: int) -> History:
+        """The last `length` items that the users had before these rows; raises DataError where there are none."""
+        return self._given({"history": True}, length).values["history"]
+
+    def _given(self, names: dict[str, bool], length: int) -> Given:
+        if self.tables.lookups is None:
+            raise DataError(f"{', '.join(names)} of a batch: its tables are of no data set")
+        return self.tables.lookups.query(names, self.tables.items, self.user, self.row, length)
+
+    def given(self, model: Any) -> Given:
+        """What a model asks for of the queries of this batch."""
+        return self.tables.query(model, self.user, self.row)
+
+    def whole(self, model: Any) -> dict[str, Any]:
+        """What `forward` of a model gets beside the ids and values of whole rows."""
+        if not asked(model):
+            return {}
+        given = self.given(model)
+        if self.item is not None and self.tables.items is not None:
+            given = (given.apart() if self.has_candidates else given).join(self.tables.item(model, self.item))
+        return given.named(model)
+
+    def of_query(self, model: Any, side: Callable[..., Any]) -> Any:
+        """What a method of a model gives for the queries: `side(ids, values, and what it asks for)`."""
+        return side(*self.query(), **(self.given(model).named(side) if asked(side) else {}))
+
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; the tables are expected to be there already and are moved if not."""
         return replace(self._mapped(lambda t: t.to(device)), tables=self.tables.to(device))
@@ -143,4 +174,5 @@ class Batch:
             row_weight=of(self.row_weight),
             targets={name: change(target) for name, target in self.targets.items()},
             log_q=of(self.log_q),
+            row=of(self.row),
         )

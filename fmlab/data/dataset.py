@@ -3,19 +3,20 @@
 A row of features is `[user columns | context columns | item columns]`. A field takes one column, or `slots`
 columns if it is multi-valued; all slots of a field share one vocabulary. Feature ids are global: the ids of field
 `f` are `schema.offsets[f] .. schema.offsets[f] + size - 1`, and the first of them is the field's unknown feature,
-which also pads empty slots (LorentzFM, "Lorentz Embedding Layer").
+which also pads empty slots (LorentzFM, "Lorentz Embedding Layer"). Vectors and sequences are no columns: they stand
+beside the tables, and models get them that ask for them (`fmlab.data.lookups`).
 
 Interactions are (user, item, context, time) with one feature table a side, never expanded rows with negatives.
 Labelled rows without users and items (Criteo) are the special case in which every column is context.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fmlab.data.schema import Array, Schema
+from fmlab.data.schema import Array, Schema, Side
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,37 @@ class Table:
     def take(self, rows: Array) -> "Table":
         """The given rows, copied."""
         return Table(self.ids[rows], None if self.values is None else self.values[rows])
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Lists of ids one after the other: list n is `ids[ends[n - 1]:ends[n]]`. `ends`: int64[n]; `ids`: int32."""
+
+    ends: Array
+    ids: Array
+
+    @classmethod
+    def of(cls, lists: Iterable[Sequence[int]]) -> "Ragged":
+        """From lists in memory."""
+        made = [np.asarray(ids, np.int32) for ids in lists]
+        whole = np.concatenate([np.zeros(0, np.int32), *made])
+        return cls(np.cumsum([len(ids) for ids in made], dtype=np.int64), whole)
+
+    def __len__(self) -> int:
+        """Lists."""
+        return len(self.ends)
+
+    def __getitem__(self, n: int) -> Array:
+        """One list."""
+        return np.asarray(self.ids[self.ends[n - 1] if n else 0 : self.ends[n]])
+
+    def take(self, rows: Array) -> "Ragged":
+        """The given lists, copied."""
+        ends = np.asarray(self.ends)
+        count = np.diff(ends, prepend=0)[rows]
+        new = np.cumsum(count, dtype=np.int64)
+        shift = np.repeat(ends[rows] - new, count)
+        return Ragged(new, np.asarray(self.ids[np.arange(len(shift)) + shift]))
 
 
 @dataclass(frozen=True)
@@ -103,7 +135,9 @@ class Dataset:
     `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
     `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
     `inputs`: per field, how its raw text is read; a field without one is read from the column of its name, its values
-    as in `keys`, several of them split at `|`.
+    as in `keys`, several of them split at `|`. `time_input`: how the text of times is read, None where nobody said.
+    `vectors`: of each vector field float32[n, width], `sequences`: of each sequence field n lists of ids; n are users,
+    items or rows, as the field's side says. `keys` has the values of vocabularies that belong to sequences alone.
     `published`: the statistics the papers print for this set, by name, as text.
     """
 
@@ -128,6 +162,13 @@ class Dataset:
     published: Mapping[str, str] = field(default_factory=dict)
     truth: PlantedScores | None = None
     fingerprint: str = ""
+    vectors: Mapping[str, Array] = field(default_factory=dict)
+    sequences: Mapping[str, Ragged] = field(default_factory=dict)
+    time_input: FieldEncoding | None = None
+
+    def entities(self, side: Side) -> int:
+        """How many users or items there are; rows for the context."""
+        return {"user": self.schema.n_users, "item": self.schema.n_items, "context": self.rows}[side]
 
     def __post_init__(self) -> None:
         """Make `label` and the first of several targets the same array: the label wins where both are given."""
@@ -140,8 +181,9 @@ class Dataset:
 
     def input(self, name: str) -> FieldEncoding:
         """How the raw text of a field is read."""
-        slots = next(f.slots for f in self.schema.fields if f.name == name)
-        return self.inputs.get(name, FieldEncoding(name, within="|" if slots > 1 else ""))
+        found = next(f for f in (*self.schema.fields, *self.schema.auxiliary) if f.name == name)
+        single = found.kind in ("categorical", "numeric")
+        return self.inputs.get(name, FieldEncoding(name, within="" if single else "|"))
 
     def row_ids(self, rows: Array) -> Table:
         """Whole feature rows `[len(rows), columns]` of the given interactions."""

@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from fmlab.data.dataset import Dataset, PreparationStep, Table
+from fmlab.data.dataset import Dataset, PreparationStep, Ragged, Table
 from fmlab.data.negatives import NAMED, UserItemSet
-from fmlab.data.schema import Array, Field, Schema
+from fmlab.data.schema import Array, Field, Schema, Side
 from fmlab.data.split import sides
 from fmlab.errors import DataError
 
@@ -159,7 +159,8 @@ def _select(dataset: Dataset, rows: Array) -> Dataset:
     offsets = np.cumsum([0, *sizes])
     renumber = np.concatenate([first + np.cumsum(u) - 1 for first, u in zip(offsets, used, strict=False)])
     fields = tuple(replace(f, size=n) for f, n in zip(dataset.schema.fields, sizes, strict=True))
-    schema = Schema(fields, len(users), len(items))
+    schema = Schema(fields, len(users), len(items), dataset.schema.auxiliary)
+    kept: dict[Side, Array] = {"user": users, "item": items, "context": rows}
     moved = {s: None if t is None else Table(renumber[t.ids].astype(np.int32), t.values) for s, t in tables.items()}
     truth = dataset.truth
     if truth is not None:
@@ -187,7 +188,24 @@ def _select(dataset: Dataset, rows: Array) -> Dataset:
         time=_taken(dataset.time, rows),
         split=_taken(dataset.split, rows),
         keys=_keys(dataset.keys, dataset.schema.fields, used, {"user": users, "item": items}),
+        vectors={f.name: _vectors(dataset.vectors[f.name], kept[f.side]) for f in schema.vectors},
+        sequences={f.name: _sequence(dataset, f, kept[f.side], used, renumber, schema) for f in schema.sequences},
     )
+
+
+def _vectors(table: Array, kept: Array) -> Array:
+    """Those that are left; a memory map stays one where all are."""
+    return table if len(kept) == len(table) else table[kept]
+
+
+def _sequence(dataset: Dataset, field: Field, kept: Array, used: list[Array], renumber: Array, now: Schema) -> Ragged:
+    """The sequences that are left; ids of features that are not used any more become the unknown one."""
+    left = dataset.sequences[field.name].take(kept)
+    at = dataset.schema.owner(field)
+    if at is None:
+        return left
+    there = used[at][left.ids - dataset.schema.offsets[at]]
+    return Ragged(left.ends, np.where(there, renumber[left.ids], now.offsets[at]).astype(np.int32))
 
 
 def _dense(index: Array) -> tuple[Array, Array]:

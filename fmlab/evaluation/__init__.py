@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from fmlab.contracts import Evaluator, Report
-from fmlab.data import Dataset
+from fmlab.data import Array, Dataset
 from fmlab.data.batch import Tables
 from fmlab.evaluation.item_scorer import Planted, planted_scorer
 from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
@@ -25,12 +25,19 @@ __all__ = [
 ]
 
 
-def evaluate(evaluation: Evaluator, scorer: Any, dataset: Dataset, device: torch.device | None = None) -> Report:
+def evaluate(
+    evaluation: Evaluator,
+    scorer: Any,
+    dataset: Dataset,
+    device: torch.device | None = None,
+    history: Array | None = None,
+) -> Report:
     """All blocks in this process: what a trainer does, without one.
 
-    `scorer` is a model in evaluation mode on `device` (CPU if not given), or what `planted_scorer` gives.
+    `scorer` is a model in evaluation mode on `device` (CPU if not given), or what `planted_scorer` gives. `history`:
+    the rows that histories are made of, for models that ask for them.
     """
-    tables = Tables.of(dataset).to(device or torch.device("cpu"))
+    tables = Tables.of(dataset, history).to(device or torch.device("cpu"))
     state = evaluation.start(scorer, tables)
     outcomes = [evaluation.block(n, scorer, tables, state) for n in range(len(evaluation))]
     names = outcomes[0].columns if outcomes else ()

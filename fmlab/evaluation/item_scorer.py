@@ -18,6 +18,7 @@ from torch import Tensor
 
 from fmlab.contracts import is_late_interaction, is_two_sided
 from fmlab.data import Dataset, PlantedScores
+from fmlab.data.asked import NOTHING, Given, asks, history_length
 from fmlab.data.batch import Features, Tables
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import rows_of
@@ -30,6 +31,9 @@ NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 26}
 
 WORTH = 50
 """As many items are scored in one product in the time of one whose vector is copied out for its query."""
+
+WIDTH = 64
+"""Numbers that a model may hold of each item of a history, at a guess."""
 
 KEPT = 1 << 28  # numbers of item states that are kept; beyond, they are computed again for each block
 
@@ -52,16 +56,17 @@ def planted_scorer(dataset: Dataset) -> Planted | None:
 
 
 class CandidateScorer(Protocol):
-    """All items, ready to be scored for queries: `user[Q]` (int64) and their context, if the data have any."""
+    """All items, ready to be scored for queries: `user[Q]` (int64), their context, if the data have any, and what the
+    scorer asks for of them (`fmlab.data.asked`)."""
 
-    def every(self, user: Tensor, context: Features | None) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
         """Scores `[Q, items]` up to a strictly increasing function of each query; yours until the next call.
 
         Raises FmlabError if a score is not finite.
         """
         ...
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
         """Scores of the items `item[Q, n]`, up to the same; raises FmlabError if one is not finite."""
         ...
 
@@ -73,10 +78,11 @@ def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
         device = tables.items.ids.device
         user, item = scorer.user.to(device), scorer.item.to(device)
         bias = scorer.user_bias.to(device)
-        return _Product(lambda u, _: (bias[u], user[u]), scorer.item_bias.to(device), item)
+        return _Product(lambda u, _, __: (bias[u], user[u]), scorer.item_bias.to(device), item)
     if is_two_sided(scorer):
         bias, vector = _in_chunks(scorer.encode_item, tables)
-        return _Product(lambda u, c: scorer.encode_query(*query(tables, u, c)), bias, vector)
+        encode = scorer.encode_query
+        return _Product(lambda u, c, m: encode(*query(tables, u, c), **m.named(encode)), bias, vector)
     if is_late_interaction(scorer):
         return _Combination(scorer, tables)
     return _Rows(scorer, tables)
@@ -102,23 +108,23 @@ class _Product:
         refuse_non_finite(self.items.square())  # so that no product of two vectors overflows
         self.scores = self.items.new_empty(0)
 
-    def every(self, user: Tensor, context: Features | None) -> Tensor:
-        query = self._query(user, context)
+    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+        query = self._query(user, context, more)
         shape = (len(query), len(self.items))
         if self.scores.shape != shape:
             self.scores = self.items.new_empty(shape)
         with torch.autocast(query.device.type, enabled=False):
             return torch.mm(query, self.items.T, out=self.scores)
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
         if len(self.items) <= WORTH * item.shape[1]:
-            return self.every(user, context).gather(1, item)
-        query, wide = self._query(user, context).unsqueeze(-1), self.items.index_select(0, item.reshape(-1))
+            return self.every(user, context, more).gather(1, item)
+        query, wide = self._query(user, context, more).unsqueeze(-1), self.items.index_select(0, item.reshape(-1))
         with torch.autocast(query.device.type, enabled=False):
             return torch.bmm(wide.view(*item.shape, -1), query).squeeze(-1)
 
-    def _query(self, user: Tensor, context: Features | None) -> Tensor:
-        bias, vector = self.side(user, context)  # the bias is the same for all items of a query
+    def _query(self, user: Tensor, context: Features | None, more: Given) -> Tensor:
+        bias, vector = self.side(user, context, more)  # the bias is the same for all items of a query
         refuse_non_finite(bias, vector.square())
         return torch.cat([vector, torch.ones_like(vector[:, :1])], 1).to(self.kind)
 
@@ -127,13 +133,13 @@ class _Combination:
     def __init__(self, model: Any, tables: Tables) -> None:
         assert tables.items is not None
         self.model, self.tables, self.items = model, tables, tables.items
-        states = model.item_state(*_cut(self.items, slice(0, 1)))
+        states = self._encoded(slice(0, 1))
         self.width = max(s[0].numel() for s in states)
         total = sum(s.numel() for s in states) * len(self.items.ids)
         self.states = _in_chunks(model.item_state, tables) if total <= KEPT else None
 
-    def every(self, user: Tensor, context: Features | None) -> Tensor:
-        states, n = self.model.query_state(*query(self.tables, user, context)), len(self.items.ids)
+    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+        states, n = self._queries(user, context, more), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, self.width, user.device):
             left = tuple(s[rows].unsqueeze(1) for s in states)
@@ -142,8 +148,8 @@ class _Combination:
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
-        states = self.model.query_state(*query(self.tables, user, context))
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+        states = self._queries(user, context, more)
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
             left = tuple(s[rows].unsqueeze(1) for s in states)
@@ -154,27 +160,43 @@ class _Combination:
     def _items(self, at: slice | Tensor) -> tuple[Tensor, ...]:
         if self.states is not None:
             return tuple(s[at] for s in self.states)
-        return self.model.item_state(*(_cut(self.items, at) if isinstance(at, slice) else self.items.take(at)))
+        return self._encoded(at)
+
+    def _encoded(self, at: slice | Tensor) -> tuple[Tensor, ...]:
+        features = _cut(self.items, at) if isinstance(at, slice) else self.items.take(at)
+        encode = self.model.item_state
+        return encode(*features, **self.tables.item(encode, at).named(encode))
+
+    def _queries(self, user: Tensor, context: Features | None, more: Given) -> tuple[Tensor, ...]:
+        encode = self.model.query_state
+        return encode(*query(self.tables, user, context), **more.named(encode))
 
 
 class _Rows:
     def __init__(self, model: Any, tables: Tables) -> None:
         assert tables.items is not None
         self.model, self.tables, self.items = model, tables, tables.items
+        # A row with a history is as wide as its items: less of them are scored at once.
+        self.width = WIDTH * history_length(model) if "history" in asks(model) else 1
 
-    def every(self, user: Tensor, context: Features | None) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
         queries, n = query(self.tables, user, context), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
-        for rows, columns in _tiles(len(user), n, 1, user.device):
-            scores[rows, columns] = self.model(*rows_of(_cut(queries, rows), _cut(self.items, columns)))
+        for rows, columns in _tiles(len(user), n, self.width, user.device):
+            given = more.cut(rows).apart().join(self.tables.item(self.model, columns).each(lambda t: t.unsqueeze(0)))
+            whole = rows_of(_cut(queries, rows), _cut(self.items, columns))
+            scores[rows, columns] = self.model(*whole, **given.named(self.model))
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
         queries = query(self.tables, user, context)
         scores = torch.empty(item.shape, device=user.device)
-        for rows, columns in _tiles(len(user), item.shape[1], 1, user.device):
-            scores[rows, columns] = self.model(*rows_of(_cut(queries, rows), self.items.take(item[rows, columns])))
+        for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
+            at = item[rows, columns]
+            given = more.cut(rows).apart().join(self.tables.item(self.model, at))
+            whole = rows_of(_cut(queries, rows), self.items.take(at))
+            scores[rows, columns] = self.model(*whole, **given.named(self.model))
         refuse_non_finite(scores)
         return scores
 
@@ -193,7 +215,8 @@ def _in_chunks(side: Callable[..., tuple[Tensor, ...]], tables: Tables) -> tuple
     """The state of all items, computed in chunks of bounded size."""
     assert tables.items is not None
     n, size = len(tables.items.ids), ROWS.get(tables.items.ids.device.type, ROWS["cpu"])
-    parts = [side(*_cut(tables.items, slice(low, low + size))) for low in range(0, n, size)]
+    cuts = [slice(low, min(low + size, n)) for low in range(0, n, size)]
+    parts = [side(*_cut(tables.items, at), **tables.item(side, at).named(side)) for at in cuts]
     return tuple(torch.cat(states) for states in zip(*parts, strict=True))
 
 

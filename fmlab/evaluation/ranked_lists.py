@@ -10,7 +10,9 @@ from torch import Tensor
 
 from fmlab.contracts import BlockResult, Ranks, Report
 from fmlab.data import Array, Dataset
+from fmlab.data.asked import Given, asks
 from fmlab.data.batch import Features, Tables, as_features
+from fmlab.data.histories import moments_of
 from fmlab.data.negatives import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import CandidateScorer, catalogue
@@ -150,12 +152,12 @@ class RankedLists:
         lists = slice(int(self.blocks[index]), int(self.blocks[index + 1]))
         cases = slice(int(self.begin[lists.start]), int(self.begin[lists.stop]))
         device = tables.items.ids.device
-        user, which, context = self._queries(cases, device)
+        user, which, context, more = self._queries(cases, scorer, tables)
         item = self.item[cases].to(device)
         candidates = None if self.candidates is None else self.candidates[lists].to(device, torch.int64)
         columns, top = {}, None
         if self.everything:
-            scores = state.every(user, context)
+            scores = state.every(user, context, more)
             own = scores[which, item]
             if candidates is not None:
                 of_list = which if self.whole else torch.arange(len(which), device=device)
@@ -168,7 +170,7 @@ class RankedLists:
             assert candidates is not None
             of_list = which if self.whole else torch.arange(len(which), device=device)
             both = torch.cat([item.unsqueeze(1), candidates[of_list].clamp_min(0)], 1)
-            found = state.some(user[which], context, both)
+            found = state.some(user[which], context, both, more.cut(which))
             first = torch.from_numpy(self.begin[lists] - cases.start).to(device)
             columns[SAMPLED + "rank"] = self._near(found[first, 1:], candidates, found[:, 0], item, of_list, lists)
         unit = torch.arange(cases.start, cases.stop)
@@ -280,13 +282,33 @@ class RankedLists:
         drawn = self.candidates[torch.from_numpy(lists)]
         return (drawn >= 0).sum(1).numpy() + np.diff(self.begin)[lists]
 
-    def _queries(self, cases: slice, device: torch.device) -> tuple[Tensor, Tensor, Features | None]:
-        """Users `[Q]`, the query of each case, and the queries' context: with one, every case is its own query."""
-        user = torch.from_numpy(self.user[cases]).to(device)
+    def _queries(self, cases: slice, scorer: Any, tables: Tables) -> tuple[Tensor, Tensor, Features | None, Given]:
+        """Users `[Q]`, the query of each case, the queries' context, and what the scorer asks for of them.
+
+        With a context, or with anything that a scorer asks for of a row, every case is its own query; but a list that
+        has all relevant items of a user is one query, of the time of the earliest of them.
+        """
+        assert tables.items is not None
+        device = tables.items.ids.device
+        user, rows = torch.from_numpy(self.user[cases]).to(device), self.rows[cases]
+        of_rows = self._of_rows(scorer)
+        if self.whole or not of_rows:
+            user, which = torch.unique_consecutive(user, return_inverse=True)
+            if not of_rows:
+                return user, which, None, tables.query(scorer, user, None)
+            earliest = np.lexsort((moments_of(self.dataset, rows), self.user[cases]))
+            rows = rows[earliest[np.searchsorted(self.user[cases], user.cpu().numpy())]]
+            return user, which, None, tables.query(scorer, user, torch.from_numpy(rows).to(device))
+        context = None
         if self.dataset.context is not None:
-            context = as_features(self.dataset.context.take(self.rows[cases])).to(device)
-            return user, torch.arange(len(user), device=device), context
-        return *torch.unique_consecutive(user, return_inverse=True), None
+            context = as_features(self.dataset.context.take(rows)).to(device)
+        given = tables.query(scorer, user, torch.from_numpy(rows).to(device))
+        return user, torch.arange(len(user), device=device), context, given
+
+    def _of_rows(self, scorer: Any) -> bool:
+        """Whether a query is more than its user."""
+        names, beside = asks(scorer).keys(), any(f.side == "context" for f in self.dataset.schema.auxiliary)
+        return self.dataset.context is not None or bool(names - {"vectors"}) or (bool(names) and beside)
 
     def _met(self, user: Tensor) -> Tensor:
         """Places in the scores `[Q, items]` of what each query's user has met."""

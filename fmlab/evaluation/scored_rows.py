@@ -62,6 +62,7 @@ class ScoredRows:
             _index(data.item, rows),
             None if data.context is None else as_features(data.context.take(rows)),
             torch.from_numpy(np.array(data.label[rows], np.float64)),
+            row=torch.from_numpy(rows),
         )
         if isinstance(scorer, Planted):
             assert batch.user is not None

@@ -29,12 +29,11 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
     up to the same sums. Labelled rows with nearly as many items as rows share nothing that would pay for the two sides.
     """
     if batch.item is None or batch.tables.items is None:
-        ids, values = batch.query()
-        return model(ids, values)
+        return model(*batch.query(), **batch.whole(model))
     if not batch.has_candidates and len(batch.tables.items.ids) * _REPEATS > batch.size:
-        return model(*batch.rows())
+        return model(*batch.rows(), **batch.whole(model))
     if is_late_interaction(model):
-        user, item = model.query_state(*batch.query()), item_states(model.item_state, batch)
+        user, item = batch.of_query(model, model.query_state), item_states(model.item_state, batch)
         if batch.has_candidates and differences:
             adds = _adding(model, user, item)
             user = tuple(torch.zeros_like(u) if a else u for u, a in zip(user, adds, strict=True))
@@ -42,11 +41,12 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
             user = tuple(u.unsqueeze(1) for u in user)
         return model.interact(user, item)
     if is_two_sided(model):
-        items, place = _distinct_items(batch)
+        at, place = _distinct(batch)
         if together := getattr(type(model), "encode_sides", None):  # of `SharesWork`
-            (user_bias, p), (item_bias, q) = together(model, batch.query(), items)
+            (user_bias, p), (item_bias, q) = together(model, batch.query(), batch.tables.items.take(at))
         else:
-            (user_bias, p), (item_bias, q) = model.encode_query(*batch.query()), model.encode_item(*items)
+            (user_bias, p) = batch.of_query(model, model.encode_query)
+            (item_bias, q) = _of_items(model.encode_item, batch, at)
         item_bias = _spread(item_bias, place)
         if not batch.has_candidates:
             return model.link(user_bias + item_bias + (p * _spread(q, place)).sum(-1))
@@ -55,7 +55,7 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
             if model.link(scores) is scores:  # the identity, as it must be for a bias to cancel
                 return scores
         return model.link(user_bias.unsqueeze(1) + item_bias + dot(p, q, place))
-    return model(*batch.rows())
+    return model(*batch.rows(), **batch.whole(model))
 
 
 def _adding(model: Any, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> tuple[bool, ...]:
@@ -101,26 +101,35 @@ def less_log_q(scores: Tensor, batch: Batch) -> Tensor:
 
 
 def item_states(side: Any, batch: Batch) -> tuple[Tensor, ...]:
-    """What `side` gives for the items of a batch: a tuple of tensors whose leading shape is that of `batch.item`."""
-    items, place = _distinct_items(batch)
-    return tuple(_spread(t, place) for t in side(*items))
+    """What `side` gives for the items of a batch: a tuple of tensors whose leading shape is that of `batch.item`.
+
+    `side(ids, values, and what it asks for)` gives a tensor or a tuple of them.
+    """
+    at, place = _distinct(batch)
+    made = _of_items(side, batch, at)
+    return tuple(_spread(t, place) for t in ((made,) if isinstance(made, Tensor) else made))
 
 
-def _distinct_items(batch: Batch) -> tuple[Features, Tensor]:
-    """The features of each distinct item, and where each item of the batch stands among these."""
+def _distinct(batch: Batch) -> tuple[Tensor, Tensor]:
+    """The distinct items of a batch, and where each item of the batch stands among these."""
     assert batch.item is not None
     assert batch.tables.items is not None
-    items, n = batch.tables.items, len(batch.tables.items.ids)
+    n = len(batch.tables.items.ids)
     drawn = batch.item.reshape(-1)
     if len(drawn) * 2 < n:  # too few repeat for it to pay
         place = torch.arange(len(drawn), device=drawn.device)
-        return items.take(drawn), place.view(batch.item.shape)
+        return drawn, place.view(batch.item.shape)
     # Marking is several times faster than sorting, and here the marks are no longer than twice the batch.
     marks = torch.zeros(n, dtype=torch.bool, device=drawn.device).index_fill_(0, drawn.long(), True)
     distinct = marks.nonzero().squeeze(1)
     place = torch.empty(n, dtype=torch.int64, device=drawn.device)
     place[distinct] = torch.arange(len(distinct), device=drawn.device)
-    return items.take(distinct), place.index_select(0, drawn).view(batch.item.shape)
+    return distinct, place.index_select(0, drawn).view(batch.item.shape)
+
+
+def _of_items(side: Any, batch: Batch, at: Tensor) -> Any:
+    assert batch.tables.items is not None
+    return side(*batch.tables.items.take(at), **batch.tables.item(side, at).named(side))
 
 
 def _spread(state: Tensor, place: Tensor) -> Tensor:

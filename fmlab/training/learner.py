@@ -49,6 +49,7 @@ class Learner(pl.LightningModule):
         self.pace = Pace()
         self._outcomes: list[BlockResult] = []
         self._state: Any = None
+        self._tables = loader.tables
         self.diverged: dict[str, float] | None = None
         self._first: Tensor | None = None  # the loss before the first step of all
         self._total = torch.zeros(())
@@ -200,12 +201,13 @@ class Learner(pl.LightningModule):
 
     def _score(self, evaluation: Evaluator, block: int) -> None:
         if block != _NO_BLOCK:
-            self._outcomes.append(evaluation.block(block, self.model, self.loader.tables, self._state))
+            self._outcomes.append(evaluation.block(block, self.model, self._tables, self._state))
 
     def _start(self, evaluation: Evaluator) -> None:
         self.model.eval()
-        self._placed()
-        self._state, self._outcomes = evaluation.start(self.model, self.loader.tables), []
+        tables = self._placed().tables
+        self._tables = tables.with_history(self.task.test_history) if evaluation is self.task.test else tables
+        self._state, self._outcomes = evaluation.start(self.model, self._tables), []
 
     def on_validation_epoch_start(self) -> None:
         """Work done once for all validation blocks."""

@@ -70,7 +70,7 @@ class TrainingLoader:
         self.dataset, self.training, self.scale = dataset, training, scale
         self.batch_size, self.seed, self.epoch = batch_size, seed, 0
         self.skip, self.dtype = 0, torch.float32
-        self.tables = Tables.of(dataset)
+        self.tables = Tables.of(dataset, training.rows)
         self.rank, self.world, self.device = 0, 1, torch.device("cpu")
         self.observed: UserItemSet | None = None
         self.sampler: Sampler | None = None
@@ -95,8 +95,7 @@ class TrainingLoader:
     ) -> "TrainingLoader":
         """Make this the loader of one process on one device, for a model of that `dtype`."""
         self.device, self.rank, self.world, self.dtype = device, rank, world, dtype
-        tables = self.tables.to(device)
-        self.tables = Tables(*(None if t is None else _typed(t, dtype) for t in (tables.users, tables.items)))
+        self.tables = self.tables.to(device, dtype)
         if self.observed is not None:
             self.observed = self.observed.to(device)
         return self
@@ -208,6 +207,7 @@ class TrainingLoader:
             None if window.weight is None else window.weight[cut],
             {name: target[cut] for name, target in window.targets.items()},
             log_q,
+            window.row[cut],
         )
 
     def _negatives(

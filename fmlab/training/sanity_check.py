@@ -32,8 +32,9 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         batch = loader.chosen(model, batch)
     with torch.random.fork_rng(devices=[]), _kept_statistics(model):
         ids, values = batch.rows()
-        with _blamed(f"model {name!r}, called with ids and values,"):
-            scores = model(ids, values)
+        more = batch.whole(model)
+        with _blamed(f"model {name!r}, called with {' and '.join(('ids', 'values', *more))},"):
+            scores = model(ids, values, **more)
         if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             wanted = f"ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}"
@@ -102,10 +103,14 @@ def _try_sides(model: Any, batch: Batch, name: str) -> None:
     if not is_two_sided(model) or batch.item is None or batch.tables.items is None:
         return
     widths = []
-    for side, features in (("encode_query", batch.query()), ("encode_item", batch.tables.items.take(batch.item))):
-        lead = features.ids.shape[:-1]
+    sides = (
+        ("encode_query", batch.query(), batch.given(model)),
+        ("encode_item", batch.tables.items.take(batch.item), batch.tables.item(model, batch.item)),
+    )
+    for side, features, more in sides:
+        lead, method = features.ids.shape[:-1], getattr(model, side)
         with _blamed(f"`{side}` of model {name!r}"):
-            given = getattr(model, side)(*features)
+            given = method(*features, **more.named(method))
         pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(t, Tensor) for t in given)
         if not pair or given[0].shape != lead or given[1].shape[:-1] != lead:
             got = [tuple(t.shape) for t in given] if pair else type(given).__name__

@@ -46,8 +46,8 @@ class Hinge:
                 "hinge.distortion compares distances of points and needs a metric model (hyperml, cml), got "
                 f"{type(model).__name__}; set distortion=0"
             )
-        user = model.user_points(*batch.query()).unsqueeze(1)
-        (item,) = item_states(lambda ids, values: (model.item_points(ids, values),), batch)
+        user = batch.of_query(model, model.user_points).unsqueeze(1)
+        (item,) = item_states(model.item_points, batch)
         distance = model.manifold.dist(user, item)
         flat = torch.linalg.vector_norm(user - item, dim=-1)
         bent = mean_over_rows(_distortion(distance, flat), "mean", batch.row_weight)

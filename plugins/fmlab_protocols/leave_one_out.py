@@ -53,6 +53,8 @@ class LeaveOneOut(Task):
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
+    For models that read histories, that of a test item holds the validation item too, which came before it.
+
     GML-FM's variant: n_candidates=99, negatives=2, resample_negatives=false. It has no validation part: it trains on
     the last but one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but
     the test is held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was
@@ -124,6 +126,7 @@ class LeaveOneOut(Task):
             test=RankedLists(data, rows, observed, names, candidates=fixed, **known),
             monitor=monitor,
             maximize=rank_metric(monitor.removeprefix("sampled_")).maximize,
+            test_history=np.flatnonzero(part != TEST),
         )
 
 

@@ -1,13 +1,13 @@
 """Regression on +1 and -1 with sampled negatives, or on the rows' own labels."""
 
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 
 from fmlab.contracts import Task, Training
-from fmlab.data import Array, Dataset, PreparationStep
+from fmlab.data import Array, Dataset, Field, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
 from fmlab.data.negatives import UserItemSet, draw_negatives
@@ -139,8 +139,16 @@ def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) 
         label=np.tile(np.array([1] + n * [-1], np.float32), data.rows),
         time=None if data.time is None else np.asarray(data.time)[source],
         split=None if data.split is None else np.asarray(data.split)[source],
+        vectors={f.name: _of_rows(f, data.vectors[f.name], source) for f in schema.vectors},
+        sequences={f.name: _of_rows(f, data.sequences[f.name], source) for f in schema.sequences},
         steps=(*data.steps, step),
     )
+
+
+def _of_rows(field: Field, values: Any, source: Array) -> Any:
+    if field.side != "context":
+        return values
+    return values.take(source) if field.sequence else values[source]
 
 
 def distinct_negatives(observed: UserItemSet, user: Array, seed: int, part: Array | None = None) -> Array:

@@ -100,6 +100,7 @@ class Temporal(Task):
             test=judges[1],
             monitor=monitor,
             maximize=(score_metric if scored else rank_metric)(monitor).maximize,
+            test_history=np.sort(np.concatenate([rows[TRAIN], rows[VALIDATION]])),
         )
 
 

@@ -85,6 +85,7 @@ class FirstPass:
         self._moments = Moments(len(self.numeric))
         self.labels = Labels(plan.label, plan.positive, plan.decimal, plan.thousands)
         self.times = Times(plan.time, plan.time_unit)
+        self.written = ""  # how times are, once all are read
 
     def add(self, batches: Sequence[Any]) -> None:
         """Take some batches; many at a time, because merging many dictionaries at once is cheaper."""
@@ -127,7 +128,7 @@ class FirstPass:
             self.labels.close()
         closed = {role: grown.close() for role, grown in self.roles.items()}
         if "time" in closed:
-            self.times.close()
+            self.written = self.times.close()
             self.times.correct(np.load(self.roles["time"].path, mmap_mode="r+", allow_pickle=False))
         return closed
 

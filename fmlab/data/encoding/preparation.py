@@ -162,6 +162,7 @@ class _SecondPass:
             steps=self._steps(),
             keys=keys,
             inputs={f.name: self._input(f.name) for f in self.schema.fields},
+            time_input=FieldEncoding(plan.time, times=self.first.written) if plan.time else None,
         )
 
     def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from fmlab.data.dataset import Dataset
+from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
@@ -32,34 +33,48 @@ def encode_table(
     numeric: Collection[str] = (),
     ignore: Collection[str] = (),
     min_count: int = 1,
+    vectors: Collection[str] = (),
+    sequences: Collection[str] | Mapping[str, str] = (),
 ) -> Dataset:
     """The data set `name` of a `pyarrow.Table` or a pandas frame; large arrays are files in `workspace`.
 
     `user`, `item`, `label` and `time` name columns. Of the others, `user_fields` and `item_fields` are attributes of
     the user and of the item, with one value for each; the rest are context. Columns in `numeric` are numbers,
     brought to mean 0 and deviation 1; other columns are categories, lists are multi-valued. Values seen fewer than
-    `min_count` times become the unknown feature of their field. Raises DataError for a column that is not there or
-    cannot be read, for an attribute with several values, and for a table without rows.
+    `min_count` times become the unknown feature of their field.
+
+    Columns in `vectors` hold lists of finite numbers, all of one width, for models that ask for vectors (those of users
+    and items may come from a file instead: `with_vectors`). Columns in `sequences` hold lists whose order counts, for
+    models that ask for sequences; as a mapping it names the column in whose vocabulary the ids are: what is in that of
+    `item` and not of an item is the history of the row.
+
+    Raises DataError for a column that is not there or cannot be read, for an attribute with several values, for vectors
+    that are missing or ragged, and for a table without rows.
     """
     if not isinstance(table, pa.Table):
         table = pa.Table.from_pandas(table, preserve_index=False)
     roles = [role for role in (user, item, label, time) if role]
-    for column in (*roles, *user_fields, *item_fields, *numeric, *ignore):
+    for column in (*roles, *user_fields, *item_fields, *numeric, *ignore, *vectors, *sequences):
         if column not in table.column_names:
             raise DataError(f"{name}: the table has no column {column!r}; {choices(column, table.column_names)}")
     if not table.num_rows:
         raise DataError(f"{name}: the table has no rows")
-    taken = {*roles, *ignore}
-    sides: Mapping[str, Side] = {
+    every: dict[str, Side] = {
         column: "user" if column in user_fields else "item" if column in item_fields else "context"
         for column in table.column_names
-        if column not in taken
     }
+    shared = sequences if isinstance(sequences, Mapping) else dict.fromkeys(sequences, "")
+    shared = {column: {user: "user", item: "item"}.get(of, of) for column, of in shared.items()}
+    beside = auxiliary_columns(table.column_names, shared, vectors, every, within="")
+    taken = {*roles, *ignore, *vectors, *sequences}
+    sides = {column: side for column, side in every.items() if column not in taken}
     lists = tuple(column for column in sides if is_list(table.schema.field(column).type))
     plan = Plan(user, item, label, time, fields=sides, numeric=tuple(numeric), multi=lists, min_count=min_count)
-    return encode(
+    made = encode(
         name, _batches(name, table.select(plan.columns)), plan, workspace, ProgressBar(f"preparing {name}", None)
     )
+    rows = _batches(name, table.select([column.name for column in beside])) if beside else ()
+    return with_auxiliary(made, rows, beside, workspace, min_count)
 
 
 def _batches(name: str, table: pa.Table) -> Any:

@@ -25,15 +25,20 @@ def joined(values: Sequence[str | None]) -> str | None:
     return MARK + MARK.join(there) if there else None
 
 
-def split(cell: str, within: str) -> list[str]:
-    """The values of a cell, each once, in their order: those of a list, or of text that is split at `within`."""
+def parts(cell: str, within: str) -> list[str]:
+    """The values of a cell in their order, repeats kept: those of a list, or of text that is split at `within`."""
     if not cell.startswith(MARK):
-        return [value for value in dict.fromkeys(cell.split(within) if within else (cell,)) if value]
+        return [value for value in (cell.split(within) if within else (cell,)) if value]
     values = cell[1:].split(MARK)
     if ESCAPE in cell:
         for plain, code in reversed(_CODES):
             values = [value.replace(code, plain) for value in values]
-    return list(dict.fromkeys(values))
+    return values
+
+
+def split(cell: str, within: str) -> list[str]:
+    """The values of a cell, each once, in their order."""
+    return list(dict.fromkeys(parts(cell, within)))
 
 
 def shown(cell: str, within: str = "|") -> str:

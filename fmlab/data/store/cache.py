@@ -18,6 +18,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def _prepare_again(
         log.warning("%s, but it makes other data now: runs on the data of before cannot be resumed", said)
         return other
     before["sources"] = [*before["sources"], code]
+    before |= {part: now[part] for part in ("time_input",) if part in now}
     before["checksum"] = hashlib.sha256(canonical(before).encode()).hexdigest()
     write_text(folder / "manifest.json", json.dumps(before, indent=1, ensure_ascii=False) + "\n")
     shutil.rmtree(other, ignore_errors=True)
@@ -143,7 +145,8 @@ def _open(folder: Path, name: str, code: str = "") -> Dataset | None:
         if code and code not in manifest["sources"]:
             return None
         altered = bool(manifest["warnings"])
-        found = unpack(name, folder, manifest["dataset"], manifest["key"] + ("+altered" if altered else ""))
+        key = manifest["key"] + ("+altered" if altered else "")
+        found = unpack(name, folder, manifest["dataset"], key, manifest.get("time_input"))
     except (_DamagedError, FileNotFoundError) as damage:
         log.warning("the cached data set is damaged and will be prepared again: %s: %s", folder, damage)
         return None
@@ -191,6 +194,7 @@ def _build(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapp
         dataset = checked_dataset(source.build(files, workspace), name)
         check(dataset)
         arrays, packed = pack(dataset)
+        read = {} if dataset.time_input is None else {"time_input": asdict(dataset.time_input)}
         new = [a for a in arrays.values() if _whole_file(a, workspace) is None]
         needed = sum(a.nbytes + 128 for a in new)
     with storing(draft.parent, HINT, needed):
@@ -210,6 +214,7 @@ def _build(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapp
             "licence": source.licence,
             "citation": source.citation,
             "dataset": packed,
+            **read,
             "files": {n: {"size": d.size, "sha256": d.sha256} for n, d in entries.items()},
         }
         manifest["checksum"] = hashlib.sha256(canonical(manifest).encode()).hexdigest()

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fmlab.data.dataset import Dataset, FieldEncoding, PlantedScores, PositivesRule, PreparationStep
+from fmlab.data.dataset import Dataset, FieldEncoding, PlantedScores, PositivesRule, PreparationStep, Ragged
 from fmlab.data.encoding.moments import float_kind
 from fmlab.data.encoding.text_arrays import ArrayFolder, ArrowTexts, StoredTexts, encode
 from fmlab.data.schema import Array, Schema
@@ -43,6 +43,12 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
     if dataset.truth is not None:
         for name in TRUTH:
             _put(arrays, f"truth.{name}", getattr(dataset.truth, name), np.float32)
+    for number, field in enumerate(dataset.schema.auxiliary):
+        if field.width:
+            _put(arrays, f"vectors.{number}", dataset.vectors[field.name], np.float32)
+        else:
+            _put(arrays, f"sequences.{number}.ends", dataset.sequences[field.name].ends, np.int64)
+            _put(arrays, f"sequences.{number}.ids", dataset.sequences[field.name].ids, np.int32)
     for number, name in enumerate(dataset.keys):
         texts = dataset.keys.column(name) if isinstance(dataset.keys, ArrowTexts) else dataset.keys[name]
         arrays[f"keys.{number}.ends"], arrays[f"keys.{number}.text"] = encode(texts)
@@ -65,15 +71,17 @@ def _put(arrays: dict[str, Array], name: str, array: Array | None, kind: DTypeLi
         arrays[name] = np.asanyarray(array, kind)  # asanyarray: a memory map stays one
 
 
-def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) -> Dataset:
-    """The data set whose arrays `pack` gave and that lie in `folder`, memory-mapped."""
+def unpack(
+    name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str, time_input: Mapping[str, Any] | None = None
+) -> Dataset:
+    """The data set whose arrays `pack` gave and that lie in `folder`, memory-mapped. `time_input`: as a mapping."""
     load = ArrayFolder(folder)
-    truth = None
+    schema, truth = Schema.from_dict(plain["schema"]), None
     if load("truth.user") is not None:
         truth = PlantedScores(*(np.asarray(load(f"truth.{part}")) for part in TRUTH))
     return Dataset(
         name=name,
-        schema=Schema.from_dict(plain["schema"]),
+        schema=schema,
         rows=plain["rows"],
         user=load("user"),
         item=load("item"),
@@ -93,6 +101,9 @@ def unpack(name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str) 
         published=dict(plain["published"]),
         truth=truth,
         fingerprint=fingerprint,
+        vectors={f.name: np.asanyarray(load(f"vectors.{n}")) for n, f in enumerate(schema.auxiliary) if f.width},
+        sequences={f.name: _ragged(load, n) for n, f in enumerate(schema.auxiliary) if f.sequence},
+        time_input=None if time_input is None else FieldEncoding.from_dict(time_input),
     )
 
 
@@ -100,3 +111,10 @@ def _targets(load: ArrayFolder, names: Sequence[str]) -> dict[str, Array]:
     """Several labels of each row, the first of which is stored as the label."""
     loaded = {name: load(f"target.{number}" if number else "label") for number, name in enumerate(names)}
     return {name: array for name, array in loaded.items() if array is not None}
+
+
+def _ragged(load: ArrayFolder, number: int) -> Ragged:
+    ends, ids = load(f"sequences.{number}.ends"), load(f"sequences.{number}.ids")
+    assert ends is not None
+    assert ids is not None
+    return Ragged(ends, ids)

@@ -44,7 +44,33 @@ def check(dataset: Dataset) -> None:
         _check_finite(f"target {name!r}", target)
     if dataset.weight is not None:
         _check_weight(dataset.weight)
+    _check_auxiliary(dataset)
     _check_keys(dataset)
+
+
+def _check_auxiliary(dataset: Dataset) -> None:
+    """Vectors and sequences: as many as there are users, items or rows, finite, of known ids."""
+    for kind, fields, given in (
+        ("vectors", dataset.schema.vectors, dataset.vectors),
+        ("sequences", dataset.schema.sequences, dataset.sequences),
+    ):
+        if {f.name for f in fields} != set(given):
+            names = ", ".join(f.name for f in fields) or "none"
+            raise DataError(f"{kind} must be those of the schema, {names}; got {', '.join(given) or 'none'}")
+    for field in dataset.schema.vectors:
+        array, shape = dataset.vectors[field.name], (dataset.entities(field.side), field.width)
+        if array.shape != shape or array.dtype != np.float32:
+            raise DataError(
+                f"vectors of {field.name!r} must be float32{list(shape)}, got {array.dtype}{list(array.shape)}"
+            )
+        _check_finite(f"vectors of {field.name!r}", array)
+    for field in dataset.schema.sequences:
+        lists, count, ids = dataset.sequences[field.name], dataset.entities(field.side), dataset.schema.ids_of(field)
+        ends = np.asarray(lists.ends)
+        whole = ends.shape == (count,) and (not count or (ends[0] >= 0 and ends[-1] == len(lists.ids)))
+        if not whole or (np.diff(ends) < 0).any():
+            raise DataError(f"sequences of {field.name!r} must be {count} lists that end one after the other")
+        _check_range(f"ids of {field.name!r}", lists.ids, ids.start, ids.stop)
 
 
 def _check_table(dataset: Dataset, side: Side, name: str, table: Table | None, rows: int) -> None:
@@ -101,14 +127,18 @@ def _check_weight(weight: Array) -> None:
 
 
 def _check_keys(dataset: Dataset) -> None:
-    expected = {f.name: f.size - 1 for f in dataset.schema.fields}
+    schema = dataset.schema
+    expected = {f.name: f.size - 1 for f in schema.fields}
+    own = {f.vocabulary or f.name: f.size - 1 for f in schema.sequences if schema.owner(f) is None}
     for name in dataset.keys:
         count = len(dataset.keys.column(name) if isinstance(dataset.keys, ArrowTexts) else dataset.keys[name])
-        if name in expected and count != expected[name]:
-            raise DataError(f"keys of {name!r} must be {expected[name]} (features but the unknown), got {count}")
+        wanted = (expected | own).get(name, count)
+        if count != wanted:
+            raise DataError(f"keys of {name!r} must be {wanted} (features but the unknown), got {count}")
+    names = [f.name for f in (*schema.fields, *schema.auxiliary)]
     for name, given in dataset.inputs.items():
-        if name not in expected:
-            raise DataError(f"inputs must be of fields, got {name!r}; {choices(name, expected)}")
+        if name not in names:
+            raise DataError(f"inputs must be of fields, got {name!r}; {choices(name, names)}")
         transform_of(given)  # it complains about an unknown one
 
 
