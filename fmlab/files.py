@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from fmlab.errors import StorageError
 
@@ -105,6 +105,21 @@ def write_bytes(path: Path, content: bytes) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             draft.write_bytes(content)
+            sync(draft)
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        sync(path.parent)
+
+
+def write_stream(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Like `write_bytes`, of what `write` puts into the file: content that need not be in memory as a whole."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with storing(path.parent):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with draft.open("wb") as file:
+                write(file)
             sync(draft)
             draft.replace(path)
         finally:

@@ -97,6 +97,20 @@ class HasRoles(Protocol):
 
 
 @runtime_checkable
+class ScoresCatalog(Protocol):
+    """A model that scores all items of a query at once, by less work than a product of vectors would take.
+
+    It does so where `scores_catalog` is true, and by its other methods elsewhere.
+    """
+
+    scores_catalog: bool
+
+    def catalog_scores(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """Query columns `[q, columns]` -> scores of all items in their order, `[q, items]`."""
+        ...
+
+
+@runtime_checkable
 class Tempered(Protocol):
     """A model whose score of one candidate has a narrow range: losses over candidates read `score / temperature`.
 

@@ -3,6 +3,7 @@
 | scorer                       | done once          | for a block of queries                                  |
 |------------------------------|--------------------|---------------------------------------------------------|
 | `Planted` (indices)          | -                  | one matrix product                                      |
+| `ScoresCatalog`              | -                  | its own scores of all items                             |
 | `TwoSided`                   | all item vectors   | one matrix product; the link increases, so it is left out |
 | `LateInteraction`                  | all item states    | query states, then `interact` in chunks                  |
 | any other model              | -                  | `forward` of whole rows in chunks                       |
@@ -16,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from fmlab.contracts import is_late_interaction, is_two_sided
+from fmlab.contracts import ScoresCatalog, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, PlantedScores
 from fmlab.data.asked import NOTHING, Given, asks, history_length
 from fmlab.data.batch import Features, Tables
@@ -79,6 +80,8 @@ def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
         user, item = scorer.user.to(device), scorer.item.to(device)
         bias = scorer.user_bias.to(device)
         return _Product(lambda u, _, __: (bias[u], user[u]), scorer.item_bias.to(device), item)
+    if isinstance(scorer, ScoresCatalog) and scorer.scores_catalog:
+        return _Catalog(scorer, tables)
     if is_two_sided(scorer):
         bias, vector = _in_chunks(scorer.encode_item, tables)
         encode = scorer.encode_query
@@ -127,6 +130,21 @@ class _Product:
         bias, vector = self.side(user, context, more)  # the bias is the same for all items of a query
         refuse_non_finite(bias, vector.square())
         return torch.cat([vector, torch.ones_like(vector[:, :1])], 1).to(self.kind)
+
+
+class _Catalog:
+    """Scores as the model itself gives them for all items."""
+
+    def __init__(self, model: ScoresCatalog, tables: Tables) -> None:
+        self.model, self.tables = model, tables
+
+    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+        scores = self.model.catalog_scores(*query(self.tables, user, context))
+        refuse_non_finite(scores)
+        return scores
+
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+        return self.every(user, context).gather(1, item)
 
 
 class _Combination:

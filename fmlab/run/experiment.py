@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -126,11 +127,11 @@ def _run(
             rounds = int(fitted["epochs"])
         best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
         began = time.perf_counter()
-        validation = _judge(parts, best, "validate")
+        validation = _judge(parts, best if parameters else None, "validate")
         if task.refit is not None:
-            parts, best, anew = refit(parts, plain, place, callbacks, resume is not None, rounds)
+            parts, best, anew = refit(_released(parts), plain, place, callbacks, resume is not None, rounds)
             record.update(refit=anew)
-        test = _judge(parts, best, "test")
+        test = _judge(parts, best if parameters else None, "test")
     keep(place, best)
     record.update(seconds_test=round(time.perf_counter() - began, 3))
     value, planted = validation.values[task.monitor], planted_scorer(data)
@@ -220,7 +221,14 @@ def _save_untrained(parts: Parts) -> Path:
     return parts.keeper.best
 
 
-def _judge(parts: Parts, best: Path, what: str) -> Report:
+def _released(parts: Parts) -> Parts:
+    """Without the model, which is on disk and may be large."""
+    parts.learner.model = torch.nn.Identity()
+    return replace(parts, model=parts.learner.model)
+
+
+def _judge(parts: Parts, best: Path | None, what: str) -> Report:
+    """The report of a part of the data, for the model of a checkpoint, or as it is in memory."""
     getattr(parts.trainer, what)(parts.learner, ckpt_path=best, verbose=False, weights_only=True)
     assert parts.learner.report is not None
     return parts.learner.report

@@ -5,13 +5,12 @@ written to a temporary one in the same folder, synced and renamed: one step, so 
 """
 
 import hashlib
-import io
 import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytorch_lightning as pl
 import torch
@@ -19,7 +18,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.io import CheckpointIO
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.files import write_bytes
+from fmlab.files import write_bytes, write_stream
 from fmlab.records.folder import RunFolder
 from fmlab.training.checkpoint_content import Unplain, check_checkpoint, load_plain, require
 from fmlab.training.curves import Curves
@@ -126,15 +125,34 @@ def _others(path: Path) -> str:
     return f"; others in {path.parent}: {', '.join(found)}" if found else ""
 
 
+class _Hashed:
+    """A file that is written from begin to end, and the sha256 of what was written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sha256 = file, hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        """Write, and count."""
+        self.sha256.update(content)
+        return self.file.write(content)
+
+    def flush(self) -> None:
+        """Hand on what is buffered."""
+        self.file.flush()
+
+
 class SafeCheckpointIO(CheckpointIO):
     """The one place where Lightning's checkpoints are written and read."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write atomically, with a checksum in it."""
-        buffer = io.BytesIO()
-        torch.save(checkpoint, buffer)
-        content = buffer.getvalue()
-        write_bytes(Path(path), content + _MARK + hashlib.sha256(content).digest())
+        """Write atomically, with a checksum in it; nothing is held in memory twice."""
+
+        def write(file: BinaryIO) -> None:
+            hashed = _Hashed(file)
+            torch.save(checkpoint, hashed)
+            file.write(_MARK + hashed.sha256.digest())
+
+        write_stream(Path(path), write)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         """Verify, then read; `weights_only` is always true."""

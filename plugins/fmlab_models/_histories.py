@@ -89,15 +89,18 @@ def bits_of_bytes(device: torch.device) -> Tensor:
     return torch.tensor([[byte >> bit & 1 for bit in range(8)] for byte in range(256)], device=device)
 
 
-def cooccurrences(user: Tensor, item: Tensor, users: int, items: int) -> Tensor:
-    """In how many users' histories every two items stand together, `float32[items, items]`, exact below 2^24."""
+def cooccurrences(user: Tensor, item: Tensor, users: int, items: int, out: Tensor | None = None) -> Tensor:
+    """In how many users' histories every two items stand together, `float32[items, items]`, exact below 2^24.
+
+    `out` is overwritten and given back, where there is one.
+    """
     user, item = distinct(user, item, items)
     order = torch.argsort(item, stable=True)
     user, item = user[order], item[order]
     stop = torch.bincount(item, minlength=items).cumsum(0)
     index, ones = torch.stack([item, user]), torch.ones(len(item))
     by_item = torch.sparse_coo_tensor(index, ones, (items, users), is_coalesced=True, check_invariants=False)
-    counts = torch.empty(items, items)
+    counts = torch.empty(items, items) if out is None else out
     for low in range(0, items, _BLOCK):
         high = min(low + _BLOCK, items)
         block = torch.zeros(users, high - low)

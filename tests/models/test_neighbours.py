@@ -122,3 +122,21 @@ def test_more_items_than_fit_are_refused(model: Any) -> None:
 def test_a_first_field_that_does_not_name_the_users_is_refused(model: Any) -> None:
     with pytest.raises(FmlabError, match="one feature for each of the 3 users and one unknown, got 'f0' with 6"):
         model(Schema(single(2, size=6).fields, 3, 5))
+
+
+def test_ease_of_many_items_gives_the_same_in_less_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    pairs = np.unique(rng.integers(0, 90 * 70, 900))
+    user, item = torch.from_numpy(pairs // 70), torch.from_numpy(pairs % 70)
+    schema = Schema((Field("user", "user", 92), Field("item", "item", 71)), 91, 70)  # the last user has met nothing
+    small = EASE(schema, l2=5.0)
+    small.fit_interactions(user, item)
+    monkeypatch.setattr("fmlab_models.ease._EXACT", 10)
+    monkeypatch.setattr("fmlab_models.ease._ROWS", 16)
+    large = EASE(schema, l2=5.0)
+    large.fit_interactions(user, item)
+    assert (small.scores_catalog, large.scores_catalog) == (False, True)
+    torch.testing.assert_close(large.weight, small.weight, atol=1e-5, rtol=1e-4)
+    query = torch.arange(1, 92).unsqueeze(1)
+    dense = small.encode_query(query)[1] @ small.weight[1:].T
+    torch.testing.assert_close(large.catalog_scores(query), dense, atol=1e-5, rtol=1e-4)
