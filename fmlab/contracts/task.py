@@ -33,10 +33,14 @@ class BlockResult:
 
 @dataclass(frozen=True)
 class Report:
-    """Metric values by name, and the values of each unit (user, row) for significance tests."""
+    """Metric values by name, and the values of each unit (user, row) for significance tests.
+
+    `groups`: values on some of the judged rows, with their number as `rows`, by the name of the group.
+    """
 
     values: Mapping[str, float]
     units: Mapping[str, Array] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class Evaluator(Protocol):

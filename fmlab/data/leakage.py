@@ -1,6 +1,7 @@
 """What the parts of a split share, and what of the judged rows no training row has."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,6 +80,12 @@ def copies(dataset: Dataset, part: Array) -> Copies:
             found.append(again)
         judged += len(rows)
     return Copies(np.concatenate(found), judged, rate)
+
+
+def repeated(dataset: Dataset, trained: Array, judged: Array) -> Array:
+    """Which judged rows have all features of a training row, whatever their label and time: bool[judged]."""
+    prints = _prints(replace(dataset, label=None, time=None))
+    return _among(np.unique(prints[trained]), prints[judged])
 
 
 def _among(known: Array, prints: Array) -> Array:

@@ -122,7 +122,7 @@ def _judged(row: Row, groups: Groups, metric: str, of_mean: OfMean) -> Judged:
 def _of_mean(metric: str) -> OfMean:
     """How a metric follows from the mean of its cases' contributions: as its plugin says, else it is the mean."""
     try:
-        plugin = registry.load("metric", metric.removeprefix("sampled_").partition("@")[0])
+        plugin = registry.load("metric", metric.removeprefix("sampled_").partition("@")[0].partition(":")[0])
     except FmlabError:  # no longer installed
         plugin = None
     found: OfMean = getattr(plugin, "of_mean", _same)

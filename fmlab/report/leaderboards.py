@@ -23,7 +23,7 @@ COUNTS = ("parameters", "flops")  # of a model; a run knows them before it train
 
 @dataclass(frozen=True)
 class Row:
-    """Runs that differ in the seed alone, the newest of each seed. The known best has none."""
+    """Runs that differ in the seed, or the fold, alone; the newest of each. The known best has none."""
 
     model: str
     label: str  # options that tell it from other rows of its model
@@ -197,10 +197,10 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
 
 
 def _row(runs: Sequence[Run], label: str) -> Row:
-    seeds: dict[int, Run] = {}
+    repeated: dict[tuple[int, int], Run] = {}
     for run in sorted(runs, key=lambda r: r.finished):
-        seeds[int(run.content["seed"])] = run
-    kept = tuple(seeds[s] for s in sorted(seeds))
+        repeated[run.repetition] = run
+    kept = tuple(repeated[s] for s in sorted(repeated))
     figures: dict[str, list[float]] = defaultdict(list)
     for run in kept:
         for name, value in run.content["test"].items():

@@ -18,6 +18,7 @@ _ASIDE = (
     *("trainer.threads", "trainer.progress", "trainer.checkpoint_every", "trainer.num_nodes"),
 )
 _PLACE = ("data.", "protocol.")
+_FOLD = "protocol.fold"  # runs that differ in it are repetitions, as those that differ in the seed
 _TEXTS = ("data", "protocol", "model", "fingerprint", "monitor")
 _FIGURES = (
     "parameters",
@@ -60,12 +61,18 @@ class Run:
     @cached_property
     def place(self) -> Mapping[str, Any]:
         """Options of data and protocol: what the leaderboard is of."""
-        return {k: v for k, v in self.config.items() if k.startswith(_PLACE)}
+        return {k: v for k, v in self.config.items() if k.startswith(_PLACE) and k != _FOLD}
 
     @cached_property
     def protocol(self) -> Mapping[str, Any]:
         """Options of the protocol."""
-        return {k: v for k, v in self.config.items() if k.startswith("protocol.")}
+        return {k: v for k, v in self.config.items() if k.startswith("protocol.") and k != _FOLD}
+
+    @cached_property
+    def repetition(self) -> tuple[int, int]:
+        """Its seed, and which fold or repetition of the split it was judged on."""
+        fold = self.config.get(_FOLD)
+        return int(self.content["seed"]), fold if isinstance(fold, int) else 0
 
     @cached_property
     def settings(self) -> Mapping[str, Any]:

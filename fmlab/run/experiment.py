@@ -20,6 +20,7 @@ from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.leakage import said, unseen_of
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation import evaluate, flops, planted_scorer
+from fmlab.evaluation.audit import audit_of, audited
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder, sweep_beside
@@ -92,14 +93,16 @@ def _run(
     task = open_task(plain, source)
     data = task.dataset
     record.update(statistics=statistics.measured(data), published=statistics.published(data))
+    tested = audit_of(task, refitted(task).training.rows)
     new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
     record.update(protocol_described=dict(task.described))
     facts = [f"  {name}: {what}" for name, what in task.described.items()]
-    for line in (*statistics.lines(data), *facts, *said(new)):
+    for line in (*statistics.lines(data), *facts, *said(new), *(tested.lines("test") if tested else ())):
         log.info(line)
     judged = task
     task, derived = with_derived_fields(plain, judged)
+    task = audited(task, tested)
     data = task.dataset
     trained = [open_trained(p) for p in plain["warm_start"]]
     found = options_from(plain["model"], trained)
@@ -141,6 +144,7 @@ def _run(
         maximize=task.maximize,
         validation=dict(validation.values),
         test=dict(test.values),
+        audit=None if tested is None else {"shares": dict(tested.shares), "groups": _plain(test.groups)},
         known_best=None if planted is None else dict(evaluate(task.test, planted, data).values),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
@@ -219,6 +223,10 @@ def _save_untrained(parts: Parts) -> Path:
     parts.trainer.strategy.connect(parts.learner)
     parts.trainer.save_checkpoint(parts.keeper.best)
     return parts.keeper.best
+
+
+def _plain(groups: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    return {name: dict(figures) for name, figures in groups.items()}
 
 
 def _released(parts: Parts) -> Parts:

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import pytorch_lightning as pl
 import torch
@@ -149,7 +149,7 @@ class SafeCheckpointIO(CheckpointIO):
 
         def write(file: BinaryIO) -> None:
             hashed = _Hashed(file)
-            torch.save(checkpoint, hashed)
+            torch.save(checkpoint, cast(BinaryIO, hashed))
             file.write(_MARK + hashed.sha256.digest())
 
         write_stream(Path(path), write)
