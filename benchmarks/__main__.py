@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks import harness
 from benchmarks.harness import Line, Note, Setting, show
 
-NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "sweep", "peers", "avazu")
+NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "sweep", "peers", "serving", "avazu")
 LARGE = ("avazu",)  # minutes, and gigabytes of disk
 
 

@@ -45,6 +45,7 @@ COMMANDS = {
     "predict": "fmlab.serving.predict",
     "recommend": "fmlab.serving.recommend",
     "export": "fmlab.serving.export",
+    "serve": "fmlab.serving.server",
 }
 _SECOND = ("plugins show", "data show", "data list", "sweep list", "sweep recover", "experiment list")
 FAILED_JOBS = 3

@@ -1,6 +1,6 @@
 """Pandas frames as the batches of text that the encoder reads: a cell is the text that a file would hold."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -47,12 +47,46 @@ def _compact(column: Any) -> Any:
     return column.dictionary_decode().dictionary_encode()
 
 
+def cells_batch(rows: Sequence[Mapping[str, Any]], encoder: Encoder, *sides: Side) -> Any:
+    """One batch of rows that are mappings of a column to a cell: JSON, for instance. Columns that the first row lacks
+    are not looked at; raises DataError for a row that differs from it, or a cell that is no value."""
+    columns = [c for c in encoder.columns(*sides) if rows and c.name in rows[0]]
+    made = []
+    for column in columns:
+        if any(column.name not in row for row in rows):
+            raise DataError(f"rows of one request have the same columns, some have no {column.name!r}")
+        known = [partial(encoder.known, name) for name in column.fields]
+        within = next((w for name in column.fields if (w := encoder.input(name).within)), "|")
+        cells = [row[column.name] for row in rows]
+        if all(type(cell) is str for cell in cells):  # as a file would hold them
+            made.append(pa.array([cell or None for cell in cells], pa.string()).dictionary_encode())
+        else:
+            made.append(_spelled(*_numbered(cells, column.name), known, within))
+    return pa.RecordBatch.from_arrays(made, names=[c.name for c in columns])
+
+
+def _numbered(cells: Sequence[Any], name: str) -> tuple[Any, list[Any]]:
+    """Number of each cell among the distinct values, -1 for a missing one."""
+    places: dict[Any, int] = {}
+    try:
+        codes = [
+            -1 if cell is None or cell != cell else places.setdefault(_settled(cell), len(places)) for cell in cells
+        ]
+    except TypeError as error:
+        raise DataError(f"column {name!r} must hold numbers, texts, times or lists of them: {error}") from error
+    return np.array(codes, np.int64), list(places)
+
+
 def _column(series: "pd.Series[Any]", name: str, known: Sequence[Known], within: str) -> Any:
-    """The column as text, in the spelling of which most cells are known."""
     try:
         codes, values = _factorized(series)
     except TypeError as error:
         raise DataError(f"column {name!r} must hold numbers, texts, times or lists of them: {error}") from error
+    return _spelled(codes, values, known, within)
+
+
+def _spelled(codes: Any, values: list[Any], known: Sequence[Known], within: str) -> Any:
+    """The column as text, in the spelling of which most cells are known."""
     spelled = [[spell(value, within) for value in values] for spell in _spellings(values)]
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
 

@@ -38,11 +38,12 @@ class Lists:
         self.user, self.item = encoder.id_column("user"), encoder.id_column("item")
         self.shown = list(dict.fromkeys((self.user, *(c.name for c in encoder.columns("context")))))
         self.header = [*self.shown, "rank", self.item, "score"]
-        self.items = pa.array(run.data.keys[run.data.id_field("item")].tolist(), pa.string())
+        self.items = run.item_texts
         self.tallies = encoder.tallies()
         self.queries = self.unknown = self.by_popularity = self.short = 0
-        seen = run.data.seen
-        self.trained = np.ones(run.data.schema.n_users, bool) if seen is None else seen.trained
+        self.trained = run.trained_users
+        self.places: list[Any] = []  # of the last batch, the query that each answer is for
+        self.cold: list[Any] = []  # and which queries were ranked by popularity
 
     def of(self, rows: Any) -> Any:
         """Of a batch of queries (dictionary-encoded text) a record batch with the columns `header`."""
@@ -53,6 +54,7 @@ class Lists:
         self.unknown += int((number < 0).sum())
         fresh = (number < 0) | ~self.trained[number]
         made = []
+        self.places, self.cold = [], []
         for part in self.ranker.blocks(len(rows)):
             cut = Features(queries.ids[part], None if queries.values is None else queries.values[part])
             met, seen = None, self.run.data.seen
@@ -61,6 +63,8 @@ class Lists:
             found = self.ranker.top(cut, self.k, met, fresh[part])
             self.by_popularity += int(found.cold.sum())
             self.short += self.k * len(cut.ids) - len(found.query)
+            self.places.append(found.query + part.start)
+            self.cold.append(found.cold)
             made.append(self._answers(rows.slice(part.start, part.stop - part.start), found))
         return pa.concat_batches(made)
 

@@ -70,6 +70,19 @@ class LoadedRun:
             )
         return Ranker(self.model, self.data)
 
+    @cached_property
+    def item_texts(self) -> Any:
+        """The ids of the items in their order, pyarrow.StringArray."""
+        import pyarrow as pa
+
+        return pa.array(self.data.keys[self.data.id_field("item")].tolist(), pa.string())
+
+    @cached_property
+    def trained_users(self) -> Array:
+        """bool[users]: those with a training interaction."""
+        seen = self.data.seen
+        return np.ones(self.data.schema.n_users, bool) if seen is None else seen.trained
+
     @property
     def columns(self) -> list[str]:
         """Raw columns that rows must have."""

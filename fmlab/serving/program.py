@@ -61,6 +61,10 @@ def inputs_of(data: ServingData) -> list[str]:
 
 def program_of(run: "LoadedRun") -> Any:
     """The torch.export.ExportedProgram of a run; raises FmlabError with the reason where there is none."""
+    if run.data.derived is not None:
+        raise FmlabError(
+            f"a program reads rows as data have them, {run.name} was trained with derived fields beside them"
+        )
     table = sample(run.data, 3)
     served = Served(run.model, run.data.scale, run.data.log_odds).eval()
     given = tuple(torch.from_numpy(a) for a in arrays(table))

@@ -42,7 +42,7 @@ class SimilarItems:
             raise DataError(f"items are compared with items: the rows of {run.data.name!r} have none")
         self.run, self.items = run, as_features(run.data.items)
         self.column = run.encoder.id_column("item")
-        self.keys = pa.array(run.data.keys[run.data.id_field("item")].tolist(), pa.string())
+        self.keys = run.item_texts
         self.measure, self.width, self._compare = _comparison(run.model, run.name, self.items, measure)
 
     def numbers(self, rows: Any) -> Array:

@@ -1,0 +1,175 @@
+"""Latency and throughput of a server over HTTP on this machine, and of onnxruntime beside torch at one row."""
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.harness import Line, Note, Results, Setting, Spread, Target, compare
+from fmlab.data import Field, FieldEncoding, Schema, Table
+from fmlab.evaluation.label_scale import LabelScale
+from fmlab.plugin.registry import build
+from fmlab.run.serving_data import ServingData
+from fmlab.serving.loaded_run import LoadedRun
+
+ABOUT = "requests over loopback to `fmlab serve` at 100,000 items; one row by onnxruntime and by torch"
+USERS, ITEMS, ROWS = 10_000, 100_000, 100
+LATENCY = 0.005
+ONNX_MODELS = ("fm", "lorentzfm", "deepfm", "mf", "hyperml")
+
+
+def run(setting: Setting) -> Iterator[Results]:
+    """Latencies of each kind of request, then each model at one row."""
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
+
+        yield _served(setting)
+    except ImportError as error:
+        yield [Note(f"serve: no package {error.name}")]
+    try:
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        yield [Note(f"onnx: no package {error.name}")]
+        return
+    for name in setting.chosen(ONNX_MODELS):
+        yield _one_row(name, setting)
+
+
+def trained(name: str, users: int, items: int, **options: Any) -> LoadedRun:
+    """A model with random parameters on users and items, as a run."""
+    torch.manual_seed(0)
+    schema = Schema((Field("user", "user", users + 1), Field("item", "item", items + 1)), users, items)
+    model = build("model", {"name": name, **options}, schema, gives=nn.Module)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.1)
+    data = ServingData(
+        name="random",
+        fingerprint="",
+        schema=schema,
+        inputs={n: FieldEncoding(n) for n in ("user", "item")},
+        keys={"user": np.arange(users).astype(str), "item": np.arange(items).astype(str)},
+        users=Table(1 + np.arange(users, dtype=np.int32)[:, None]),
+        items=Table(users + 2 + np.arange(items, dtype=np.int32)[:, None]),
+        seen=None,
+        popularity=None,
+        scale=LabelScale(),
+        log_odds=True,
+    )
+    return LoadedRun(Path(), Path(), {"model": {"name": name}}, model.eval(), data)
+
+
+def _served(setting: Setting) -> list[Line | Note]:
+    import uvicorn
+
+    from fmlab.serving.server import application
+
+    items, count = setting.size(ITEMS, 50), setting.size(2000, 10)
+    server = uvicorn.Server(
+        uvicorn.Config(application(trained("fm", setting.size(USERS, 20), items)), log_level="error", port=0)
+    )
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    port, rng, found = held.getsockname()[1], np.random.default_rng(0), list[Line | Note]()
+    users = setting.size(USERS, 20)
+    requests = {
+        "recommend": lambda: {"users": [str(rng.integers(users))], "k": 10},
+        f"score {ROWS} rows": lambda: {
+            "rows": [{"user": str(rng.integers(users)), "item": str(rng.integers(items))} for _ in range(ROWS)]
+        },
+    }
+    try:
+        for what, make in requests.items():
+            bodies = [json.dumps(make()).encode() for _ in range(count)]
+            path = f"/{what.split()[0]}"
+            asyncio.run(_ask(port, path, bodies[:20], 1))
+            latencies, _ = asyncio.run(_ask(port, path, bodies, 1))
+            for share, target in ((50, None), (99, Target(value=1000 * LATENCY))):
+                value = 1000 * float(np.percentile(latencies, share))
+                goal, met = ("", None) if target is None else target.judge(value, None, more=False)
+                shape = f"{what}, {items:,} items, one client"
+                found.append(Line(shape, f"p{share}", "ms", Spread.of([value]), count, None, goal, met))
+            _, seconds = asyncio.run(_ask(port, path, bodies, 16))
+            shape = f"{what}, {items:,} items, 16 clients"
+            found.append(Line(shape, "requests", "1/s", Spread.of([count / seconds]), count))
+    finally:
+        server.should_exit = True
+        thread.join()
+    return found
+
+
+async def _ask(port: int, path: str, bodies: list[bytes], clients: int) -> tuple[list[float], float]:
+    """Seconds of each request, and of all; raises RuntimeError where an answer is missing or no 200."""
+    latencies: list[float] = []
+
+    async def client(mine: list[bytes]) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for body in mine:
+            began = time.perf_counter()
+            head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
+            writer.write(head.encode() + body)
+            said = (await reader.readuntil(b"\r\n\r\n")).lower()
+            if b" 200 " not in said.split(b"\r\n")[0]:
+                raise RuntimeError(said.decode())
+            size = int(said.split(b"content-length:")[1].split(b"\r\n")[0])
+            await reader.readexactly(size)
+            latencies.append(time.perf_counter() - began)
+        writer.close()
+
+    began = time.perf_counter()
+    await asyncio.gather(*(client(bodies[n::clients]) for n in range(clients)))
+    if len(latencies) != len(bodies):
+        raise RuntimeError(f"{len(bodies) - len(latencies)} answers are missing")
+    return latencies, time.perf_counter() - began
+
+
+def _one_row(name: str, setting: Setting) -> list[Line]:
+    from fmlab.serving.program import arrays, inputs_of, onnx_session, sample, write_onnx
+
+    users, items = setting.size(USERS, 20), setting.size(ITEMS, 50)
+    held = trained(name, users, items)
+    write_onnx(held, setting.folder)
+    session = onnx_session(setting.folder / "model.onnx")
+    rows = arrays(sample(held.data, 1))
+    feed = dict(zip(inputs_of(held.data), rows, strict=True))
+    given = tuple(torch.from_numpy(a) for a in rows)
+    times = setting.size(2000, 3)
+    torch.set_num_threads(1)
+
+    def eager() -> float:
+        began = time.perf_counter()
+        with torch.no_grad():
+            for _ in range(times):
+                torch.sigmoid(held.model(*given))
+        return 1e6 * (time.perf_counter() - began) / times
+
+    def onnx() -> float:
+        began = time.perf_counter()
+        for _ in range(times):
+            session.run(None, feed)
+        return 1e6 * (time.perf_counter() - began) / times
+
+    sides = {"torch eager": eager, "onnxruntime": onnx}
+    return compare(
+        f"{name}, one row, one thread",
+        sides,
+        setting,
+        unit="µs",
+        more=False,
+        reference="torch eager",
+        targets={"onnxruntime": Target(ratio=2)},
+    )

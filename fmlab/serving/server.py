@@ -1,0 +1,153 @@
+"""`fmlab serve`: a trained model behind HTTP, one process, on this machine alone unless `--host` says otherwise."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmlab.errors import FmlabError
+from fmlab.serving.command import TYPE_OF_RUN, Parser, show_messages
+
+if TYPE_CHECKING:
+    from fmlab.serving.engine import Limits
+    from fmlab.serving.loaded_run import LoadedRun
+
+DESCRIPTION = """\
+Serves a trained model over HTTP (pip install "fmlab[serve]"). Requests and answers are JSON:
+
+  POST /score      {"rows": [{column: cell, ...}, ...]}           as fmlab predict
+  POST /recommend  {"users": [id, ...], "k": 10, "exclude": "all", "context": {...}}   as fmlab recommend
+  POST /similar    {"items": [id, ...], "k": 10, "measure": "auto"}                    as LoadedRun.similar
+  GET  /health     the model, its data and what it can answer
+  GET  /metrics    requests, rows, seconds and unknown values, as Prometheus reads them
+
+What is wrong with a request is said with status 400, in {"error": "..."}. There is no password: whoever reaches the
+port may ask. It is reached from this machine alone unless --host is given."""
+
+KINDS = ("score", "recommend", "similar")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+BODY = 1 << 20
+log = logging.getLogger("fmlab")
+
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run `fmlab serve RUN [--host ADDRESS] [--port N]` until it is stopped; returns the exit code. Raises
+    FmlabError."""
+    args = _parser().parse_args(arguments)
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ImportError as error:
+        raise FmlabError(f'serve needs the package {error.name}: pip install "fmlab[serve]"') from error
+    for name in ("max_rows", "max_k", "max_body", "threads"):
+        if getattr(args, name) < 1:
+            raise FmlabError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(args, name)}")
+    if not 0 <= args.port < 1 << 16:
+        raise FmlabError(f"--port must be from 0 to 65535, got {args.port}")
+    import torch
+
+    from fmlab.serving import load_run
+    from fmlab.serving.engine import Limits
+
+    show_messages()
+    torch.set_num_threads(args.threads)
+    app = application(load_run(args.run), Limits(args.max_rows, args.max_k), body=args.max_body)
+    if args.host not in LOOPBACK:
+        print(f"whoever reaches {args.host} may ask: there is no password", file=sys.stderr)
+    print(f"http://{args.host}:{args.port}", file=sys.stderr)
+    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", access_log=False, limit_concurrency=2048)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="fmlab serve", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", metavar="RUN", type=Path, help=TYPE_OF_RUN)
+    parser.add_argument("--host", metavar="ADDRESS", default="127.0.0.1", help="where to listen (default: 127.0.0.1)")
+    parser.add_argument("--port", metavar="N", type=int, default=8000, help="(default: 8000)")
+    parser.add_argument("--max-rows", metavar="N", type=int, default=1000, help="rows of a request (default: 1000)")
+    parser.add_argument("--max-k", metavar="N", type=int, default=1000, help="items of a list (default: 1000)")
+    parser.add_argument("--max-body", metavar="BYTES", type=int, default=BODY, help=f"of a request (default: {BODY})")
+    parser.add_argument("--threads", metavar="N", type=int, default=1, help="of torch (default: 1)")
+    return parser
+
+
+def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int = BODY) -> Any:
+    """The FastAPI application of a run, for a server of your own; `body`: bytes that a request may have."""
+    from fastapi import FastAPI, Request
+    from fastapi.responses import PlainTextResponse, Response
+
+    from fmlab.serving.batching import Batcher, Overloaded
+    from fmlab.serving.engine import Engine
+    from fmlab.serving.request_metrics import RequestMetrics
+
+    engine, metrics = Engine(run, limits), RequestMetrics()
+    batcher = Batcher(engine)
+
+    @asynccontextmanager
+    async def life(_: Any) -> AsyncIterator[None]:
+        yield
+        batcher.close()
+
+    app = FastAPI(title=f"fmlab: {run.name}", docs_url=None, redoc_url=None, openapi_url=None, lifespan=life)
+
+    def answer(kind: str, began: float, status: int, content: Any) -> Response:
+        metrics.count(kind, status, time.perf_counter() - began)
+        return Response(json.dumps(content), status, media_type="application/json")
+
+    def endpoint(kind: str) -> Any:
+        async def ask(request: Request) -> Response:
+            began = time.perf_counter()
+            try:
+                given = await _body(request, body)
+                if given is None:
+                    return answer(kind, began, 413, {"error": f"a request has at most {body:,} bytes"})
+                found = await batcher.ask(kind, _parsed(given))
+            except FmlabError as error:
+                return answer(kind, began, 400, {"error": str(error)})
+            except Overloaded:
+                return answer(kind, began, 503, {"error": "too many requests wait; try again later"})
+            except Exception:
+                log.exception("a request failed by a defect")
+                return answer(kind, began, 500, {"error": "a defect of fmlab or of a plugin; the server's log has it"})
+            return answer(kind, began, 200, found)
+
+        return ask
+
+    for kind in KINDS:
+        app.add_api_route(f"/{kind}", endpoint(kind), methods=["POST"], response_model=None)
+
+    async def health() -> dict[str, Any]:
+        return {"status": "ok", "model": run.name, "data": run.data.name, "columns": run.columns, "ranks": engine.ranks}
+
+    async def scraped() -> PlainTextResponse:
+        return PlainTextResponse(metrics.text(engine.unseen, batcher.batches), media_type="text/plain; version=0.0.4")
+
+    app.add_api_route("/health", health, methods=["GET"], response_model=None)
+    app.add_api_route("/metrics", scraped, methods=["GET"], response_model=None)
+    return app
+
+
+async def _body(request: Any, limit: int) -> bytes | None:
+    """The body; None where it is larger than the limit, of which no more is read."""
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > limit:
+            return None
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _parsed(given: bytes) -> Any:
+    def refuse(name: str) -> Any:
+        raise ValueError(f"{name} is no number of JSON")
+
+    try:
+        return json.loads(given, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise FmlabError(f"a request must be JSON: {error!s:.200}") from error

@@ -1,0 +1,152 @@
+"""The server answers what the command line answers, and says what is wrong with a request in the same words."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trained import cells, fmlab
+
+from fmlab.errors import DataError, FmlabError
+from fmlab.serving import load_run
+from fmlab.serving.batching import Batcher, Overloaded
+from fmlab.serving.engine import Engine, Limits
+
+ITEM_ROWS = [{"user": "7", "item": "3"}, {"user": "never", "item": "5"}]
+
+
+def client(place: Path, **options: Any) -> Any:
+    pytest.importorskip("fastapi")
+    from fastapi.testclient import TestClient
+
+    from fmlab.serving.server import application
+
+    return TestClient(application(load_run(place), Limits(rows=50, k=40), **options))
+
+
+def test_scores_are_those_of_predict(clicks: Path, room: Path) -> None:
+    rows = [{k: v for k, v in row.items() if k != "clicked"} for row in cells(room / "clicks.csv")[:20]]
+    rows[0] |= {"uid": "never"}
+    import pandas as pd
+
+    wanted = load_run(clicks).predict(pd.DataFrame(rows))
+    with client(clicks) as ask:
+        found = ask.post("/score", json={"rows": rows})
+        assert found.status_code == 200
+        assert found.json()["unseen"] == {"user": 1}
+        for name in ("score", "probability"):
+            assert [r[name] for r in found.json()["results"]] == pytest.approx(wanted[name].tolist(), abs=1e-6)
+        typed = [
+            row | {"price": float(row["price"]) if row["price"] else None, "visits": int(row["visits"])} for row in rows
+        ]
+        assert ask.post("/score", json={"rows": typed}).json()["results"] == found.json()["results"]
+
+
+def test_lists_are_those_of_recommend_and_similar(two_sided: Path) -> None:
+    run = load_run(two_sided)
+    with client(two_sided) as ask:
+        found = ask.post("/recommend", json={"users": ["7", "never", "7"], "k": 5}).json()["results"]
+        wanted = run.recommend(["7"], k=5)
+        for place in (0, 2):
+            assert [i["item"] for i in found[place]["items"]] == wanted["item"].tolist()
+            assert [i["score"] for i in found[place]["items"]] == pytest.approx(wanted["score"].tolist())
+        assert [r["by_popularity"] for r in found] == [False, True, False]
+        alike = ask.post("/similar", json={"items": ["3", "4"], "k": 2}).json()
+        assert alike["measure"] == "cosine of item vectors"
+        assert [i["item"] for i in alike["results"][1]["similar"]] == run.similar(["4"], k=2)["similar"].tolist()
+        health = ask.get("/health").json()
+        assert (health["status"], health["model"], health["columns"]) == ("ok", "fm", ["user", "item"])
+        metrics = ask.get("/metrics").text
+        assert 'fmlab_requests_total{kind="recommend",status="200"} 1' in metrics
+        assert 'fmlab_request_seconds_bucket{kind="similar",le="+Inf"} 1' in metrics
+
+
+@pytest.mark.parametrize(
+    ("path", "request_", "said"),
+    [
+        ("/score", {"rows": [{"user": "1"}]}, "rows need the columns 'user', 'item'; the request has no 'item'"),
+        ("/score", {"rows": []}, "rows must be a list of one or more objects"),
+        ("/score", {"rows": [{"user": "1", "item": "2"}] * 51}, "a request has at most 50 rows, got 51"),
+        ("/score", {"rows": [{"user": {"a": 1}, "item": "2"}]}, "column 'user' must hold numbers, texts"),
+        ("/score", {"row": []}, "a request has no 'row'; did you mean 'rows'?"),
+        ("/score", [1], "a request must be a JSON object"),
+        ("/recommend", {"users": ["1"], "k": 0}, "a list has 1 or more items, got k=0"),
+        ("/recommend", {"users": ["1"], "k": 41}, "a request asks for at most 40 items, got k=41"),
+        ("/recommend", {"users": ["1"], "exclude": "some"}, "exclude must be one of none, train"),
+        ("/recommend", {"k": 3}, "recommend takes either users"),
+        ("/similar", {"items": ["nowhere"]}, "items are compared that training knew, got 'nowhere'"),
+        (
+            "/similar",
+            {"items": ["3"], "measure": "distance"},
+            "a distance of items needs a model whose items are points",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(two_sided: Path, path: str, request_: Any, said: str) -> None:
+    with client(two_sided) as ask:
+        found = ask.post(path, json=request_)
+        assert found.status_code == 400
+        assert said in found.json()["error"]
+
+
+def test_bodies_are_bounded_and_must_be_json(two_sided: Path) -> None:
+    with client(two_sided, body=200) as ask:
+        assert ask.post("/score", content=b"x" * 201).status_code == 413
+        for body in (b"{", b'{"rows": NaN}', b"[" * 150, b"\xff"):
+            found = ask.post("/score", content=body)
+            assert found.status_code == 400
+            assert "a request must be JSON" in found.json()["error"]
+        assert ask.get("/score").status_code == 405
+        assert ask.get("/nothing").status_code == 404
+
+
+def test_requests_that_come_together_are_answered_together_and_none_is_lost(two_sided: Path) -> None:
+    run = load_run(two_sided)
+    engine = Engine(run)
+
+    async def together() -> tuple[list[Any], int]:
+        batcher = Batcher(engine)
+        asked = [
+            batcher.ask("score", {"rows": [{"user": str(n % 60), "item": str(n % 40)}] * (1 + n % 3)})
+            for n in range(150)
+        ]
+        asked.append(batcher.ask("score", {"rows": [{"user": "1"}]}))
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        batcher.close()
+        return found, batcher.batches
+
+    found, batches = asyncio.run(together())
+    assert batches < 10
+    assert isinstance(found.pop(), DataError)
+    for n, answer in enumerate(found):
+        (alone,) = engine.score([{"rows": [{"user": str(n % 60), "item": str(n % 40)}] * (1 + n % 3)}])
+        assert [r["score"] for r in answer["results"]] == pytest.approx(
+            [r["score"] for r in alone["results"]], abs=1e-6
+        )
+
+
+def test_more_than_may_wait_are_refused(two_sided: Path) -> None:
+    async def many() -> list[Any]:
+        batcher = Batcher(Engine(load_run(two_sided)), waiting=2)
+        found = await asyncio.gather(
+            *(batcher.ask("recommend", {"users": ["1"]}) for _ in range(4)), return_exceptions=True
+        )
+        batcher.close()
+        return list(found)
+
+    assert sum(isinstance(f, Overloaded) for f in asyncio.run(many())) == 2
+
+
+def test_the_command_refuses_before_it_listens(two_sided: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("uvicorn")
+    assert fmlab("serve", two_sided, "--port", "70000") == 2
+    assert "--port must be from 0 to 65535, got 70000" in capsys.readouterr().err
+    assert fmlab("serve", two_sided, "--max-rows", "0") == 2
+    assert fmlab("serve", two_sided / "nothing") == 74
+
+
+def test_rows_without_items_are_scored_and_not_ranked(clicks: Path) -> None:
+    engine = Engine(load_run(clicks), Limits())
+    (answer,) = engine.recommend([{"users": ["7"]}])
+    assert isinstance(answer, FmlabError)
+    assert "the request has no" in str(answer)
