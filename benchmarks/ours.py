@@ -4,12 +4,13 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 from benchmarks.harness import now
 from fmlab.contracts import Task, Training
@@ -52,7 +53,10 @@ class Fit:
         training = Training(np.arange(self.dataset.rows), self.negatives)
         loader = TrainingLoader(self.dataset, training, batch_size=self.batch_size, seed=0)
         task = Task(self.dataset, training, _Nothing(), _Nothing(), "none", True)
-        optimizer = partial(build, "optimizer", self.optimizer)
+
+        def optimizer(model: nn.Module) -> Optimizer:
+            return build("optimizer", self.optimizer, model.parameters())
+
         learner = Learner(model, build("loss", self.loss), optimizer, task, loader, {})
         clock = _Clock()
         trainer = pl.Trainer(

@@ -207,6 +207,8 @@ class Loader(GuardedLoader):
             renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
+        # Roles are names of the model's, which no config has before.
+        overrides = [re.sub(r"^optimizer\.roles([.=])", r"++optimizer.roles\1", o) for o in overrides]
         if self.vault is not None:
             overrides = [veil_override(o, self.vault) for o in overrides]
         try:

@@ -12,7 +12,7 @@ from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
 
 # In the order of the defaults list of conf/config.yaml: a plugin may name partners of the groups before its own.
-GROUPS = ("loss", "sampler", "optimizer", "protocol", "data", "model")
+GROUPS = ("loss", "sampler", "optimizer", "scheduler", "protocol", "data", "model")
 
 
 def partners_and_values(kind: str, name: str, defaults: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:

@@ -17,7 +17,7 @@ from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
-KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer")
+KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler")
 GROUPS = (*KINDS, "trainer", "logger")
 _MISSING = "???"
 _HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}
@@ -43,6 +43,8 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
             raise FmlabError(f"{group} must be a group of options: {group}=<name>, got {given!r}")
         title, signature = section(group, given)
         options = {k: v for k, v in given.items() if k != "name" or group == "trainer"}
+        if group == "optimizer":
+            _check_roles(options.pop("roles", None), given)
         _settle(config[group], group, signature, options, title, complete=complete)
     if complete:
         _refuse_ddp_in_multirun(config)
@@ -50,6 +52,19 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
         if sweep is not None and config.hydra.mode == RunMode.RUN:
             raise FmlabError(f"a sweep is started with -m, got sweep={sweep} without it")
     return plain
+
+
+def _check_roles(roles: Any, given: Mapping[Any, Any]) -> None:
+    """Raise FmlabError if `optimizer.roles` is not options of optimizers by role."""
+    if not isinstance(roles, Mapping | None) or any(not isinstance(said, Mapping) for said in (roles or {}).values()):
+        rule = "optimizer.roles must be options by role of parameters, as in optimizer.roles.embedding.lr=0.1"
+        raise FmlabError(f"{rule}, got {roles!r}")
+    for role, said in (roles or {}).items():
+        title, signature = section("optimizer", said if "name" in said else given)
+        known = {o.name: o for o in signature.options}
+        required = {} if "name" in said else {k: v for k, v in given.items() if k in known}
+        options = required | {k: v for k, v in said.items() if k != "name"}
+        registry.check_options(f"optimizer.roles.{role}", signature, options, title)
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:

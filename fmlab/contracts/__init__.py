@@ -8,6 +8,8 @@
 | loss                                    | `(*, options)`             | `Loss`                                    |
 | sampler                                 | `(observed, *, options)`   | `Sampler`; also `ChoosesByScore`          |
 | optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
+| scheduler                               | `(steps, epoch_steps, *,   | `Scheduler`, or None for a constant rate  |
+|                                         | options)`                  |                                           |
 | metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
 A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
@@ -39,6 +41,7 @@ from fmlab.contracts.model import (
 from fmlab.contracts.optimizer import EpochSchedule
 from fmlab.contracts.row_fitting import FitsRows, Fitting, LabelledRows
 from fmlab.contracts.sampler import ChoosesByScore, Sampler
+from fmlab.contracts.scheduler import FollowsValidation, Scheduler
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
@@ -53,6 +56,7 @@ __all__ = [
     "Evaluator",
     "FitsRows",
     "Fitting",
+    "FollowsValidation",
     "HasRoles",
     "InfersOptions",
     "LabelledRows",
@@ -68,6 +72,7 @@ __all__ = [
     "Regularized",
     "Report",
     "Sampler",
+    "Scheduler",
     "ScoreMetric",
     "ScoresCatalog",
     "SharesWork",

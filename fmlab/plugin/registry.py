@@ -27,7 +27,7 @@ from fmlab.plugin.signature import Signature
 from fmlab.plugin.source import forget
 from fmlab.terminal.redaction import looks_secret
 
-Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "metric"]
+Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "metric"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "data": ("root",),
@@ -36,6 +36,7 @@ GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "loss": (),
     "sampler": ("observed",),
     "optimizer": ("parameters",),
+    "scheduler": ("steps", "epoch_steps"),
     "metric": (),
 }
 """What the run gives a plugin of each kind, by position."""

@@ -10,7 +10,6 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
-from torch.optim import Optimizer
 
 from fmlab.contracts import NeedsInteractions, Sampler, Task, ValidatesLabels
 from fmlab.errors import FmlabError
@@ -18,6 +17,7 @@ from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
 from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import build_model
+from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
 from fmlab.run.warm_start import Trained, start_from
 from fmlab.terminal.redaction import redacted
@@ -57,7 +57,6 @@ def assemble(
     loss = build("loss", plain["loss"], gives=Callable)
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         loss.check(np.asarray(data.label[task.training.rows]))
-    optimizer = partial(build, "optimizer", plain["optimizer"], gives=Optimizer)
     scale = scale_for(task, loss)
     set_label_scale(model, scale)
     sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if task.training.negatives else None
@@ -68,7 +67,7 @@ def assemble(
     _prepare_model(model, plain, task, trained)
     identity = {
         "schema": data.schema.to_dict(),
-        **{part: redacted(plain[part]) for part in ("model", "loss", "optimizer", "protocol")},
+        **{part: redacted(plain[part]) for part in ("model", "loss", "optimizer", "scheduler", "protocol")},
         "data": data.fingerprint,
         "seed": seed,
         "batch_size": int(plain["batch_size"]),
@@ -77,12 +76,15 @@ def assemble(
         identity["sampler"] = redacted(plain["sampler"])
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     try_evaluation(task, model, loader, name=plain["protocol"]["name"])
-    learner = Learner(model, loss, optimizer, task, loader, identity)
+    schedule = scheduler(plain, len(loader))
+    learner = Learner(model, loss, optimizers(plain, model), task, loader, identity, schedule)
     options, launch = plain["trainer"], this_launch(plain["trainer"])
     every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
     keeper = BestCheckpoint(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
     trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
     learner.options = lasting_options(options, trainer, launch)
+    if getattr(schedule, "depends_on_end", False):
+        learner.options["max_epochs"] = options["max_epochs"]
     return Parts(task, model, learner, trainer, keeper)
 
 

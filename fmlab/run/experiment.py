@@ -190,6 +190,7 @@ def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: Ru
     if resume:
         sweep_beside(resume)
         saved = read_checkpoint(resume)
+        saved["fmlab"].setdefault("scheduler", {"name": "none"})  # of a release that had no schedulers
         refuse_mismatch(resume, saved["fmlab"], learner.identity)
         allow = plain["resume_changes"] == "allow"
         refuse_changes(resume, saved, learner.options, plain["trainer"]["max_epochs"], allow=allow)

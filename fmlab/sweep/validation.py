@@ -18,7 +18,7 @@ from fmlab.plugin.signature import Signature
 from fmlab.sweep.space import Constant, Numbers, Parameter, Point
 from fmlab.sweep.spec import Sweep
 
-_GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer")
+_GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler")
 _OWN = ("trainer", "logger", "experiment")
 
 
@@ -90,7 +90,7 @@ def _check_option(group: str, signature: Signature, name: str, value: Any, title
 def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
     """The plugin of each group at a point: said, or wanted by the model, the data or the protocol, or the usual one."""
     names = {g: str(overrides.get(g, plain[g].name)) for g in ("data", "protocol", "model")}
-    for group in ("loss", "sampler", "optimizer"):
+    for group in ("loss", "sampler", "optimizer", "scheduler"):
         wanted = [
             registry.schema(g, names[g]).defaults.get(group)
             for g in ("model", "data", "protocol")

@@ -17,6 +17,7 @@ from fmlab.testing.models import ModelContract
 from fmlab.testing.optimizers import OptimizerContract
 from fmlab.testing.protocols import ProtocolContract
 from fmlab.testing.samplers import SamplerContract
+from fmlab.testing.schedulers import SchedulerContract
 
 __all__ = [
     "KINDS",
@@ -28,6 +29,7 @@ __all__ = [
     "OptimizerContract",
     "ProtocolContract",
     "SamplerContract",
+    "SchedulerContract",
     "candidates",
     "checkerboard",
     "labelled",

@@ -232,7 +232,7 @@ class BestCheckpoint(Callback):
         if better:
             assert found is not None
             self.value, self.epoch = float(found), trainer.current_epoch
-        self._draw(trainer, float(pl_module.mean_loss()))
+        self._draw(trainer, float(pl_module.mean_loss()), pl_module.learning_rate)
         self._validated = False
         self._save(trainer)
         if better and trainer.is_global_zero:
@@ -242,10 +242,11 @@ class BestCheckpoint(Callback):
         if number:
             raise Stopped(number)
 
-    def _draw(self, trainer: pl.Trainer, loss: float) -> None:
+    def _draw(self, trainer: pl.Trainer, loss: float, rate: float | None) -> None:
         if self.curves is not None and trainer.is_global_zero:
             shown = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
             row = {"epoch": trainer.current_epoch, "step": trainer.global_step - 1, "train/loss": loss}
+            row |= {} if rate is None else {"lr": rate}
             self.curves.add(row | (shown if self._validated else {}))
 
     def _save(self, trainer: pl.Trainer) -> None:

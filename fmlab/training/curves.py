@@ -13,7 +13,10 @@ from fmlab.files import storing, write_text
 
 
 class Curves:
-    """Lines of `epoch`, `step`, `train/loss` and the validation metrics, where there was a validation."""
+    """Lines of `epoch`, `step`, `train/loss`, `lr` and the validation metrics, where there was a validation.
+
+    `lr`: the learning rate of the epoch's last step.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path

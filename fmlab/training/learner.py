@@ -1,6 +1,6 @@
 """The only LightningModule: it trains any model with any loss and judges it by any evaluation."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fmlab.contracts import BlockResult, EpochSchedule, Evaluator, Loss, Report, Task
+from fmlab.contracts import BlockResult, EpochSchedule, Evaluator, FollowsValidation, Loss, Report, Scheduler, Task
 from fmlab.data import Array
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
@@ -33,14 +33,18 @@ class Learner(pl.LightningModule):
         self,
         model: nn.Module,
         loss: Loss,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
+        optimizer: Callable[[nn.Module], Optimizer],
         task: Task,
         loader: TrainingLoader,
         identity: dict[str, Any],
+        scheduler: Scheduler | None = None,
     ) -> None:
-        """`identity`: plain containers that rebuild the model and say what a resumed run must share."""
+        """`optimizer`: gives that of the model. `scheduler`: None for a learning rate that stays as it is.
+
+        `identity`: plain containers that rebuild the model and say what a resumed run must share.
+        """
         super().__init__()
-        self.model, self.loss, self.make_optimizer = model, loss, optimizer
+        self.model, self.loss, self.make_optimizer, self.scheduler = model, loss, optimizer, scheduler
         self.task, self.loader, self.identity = task, loader, identity
         self.options: dict[str, Any] = {}  # of the trainer: what a resumed run must share
         self.report: Report | None = None
@@ -62,7 +66,18 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer of the config over all parameters."""
-        return self.make_optimizer(self.model.parameters())
+        optimizer = self.make_optimizer(self.model)
+        for group in optimizer.param_groups if self.scheduler is not None else ():
+            if "lr" not in group:
+                raise FmlabError("a scheduler needs an optimizer whose parameter groups have an lr, got one without")
+            group.setdefault("initial_lr", group["lr"])  # in checkpoints, as torch's schedulers call it
+        return optimizer
+
+    @property
+    def learning_rate(self) -> float | None:
+        """That of the last step; with several parts of the optimizer, of the first. None if it has no rate."""
+        rate = self.trainer.optimizers[0].param_groups[0].get("lr")
+        return None if rate is None else float(rate)
 
     def train_dataloader(self) -> TrainingLoader:
         """The loader, placed on this process's device."""
@@ -111,6 +126,9 @@ class Learner(pl.LightningModule):
             torch.cuda.manual_seed(seed)
         if self._begin_step is not None:
             self._begin_step(self.global_step)
+        if self.scheduler is not None:
+            for group in self.trainer.optimizers[0].param_groups:
+                group["lr"] = self.scheduler.rate(group["initial_lr"], self.global_step)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this process's share of the global batch."""
@@ -228,6 +246,10 @@ class Learner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Metrics over the rows of all processes, each counted once."""
         self._finish(self.task.validation, "val")
+        if self.trainer.state.fn == "fit" and isinstance(self.scheduler, FollowsValidation):
+            assert self.report is not None
+            value = float(self.report.values[self.task.monitor])
+            self.scheduler.validated(value if self.task.maximize else -value)
 
     def on_test_epoch_end(self) -> None:
         """Metrics over the rows of all processes, each counted once."""
@@ -256,6 +278,8 @@ class Learner(pl.LightningModule):
         first = None if self._first is None else float(self._first)
         kept: dict[str, Any] = {"options": self.options, "pace": self.pace.state_dict(), "random": random_state()}
         kept |= {"first_loss": first, "diverged": self.diverged}
+        if isinstance(self.scheduler, FollowsValidation):
+            kept["scheduler"] = self.scheduler.state_dict()
         checkpoint["training"] = kept | self._position()
 
     def _position(self) -> dict[str, Any]:
@@ -276,6 +300,8 @@ class Learner(pl.LightningModule):
             self._resumed = saved
             self.pace.load_state_dict(saved["pace"])
             set_random_state(saved["random"])
+            if isinstance(self.scheduler, FollowsValidation) and "scheduler" in saved:
+                self.scheduler.load_state_dict(saved["scheduler"])
             first, self.diverged = saved.get("first_loss"), saved.get("diverged")
             self._first = None if first is None else torch.tensor(first)
 

@@ -30,6 +30,8 @@ class RAdaGrad(Optimizer):
     product manifold.
     """
 
+    riemannian = True
+
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],

@@ -29,6 +29,8 @@ class RSGD(Optimizer):
     Paper: Bonnabel, Stochastic gradient descent on Riemannian manifolds, IEEE Transactions on Automatic Control 2013.
     """
 
+    riemannian = True
+
     def __init__(
         self,
         parameters: Iterable[nn.Parameter],

@@ -1,5 +1,6 @@
 """A package of plugins is installed, found, trained with, and missed when it is gone."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -41,7 +42,7 @@ def test_an_installed_package_is_found(fmlab: Fmlab) -> None:
     done = fmlab("plugins")
     assert done.returncode == 0
     lines = [line.split()[:3] for line in done.stdout.splitlines()]
-    for name in ("nearest", "listwise", "frequency", "visits"):
+    for name in ("nearest", "listwise", "frequency", "visits", "decoupled", "half_cosine"):
         assert [name, "fmlab-example", "1.0"] in lines
 
 
@@ -57,6 +58,19 @@ def test_its_model_trains_on_its_data_with_its_loss(fmlab: Fmlab, tmp_path: Path
     assert "dim: 4" in config
     assert "name: frequency" in config
     assert {"metrics.json", "run.log"} <= {p.name for p in folder.iterdir()}
+
+
+def test_its_optimizer_and_its_scheduler_learn_a_planted_task(fmlab: Fmlab, tmp_path: Path) -> None:
+    planted = ("data=synthetic", "data.users=300", "data.items=150", "data.positives=20", "batch_size=256")
+    ways = {"theirs": ("model=fm", "optimizer=decoupled", "scheduler=half_cosine"), "popular": ("model=popularity",)}
+    found = {}
+    for name, way in ways.items():
+        done = fmlab(*planted, *way, "trainer.max_epochs=15", f"hydra.run.dir={tmp_path}/{name}")
+        assert done.returncode == 0, done.stderr
+        found[name] = json.loads((tmp_path / name / "metrics.json").read_text("utf-8"))
+    assert (found["theirs"]["optimizer"], found["theirs"]["scheduler"]) == ("decoupled", "half_cosine")
+    popular, theirs, best = (found["popular"]["test"], found["theirs"]["test"], found["theirs"]["known_best"])
+    assert theirs["mrr"] > popular["mrr"] + 0.5 * (best["mrr"] - popular["mrr"])
 
 
 def test_a_wrong_option_gets_the_nearest_one(fmlab: Fmlab) -> None:

@@ -25,7 +25,7 @@ def test_experiments_of_a_benchmark_share_its_protocol(name: str) -> None:
     assert config.model.name == name.partition("/")[2]
     assert (config.data.name, config.data.layout, config.protocol.name) == ("frappe", "x1", "ctr")
     assert (config.protocol.monitor, config.loss.name, config.batch_size) == ("auc", "bce", 4096)
-    assert (config.trainer.patience, config.trainer.reduce_lr, config.trainer.max_epochs) == (2, 0.1, 100)
+    assert (config.trainer.patience, config.scheduler.name, config.trainer.max_epochs) == (2, "plateau", 100)
     settings = (FOLDER / f"{name}.yaml").read_text("utf-8").splitlines()[1]
     assert re.match(r"# \w.{20,}", settings), "the second line says where the settings are from"
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fmlab.contracts import Loss, RankMetric, ScoreMetric, Task
+from fmlab.contracts import Loss, RankMetric, Scheduler, ScoreMetric, Task
 from fmlab.data import Dataset
 from fmlab.plugin.registry import build
 from fmlab.testing import (
@@ -23,6 +23,7 @@ from fmlab.testing import (
     MetricContract,
     OptimizerContract,
     ProtocolContract,
+    SchedulerContract,
     candidates,
     checkerboard,
     labelled,
@@ -59,6 +60,13 @@ def _optimizer(name: str) -> type[OptimizerContract]:
     return type(f"Test_{name}", (OptimizerContract,), {"make": make})
 
 
+def _scheduler(name: str) -> type[SchedulerContract]:
+    def make(self: SchedulerContract, steps: int, epoch_steps: int) -> Scheduler | None:
+        return build("scheduler", {"name": name}, steps, epoch_steps)
+
+    return type(f"Test_scheduler_{name}", (SchedulerContract,), {"make": make})
+
+
 def _metric(name: str) -> type[MetricContract]:
     def make(self: MetricContract) -> RankMetric | ScoreMetric:
         return build("metric", {"name": name})
@@ -81,6 +89,8 @@ for _name in _ours("protocol"):
     globals()[f"Test_{_name}"] = _protocol(_name)
 for _name in _ours("optimizer"):
     globals()[f"Test_{_name}"] = _optimizer(_name)
+for _name in _ours("scheduler"):
+    globals()[f"Test_scheduler_{_name}"] = _scheduler(_name)
 for _name in _ours("metric"):
     globals()[f"Test_{_name}"] = _metric(_name)
 
@@ -143,9 +153,15 @@ def test_contracts_catch_what_they_are_for() -> None:
         def make(self) -> Loss:
             return lambda model, batch: model(*batch.rows()).square().sum()
 
+    class Lost(torch.optim.SGD):
+        def step(self, closure: Any = None) -> Any:
+            super().step(closure)
+            for parameter in (p for g in self.param_groups for p in g["params"]):
+                parameter.data.sqrt_()
+
     class Blind(OptimizerContract):
         def make(self, parameters: Iterable[nn.Parameter]) -> Optimizer:
-            return torch.optim.SGD(parameters, lr=0.1)  # knows no manifold
+            return Lost(parameters, lr=0.1)
 
     class Upside(MetricContract):
         def make(self) -> RankMetric | ScoreMetric:

@@ -1,17 +1,29 @@
 # ruff: noqa: D101, D103
 """fmlab's contract tests, and the mathematics of the example itself."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import torch
+from fmlab_example.descent import HalfCosine, decoupled
 from fmlab_example.frequency import Frequency
 from fmlab_example.listwise import Listwise
 from fmlab_example.nearest import Nearest
 from fmlab_example.visits import Visits
+from torch import nn
 
 from fmlab.api import DataError, Dataset, SamplingBatch, Schema, UserItemSet
-from fmlab.testing import DataContract, LossContract, ModelContract, SamplerContract, candidates, tiny
+from fmlab.testing import (
+    DataContract,
+    LossContract,
+    ModelContract,
+    OptimizerContract,
+    SamplerContract,
+    SchedulerContract,
+    candidates,
+    tiny,
+)
 
 VISITS = "ann\tbakery\nann\tmuseum\nbob\tmuseum\nbob\tpark\ncid\tpark\n"
 
@@ -31,6 +43,16 @@ class TestListwise(LossContract):
 class TestFrequency(SamplerContract):
     def make(self, observed: UserItemSet) -> Frequency:
         return Frequency(observed)
+
+
+class TestDecoupled(OptimizerContract):
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        return decoupled(parameters, lr=0.05)
+
+
+class TestHalfCosine(SchedulerContract):
+    def make(self, steps: int, epoch_steps: int) -> HalfCosine:
+        return HalfCosine(steps, epoch_steps)
 
 
 class TestVisits(DataContract):

@@ -1,0 +1,58 @@
+"""What moves the parameters of a run: its optimizers, one for each role if wanted, and its scheduler."""
+
+import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+from fmlab.contracts import Scheduler
+from fmlab.errors import FmlabError
+from fmlab.plugin.registry import build
+from fmlab.training.optimizers import MAIN, Make, fit_optimizers
+
+log = logging.getLogger("fmlab")
+
+
+def optimizers(plain: Mapping[str, Any], model: nn.Module) -> Callable[[nn.Module], Optimizer]:
+    """What gives the optimizer of the config: `optimizer`, and `optimizer.roles.ROLE` for parameters of a role.
+
+    A role has the options of `optimizer` but for those that it says; one that says a `name` has that optimizer, with
+    its own defaults. Raises FmlabError.
+    """
+    given = {k: v for k, v in plain["optimizer"].items() if k != "roles"}
+    makes: dict[str, Make] = {MAIN: partial(build, "optimizer", given, gives=Optimizer)}
+    names = {MAIN: str(given["name"])}
+    for role, said in (plain["optimizer"].get("roles") or {}).items():
+        options = dict(said) if "name" in said else {**given, **said}
+        makes[role], names[role] = partial(build, "optimizer", options, gives=Optimizer), str(options["name"])
+    return fit_optimizers(model, makes, names)
+
+
+def scheduler(plain: Mapping[str, Any], epoch_steps: int) -> Scheduler | None:
+    """The scheduler of the config, None for a constant rate; raises FmlabError.
+
+    `epoch_steps`: batches of an epoch, of which `trainer.limit_train_batches` may leave some out.
+    """
+    options = plain["trainer"]
+    limit = options["limit_train_batches"]
+    if limit is not None:
+        epoch_steps = min(epoch_steps, limit) if isinstance(limit, int) else int(epoch_steps * limit)
+    epoch_steps = max(1, epoch_steps)
+    found = build("scheduler", plain["scheduler"], options["max_epochs"] * epoch_steps, epoch_steps)
+    if found is not None and not callable(getattr(found, "rate", None)):
+        name, kind = plain["scheduler"]["name"], type(found).__name__
+        raise FmlabError(f"scheduler {name} must have a method rate(base, step), or be None; got {kind}")
+    if options["reduce_lr"]:
+        if found is not None:
+            raise FmlabError(
+                "trainer.reduce_lr is a scheduler of its own, and there is one already: "
+                f"got trainer.reduce_lr={options['reduce_lr']} and scheduler={plain['scheduler']['name']}"
+            )
+        log.warning(
+            "trainer.reduce_lr ends with the next release: write scheduler=plateau "
+            f"scheduler.factor={options['reduce_lr']}"
+        )
+    return found
