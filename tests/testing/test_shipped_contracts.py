@@ -55,7 +55,8 @@ def _ours(kind: str) -> list[str]:
 
 def _optimizer(name: str) -> type[OptimizerContract]:
     def make(self: OptimizerContract, parameters: Iterable[nn.Parameter]) -> Optimizer:
-        return build("optimizer", {"name": name, "lr": 0.1}, list(parameters))
+        rate = 10.0 if name == "adadelta" else 0.1  # its steps begin tiny
+        return build("optimizer", {"name": name, "lr": rate}, list(parameters))
 
     return type(f"Test_{name}", (OptimizerContract,), {"make": make})
 
