@@ -34,14 +34,16 @@ def optimizers(plain: Mapping[str, Any], model: nn.Module) -> Callable[[nn.Modul
 def scheduler(plain: Mapping[str, Any], epoch_steps: int) -> Scheduler | None:
     """The scheduler of the config, None for a constant rate; raises FmlabError.
 
-    `epoch_steps`: batches of an epoch, of which `trainer.limit_train_batches` may leave some out.
+    `epoch_steps`: batches of an epoch, of which `trainer.limit_train_batches` may leave some out. `plain` may have
+    `schedule_epochs`, the epochs of a schedule that is not trained to its end.
     """
     options = plain["trainer"]
     limit = options["limit_train_batches"]
     if limit is not None:
         epoch_steps = min(epoch_steps, limit) if isinstance(limit, int) else int(epoch_steps * limit)
     epoch_steps = max(1, epoch_steps)
-    found = build("scheduler", plain["scheduler"], options["max_epochs"] * epoch_steps, epoch_steps)
+    epochs = plain.get("schedule_epochs", options["max_epochs"])
+    found = build("scheduler", plain["scheduler"], epochs * epoch_steps, epoch_steps)
     if found is not None and not callable(getattr(found, "rate", None)):
         name, kind = plain["scheduler"]["name"], type(found).__name__
         raise FmlabError(f"scheduler {name} must have a method rate(base, step), or be None; got {kind}")

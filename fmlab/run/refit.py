@@ -11,9 +11,10 @@ from typing import Any
 
 from pytorch_lightning.callbacks import Callback
 
-from fmlab.contracts import FitsRows, Task
+from fmlab.contracts import FitsRows, FollowsValidation, Task
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import label_scale_of
+from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder
 from fmlab.run.building import Parts, assemble
 from fmlab.run.row_fitting import asked, fit_rows
@@ -41,6 +42,11 @@ def check_refit(plain: Mapping[str, Any], task: Task) -> None:
             "a refit trains without a validation, which trainer.reduce_lr waits for; got "
             f"reduce_lr={plain['trainer']['reduce_lr']}: set trainer.reduce_lr=null, or protocol.refit=false"
         )
+    if isinstance(build("scheduler", plain["scheduler"], 1, 1), FollowsValidation):
+        raise FmlabError(
+            "a refit trains without a validation, which the scheduler waits for; got "
+            f"scheduler={plain['scheduler']['name']}: choose another one, or protocol.refit=false"
+        )
     if plain["warm_start"]:
         raise FmlabError("a refit starts anew; got warm_start: leave it out, or set protocol.refit=false")
 
@@ -62,7 +68,8 @@ def refit(
     epochs = 0 if parts.keeper.epoch is None else parts.keeper.epoch + 1
     inner = RunFolder(place.path / FOLDER)
     trainer = {**plain["trainer"], "patience": None, "max_epochs": epochs, "check_val_every_n_epoch": epochs + 1}
-    again = {**plain, "trainer": trainer, "logger": {"name": "none"}}
+    whole = plain["trainer"]["max_epochs"]  # a schedule goes on as if all epochs were trained, as it did before
+    again = {**plain, "trainer": trainer, "logger": {"name": "none"}, "schedule_epochs": whole}
     if is_first_process():
         inner.checkpoints.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()

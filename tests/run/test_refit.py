@@ -50,5 +50,7 @@ def test_a_model_without_parameters_is_fitted_on_both_parts(tmp_path: Path) -> N
 
 
 def test_a_refit_refuses_what_waits_for_a_validation(tmp_path: Path) -> None:
+    with pytest.raises(FmlabError, match="which the scheduler waits for; got scheduler=plateau"):
+        train(tmp_path / "plateau", *MF, "scheduler=plateau")
     with pytest.raises(FmlabError, match="reduce_lr"):
         train(tmp_path / "run", *MF, "trainer.reduce_lr=0.5")
