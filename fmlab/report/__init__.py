@@ -3,4 +3,21 @@
 `runs` reads them · `boards` groups them: data fingerprint and protocol make a board, all options but the seed a row
 · `comparisons` tests whether rows differ · `published` what papers print · `sheets` tables of text · `page` one HTML
 file · `table` all runs as Parquet or SQLite.
+
+The package can be called: `fmlab.report("runs")` gives one line for each run, as a pandas frame.
 """
+
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Callable(ModuleType):
+    def __call__(self, folders: Any = "runs") -> Any:
+        """One line for each run below these folders, see `fmlab.report.export.frame_of`."""
+        from fmlab.report.export import frame_of
+
+        return frame_of(folders)
+
+
+sys.modules[__name__].__class__ = _Callable

@@ -3,15 +3,18 @@
 import io
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fmlab.config.overrides import text
 from fmlab.errors import FmlabError, choices
 from fmlab.files import storing, write_bytes
-from fmlab.report.runs import Run, number
+from fmlab.report.runs import Run, find_runs, number
 from fmlab.terminal.escaping import escaped_line
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FACTS = (
     *("status", "data", "protocol", "model", "loss", "optimizer", "seed", "batch_size", "fingerprint", "monitor"),
@@ -36,6 +39,14 @@ def write_table(path: Path, runs: Sequence[Run]) -> None:
     if path.suffix not in _WAYS:
         raise FmlabError(f"a table of runs ends in .parquet or .sqlite, got {path.name}; {choices(path.suffix, _WAYS)}")
     (_parquet if path.suffix == ".parquet" else _sqlite)(path, columns(runs))
+
+
+def frame_of(folders: "str | Path | Iterable[str | Path]" = "runs") -> "pd.DataFrame":
+    """One line for each run below these folders: its facts, metrics and options; raises StorageError."""
+    import pandas as pd
+
+    given = [folders] if isinstance(folders, str | Path) else folders
+    return pd.DataFrame(columns([run for folder in given for run in find_runs(Path(folder))[0]]))
 
 
 def columns(runs: Sequence[Run]) -> dict[str, Column]:

@@ -48,15 +48,21 @@ from fmlab.training.trainer import refuse_unfit
 log = logging.getLogger("fmlab")
 
 
-def run(config: DictConfig, folder: Path, callbacks: Sequence[Callback] = ()) -> float:
+def run(config: DictConfig | Mapping[str, Any], folder: Path, callbacks: Sequence[Callback] = ()) -> float:
     """Train, select on validation, test once; returns the best value of the monitored validation metric.
 
-    `callbacks` join the trainer's own; an exception of theirs with an attribute `status` gives the run that status.
+    `config`: all options of a run, composed and checked (`fmlab.config.composition.compose`). `callbacks` join the
+    trainer's own; an exception of theirs with an attribute `status` gives the run that status.
     Leaves in `folder`: config.yaml, environment.json, metrics.json, units.npz (per-case test values), serving.bin,
     checkpoints/best.ckpt and last.ckpt, metrics.csv. Raises FmlabError, also where another run holds the folder or
     has left its results there; KeyboardInterrupt leaves a run that `ckpt_path=` resumes.
     """
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    plain = cast(
+        dict[str, Any],
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        if isinstance(config, DictConfig)
+        else dict(config),
+    )
     refuse_unfit(plain["trainer"])
     take_rank(this_launch(plain["trainer"]))
     place = RunFolder(folder)

@@ -1,0 +1,136 @@
+"""A finished run in Python: its figures, its model for scoring and lists, its folder."""
+
+import shutil
+from collections.abc import Mapping
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.records.folder import RunFolder
+from fmlab.run.locate import locate
+from fmlab.terminal.escaping import escaped_line
+from fmlab.untrusted.parsing import read_json
+from fmlab.workflow.frames import as_pandas, is_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fmlab.run.seen_items import Exclude
+    from fmlab.serving.loaded_run import LoadedRun
+
+_FACTS = ("data", "protocol", "model", "loss", "optimizer", "seed", "parameters", "epochs", "best_epoch")
+
+
+class FittedRun:
+    """What `fit` and `load` give. `folder` is the run folder, which holds all that is asked of it here."""
+
+    def __init__(self, folder: Path, *, temporary: "TemporaryDirectory[str] | None" = None) -> None:
+        """`temporary`: the folder's owner where it goes with this object; `save` keeps it elsewhere."""
+        self.folder, self._temporary = folder, temporary
+
+    @cached_property
+    def record(self) -> Mapping[str, Any]:
+        """All that the run says of itself, see the file metrics.json; raises StorageError."""
+        path = RunFolder(self.folder).metrics
+        try:
+            found = read_json(path)
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{path} cannot be read: {error}") from error
+        if not isinstance(found, dict):
+            raise StorageError(f"{path} must hold the record of a run")
+        return found
+
+    @property
+    def validation(self) -> dict[str, float]:
+        """Metrics of the validation part, by which the epoch was selected."""
+        return dict(self.record.get("validation") or {})
+
+    @property
+    def test(self) -> dict[str, float]:
+        """Metrics of the test part, which was scored once."""
+        return dict(self.record.get("test") or {})
+
+    @cached_property
+    def model(self) -> "LoadedRun":
+        """The trained model with its fitted encoder, see `fmlab.serving`."""
+        from fmlab.serving import load_run
+
+        return load_run(self.folder)
+
+    def predict(self, frame: Any) -> "pd.DataFrame":
+        """Scores of rows: a frame of pandas, polars or Arrow with the raw columns; see `LoadedRun.predict`."""
+        return self.model.predict(as_pandas(frame))
+
+    def recommend(
+        self,
+        users: Any,
+        k: int = 10,
+        *,
+        exclude: "Exclude" = "all",
+        context: Mapping[str, object] | None = None,
+    ) -> "pd.DataFrame":
+        """The `k` best items of each user that the user has not met; ids or a frame, see `LoadedRun.recommend`."""
+        given = as_pandas(users) if _is_table(users) else users
+        return self.model.recommend(given, k, exclude=exclude, context=context)
+
+    def similar(self, items: Any, k: int = 10) -> "pd.DataFrame":
+        """The `k` items most like each of these; ids or a frame, see `LoadedRun.similar`."""
+        return self.model.similar(as_pandas(items) if _is_table(items) else items, k)
+
+    def explain(self, frame: Any) -> "pd.DataFrame":
+        """How much each raw column adds to the score of each row: the score less that with the column missing.
+
+        The result has the index of the frame, `score`, and a column for each raw column that the model reads. It holds
+        for every model; contributions of columns that interact do not add up to the score.
+        """
+        rows = as_pandas(frame)
+        found = self.model.predict(rows)[["score"]].astype("float64")
+        for column in self.model.columns:
+            without = rows.assign(**{column: None})
+            found[column] = found["score"] - self.model.predict(without)["score"].astype("float64")
+        return found
+
+    def save(self, folder: str | Path) -> "FittedRun":
+        """Copy the run folder; the copy predicts, recommends and resumes. Raises FmlabError where something is."""
+        target = Path(folder).expanduser()
+        if target.exists() and any(target.iterdir()):
+            raise FmlabError(f"a run is saved into a new folder, {target} is not empty")
+        shutil.copytree(self.folder, target, dirs_exist_ok=True)
+        return FittedRun(target)
+
+    def __repr__(self) -> str:
+        """One line: what was trained, and its test."""
+        figures = "  ".join(f"{k} {v:.6g}" for k, v in self.test.items() if v is not None)
+        named = " ".join(f"{k}={self.record.get(k)}" for k in ("model", "data", "protocol", "seed"))
+        return escaped_line(f"<run {named}: test {figures or self.record.get('status')}>")
+
+    def _repr_html_(self) -> str:
+        """Figures of validation and test as a table, in notebooks."""
+        facts = " · ".join(f"{k} {self.record[k]}" for k in _FACTS if self.record.get(k) is not None)
+        names = dict.fromkeys((*self.test, *self.validation))
+        cells = [
+            f"<tr><th>{escape(n)}</th><td>{_figure(self.validation.get(n))}</td><td>{_figure(self.test.get(n))}</td></tr>"
+            for n in names
+        ]
+        head = "<tr><th></th><th>validation</th><th>test</th></tr>"
+        return f"<table><caption>{escape(facts)}</caption>{head}{''.join(cells)}</table>"
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _is_table(given: object) -> bool:
+    """Whether this is a frame and no single column of one, which is a list of ids."""
+    return is_frame(given) and hasattr(given, "columns")
+
+
+def load(folder: str | Path) -> FittedRun:
+    """A run that was trained before: its folder, a sweep folder (its best trial), or a checkpoint in one.
+
+    Raises StorageError where there is no trained model, FmlabError where it is not clear which.
+    """
+    return FittedRun(locate(Path(folder)).folder)
