@@ -4,18 +4,20 @@ The contract tests of `fmlab.testing` look closer; what is here costs next to no
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from fmlab.contracts import ListMetric, RankMetric, ScoreMetric, Task, Training
+from fmlab.contracts.metric import figure_of_rows
 from fmlab.data import Dataset
 from fmlab.data.source_checks import kind_of, named_plugin
 from fmlab.errors import FmlabError, choices
 
 _EVALUATION = {"start": 2, "block": 4, "finish": 2}  # methods, and how many arguments each is called with
 _RANKS = np.array([1.0, 2.5, 40.0])
+_GROUPS = np.array([0, 0, 1, 1])
 _SCORES = np.array([-0.5, 0.7, 0.1, 0.9]), np.array([0, 1, 0, 1], np.float32)
 
 
@@ -99,7 +101,12 @@ def checked_metric(metric: Any, name: str) -> ListMetric | RankMetric | ScoreMet
     if isinstance(metric, ListMetric):
         return metric  # what it gives is checked where lists are judged: here there is no view that it may ask for
     try:
-        found = metric.of_ranks(_RANKS.copy()) if isinstance(metric, RankMetric) else metric.of_scores(*_copies())
+        found: Any
+        if isinstance(metric, RankMetric):
+            found = metric.of_ranks(_RANKS.copy())
+        else:
+            score, label = (part.copy() for part in _SCORES)
+            found = figure_of_rows(metric, score, label, group=_GROUPS.copy())
     except FmlabError:
         return metric  # it has reasons that this sample does not meet
     except Exception as error:
@@ -117,10 +124,6 @@ def checked_metric(metric: Any, name: str) -> ListMetric | RankMetric | ScoreMet
         shape = f"an array [{len(_SCORES[0])}]"
         raise FmlabError(f"{who}: of_scores must give one number a row, {shape}, or None, got {_shown(found[1])}")
     return metric
-
-
-def _copies() -> Iterable[Any]:
-    return (part.copy() for part in _SCORES)
 
 
 def _is_numbers(value: Any, shape: tuple[int, ...]) -> bool:

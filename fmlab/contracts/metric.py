@@ -1,5 +1,6 @@
 """What a metric is, and the views of a judged part that it may ask for."""
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
@@ -7,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.errors import FmlabError, choices
 
 
 @dataclass(frozen=True)
@@ -107,11 +109,38 @@ class ScoreMetric(Protocol):
     The figure is the mean of the rows' contributions, or `of_mean(mean)` of that mean where the metric has such a
     static method, as a root; a metric of another form gives contributions with that mean that are right to first
     order. Reports resample them.
+
+    `of_scores` may name `weight`, float64[rows], how much each row counts (None: all alike), and `group`, int64[rows],
+    and is given what it names; data with row weights are refused by a metric that does not name `weight`. A metric with
+    a best value that is neither the highest nor the lowest has it as `best`, and does not select models. One may have
+    `details(score, label, ...)`, with the same parameters: plain numbers and lists by name, such as a curve, which the
+    run keeps beside the figure.
     """
 
     name: str
     maximize: bool
 
-    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+    def of_scores(self, score: Array, label: Array, **asked: Any) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` -> (value, contribution of each row, or None: then reports do not test it)."""
         ...
+
+
+ROW_VIEWS = ("weight", "group")
+
+
+def row_views(metric: ScoreMetric) -> tuple[str, ...]:
+    """What `of_scores` names beside score and label; raises FmlabError for a name that there is no view of."""
+    parameters = list(inspect.signature(metric.of_scores).parameters.values())[2:]
+    names = tuple(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
+    for name in names:
+        if name not in ROW_VIEWS:
+            raise FmlabError(f"metric {metric.name} asks for {name!r}, which is no view; {choices(name, ROW_VIEWS)}")
+    return names
+
+
+def figure_of_rows(
+    metric: ScoreMetric, score: Array, label: Array, weight: Array | None = None, group: Array | None = None
+) -> tuple[float, Array | None]:
+    """What `of_scores` gives, asked with the views that it names."""
+    views = {"weight": weight, "group": group}
+    return metric.of_scores(score, label, **{name: views[name] for name in row_views(metric)})

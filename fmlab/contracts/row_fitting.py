@@ -11,10 +11,14 @@ from fmlab.data.batch import Features
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Rows `features.ids[n, columns]` and `label[n]` (float32), the labels on the scale on which the model scores."""
+    """Rows `features.ids[n, columns]` and `label[n]` (float32), the labels on the scale on which the model scores.
+
+    `weight[n]` (float32): how much each row counts, None where all count alike.
+    """
 
     features: Features
     label: Tensor
+    weight: Tensor | None = None
 
 
 @dataclass(frozen=True)

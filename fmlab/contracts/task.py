@@ -36,11 +36,13 @@ class Report:
     """Metric values by name, and the values of each unit (user, row) for significance tests.
 
     `groups`: values on some of the judged rows, with their number as `rows`, by the name of the group.
+    `details`: plain numbers and lists that metrics keep beside their value, such as a curve, by the metric's name.
     """
 
     values: Mapping[str, float]
     units: Mapping[str, Array] = field(default_factory=dict)
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    details: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 class Evaluator(Protocol):

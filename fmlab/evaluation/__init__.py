@@ -10,7 +10,7 @@ from fmlab.data.batch import Tables
 from fmlab.evaluation.item_scorer import Planted, planted_scorer
 from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.ranked_lists import RankedLists
-from fmlab.evaluation.scored_rows import ScoredRows
+from fmlab.evaluation.scored_rows import ScoredRows, selecting_metric
 
 __all__ = [
     "Planted",
@@ -21,6 +21,7 @@ __all__ = [
     "planted_scorer",
     "rank_metric",
     "score_metric",
+    "selecting_metric",
     "with_monitor",
 ]
 

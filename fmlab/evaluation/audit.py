@@ -132,7 +132,7 @@ class Audited:
             except DataError:  # one class of labels, or nothing to compare: there is no figure
                 part = Report({})
             groups[name] = figures | dict(part.values)
-        return Report(whole.values, whole.units, groups)
+        return Report(whole.values, whole.units, groups, whole.details)
 
 
 def audit_of(task: Task, trained: Array) -> Audit | None:

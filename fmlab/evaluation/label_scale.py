@@ -13,6 +13,7 @@ import numpy as np
 
 from fmlab.contracts import Task
 from fmlab.data import Array
+from fmlab.errors import FmlabError
 
 
 def is_binary(label: Array | None) -> bool:
@@ -93,6 +94,13 @@ def scale_for(task: Task, loss: Any) -> LabelScale:
     """The scale of the labels that the training rows carry, bounded as the protocol bounds what it judges."""
     if task.training.negatives or task.dataset.label is None:
         return LabelScale()
+    if task.dataset.targets and not getattr(loss, "log_odds", False):
+        wrong = [n for n, t in task.dataset.targets.items() if not is_binary(np.asarray(t)[task.training.rows])]
+        if wrong and getattr(loss, "on_label_scale", False):
+            raise FmlabError(
+                "several targets are classes, 0 and 1: labels on scales of their own are trained on one by one; "
+                f"{', '.join(wrong)} has others"
+            )
     label = np.asarray(task.dataset.label[task.training.rows])
     return LabelScale.of(label, loss, getattr(task.test, "bounds", None))
 

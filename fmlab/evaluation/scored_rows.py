@@ -1,28 +1,41 @@
-"""Rows scored one by one against their labels: click-through rates and ratings."""
+"""Rows scored one by one against their labels: click-through rates and ratings, of one target or several."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from fmlab.contracts import BlockResult, Report
+from fmlab.contracts import BlockResult, Report, ScoreMetric
+from fmlab.contracts.metric import figure_of_rows, row_views
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
-from fmlab.errors import DataError
+from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation.item_scorer import Planted, refuse_non_finite
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.evaluation.metrics import score_metric
-from fmlab.evaluation.scoring import score
+from fmlab.evaluation.scoring import score, target_scores
 
 ROWS = 1 << 14
+
+
+class _Figure(NamedTuple):
+    """One figure of a report: a metric of a target, "" where there is one."""
+
+    metric: ScoreMetric
+    target: str
 
 
 class ScoredRows:
     """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
 
     Metrics that take differences from labels see predictions on the scale of the labels
-    (`fmlab.evaluation.label_scale`), clipped to `bounds` if there are any; other metrics see the scores.
+    (`fmlab.evaluation.label_scale`), clipped to `bounds` if there are any; other metrics see the scores. Rows count by
+    the data set's row weights, if it has some.
+
+    With several targets, `auc` is judged for each: `auc.click`, `auc.buy`, and `auc` is the mean of them. A metric
+    that is listed as `auc.buy` is judged for this target alone.
 
     `Report.units` holds, in row order, `row` and the contribution of each row to every metric that is a mean.
     """
@@ -35,13 +48,23 @@ class ScoredRows:
         *,
         bounds: tuple[float, float] | None = None,
         size: int = ROWS,
+        group: Array | None = None,
     ) -> None:
-        """Raises DataError if the data set has no labels."""
+        """`group`: int[rows of the data set], for metrics by group; the data set's own unless given.
+
+        Raises DataError if the data set has no labels, or not what a metric needs.
+        """
         if dataset.label is None:
             raise DataError(f"scored rows need labels; {dataset.name!r} has none")
-        self.metrics = {name: score_metric(name) for name in metrics}
+        self.targets = tuple(dataset.targets)
+        self.figures, self.means = _figures(metrics, self.targets)
+        self.metrics = {name: self.figures[parts[0]].metric for name, parts in self.means.items()}
+        self.metrics |= {name: figure.metric for name, figure in self.figures.items()}
         self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
+        self.group = dataset.group if group is None else group
         self.bounds, self.size = bounds, size
+        for name, metric in self.metrics.items():
+            _check_views(name, metric, dataset, self.group)
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -53,64 +76,134 @@ class ScoredRows:
     @torch.no_grad()
     def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
         """Scores of one block of rows; raises FmlabError if one is not finite."""
-        data, cases = self.dataset, slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
-        rows = self.rows[cases]
+        cases = slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
+        batch = self._batch(self.rows[cases], tables)
+        scale = label_scale_of(scorer)
+        columns: dict[str, Tensor] = {}
+        for target, (scores, label) in self._scores(scorer, batch, tables).items():
+            refuse_non_finite(scores)
+            end = f".{target}" if target else ""
+            columns[f"score{end}"], columns[f"label{end}"] = scores.to("cpu", torch.float64), label
+            if not scale.plain:
+                columns[f"predicted{end}"] = torch.from_numpy(scale.predicted(columns[f"score{end}"].numpy()))
+        return BlockResult(torch.arange(cases.start, cases.stop), columns)
+
+    def _batch(self, rows: Array, tables: Tables) -> Batch:
+        data = self.dataset
         assert data.label is not None
-        batch = Batch(
+        return Batch(
             tables,
             _index(data.user, rows),
             _index(data.item, rows),
             None if data.context is None else as_features(data.context.take(rows)),
             torch.from_numpy(np.array(data.label[rows], np.float64)),
             row=torch.from_numpy(rows),
+            targets={t: torch.from_numpy(np.array(a[rows], np.float64)) for t, a in data.targets.items()},
         )
+
+    def _scores(self, scorer: Any, batch: Batch, tables: Tables) -> dict[str, tuple[Tensor, Tensor]]:
+        """Scores and labels of each target, of "" where there is one."""
         if isinstance(scorer, Planted):
             assert batch.user is not None
             assert batch.item is not None
-            scores = scorer.pairs(batch.user, batch.item)
-        else:
-            scores = score(scorer, batch.to(_device(tables, scorer)))
-        refuse_non_finite(scores)
-        columns = {"score": scores.to("cpu", torch.float64), "label": batch.label}
-        scale = label_scale_of(scorer)
-        if not scale.plain:
-            columns["predicted"] = torch.from_numpy(scale.predicted(columns["score"].numpy()))
-        return BlockResult(torch.arange(cases.start, cases.stop), columns)
+            return {"": (scorer.pairs(batch.user, batch.item), batch.label)}
+        there = batch.to(_device(tables, scorer))
+        if not self.targets:
+            return {"": (score(scorer, there), batch.label)}
+        found = target_scores(scorer, there, self.targets)
+        return {target: (found[target], batch.targets[target]) for target in self.targets}
 
     def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
         """Metrics over rows, each counted once; raises DataError where one is undefined."""
         unit, first = np.unique(unit, return_index=True)
         order = np.argsort(self.rows[unit], kind="stable")
-        values, units = {}, {"row": self.rows[unit][order]}
-        score, label = columns["score"][first][order], columns["label"][first][order]
-        found = columns.get("predicted", columns["score"])[first][order]
-        found = found if self.bounds is None else np.clip(found, *self.bounds)
-        for name, metric in self.metrics.items():
-            values[name], each = metric.of_scores(found if _on_label_scale(metric) else score, label)
-            if each is not None:
-                units[name] = each
-        return Report(values, units)
+        ordered = {name: column[first][order] for name, column in columns.items()}
+        return self._report(self.rows[unit][order], ordered)
 
-    def of_constant(self, mean: float) -> Report:
+    def of_constant(self, mean: float | Mapping[str, float]) -> Report:
         """What one score for all rows gets, the mean label of the training rows: what a model must beat.
 
-        `mean` stands for its log-odds where a metric takes scores for those, which labels 0 and 1 tell. A metric that
-        is undefined for these rows is left out.
+        `mean`, that of each target where there are several, stands for its log-odds where a metric takes scores for
+        those, which labels 0 and 1 tell. A metric that is undefined for these rows is left out.
         """
-        order = np.argsort(self.rows, kind="stable")
-        label = np.asarray(self.dataset.label, np.float64)[self.rows[order]]
-        classes = bool(((label == 0) | (label == 1)).all())
-        score = float(np.log(mean / (1 - mean))) if classes and 0 < mean < 1 else mean
-        values, units = {}, {}
-        for name, metric in self.metrics.items():
-            same = np.full(len(label), mean if _on_label_scale(metric) else score)
+        rows = np.sort(self.rows, kind="stable")
+        columns: dict[str, Array] = {}
+        means = mean if isinstance(mean, Mapping) else {"": mean}
+        for target, value in means.items():
+            end = f".{target}" if target else ""
+            label = np.asarray(self.dataset.targets[target] if target else self.dataset.label, np.float64)[rows]
+            classes = bool(((label == 0) | (label == 1)).all())
+            one = float(np.log(value / (1 - value))) if classes and 0 < value < 1 else value
+            columns |= {f"score{end}": np.full(len(rows), one), f"label{end}": label}
+            columns[f"predicted{end}"] = np.full(len(rows), value)
+        return self._report(rows, columns, strict=False)
+
+    def _report(self, rows: Array, columns: Mapping[str, Array], *, strict: bool = True) -> Report:
+        """Figures of `rows`, in their order; those that are undefined are left out unless `strict`."""
+        values, units, details = {}, {"row": rows}, {}
+        weight, group = (None if a is None else np.asarray(a)[rows] for a in (self.dataset.weight, self.group))
+        weight = None if weight is None else weight.astype(np.float64)
+        for name, (metric, target) in self.figures.items():
+            end = f".{target}" if target else ""
+            score, label = columns[f"score{end}"], columns[f"label{end}"]
+            if _on_label_scale(metric):
+                score = columns.get(f"predicted{end}", score)
+                score = score if self.bounds is None or not strict else np.clip(score, *self.bounds)
             try:
-                values[name], each = metric.of_scores(same, label)
+                values[name], each = figure_of_rows(metric, score, label, weight, group)
             except DataError:
+                if strict:
+                    raise
                 continue
             if each is not None:
                 units[name] = each
-        return Report(values, units)
+            if strict and (describe := getattr(metric, "details", None)) is not None:
+                views = {"weight": weight, "group": group}
+                details[name] = describe(score, label, **{view: views[view] for view in row_views(metric)})
+        for name, parts in self.means.items():
+            if all(part in values for part in parts):
+                values[name] = float(np.mean([values[part] for part in parts]))
+        return Report(values, units, details=details)
+
+
+def _figures(metrics: Sequence[str], targets: Sequence[str]) -> tuple[dict[str, _Figure], dict[str, list[str]]]:
+    """Figures by name, and the figures that names of all targets are means of."""
+    figures: dict[str, _Figure] = {}
+    means: dict[str, list[str]] = {}
+    for text in metrics:
+        target = next((t for t in targets if text.endswith(f".{t}")), "")
+        if not targets or target:
+            figures[text] = _Figure(score_metric(text.removesuffix(f".{target}") if target else text), target)
+            continue
+        means[text] = [f"{text}.{t}" for t in targets]
+        metric = score_metric(text)
+        figures |= {name: _Figure(metric, t) for name, t in zip(means[text], targets, strict=True)}
+    return figures, means
+
+
+def _check_views(name: str, metric: ScoreMetric, dataset: Dataset, group: Array | None) -> None:
+    """Whether a metric can see what the data have, and the data have what it needs."""
+    views = row_views(metric)
+    if dataset.weight is not None and "weight" not in views:
+        raise DataError(
+            f"metrics of {dataset.name!r} must follow its row weights, {name} does not: leave out data.weight, or this "
+            "metric"
+        )
+    if "group" in views and group is None:
+        raise DataError(
+            f"{name} needs groups of rows: give data.group=COLUMN, or protocol.group=<field>; {dataset.name!r} has none"
+        )
+
+
+def selecting_metric(text: str, targets: Sequence[str] = ()) -> ScoreMetric:
+    """The metric that selects models; raises FmlabError for one that is neither better when higher nor when lower."""
+    target = next((t for t in targets if text.endswith(f".{t}")), "")
+    metric = score_metric(text.removesuffix(f".{target}") if target else text)
+    if hasattr(metric, "best"):
+        raise FmlabError(
+            f"monitor must be a metric that is better the higher or the lower it is; {text} is best at {metric.best:g}"
+        )
+    return metric
 
 
 def _on_label_scale(metric: Any) -> bool:

@@ -4,6 +4,7 @@ Scores go through `score` everywhere, in training and in evaluation; the contrac
 paths agree for every model that offers more than one.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,11 +12,35 @@ from torch import Tensor
 
 from fmlab.contracts import Tempered, is_late_interaction, is_two_sided
 from fmlab.data.batch import Batch, Features
+from fmlab.errors import FmlabError
 from fmlab.nn.sparse_lookup import dot
 
 _ADDING = "_fmlab_adding"  # where a model keeps what `_adding` found
 _CLOSE = 1e-3
 _REPEATS = 4  # so often every item stands in a batch of labelled rows before its sides are computed apart
+
+
+class GivenScores:
+    """Scores that are there already, `[B]`, in place of a model: a loss that calls `score` gets them."""
+
+    def __init__(self, scores: Tensor) -> None:
+        self.scores = scores
+
+    def __call__(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """The scores, whatever the rows."""
+        return self.scores
+
+
+def target_scores(model: Any, batch: Batch, names: Sequence[str]) -> Mapping[str, Tensor]:
+    """Scores `[B]` of each target by one call of `forward`; raises FmlabError where the model gives others."""
+    given = model(*batch.rows(), **batch.whole(model))
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        got = f"scores of {', '.join(map(str, given))}" if isinstance(given, Mapping) else "one score"
+        raise FmlabError(
+            f"the data have the targets {', '.join(names)}: forward of a model must give a score of each by name, "
+            f"{type(model).__name__} gives {got}; choose a model of several targets, or one target"
+        )
+    return given
 
 
 def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
@@ -28,6 +53,8 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
     A side's work is done once for each distinct item of the batch, however often it was sampled; gradients add
     up to the same sums. Labelled rows with nearly as many items as rows share nothing that would pay for the two sides.
     """
+    if type(model) is GivenScores:
+        return model.scores
     if batch.item is None or batch.tables.items is None:
         return model(*batch.query(), **batch.whole(model))
     if not batch.has_candidates and len(batch.tables.items.ids) * _REPEATS > batch.size:

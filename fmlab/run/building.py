@@ -1,5 +1,6 @@
 """All parts of a run: model, loss, batches, learner and trainer, tried on one batch."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,9 +12,10 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
-from fmlab.contracts import NeedsInteractions, Sampler, Task, ValidatesLabels
+from fmlab.contracts import FitsRows, NeedsInteractions, Sampler, Task, ValidatesLabels
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
+from fmlab.evaluation.target_losses import loss_of_targets
 from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import build_model
@@ -28,6 +30,8 @@ from fmlab.training.processes import this_launch
 from fmlab.training.random_state import seed_generators
 from fmlab.training.sanity_check import check_draws, try_evaluation, try_one_batch
 from fmlab.training.trainer import checkpoint_every, lasting_options, make_trainer
+
+log = logging.getLogger("fmlab")
 
 
 @dataclass(frozen=True)
@@ -54,9 +58,10 @@ def assemble(
     seed_generators(seed)
     model = build_model(plain["model"], data.schema, seed)
     refuse_unlabelled(model, task, plain["model"]["name"])
-    loss = build("loss", plain["loss"], gives=Callable)
+    loss = loss_of_targets(build("loss", plain["loss"], gives=Callable), data)
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
-        loss.check(np.asarray(data.label[task.training.rows]))
+        for target in data.targets.values() or (data.label,):
+            loss.check(np.asarray(target[task.training.rows]))
     scale = scale_for(task, loss)
     set_label_scale(model, scale)
     sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if task.training.negatives else None
@@ -93,6 +98,12 @@ def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, train
     data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
     if trained:
         start_from(model, plain["model"], trained)
+    if (
+        data.weight is not None
+        and not isinstance(model, FitsRows)
+        and not any(p.requires_grad for p in model.parameters())
+    ):
+        log.warning("%s is not trained by steps: row weights count in its figures alone", name)
     if isinstance(model, NeedsInteractions):
         if data.user is None or data.item is None:
             raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")

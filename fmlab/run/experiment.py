@@ -151,6 +151,7 @@ def _run(
         validation=dict(validation.values),
         test=dict(test.values),
         audit=None if tested is None else {"shares": dict(tested.shares), "groups": _plain(test.groups)},
+        **({"test_details": dict(test.details)} if test.details else {}),
         known_best=None if planted is None else dict(evaluate(task.test, planted, data).values),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))

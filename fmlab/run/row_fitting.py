@@ -19,6 +19,11 @@ def refuse_unlabelled(model: object, task: Task, name: str) -> None:
     """Raise DataError where a model that trains itself on labelled rows would get none."""
     if not isinstance(model, FitsRows):
         return
+    if task.dataset.targets:
+        raise DataError(
+            f"{name} gives one score, {task.dataset.name!r} has the targets {', '.join(task.dataset.targets)}; choose "
+            "one by data.label=COLUMN, or a model of several targets"
+        )
     scored = isinstance(task.validation, ScoredRows)
     if task.training.negatives or task.dataset.label is None or not scored:
         got = "negatives that are drawn in every epoch" if task.training.negatives else "a protocol that ranks items"
@@ -64,4 +69,5 @@ def asked(callbacks: Sequence[object]) -> Callable[[int], bool]:
 
 def _labelled(data: Dataset, rows: Array, scale: LabelScale) -> LabelledRows:
     label = scale.standardized(np.asarray(data.label)[rows])
-    return LabelledRows(as_features(data.row_ids(rows)), torch.from_numpy(label))
+    weight = None if data.weight is None else torch.from_numpy(np.array(data.weight[rows], np.float32))
+    return LabelledRows(as_features(data.row_ids(rows)), torch.from_numpy(label), weight)

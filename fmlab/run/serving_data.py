@@ -38,6 +38,7 @@ class ServingData:
     `inputs`: how the raw text of each field is read. `keys`: the values of each field, in feature order without the
     unknown one; "present" of a numeric field. `popularity`: training interactions of every item. `log_odds`: whether
     the model's output is the logarithm of the odds of label 1. `derived`: the fields that are made of the others.
+    `targets`: names of several targets that the model gives a score of each; empty where there is one.
     """
 
     name: str
@@ -52,6 +53,7 @@ class ServingData:
     scale: LabelScale
     log_odds: bool
     derived: DerivedFields | None = None
+    targets: tuple[str, ...] = ()
 
     @property
     def trained(self) -> Schema:
@@ -101,6 +103,7 @@ class ServingData:
             scale=scale or LabelScale(),
             log_odds=log_odds,
             derived=derived,
+            targets=() if task.training.negatives else tuple(data.targets),
         )
 
     def to_bytes(self) -> bytes:
@@ -132,6 +135,8 @@ class ServingData:
         }
         if self.derived is not None:
             content["derived"] = pack_derived(self.derived, arrays)
+        if self.targets:
+            content["targets"] = list(self.targets)
         return to_bytes(content, arrays)
 
 
@@ -190,7 +195,18 @@ def _unpacked(file: Container) -> ServingData:
         scale=checked(LabelScale, content["scale"]),
         log_odds=log_odds,
         derived=unpack_derived(content["derived"], file, schema) if "derived" in content else None,
+        targets=_targets(content),
     )
+
+
+def _targets(content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of several targets; files of before have none."""
+    names = content.get("targets", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("targets are names")
+    if len(set(names)) < len(names) or len(names) == 1:
+        raise ValueError("targets are several different names")
+    return tuple(names)
 
 
 def read_schema(plain: Any) -> Schema:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fmlab.data import Array, Table
 from fmlab.data.batch import Features, as_features
@@ -64,6 +64,11 @@ class LoadedRun:
         """All items, ready to be ranked; raises DataError where rows have no users and items."""
         from fmlab.serving.ranking import Ranker
 
+        if self.data.targets:
+            raise DataError(
+                f"items are recommended by one score: {self.name} gives scores of {', '.join(self.data.targets)}; see "
+                "fmlab predict"
+            )
         if self.data.users is None or self.data.items is None:
             raise DataError(
                 f"items are recommended to users: the rows of {self.data.name!r} have none; see fmlab predict"
@@ -196,14 +201,23 @@ class LoadedRun:
     def score(self, table: Table) -> dict[str, Array]:
         """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.
 
-        Raises FmlabError if an output is not finite.
+        Of several targets: `score.click`, `probability.click`, `score.buy` and so on. Raises FmlabError if an output is
+        not finite.
         """
-        output = outputs(self.model, as_features(table))
-        found = {"score": self.data.scale.served(output)}
-        if self.data.log_odds:
-            with np.errstate(over="ignore"):
-                found["probability"] = (1 / (1 + np.exp(-output.astype(np.float64)))).astype(np.float32)
+        found: dict[str, Array] = {}
+        for target, output in outputs(self.model, as_features(table), self.data.targets).items():
+            end = f".{target}" if target else ""
+            found[f"score{end}"] = self.data.scale.served(output)
+            if self.data.log_odds:
+                with np.errstate(over="ignore"):
+                    found[f"probability{end}"] = (1 / (1 + np.exp(-output.astype(np.float64)))).astype(np.float32)
         return found
+
+    @property
+    def predicted(self) -> list[str]:
+        """The columns that `predict` adds: `score`, perhaps `probability`; `score.buy` and so on of several targets."""
+        kinds = ["score", "probability"] if self.data.log_odds else ["score"]
+        return [f"{kind}.{target}" if target else kind for target in self.data.targets or ("",) for kind in kinds]
 
     def _no_rows(self) -> tuple[Array, Array | None]:
         shape = (0, self.data.schema.n_columns)
@@ -211,17 +225,23 @@ class LoadedRun:
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, features: Features) -> Array:
-    """What a model gives for whole feature rows, float32 (or float64 if it computes so)."""
-    parts = []
+def outputs(model: nn.Module, features: Features, targets: Sequence[str] = ()) -> dict[str, Array]:
+    """What a model gives for whole feature rows, float32 (or float64 if it computes so), by target; "" of the only one.
+
+    Raises FmlabError where an output is not finite, or the model gives other targets.
+    """
+    parts: dict[str, list[Tensor]] = {name: [] for name in targets or ("",)}
     for low in range(0, max(1, len(features.ids)), ROWS):
         values = None if features.values is None else features.values[low : low + ROWS]
         ids = features.ids[low : low + ROWS]
         made = model(ids, values) if len(ids) else torch.zeros(0)
-        parts.append(made if made.dtype == torch.float64 else made.float())
-        refuse_non_finite(parts[-1])
-    found: Array = torch.cat(parts).numpy()
-    return found
+        if isinstance(made, Mapping) != bool(targets) and len(ids):
+            raise FmlabError(f"{type(model).__name__} must give scores of {', '.join(targets) or 'one target'}")
+        for name, part in parts.items():
+            one = made[name] if isinstance(made, Mapping) else made
+            part.append(one if one.dtype == torch.float64 else one.float())
+            refuse_non_finite(part[-1])
+    return {name: torch.cat(part).numpy() for name, part in parts.items()}
 
 
 def load(path: Path) -> LoadedRun:

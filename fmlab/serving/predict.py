@@ -17,7 +17,8 @@ DESCRIPTION = """\
 Scores rows with a trained model. ROWS is a CSV, TSV, JSON-lines or Parquet file with the raw columns that the model's
 fields are made of; --columns lists them. Its rows come back with a column `score`, by which the run was judged, and
 `probability` where the loss takes outputs for log-odds (of label 1 among the rows trained on, sampled negatives
-included). Other columns are passed on, whatever they hold: what a text file cannot hold is written as JSON.
+included); of several targets with `score.click`, `probability.click` and so on. Other columns are passed on, whatever
+they hold: what a text file cannot hold is written as JSON.
 
 A known user or item has the attributes that it had in training; columns of attributes serve for those that are new.
 Values that were not seen in training become the unknown feature of their field; how many is said on stderr."""
@@ -72,7 +73,7 @@ def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
     encoder = run.encoder
     form = detect_format(args.rows, TableFormat(args.sep.replace("\\t", "\t"), encoding=args.encoding))
     encoder.refuse_missing(form.names, str(args.rows))
-    added = ["score", "probability"] if run.data.log_odds else ["score"]
+    added = run.predicted
     refuse_taken(form.names, added, args.rows)
     both_parquet = args.rows.suffix.lower() == PARQUET and args.out is not None and args.out.suffix.lower() == PARQUET
     typed = _typed(args.rows) if both_parquet else None

@@ -65,6 +65,8 @@ def program_of(run: "LoadedRun") -> Any:
         raise FmlabError(
             f"a program reads rows as data have them, {run.name} was trained with derived fields beside them"
         )
+    if run.data.targets:
+        raise FmlabError(f"a program gives one score, {run.name} gives those of {', '.join(run.data.targets)}")
     table = sample(run.data, 3)
     served = Served(run.model, run.data.scale, run.data.log_odds).eval()
     given = tuple(torch.from_numpy(a) for a in arrays(table))

@@ -50,9 +50,16 @@ def findings(task: Task, test: Report, diverged: Mapping[str, float] | None) -> 
 def _constant(task: Task) -> Report | None:
     """What the mean label of the training rows gets on the test, where labelled rows are trained on and judged."""
     of_constant = getattr(task.test, "of_constant", None)
-    if of_constant is None or task.training.negatives or task.dataset.label is None:
+    data, rows, label = task.dataset, task.training.rows, task.dataset.label
+    if of_constant is None or task.training.negatives or label is None:
         return None
-    found: Report = of_constant(float(np.asarray(task.dataset.label[task.training.rows], np.float64).mean()))
+    weight = None if data.weight is None else np.asarray(data.weight, np.float64)[rows]
+
+    def mean(label: Array) -> float:
+        values = np.asarray(label[rows], np.float64)
+        return float(values.mean() if weight is None else np.average(values, weights=weight))
+
+    found: Report = of_constant({n: mean(t) for n, t in data.targets.items()} if data.targets else mean(label))
     return found if task.monitor in found.values else None
 
 

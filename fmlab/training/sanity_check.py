@@ -35,6 +35,7 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         more = batch.whole(model)
         with _blamed(f"model {name!r}, called with {' and '.join(('ids', 'values', *more))},"):
             scores = model(ids, values, **more)
+        scores = _of_targets(scores, batch, name)
         if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:
             got = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             wanted = f"ids {tuple(ids.shape)} -> {tuple(batch.label.shape)}"
@@ -54,6 +55,26 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
     if not torch.isfinite(value):
         raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
     _try_corrections(model, loss, batch)
+
+
+def _of_targets(scores: Any, batch: Batch, name: str) -> Any:
+    """The score of the first of several targets, if there is one of each; raises FmlabError where targets differ."""
+    got = sorted(map(str, scores)) if isinstance(scores, Mapping) else []
+    if batch.targets and got != sorted(batch.targets):
+        said = f"scores of {', '.join(got)}" if got else "one score"
+        raise FmlabError(
+            f"the data have the targets {', '.join(batch.targets)}: forward must give a score of each by name, model "
+            f"{name!r} gives {said}; choose a model of several targets, or data.label=COLUMN for one"
+        )
+    if got and not batch.targets:
+        raise FmlabError(
+            f"model {name!r} gives scores of the targets {', '.join(got)}, the rows trained on have one label; "
+            "give data.targets=[...] and a protocol of labelled rows, or choose another model"
+        )
+    if not got:
+        return scores
+    wrong = next((t for t, s in scores.items() if not isinstance(s, Tensor) or s.shape != batch.label.shape), None)
+    return scores[next(iter(batch.targets))] if wrong is None else scores[wrong]
 
 
 def _try_corrections(model: nn.Module, loss: Any, batch: Batch) -> None:

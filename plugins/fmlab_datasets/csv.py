@@ -65,6 +65,10 @@ class Csv(Planned):
     are the signs in numbers, `escape` is the character that takes its meaning from a quote, lines that begin with
     `comment` are skipped, and `member` is one file of an archive.
 
+    `targets=[click,buy]`, in place of `label`, are several labels of each row, for models of several targets. `weight`
+    is a column of numbers, 0 or more: how much a row counts in the loss and in its figures. `group` is what rows belong
+    to, a session or an impression list, for metrics by group; it may be a column with another role.
+
     A split of your own is a column `split` that holds train, valid or test, or three files: `path`, `valid`, `test`.
     With `test` alone, a seeded share `validation` of the rows in `path` becomes the validation part. `min_count`, the
     scale of numeric fields and `n_bins` are taken from the training rows then, and values that none of them has are
@@ -105,6 +109,9 @@ class Csv(Planned):
         user: str = "",
         item: str = "",
         label: str = "",
+        targets: tuple[str, ...] = (),
+        weight: str = "",
+        group: str = "",
         positive: str | bool | int | float = "",
         unlabeled: Annotated[
             Literal["error", "drop"],
@@ -160,7 +167,12 @@ class Csv(Planned):
         self.validation, self.seed = validation, seed
         form = TableFormat(sep, tuple(names), True, encoding, member, quoting, escape, comment, line_breaks)
         self.form = layout(form, header)
-        self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split}
+        if label and targets:
+            raise DataError(f"rows have a label or targets, got label={label} and targets=[{','.join(targets)}]")
+        self.targets = tuple(targets) if len(targets) > 1 else ()
+        label = label or next(iter(targets), "")
+        self.roles = {"user": user, "item": item, "label": label, "time": time, "split": split, "weight": weight}
+        self.group = group
         self.sides = {"user": tuple(user_fields), "item": tuple(item_fields), "context": tuple(context_fields)}
         self.on_leak = on_leak
         kinds = {
@@ -223,7 +235,8 @@ class Csv(Planned):
     ) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
         entities = (self.roles["user"], self.roles["item"], self.roles["split"])
-        label = [self.roles["label"]] if self.drops and self.roles["label"] else []
+        labels = dict.fromkeys([self.roles["label"], *self.targets])
+        label = [name for name in labels if name and self.drops]
         cells = [c for c in columns if c not in entities]
         columns = list(dict.fromkeys([*columns, *label]))
         for (path, form), part in zip(tables, self._parts(), strict=True):

@@ -24,6 +24,8 @@ class Planned:
 
     files: Sequence[Path]
     roles: Mapping[str, str]
+    targets: tuple[str, ...]
+    group: str
     sides: Mapping[str, tuple[str, ...]]
     kinds: Mapping[str, tuple[str, ...]]
     drop_columns: tuple[str, ...]
@@ -43,7 +45,7 @@ class Planned:
         return [None if t in self.missing else t for t in texts.to_pylist()]
 
     def _check(self) -> None:
-        roles = [c for c in self.roles.values() if c]
+        roles = [*(c for c in self.roles.values() if c), *self.targets[1:]]
         if self.time_features and not self.roles["time"]:
             raise DataError(f"time_features={list(self.time_features)} needs a column of times: give time=<column>")
         listed = [c for kind in self.kinds.values() for c in kind]
@@ -60,7 +62,12 @@ class Planned:
 
     def _given(self, column: str) -> str:
         """The options that name a column."""
-        options = {**{k: (v,) for k, v in self.roles.items()}, **self.kinds, "drop_columns": self.drop_columns}
+        options = {
+            **{k: (v,) for k, v in self.roles.items()},
+            "targets": self.targets,
+            **self.kinds,
+            "drop_columns": self.drop_columns,
+        }
         options |= {f"{side}_fields": fields for side, fields in self.sides.items()}
         return f": {' and '.join(f'{name}={column}' for name, columns in options.items() if column in columns)}"
 
@@ -68,13 +75,15 @@ class Planned:
         return [column for fields in self.sides.values() for column in fields]
 
     def _plan(self, file: Path, form: TableFormat) -> Plan:
-        roles = [c for c in self.roles.values() if c]
+        roles = [*(c for c in self.roles.values() if c), *self.targets[1:]]
+        taken = [*roles, *([self.group] if self.group else [])]
         listed = [c for kind in self.kinds.values() for c in kind]
-        for column in (*roles, *listed, *self._sided(), *self.drop_columns):
+        for column in (*taken, *listed, *self._sided(), *self.drop_columns):
             if column not in form.names:
                 raise unknown_column(file, form, column)
         chosen = {*listed, *self._sided()} if listed else set(form.names)
-        fields = [c for c in form.names if c in chosen and c not in roles and c not in self.drop_columns]
+        left = {*roles, *self.drop_columns, *([self.group] if self.group not in {*listed, *self._sided()} else [])}
+        fields = [c for c in form.names if c in chosen and c not in left]
         unasked = [c for c in fields if c not in listed and c not in self._sided()]
         counting = left_out(file, form, unasked)
         fields = [c for c in fields if c not in counting]
@@ -92,6 +101,9 @@ class Planned:
             user=self.roles["user"],
             item=self.roles["item"],
             label=self.roles["label"],
+            targets=self.targets,
+            weight=self.roles["weight"],
+            group=self.group,
             time=self.roles["time"],
             split=PART if len(self.files) > 1 else self.roles["split"],
             fields=sides,

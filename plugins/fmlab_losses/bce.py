@@ -21,9 +21,9 @@ class BCE:
 
     log_odds = True
 
-    def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
-        """On labelled rows the two reductions agree."""
-        self.reduction = reduction
+    def __init__(self, *, reduction: Literal["row", "mean"] = "row", target_weights: tuple[float, ...] = ()) -> None:
+        """On labelled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
+        self.reduction, self.target_weights = reduction, target_weights
 
     def check(self, label: Array) -> None:
         """Raise DataError unless all labels are in [0, 1]; called once, as looking at a batch waits for the device."""

@@ -20,9 +20,9 @@ class Squared:
 
     on_label_scale = True
 
-    def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
-        """On labelled rows the two reductions agree."""
-        self.reduction = reduction
+    def __init__(self, *, reduction: Literal["row", "mean"] = "row", target_weights: tuple[float, ...] = ()) -> None:
+        """On labelled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
+        self.reduction, self.target_weights = reduction, target_weights
 
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar."""

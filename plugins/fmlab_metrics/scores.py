@@ -4,6 +4,7 @@ import numpy as np
 
 from fmlab.data import Array
 from fmlab.errors import DataError
+from fmlab_metrics._rows import both_classes, finite, is_positive, log_losses, tie_ends, weighted_mean, zero_one
 
 
 class AUC:
@@ -15,19 +16,21 @@ class AUC:
 
     A row contributes AUC + (P + N) / P (share of the negatives below it - AUC) if it is positive, and likewise
     (P + N) / N (share of the positives above it - AUC) if negative: their mean is AUC, and on resampled rows it is
-    that of these rows to first order.
+    that of these rows to first order. With row weights, a pair counts as the product of its weights.
     Source: E. R. DeLong et al., Comparing the Areas under Two or More Correlated ROC Curves, Biometrics 1988
     """
 
     name = "auc"
     maximize = True
 
-    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+    def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` (0/1 or -1/1) -> AUC and the contribution of each row.
 
         Raises DataError with one class, or other labels.
         """
-        score, positive = _finite(score), _positive(label)
+        score, positive = finite(score), is_positive(label, "auc")
+        if weight is not None:
+            return _weighted_auc(score, positive, weight)
         n = positive.size
         p = int(positive.sum())
         if p in (0, n):
@@ -59,13 +62,9 @@ class LogLoss:
     name = "logloss"
     maximize = False
 
-    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+    def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` (0/1) -> mean and the loss of each row; raises DataError for other labels."""
-        score, label = _finite(score), np.asarray(label, np.float64)
-        if not np.isin(label, (0.0, 1.0)).all():
-            raise DataError(f"logloss needs labels 0 and 1, got {_some(label)}")
-        losses = np.logaddexp(0.0, np.where(label > 0, -score, score))
-        return _mean(losses), losses
+        return weighted_mean(log_losses(finite(score), zero_one(label, "logloss")), weight)
 
 
 class RMSE:
@@ -78,10 +77,10 @@ class RMSE:
     maximize = False
     on_label_scale = True
 
-    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+    def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` -> root of the mean, and the squared error of each row."""
-        errors = np.square(_finite(score) - np.asarray(label, np.float64))
-        return float(np.sqrt(_mean(errors))), errors
+        mean, errors = weighted_mean(np.square(finite(score) - np.asarray(label, np.float64)), weight)
+        return float(np.sqrt(mean)), errors
 
     @staticmethod
     def of_mean(mean: Array) -> Array:
@@ -99,34 +98,23 @@ class MAE:
     maximize = False
     on_label_scale = True
 
-    def of_scores(self, score: Array, label: Array) -> tuple[float, Array | None]:
+    def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` -> mean, and the absolute error of each row."""
-        errors = np.abs(_finite(score) - np.asarray(label, np.float64))
-        return _mean(errors), errors
+        return weighted_mean(np.abs(finite(score) - np.asarray(label, np.float64)), weight)
 
 
-def _finite(score: Array) -> Array:
-    score = np.asarray(score, np.float64)
-    wrong = int((~np.isfinite(score)).sum())
-    if wrong:
-        raise DataError(f"scores must be finite, got {wrong:,} of {score.size:,} that are not")
-    return score
-
-
-def _mean(values: Array) -> float:
-    if not values.size:
-        raise DataError("a mean needs at least one row, got none")
-    return float(values.mean())
-
-
-def _positive(label: Array) -> Array:
-    label = np.asarray(label)
-    positive = label == 1
-    if not (positive | (label == 0)).all() and not (positive | (label == -1)).all():
-        raise DataError(f"auc needs labels 0 and 1, or -1 and 1, got {_some(label)}")
-    return positive
-
-
-def _some(label: Array) -> str:
-    values = np.unique(label)
-    return ", ".join(f"{v:g}" for v in values[:5]) + (", ..." if len(values) > 5 else "")
+def _weighted_auc(score: Array, positive: Array, weight: Array) -> tuple[float, Array]:
+    """AUC in which a pair of rows counts as the product of their weights, and the contribution of each row."""
+    weight = both_classes(positive, "auc", weight)
+    order = np.argsort(score)
+    ends = tie_ends(score[order])
+    begin = np.r_[0, ends[:-1]]
+    hits, misses = (np.add.reduceat(np.where(chosen, weight, 0.0)[order], begin) for chosen in (positive, ~positive))
+    p, n = hits.sum(), misses.sum()
+    below, above = np.cumsum(misses) - misses / 2, p - (np.cumsum(hits) - hits / 2)
+    value = float((hits * below).sum() / (p * n))
+    size = np.diff(np.r_[0, ends])
+    each = np.empty(len(score))
+    of_positive, of_negative = np.repeat(below / n - value, size) / p, np.repeat(above / p - value, size) / n
+    each[order] = np.where(positive[order], of_positive, of_negative)
+    return value, value + each * weight * len(score)

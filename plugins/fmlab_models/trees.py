@@ -144,12 +144,14 @@ class CatBoost(_Trees):
             verbose=False,
         )
         parts = (train, validation) if free else (train,)
-        rows, *judged = [self._pool(self.columns(*part.features), part.label.numpy()) for part in parts]
+        rows, *judged = [
+            self._pool(self.columns(*part.features), part.label.numpy(), _numbers(part.weight)) for part in parts
+        ]
         made.fit(rows, eval_set=judged or None, callbacks=[_AfterIteration(fitting.goes_on)])
         self.kept, self._grown = bytes(made._serialize_model()), made
         return int(made.tree_count_)
 
-    def _pool(self, columns: list[Array], label: Array | None = None) -> Any:
+    def _pool(self, columns: list[Array], label: Array | None = None, weight: Array | None = None) -> Any:
         import pandas as pd
 
         if not self._types:
@@ -159,7 +161,7 @@ class CatBoost(_Trees):
             coded = None if self.numeric[at] else pd.Categorical.from_codes(column, dtype=self._types[at])
             made[str(at)] = column if coded is None else coded
         categories = [str(at) for at, numeric in enumerate(self.numeric) if not numeric]
-        return self.library.Pool(pd.DataFrame(made), label, cat_features=categories)
+        return self.library.Pool(pd.DataFrame(made), label, cat_features=categories, weight=weight)
 
     def _load(self, kept: bytes) -> Any:
         return self.library.CatBoost().load_model(blob=kept)
@@ -240,9 +242,10 @@ class LightGBM(_Trees):
         }
         parts = [(self._matrix(self.columns(*part.features)), part.label.numpy()) for part in (train, validation)]
         categories = [at for at, numeric in enumerate(self.numeric) if not numeric]
-        rows = self.library.Dataset(*parts[0], categorical_feature=categories, free_raw_data=True)
+        weight = _numbers(train.weight)
+        rows = self.library.Dataset(*parts[0], weight=weight, categorical_feature=categories, free_raw_data=True)
         free, wanted = fitting.rounds is None, fitting.rounds or self.rounds
-        judged = [self.library.Dataset(*parts[1], reference=rows)] if free else []
+        judged = [self.library.Dataset(*parts[1], weight=_numbers(validation.weight), reference=rows)] if free else []
         best = _Best(self.library, self.patience if free else wanted, fitting.goes_on)
         grown = self.library.train(options, rows, wanted, judged, callbacks=[best])
         text = grown.model_to_string(num_iteration=best.rounds)
@@ -260,6 +263,10 @@ class LightGBM(_Trees):
         matrix = self._matrix(columns)
         found: Array = grown.predict(matrix, raw_score=True, num_threads=torch.get_num_threads())
         return found
+
+
+def _numbers(tensor: Tensor | None) -> Array | None:
+    return None if tensor is None else tensor.numpy()
 
 
 class _Best:

@@ -43,4 +43,4 @@ class Grouped:
             if here.any():
                 part = self.inner.finish(unit[here], {k: c[here] for k, c in columns.items()})
                 values |= {f"{metric}.{name}": value for metric, value in part.values.items()}
-        return Report(values, whole.units)
+        return Report(values, whole.units, details=whole.details)

@@ -46,6 +46,8 @@ def classed(dataset: Dataset, min_label: float | None) -> Dataset:
     """
     if dataset.label is None:
         raise DataError(_no_labels(dataset))
+    if dataset.targets:
+        return _classed_targets(dataset, min_label)
     label = np.asarray(dataset.label)
     least = dataset.rule.min_label if min_label is None else min_label
     if least is not None:
@@ -59,6 +61,19 @@ def classed(dataset: Dataset, min_label: float | None) -> Dataset:
     shown = ", ".join(f"{v:g}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
     rule = "ctr needs labels 0 and 1 (or -1 and 1)"
     raise DataError(f"{rule}, got {shown}; protocol.min_label=<number> says from where on a label counts as 1")
+
+
+def _classed_targets(dataset: Dataset, min_label: float | None) -> Dataset:
+    """The same for each of several targets."""
+    steps, targets = list(dataset.steps), {}
+    for name, target in dataset.targets.items():
+        try:
+            one = classed(replace(dataset, label=target, targets={}, steps=()), min_label)
+        except DataError as error:
+            raise DataError(f"target {name}: {error}") from error
+        targets[name] = np.asarray(one.label)
+        steps += [replace(step, name=f"{name}: {step.name}") for step in one.steps]
+    return replace(dataset, label=None, targets=targets, steps=tuple(steps))
 
 
 def with_step(data: Dataset, name: str) -> Dataset:

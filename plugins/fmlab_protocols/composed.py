@@ -15,7 +15,7 @@ from fmlab.data.leakage import refuse_shared
 from fmlab.data.negatives import UserItemSet, draw_distinct, draw_popular
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
-from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
+from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, selecting_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.evaluation.metrics import SAMPLED
 from fmlab.evaluation.ranks import Ties
@@ -126,7 +126,7 @@ def _labeled(dataset: Dataset, rule: SplitRule, given: dict[str, Any]) -> dict[s
         "validation": ScoredRows(data, rows[VALIDATION], names, bounds=bounds),
         "test": ScoredRows(data, rows[TEST], names, bounds=bounds),
         "monitor": monitor,
-        "maximize": score_metric(monitor).maximize,
+        "maximize": selecting_metric(monitor, tuple(data.targets)).maximize,
         "refit": _refit(part) if given["refit"] else None,
         "described": {"split": rule.described(data), "judged": "labeled rows", **_tested(rows, given)},
     }

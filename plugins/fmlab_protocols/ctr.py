@@ -8,10 +8,11 @@ from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset
 from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
-from fmlab.evaluation import ScoredRows, score_metric, with_monitor
+from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._labels import classed
 from fmlab_protocols._parts import is_given, parts, without_copies
+from fmlab_protocols._row_groups import group_of
 
 
 class Ctr(Task):
@@ -25,6 +26,9 @@ class Ctr(Task):
     it are refused, `on_leak=drop` leaves them out, `on_leak=allow` judges them. Events that repeat in the test as often
     as they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or rows
     (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
+
+    Metrics by group (`gauc`) see the groups of `data.group`, or those of `group`: user, item, or a field of one
+    category a row. Of several targets, each is judged: `auc.click`, `auc.buy`, and `auc` is their mean.
     """
 
     defaults = {"loss": "bce", "batch_size": 4096}
@@ -43,6 +47,7 @@ class Ctr(Task):
         validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         seed: int = 0,
+        group: str = "auto",
         metrics: tuple[str, ...] = ("auc", "logloss"),
         monitor: str = "logloss",
     ) -> None:
@@ -56,19 +61,25 @@ class Ctr(Task):
         super().__init__(
             dataset=data,
             training=Training(np.flatnonzero(part == TRAIN)),
-            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names),
-            test=ScoredRows(data, np.flatnonzero(part == TEST), names),
+            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names, group=group_of(data, group)),
+            test=ScoredRows(data, np.flatnonzero(part == TEST), names, group=group_of(data, group)),
             monitor=monitor,
-            maximize=score_metric(monitor).maximize,
+            maximize=selecting_metric(monitor, tuple(data.targets)).maximize,
         )
 
 
 def _refuse_one_class(data: Dataset, part: Array) -> None:
     rows = np.bincount(part, minlength=3)[:3]
-    ones = np.bincount(part, data.label, minlength=3)[:3].astype(np.int64)
+    assert data.label is not None
+    for name, label in (data.targets or {"": data.label}).items():
+        _refuse_one_class_of(rows, np.bincount(part, label, minlength=3)[:3].astype(np.int64), name)
+
+
+def _refuse_one_class_of(rows: Array, ones: Array, name: str) -> None:
     if ((ones == 0) | (ones == rows)).any():
-        got = ", ".join(f"{name} {p:,} of {n:,}" for name, p, n in zip(PARTS, ones, rows, strict=True))
+        got = ", ".join(f"{where} {p:,} of {n:,}" for where, p, n in zip(PARTS, ones, rows, strict=True))
+        target = f" of {name}" if name else ""
         raise DataError(
-            f"every part needs rows of both classes, got labels 1: {got}; with few rows, larger shares for "
+            f"every part needs rows of both classes, got labels 1{target}: {got}; with few rows, larger shares for "
             "protocol.validation and protocol.test or another protocol.seed may do"
         )

@@ -13,7 +13,7 @@ from fmlab.data.leakage import refuse_shared
 from fmlab.data.negatives import UserItemSet, draw_negatives
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
-from fmlab.evaluation import ScoredRows, score_metric, with_monitor
+from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.memory import refuse_larger
 from fmlab.plugin.option import Range, Renamed
@@ -66,6 +66,11 @@ class Rating(Task):
         monitor: str = "rmse",
     ) -> None:
         """Raises DataError when a part is empty, labels are missing or not finite, or a user has met every item."""
+        if dataset.targets:
+            raise DataError(
+                f"rating predicts one label, {dataset.name!r} has the targets {', '.join(dataset.targets)}; choose one "
+                "by data.label=COLUMN, or protocol=ctr, which scores each"
+            )
         drawn = negatives and not is_binary(dataset.label)
         if drawn:
             least, given = least_positive(dataset, None), is_given(dataset, split)
@@ -93,7 +98,7 @@ class Rating(Task):
             validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names, bounds=bounds),
             test=ScoredRows(data, np.flatnonzero(part == TEST), names, bounds=bounds),
             monitor=monitor,
-            maximize=score_metric(monitor).maximize,
+            maximize=selecting_metric(monitor, tuple(data.targets)).maximize,
         )
 
 
@@ -141,6 +146,9 @@ def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) 
         split=None if data.split is None else np.asarray(data.split)[source],
         vectors={f.name: _of_rows(f, data.vectors[f.name], source) for f in schema.vectors},
         sequences={f.name: _of_rows(f, data.sequences[f.name], source) for f in schema.sequences},
+        weight=None if data.weight is None else np.asarray(data.weight)[source],
+        group=None if data.group is None else np.asarray(data.group)[source],
+        targets={},
         steps=(*data.steps, step),
     )
 

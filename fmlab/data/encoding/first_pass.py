@@ -37,7 +37,8 @@ class Plan:
 
     Numbers have the `decimal` sign and perhaps one between `thousands`. A label is a number or a boolean; with
     `positive` it is 1 where it has this text, else 0. Times that are numbers are in `time_unit` (s, ms, us, ns), or in
-    the one that the largest of them tells.
+    the one that the largest of them tells. `targets` are several labels, the first of which is `label`; `weight` holds
+    how much each row counts, `group` what it belongs to, as text.
     """
 
     user: str = ""
@@ -45,6 +46,9 @@ class Plan:
     label: str = ""
     time: str = ""
     split: str = ""
+    targets: tuple[str, ...] = ()
+    weight: str = ""
+    group: str = ""
     fields: Mapping[str, Side] = field(default_factory=dict)
     numeric: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()
@@ -60,7 +64,7 @@ class Plan:
     @property
     def columns(self) -> list[str]:
         """All columns that are read."""
-        roles = [self.user, self.item, self.label, self.time, self.split]
+        roles = [self.user, self.item, self.label, self.time, self.split, *self.targets, self.weight, self.group]
         return list(dict.fromkeys([*(r for r in roles if r), *self.fields]))
 
     def of_side(self, side: Side) -> list[str]:
@@ -80,10 +84,15 @@ class FirstPass:
         self.vocabularies = {n: Vocabulary() for n in self.coded}
         self.codes = CodeStore(workspace / "codes", len(self.coded))
         self.values = NpyAppender(workspace / "numbers.npy", np.float64, len(self.numeric))
-        kinds = {"label": np.float64, "time": np.int64, "split": np.int8}
+        kinds = {"label": np.float64, "time": np.int64, "split": np.int8, "weight": np.float64, "group": np.int32}
         self.roles = {r: NpyAppender(workspace / f"{r}.npy", kind) for r, kind in kinds.items() if getattr(plan, r)}
+        self.targets = {
+            name: NpyAppender(workspace / f"target{at}.npy", np.float64) for at, name in enumerate(plan.targets) if at
+        }
         self._moments = Moments(len(self.numeric))
-        self.labels = Labels(plan.label, plan.positive, plan.decimal, plan.thousands)
+        named = dict.fromkeys([*([plan.label] if plan.label else []), *plan.targets])
+        self.labels = {name: Labels(name, plan.positive, plan.decimal, plan.thousands) for name in named}
+        self.groups = Vocabulary()
         self.times = Times(plan.time, plan.time_unit)
         self.written = ""  # how times are, once all are read
 
@@ -112,20 +121,39 @@ class FirstPass:
             read = read[split == 0]
         self._moments.add(read)
         if "label" in self.roles:
-            label = self.labels.read(batch[self.plan.label], self.rows)
-            hint = "; unlabeled=drop leaves them out"
-            self._refuse(np.isnan(label), self.plan.label, "must have a label in every row", hint)
-            self.roles["label"].append(label)
+            self._add_label(batch, self.plan.label, self.roles["label"])
+            for name, grown in self.targets.items():
+                self._add_label(batch, name, grown)
+        if "weight" in self.roles:
+            weight = self._numbers(batch, self.plan.weight)
+            self._refuse(np.isnan(weight), self.plan.weight, "must have a weight in every row")
+            self._refuse(weight < 0, self.plan.weight, "must have weights of 0 or more")
+            self.roles["weight"].append(weight)
+        if "group" in self.roles:
+            self._refuse(
+                np.asarray(batch[self.plan.group].is_null()), self.plan.group, "must name a group in every row"
+            )
+            self.roles["group"].append(self.groups.encode([batch[self.plan.group]]).astype(np.int32) - np.int32(1))
         if "time" in self.roles:
             times, missing = self.times.read(batch[self.plan.time])
             self._refuse(missing, self.plan.time, "must have a time in every row")
             self.roles["time"].append(times)
         self.rows += len(batch)
 
+    def _add_label(self, batch: Any, name: str, grown: NpyAppender) -> None:
+        label = self.labels[name].read(batch[name], self.rows)
+        hint = "; unlabeled=drop leaves them out"
+        self._refuse(np.isnan(label), name, "must have a label in every row", hint)
+        grown.append(label)
+
+    def close_targets(self) -> dict[str, Array]:
+        """The labels of several targets by name, without the first, which is the label."""
+        return {name: grown.close() for name, grown in self.targets.items()}
+
     def close_roles(self) -> dict[str, Array]:
         """The labels, times and parts of all rows, those that the plan has; raises DataError where they do not fit."""
-        if "label" in self.roles:
-            self.labels.close()
+        for labels in self.labels.values():
+            labels.close()
         closed = {role: grown.close() for role, grown in self.roles.items()}
         if "time" in closed:
             self.written = self.times.close()

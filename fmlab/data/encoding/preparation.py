@@ -157,6 +157,9 @@ class _SecondPass:
             items=entities[plan.item].table() if plan.item else None,
             context=table,
             label=self.roles.get("label"),
+            targets=self._targets(),
+            weight=self.roles.get("weight"),
+            group=self.roles.get("group"),
             time=self.roles.get("time"),
             split=self.roles.get("split"),
             steps=self._steps(),
@@ -164,6 +167,11 @@ class _SecondPass:
             inputs={f.name: self._input(f.name) for f in self.schema.fields},
             time_input=FieldEncoding(plan.time, times=self.first.written) if plan.time else None,
         )
+
+    def _targets(self) -> dict[str, Array]:
+        """Several labels of each row, the first of which is the label."""
+        others = self.first.close_targets()
+        return {name: others.get(name, self.roles["label"]) for name in self.plan.targets}
 
     def _blocks(self, context: int) -> Iterator[tuple[Array, Array, Table | None]]:
         """Codes and numbers of some rows, and their context."""

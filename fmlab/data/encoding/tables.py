@@ -27,6 +27,9 @@ def encode_table(
     user: str = "",
     item: str = "",
     label: str = "",
+    targets: Collection[str] = (),
+    weight: str = "",
+    group: str = "",
     time: str = "",
     user_fields: Collection[str] = (),
     item_fields: Collection[str] = (),
@@ -38,10 +41,11 @@ def encode_table(
 ) -> Dataset:
     """The data set `name` of a `pyarrow.Table` or a pandas frame; large arrays are files in `workspace`.
 
-    `user`, `item`, `label` and `time` name columns. Of the others, `user_fields` and `item_fields` are attributes of
-    the user and of the item, with one value for each; the rest are context. Columns in `numeric` are numbers,
-    brought to mean 0 and deviation 1; other columns are categories, lists are multi-valued. Values seen fewer than
-    `min_count` times become the unknown feature of their field.
+    `user`, `item`, `label`, `weight` (how much a row counts), `group` (what it belongs to, for metrics by group) and
+    `time` name columns; `targets`, in place of `label`, several labels of each row. Of the others, `user_fields` and
+    `item_fields` are attributes of the user and of the item, with one value for each; the rest are context. Columns in
+    `numeric` are numbers, brought to mean 0 and deviation 1; other columns are categories, lists are multi-valued.
+    Values seen fewer than `min_count` times become the unknown feature of their field.
 
     Columns in `vectors` hold lists of finite numbers, all of one width, for models that ask for vectors (those of users
     and items may come from a file instead: `with_vectors`). Columns in `sequences` hold lists whose order counts, for
@@ -53,7 +57,10 @@ def encode_table(
     """
     if not isinstance(table, pa.Table):
         table = pa.Table.from_pandas(table, preserve_index=False)
-    roles = [role for role in (user, item, label, time) if role]
+    if label and targets:
+        raise DataError(f"{name}: rows have a label or targets, got label={label} and targets={', '.join(targets)}")
+    several, label = tuple(dict.fromkeys(targets)), label or next(iter(targets), "")
+    roles = list(dict.fromkeys(role for role in (user, item, label, time, weight, group, *several) if role))
     for column in (*roles, *user_fields, *item_fields, *numeric, *ignore, *vectors, *sequences):
         if column not in table.column_names:
             raise DataError(f"{name}: the table has no column {column!r}; {choices(column, table.column_names)}")
@@ -69,7 +76,19 @@ def encode_table(
     taken = {*roles, *ignore, *vectors, *sequences}
     sides = {column: side for column, side in every.items() if column not in taken}
     lists = tuple(column for column in sides if is_list(table.schema.field(column).type))
-    plan = Plan(user, item, label, time, fields=sides, numeric=tuple(numeric), multi=lists, min_count=min_count)
+    plan = Plan(
+        user,
+        item,
+        label,
+        time,
+        targets=several if len(several) > 1 else (),
+        weight=weight,
+        group=group,
+        fields=sides,
+        numeric=tuple(numeric),
+        multi=lists,
+        min_count=min_count,
+    )
     made = encode(
         name, _batches(name, table.select(plan.columns)), plan, workspace, ProgressBar(f"preparing {name}", None)
     )
