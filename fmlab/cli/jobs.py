@@ -14,6 +14,7 @@ from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig
 
 from fmlab.errors import FmlabError
+from fmlab.records.folder import refuse_link
 from fmlab.terminal.escaping import escaped_line
 from fmlab.training.lightning_messages import quiet
 from fmlab.training.processes import this_launch
@@ -66,6 +67,7 @@ class Jobs:
     def run_one(self, hydra: Hydra, config_name: str, overrides: list[str]) -> float:
         """Compose and run a single job; raises what it raised."""
         config = hydra.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=True)
+        refuse_link(Path(str(config.hydra.run.dir), f"{config.hydra.job.name}.log"))  # Hydra opens it
         context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
         done = run_job(self, config, "hydra.run.dir", None, context)
         if done.status is JobStatus.FAILED:

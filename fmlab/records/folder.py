@@ -45,7 +45,8 @@ class RunFolder:
         """
         with storing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            refuse_link(self.lock)
+            descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             self._take(descriptor)
             self._remove_drafts()
@@ -120,6 +121,12 @@ class RunFolder:
         with storing(self.path):
             for path in (self.metrics, self.units, self.curves, self.last, self.best, self.config, self.environment):
                 path.unlink(missing_ok=True)
+
+
+def refuse_link(path: Path) -> None:
+    """Raise StorageError where a file of a run that is written in place is a symbolic link: it may lead anywhere."""
+    if path.is_symlink():
+        raise StorageError(f"a run writes into its own folder, {path} is a symbolic link to {os.readlink(path)}")
 
 
 def sweep_beside(checkpoint: Path) -> None:

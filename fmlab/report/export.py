@@ -31,6 +31,8 @@ _FACTS = (
     ),
 )
 _WAYS = (".parquet", ".sqlite")
+_MOST_COLUMNS = 2000  # that SQLite takes
+_LARGEST_WHOLE = 1 << 63  # both formats have whole numbers of 64 bits
 Column = list[Any]
 
 
@@ -77,7 +79,7 @@ def _alike(values: Column) -> Column:
         bool if isinstance(v, bool) else float if isinstance(v, int | float) else str for v in values if v is not None
     }
     if len(kinds) <= 1 and str not in kinds:
-        whole = all(isinstance(v, int) for v in values if v is not None)
+        whole = all(isinstance(v, int) and -_LARGEST_WHOLE <= v < _LARGEST_WHOLE for v in values if v is not None)
         return values if whole else [None if v is None else float(v) for v in values]
     return [v if v is None or isinstance(v, str) else text(v) for v in values]
 
@@ -91,9 +93,26 @@ def _parquet(path: Path, table: dict[str, Column]) -> None:
     write_bytes(path, out.getvalue())
 
 
+def _told_apart(names: Iterable[str]) -> list[str]:
+    """Names of columns for SQLite, which takes `Lr` and `lr` for one: the second is `lr (2)`."""
+    found: dict[str, str] = {}
+    for name in names:
+        new, number = name, 1
+        while new.lower() in found:
+            number += 1
+            new = f"{name} ({number})"
+        found[new.lower()] = new
+    return list(found.values())
+
+
 def _sqlite(path: Path, table: dict[str, Column]) -> None:
+    if len(table) > _MOST_COLUMNS:
+        raise FmlabError(
+            f"a table in SQLite has at most {_MOST_COLUMNS:,} columns, the runs have {len(table):,} facts and options: "
+            "write .parquet"
+        )
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    quoted = ['"' + name.replace('"', '""') + '"' for name in table]
+    quoted = ['"' + name.replace('"', '""') + '"' for name in _told_apart(table)]
     with storing(path.parent):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

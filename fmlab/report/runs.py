@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fmlab.errors import StorageError
+from fmlab.records.folder import RunFolder
 from fmlab.terminal.escaping import escaped_line, shown
 from fmlab.untrusted.parsing import read_json, read_yaml
 
@@ -30,6 +31,7 @@ _FIGURES = (
     "rows_per_second",
     "batch_size",
 )
+_OF_A_SWEEP = ("results.json", "study.journal")
 LARGEST = 1e100  # of a figure; sums and squares of these are still numbers
 
 
@@ -98,9 +100,13 @@ def number(value: Any) -> float:
 
 
 def find_runs(folder: Path) -> tuple[list[Run], list[Unreadable]]:
-    """All runs below a folder, in path order, and what cannot be read; raises StorageError if it is no folder."""
+    """All runs below a folder, in path order, and what cannot be read; a file in a run or sweep folder means that one.
+
+    Raises StorageError if there is no such folder.
+    """
+    folder = _meant(folder)
     if folder.is_file():
-        raise StorageError(f"a report needs a folder of runs, got {folder}, which is a file")
+        raise StorageError(f"a report needs a folder of runs or a file in one, got {folder}, which is neither")
     if not folder.is_dir():
         raise StorageError(f"a report needs a folder of runs, got {folder}, which does not exist")
     runs: list[Run] = []
@@ -111,6 +117,16 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Unreadable]]:
         except (OSError, ValueError) as error:
             unreadable.append(Unreadable(Path(escaped_line(str(path))), shown(" ".join(str(error).split()))))
     return runs, unreadable
+
+
+def _meant(path: Path) -> Path:
+    """The run or sweep folder that a checkpoint, or another file of it, lies in; other paths as they are."""
+    folder = path.parent if path.is_file() else path
+    above = folder.absolute().parent
+    if folder.absolute() == RunFolder(above).checkpoints and RunFolder(above).metrics.is_file():
+        return above
+    is_known = any((folder / name).is_file() for name in ("metrics.json", *_OF_A_SWEEP))
+    return folder if is_known else path
 
 
 def _metrics(folder: Path) -> Iterator[Path]:

@@ -138,7 +138,7 @@ def _runs_below(folder: Path) -> Iterator[Path]:
 def _worth(content: Mapping[str, Any]) -> float:
     try:
         value = float(content["validation"][content["monitor"]])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # a whole number may be too large for a float
         return -math.inf
     value = value if content.get("maximize") else -value
     return -math.inf if math.isnan(value) else value

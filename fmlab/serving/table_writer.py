@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from fmlab.errors import DataError, FmlabError
 from fmlab.files import storing, sync
+from fmlab.terminal.escaping import escaped
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = ".parquet"
@@ -40,7 +41,7 @@ def writing(out: Path | None) -> Iterator[Write]:
     Raises StorageError.
     """
     if out is None:
-        yield _text(sys.stdout.buffer.write, ",")
+        yield _text(_put_escaped if sys.stdout.isatty() else sys.stdout.buffer.write, ",")
         return
     draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     with storing(out.parent):
@@ -57,6 +58,11 @@ def writing(out: Path | None) -> Iterator[Write]:
         finally:
             draft.unlink(missing_ok=True)
         sync(out.parent)
+
+
+def _put_escaped(content: bytes) -> None:
+    """What a person reads: ids and names may be foreign, and move no cursor. Programs get the bytes as they are."""
+    sys.stdout.buffer.write(escaped(content.decode()).encode())
 
 
 def _text(put: Callable[[bytes], Any], separator: str) -> Write:

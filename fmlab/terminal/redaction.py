@@ -12,7 +12,7 @@ from urllib.parse import unquote, unquote_plus
 HIDDEN = "***"
 _ENDINGS = ("password", "passwd", "passphrase", "secret", "token", "credential", "credentials", "apikey", "accesskey")
 _KEYS = (["api"], ["access"], ["secret"], ["private"])  # before `key` in a message
-_SHORT = {"pass", "pwd", "pw", "sig", "signature", "auth", "jwt", "bearer", "dsn", "secrets"}
+_SHORT = {"pass", "pwd", "pw", "pat", "creds", "cookie", "sig", "signature", "auth", "jwt", "bearer", "dsn", "secrets"}
 _URL = re.compile(r"(?<![\w/])(?:([A-Za-z][A-Za-z0-9+.:-]{0,60}):)?//(?!/*\s)[^\s\"<>]+")
 _PARAMETER = re.compile(r"([?&;#,\s]|^)([^=?&;#,\s/]{1,200})=([^&;#\s]*)")
 _ASSIGNED = re.compile(r"(?<![\w.])([\w.-]{2,60}?)(\s?=\s?)('[^']*'|\"[^\"]*\"|[^\s,;&'\"]+)")

@@ -1,7 +1,9 @@
 """Where curves go: a CSV file in the run folder, or Weights & Biases. A logger that fails never stops a run."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
+from configparser import ConfigParser
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +16,8 @@ from fmlab.terminal.redaction import redacted
 from fmlab.training.distributed import is_first_process
 
 log = logging.getLogger("fmlab")
+_SERVER = "https://api.wandb.ai"
+_HARMLESS = ("entity", "project", "mode", "disabled")  # keys that `wandb init`, `wandb offline` and such write
 
 
 def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> list[Logger]:
@@ -35,6 +39,8 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
     try:
         import wandb
 
+        if options["mode"] not in ("offline", "disabled"):
+            _refuse_foreign_server()
         mode = _mode(options["mode"])
         run = wandb.init(
             project=options["project"],
@@ -52,6 +58,31 @@ def _wandb(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) 
     except Exception as error:
         log.warning(f"wandb is left out of this run: {error!s:.300}")
         return None
+
+
+def _refuse_foreign_server() -> None:
+    """wandb also reads `wandb/settings` of the working folder, which may be somebody else's.
+
+    What it says must not decide who receives the user's key. Raises FmlabError.
+    """
+    import wandb
+
+    settings = wandb.setup().settings
+    own, place = _read_settings(settings.settings_system), settings.settings_workspace
+    found = {k: v for k, v in _read_settings(place).items() if k not in _HARMLESS and own.get(k) != v}
+    if found.get("base_url", "").rstrip("/") in (_SERVER, os.environ.get("WANDB_BASE_URL", "").rstrip("/")):
+        found.pop("base_url", None)
+    if found:
+        raise FmlabError(
+            f"{place} sets {', '.join(sorted(found))}, and a file of the working folder does not say where a key goes: "
+            "set WANDB_BASE_URL, or write it to your own settings of wandb"
+        )
+
+
+def _read_settings(path: str | None) -> dict[str, str]:
+    parser = ConfigParser(interpolation=None)
+    parser.read(path or (), encoding="utf-8")
+    return dict(parser["default"]) if parser.has_section("default") else {}
 
 
 @cache
@@ -101,6 +132,7 @@ def send_report(
     try:
         import wandb
 
+        _refuse_foreign_server()
         run = wandb.init(
             project=project,
             group="reports",

@@ -211,12 +211,29 @@ def test_several_folders_make_one_report(tmp_path, capsys):
 def test_a_file_is_no_folder_of_runs(tmp_path):
     path = tmp_path / "figures.csv"
     path.write_text("a,b\n")
-    with pytest.raises(StorageError, match="which is a file"):
+    with pytest.raises(StorageError, match="which is neither"):
         main([str(path)])
     with pytest.raises(StorageError, match="does not exist"):
         main([str(tmp_path / "nowhere")])
     with pytest.raises(FmlabError, match="no run was found"):
         main([str(tmp_path)])
+
+
+def test_every_path_of_a_run_means_its_folder(tmp_path, capsys):
+    sweep = tmp_path / "sweep"
+    run = make_run(sweep / "trials" / "0000", {"model.name": "lr"})
+    make_run(sweep / "trials" / "0001")
+    make_run(tmp_path / "other")
+    (run / "checkpoints").mkdir()
+    for path in (run / "checkpoints" / "best.ckpt", sweep / "best.ckpt", sweep / "results.json", tmp_path / "x.ckpt"):
+        path.write_text("{}")
+    of_run = (run, run / "checkpoints", run / "checkpoints" / "best.ckpt", run / "metrics.json", run / "metrics.csv")
+    for paths, models in ((of_run, ["lr"]), ((sweep, sweep / "best.ckpt", sweep / "results.json"), ["fm", "lr"])):
+        for path in paths:
+            lines = list(csv.DictReader(io.StringIO(said(capsys, path, "--csv"))))
+            assert sorted(line["model"] for line in lines if line["metric"] == "mrr") == models
+    with pytest.raises(StorageError, match="which is neither"):
+        main([str(tmp_path / "x.ckpt")])
 
 
 def test_unreadable_and_unfinished_runs_stand_at_the_end(tmp_path, capsys):

@@ -49,3 +49,21 @@ def test_every_run_is_a_line_with_its_figures_and_options(runs, tmp_path, capsys
 def test_a_table_is_parquet_or_sqlite(runs, tmp_path):
     with pytest.raises(FmlabError, match=r"\.parquet or \.sqlite, got t\.csv"):
         main([str(runs), "--table", str(tmp_path / "t.csv")])
+
+
+@pytest.mark.parametrize(("name", "read"), [("t.parquet", parquet), ("t.sqlite", sqlite)])
+def test_a_foreign_run_is_no_end_to_the_table(tmp_path, name, read):
+    make_run(tmp_path / "runs" / "good", {"model.dim": 4})
+    make_run(tmp_path / "runs" / "odd", {"model.Dim": 5, "model.dim": 10**30, "MODEL": {"dim": 1}}, flops=2**70)
+    assert main([str(tmp_path / "runs"), "--table", str(tmp_path / name)]) == 0
+    good, odd = sorted(read(tmp_path / name), key=lambda row: row["folder"])
+    assert (good["model.dim"], odd["model.dim"]) == (4, 1e30)
+    assert odd["model.Dim" if name.endswith("parquet") else "model.Dim (2)"] in (4.0, 5)
+
+
+def test_sqlite_says_how_many_columns_it_takes(tmp_path):
+    make_run(tmp_path / "runs" / "a", {f"model.option{n}": n for n in range(2000)})
+    with pytest.raises(FmlabError, match=r"at most 2,000 columns, .*write \.parquet"):
+        main([str(tmp_path / "runs"), "--table", str(tmp_path / "t.sqlite")])
+    assert not (tmp_path / "t.sqlite").exists()
+    assert main([str(tmp_path / "runs"), "--table", str(tmp_path / "t.parquet")]) == 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from in_process import SignalAt, last, metrics, train
 
+from fmlab.cli import main
 from fmlab.errors import FmlabError
 from fmlab.records.folder import RunFolder, sweep_below, sweep_beside
 
@@ -183,3 +184,21 @@ def test_a_full_disk_is_told_by_the_first_error(tmp_path: Path, monkeypatch: pyt
     assert caught.value.code == 74
     assert json.loads((folder / "metrics.json").read_text())["status"] == "failed"
     assert not list(folder.rglob(".*.tmp"))
+
+
+@pytest.mark.parametrize("name", [".lock", "run.log"])
+def test_a_foreign_run_folder_leads_no_write_elsewhere(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "profile"
+    target.write_text("export A=b\n")
+    folder = tmp_path / "run"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "checkpoints" / ".last.ckpt.1.tmp").write_text("left over")
+    (folder / name).symlink_to(target)
+    sweep_beside(folder / "checkpoints" / "last.ckpt")
+    quick = [f"cache={tmp_path / 'cache'}", "trainer.accelerator=cpu", "model=popularity"]
+    assert main([*quick, f"hydra.run.dir={folder}", "if_exists=resume"]) == 74
+    assert f"{folder / name} is a symbolic link to {target}" in capsys.readouterr().err
+    assert target.read_text() == "export A=b\n"

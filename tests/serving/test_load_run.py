@@ -203,6 +203,7 @@ def test_a_folder_of_several_runs_means_the_best_of_them(two_sided: Path, clicks
     copied("sweep/trials/0000", 0.1)
     better = copied("sweep/trials/0001/seed-0", 0.3)
     copied("sweep/trials/0001/seed-1", 0.2)
+    copied("sweep/trials/0002", 10**400)  # no float holds it
     sweep = tmp_path / "sweep"
     assert locate(sweep).folder == better
     assert locate(sweep / "trials" / "0001").folder == better

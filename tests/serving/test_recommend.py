@@ -1,5 +1,6 @@
 """Lists of items against brute force: every item scored by `forward`, what was met left out, sorted."""
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -235,6 +236,25 @@ def test_ties_of_many_items_are_cut_at_k_by_item_order() -> None:
         left = [n for n in np.argsort(-scores, kind="stable").tolist() if q != 1 or n not in (3, 0)]
         assert item[query == q].tolist() == left[:9]
         assert score[query == q].tolist() == scores[left[:9]].tolist()
+
+
+def test_foreign_ids_move_no_cursor_and_reach_programs_as_they_are(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["a", "b\x1b[2Jb", "two\nlines", "c\u202ec", "d", "e"]
+    met = [(f"u{user}", names[(user + n) % 6]) for user in range(6) for n in range(4)]
+    rows = write(tmp_path / "rows.csv", ("u", "i"), met)
+    roles = ("data.user=u", "data.item=i", "protocol=full_ranking")
+    place = train(tmp_path, "run", "model=popularity", "data=csv", f"data.path={rows}", *roles)
+    for terminal in (False, True):
+        capfdbinary.readouterr()
+        monkeypatch.setattr(sys.stdout, "isatty", lambda said=terminal: said)
+        assert fmlab("recommend", place, "--user", "u0", "--seen", "-k", "6") == 0
+        sys.stdout.flush()
+        out = capfdbinary.readouterr().out.decode()
+        assert ("\x1b" in out, "\u202e" in out) == (not terminal, not terminal)
+        assert "two\nlines" in out
+        assert (r"b\x1b[2Jb" in out) is terminal
 
 
 def test_mistakes_are_said(clicks: Path, two_sided: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -143,3 +144,35 @@ def test_a_dashboard_is_defined_in_code():
     for word in ("val/mrr", "val/hr@10", "test/mrr", "model.dim"):
         assert word in made
     assert made.count("test/mrr") == made.count("validation and test")  # options are shown beside the validation
+
+
+@pytest.mark.parametrize(
+    ("line", "own", "typed", "refused"),
+    [
+        ("base_url = http://127.0.0.1:9", "", "", "base_url"),
+        ("BASE_URL = https://api.wandb.ai.evil.org", "", "", "base_url"),
+        ("https_proxy = http://127.0.0.1:9", "", "", "https_proxy"),
+        ("x_extra_http_headers = {}", "", "", "x_extra_http_headers"),
+        ("base_url = http://ours/", "base_url = http://ours/", "", ""),
+        ("base_url = http://ours", "", "http://ours/", ""),
+        ("base_url = https://api.wandb.ai\nentity = me\nproject = p\nmode = offline", "", "", ""),
+    ],
+)
+def test_a_file_of_the_working_folder_does_not_say_who_gets_the_key(
+    tmp_path, monkeypatch, caplog, line, own, typed, refused
+):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "settings").write_text(f"[default]\n{line}\n")
+    (tmp_path / "own").write_text(f"[default]\n{own}\n")
+    settings = wandb.Settings(root_dir=str(tmp_path), settings_system=str(tmp_path / "own"))
+    monkeypatch.setenv("WANDB_BASE_URL", typed)
+    monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=settings))
+    reached = []
+    monkeypatch.setattr(wandb, "init", lambda **given: reached.append(given))
+    monkeypatch.setattr(loggers, "_mode", lambda wanted: "offline")
+    loggers.build({"name": "wandb", "project": "p", "group": "g", "mode": "auto"}, CONFIG, tmp_path)
+    loggers.send_report({}, "p", tmp_path)
+    assert bool(reached) is not bool(refused)
+    assert (
+        not refused or f"sets {refused}, and a file of the working folder does not say where a key goes" in caplog.text
+    )
