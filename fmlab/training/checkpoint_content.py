@@ -17,6 +17,7 @@ _VALUES = 5_000_000  # containers, numbers and texts
 _SHARED = 4  # bytes of all tensors, by bytes of the file: tensors may share their memory, but not without end
 _MOST_FEATURES = 1 << 40
 _MOST_COLUMNS = 1 << 20
+_LONGEST_NAME = 200  # of plugins and options: errors name them
 _PARTS = ("model", "loss", "optimizer", "protocol")
 
 
@@ -113,6 +114,8 @@ def _check_identity(identity: Mapping[str, Any]) -> None:
         _need(f"fmlab.{part}.name", identity[part].get("name"), str)
         for option in identity[part]:
             _need(f"an option of fmlab.{part}", option, str)
+        if (longest := max(map(len, (identity[part]["name"], *identity[part])))) > _LONGEST_NAME:
+            raise ValueError(f"names in fmlab.{part} must have at most {_LONGEST_NAME} characters, got {longest:,}")
     _need("fmlab.data", identity.get("data"), str)
     for number in ("seed", "batch_size"):
         _need(f"fmlab.{number}", identity.get(number), int)
