@@ -151,6 +151,8 @@ def _is_nested_secret(content: str) -> bool:
 def _hidden_assignment(found: re.Match[str]) -> str:
     name, sign, value = found.groups()
     plain = value.strip("'\"")
+    if value[0] in "'\"" and not _is_credential(name):  # what is quoted may hold assignments of its own
+        return f"{name}{sign}{value[0]}{_ASSIGNED.sub(_hidden_assignment, value[1:-1])}{value[-1]}"
     if not _is_credential(name) or not plain or HIDDEN in plain or plain.startswith(("${", "$\\{")):
         return found[0]
     return f"{name}{sign}{HIDDEN}"

@@ -17,6 +17,7 @@ _VALUES = 5_000_000  # containers, numbers and texts
 _SHARED = 4  # bytes of all tensors, by bytes of the file: tensors may share their memory, but not without end
 _MOST_FEATURES = 1 << 40
 _MOST_COLUMNS = 1 << 20
+_MOST_OPTIONS = 10_000  # values: each may be a layer that is built
 _LONGEST_NAME = 200  # of plugins and options: errors name them
 _PARTS = ("model", "loss", "optimizer", "protocol")
 
@@ -116,10 +117,18 @@ def _check_identity(identity: Mapping[str, Any]) -> None:
             _need(f"an option of fmlab.{part}", option, str)
         if (longest := max(map(len, (identity[part]["name"], *identity[part])))) > _LONGEST_NAME:
             raise ValueError(f"names in fmlab.{part} must have at most {_LONGEST_NAME} characters, got {longest:,}")
+        if (values := _count(identity[part])) > _MOST_OPTIONS:
+            raise ValueError(f"fmlab.{part} must hold at most {_MOST_OPTIONS:,} values, got {values:,}")
     _need("fmlab.data", identity.get("data"), str)
     for number in ("seed", "batch_size"):
         _need(f"fmlab.{number}", identity.get(number), int)
     _check_schema(identity.get("schema"))
+
+
+def _count(value: Any) -> int:
+    """Values in containers."""
+    inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple | set) else ()
+    return 1 + sum(map(_count, inner))
 
 
 def _check_schema(plain: Any) -> None:

@@ -62,6 +62,7 @@ MALFORMED = {
     "fmlab.model.name must be a str": put("fmlab", "model", value={"name": 3}),
     "names in fmlab.model must have at most 200 characters, got 201": put("fmlab", "model", value={"name": "a" * 201}),
     "names in fmlab.loss must have at most 200": put("fmlab", "loss", value={"name": "bce", "b" * 999: 1}),
+    "fmlab.model must hold at most 10,000 values": put("fmlab", "model", value={"name": "x", "hidden": [1] * 10_000}),
     "fmlab.data must be a str": put("fmlab", "data", value=None),
     "fmlab.seed must be a int": put("fmlab", "seed", value="0"),
     "fmlab.schema must be a dict": put("fmlab", "schema", value=[]),

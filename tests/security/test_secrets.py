@@ -82,6 +82,7 @@ def test_a_known_value_is_hidden_everywhere() -> None:
 
 def test_a_message_of_a_driver_hides_its_assignments() -> None:
     assert hidden_message("host=x user=u password='P W' key=3") == "host=x user=u password=*** key=3"
+    assert hidden_message("storage='host=x password=PW dbname=\"d\"'") == "storage='host=x password=*** dbname=\"d\"'"
 
 
 def test_secrets_in_lists_become_references() -> None:
