@@ -10,6 +10,7 @@ from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.report import tables
 from fmlab.report.comparisons import refuse_unknown
+from fmlab.report.formats import as_csv, latex, markdown
 from fmlab.report.leaderboards import Board, best_of_each, boards
 from fmlab.report.runs import Run, Unreadable, find_runs
 from fmlab.report.terminal import print_tables
@@ -65,7 +66,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
         console.print(str(options.html), markup=False, highlight=False, soft_wrap=True)
         return 0
     if options.csv or options.markdown or options.latex:
-        text = tables.as_csv(results) if options.csv else (tables.markdown if options.markdown else tables.latex)(shown)
+        text = as_csv(results) if options.csv else (markdown if options.markdown else latex)(shown)
         print(text, end="")
     else:
         print_tables(shown)

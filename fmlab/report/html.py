@@ -1,70 +1,140 @@
-"""One HTML file with everything in it: tables, plots, what did not finish; light or dark as the reader's system is.
+"""One HTML file with everything in it: an overview, tables, plots, what did not finish.
 
-No script, nothing fetched.
+Light or dark as the reader's system is, wide or narrow. Nothing is fetched. Columns sort by a click and long tables
+filter by a text; the page says the same without its script.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from fmlab import __version__
+from fmlab.config.overrides import override
+from fmlab.report.leaderboards import Row
+from fmlab.report.overview import overview
+from fmlab.report.page_style import SCRIPT, STYLE
 from fmlab.report.plots import plots
 from fmlab.report.runs import Run
 from fmlab.report.tables import Result, TextTable, sheets
+from fmlab.terminal.escaping import escaped_line
 
-_STYLE = """
-:root { color-scheme: light dark; --paper: #fff; --ink: #1d2330; --soft: #596275; --rule: #e3e6ee; --head: #eef1f6 }
-:root { --hover: #f6f8fc; --grid: #edf0f5; --axis: #8992a3 }
-@media (prefers-color-scheme: dark) {
-  :root { --paper: #171b24; --ink: #dfe4ee; --soft: #9aa5b8; --rule: #323a49; --head: #232a37; --hover: #1e2430 }
-  :root { --grid: #262d3a; --axis: #707b8e }
-}
-body { font: 14px/1.45 system-ui, sans-serif; margin: 24px auto; max-width: 1500px; padding: 0 16px }
-body { color: var(--ink); background: var(--paper) } h1 { font-size: 22px }
-h2 { font-size: 17px; margin-top: 36px; border-bottom: 1px solid var(--rule); overflow-wrap: anywhere }
-h3 { font-size: 14px } .wide { overflow-x: auto; max-height: 720px; overflow-y: auto } nav li { margin: 2px 0 }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th { position: sticky; top: 0; background: var(--head); text-align: left }
-th, td { padding: 3px 10px; border-bottom: 1px solid var(--rule); white-space: nowrap } td.n, th.n { text-align: right }
-td.w { white-space: normal; min-width: 180px } tr:hover td { background: var(--hover) }
-.note { color: var(--soft); font-size: 12.5px } figure { margin: 0 }
-.plots { display: flex; flex-wrap: wrap; gap: 18px }
-svg { max-width: 100%; height: auto; background: var(--paper); border: 1px solid var(--rule); border-radius: 4px }
-svg text { font: 11px system-ui, sans-serif; fill: var(--ink) }
-svg .grid { stroke: var(--grid) } svg .axis { stroke: var(--axis) }
-svg .halo { paint-order: stroke; stroke: var(--paper); stroke-width: 3px }
-"""
+_SHORT = 60  # characters of the options that tell a row from others; the rest is behind a click
 
 
 def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str]) -> str:
     """The page; `remarks` are what did not finish and what cannot be read."""
     done = sum(r.complete for r in runs)
-    links = "".join(f'<li><a href="#b{n}">{escape(r.board.title)}</a></li>' for n, r in enumerate(results))
     parts = [
         f"<h1>fmlab report</h1><p class=note>{done} finished runs of {len(runs)}, {len(results)} leaderboards; "
         f"fmlab {__version__}, {time.strftime('%Y-%m-%d %H:%M')}</p>",
-        f"<nav><ul>{links}</ul></nav>" if len(results) > 1 else "",
+        _overview(results) if len(results) > 1 else "",
     ]
     for n, one in enumerate(results):
         parts.append(f'<h2 id="b{n}">{escape(one.board.title)}</h2>')
+        if len(results) == 1 and one.board.own:
+            parts.append(f"<p>{escape(overview(results).rows[0][-1].capitalize())}.</p>")
         parts.append(f"<p class=note>data fingerprint {escape(one.board.fingerprint[:16])}</p>")
-        parts += [_sheet(s) for s in sheets(one)]
+        board, *printed = sheets(one)
+        parts += [_leaderboard(one, board), *(_sheet(s) for s in printed)]
         parts.append(f"<div class=plots>{''.join(f'<figure>{p}</figure>' for p in plots(one.board))}</div>")
     if remarks:
         parts.append(f"<h2>Not counted</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in remarks)}</ul>")
-    head = f"<meta charset=utf-8><title>fmlab report</title><style>{_STYLE}</style>"
-    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}</body></html>\n"
+    view = '<meta name=viewport content="width=device-width, initial-scale=1">'
+    head = f"<meta charset=utf-8>{view}<title>fmlab report</title><style>{STYLE}</style>"
+    script = f"<script>{SCRIPT}</script>"
+    return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}{script}</body></html>\n"
+
+
+def _overview(results: Sequence[Result]) -> str:
+    sheet = overview(results)
+    rows = []
+    for n, row in enumerate(sheet.rows):
+        cells = [f'<a href="#b{n}">{escape(row[0])}</a>', *map(escape, row[1:])]
+        named = zip(cells, sheet.head, strict=True)
+        rows.append("".join(f'<td class=w data-name="{escape(name)}">{cell}</td>' for cell, name in named))
+    head = "".join(f"<th class=w>{escape(name)}</th>" for name in sheet.head)
+    lines = "".join(f"<tr>{row}</tr>" for row in rows)
+    table = f"<table class=overview><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table>"
+    return f'<div class="wide summary">{table}</div>'
+
+
+def _leaderboard(one: Result, sheet: TextTable) -> str:
+    """Short names, with the options of a row behind a click; a bar behind each figure of a metric."""
+    longest = _longest(sheet, set(one.board.metrics) | {f"validation {one.board.monitor}"})
+    rows = []
+    for row, cells in zip(one.board.rows, sheet.rows, strict=True):
+        first = f"<td class=w>{_name(row, cells[0])}</td>"
+        others = [_figure(text, longest.get(at)) for at, text in enumerate(cells) if at]
+        best = " class=best" if one.board.own and row is one.board.own[0] else ""
+        rows.append(f"<tr{best}>{first}{''.join(others)}</tr>")
+    return _framed(sheet, _head(sheet), "".join(rows), "board")
+
+
+def _name(row: Row, title: str) -> str:
+    if not row.runs:
+        return escape(title)
+    told = escaped_line(row.label)
+    short = told if len(told) <= _SHORT else f"{told[: _SHORT - 1]}…"
+    mark = title.removeprefix(escaped_line(row.title))
+    options = "<br/>".join(escape(escaped_line(override(k.removesuffix(".name"), v))) for k, v in _options(row).items())
+    summary = f"{escape(row.model)}{escape(mark)} <span class=told>{escape(short)}</span>"
+    return f"<details><summary>{summary}</summary><div class=options>{options}</div></details>"
+
+
+def _options(row: Row) -> Mapping[str, object]:
+    return dict(sorted(row.runs[0].settings.items()))
+
+
+def _longest(sheet: TextTable, names: set[str]) -> dict[int, float]:
+    """The largest figure of each column of a metric, where all are above 0."""
+    found = {}
+    for at, name in enumerate(sheet.head):
+        values = [v for row in sheet.rows if (v := _number(row[at])) is not None] if name in names else []
+        if values and min(values) >= 0 and max(values) > 0:
+            found[at] = max(values)
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text.split(" ")[0])
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _figure(text: str, longest: float | None) -> str:
+    value = _number(text)
+    if longest is None or value is None:
+        return f"<td class=n>{escape(text)}</td>"
+    return f'<td class="n b" style="background-size:{100 * value / longest:.0f}% 100%">{escape(text)}</td>'
 
 
 def _sheet(sheet: TextTable) -> str:
-    figures = [place >= sheet.words and name != "our row" for place, name in enumerate(sheet.head)]
-    head = "".join(_cell("th", text, is_figure) for text, is_figure in zip(sheet.head, figures, strict=True))
+    figures = _figures(sheet)
     rows = "".join(
         f"<tr>{''.join(_cell('td', text, is_figure) for text, is_figure in zip(row, figures, strict=True))}</tr>"
         for row in sheet.rows
     )
+    framed = _framed(sheet, _head(sheet), rows, "printed")
+    if any(row[-1] for row in sheet.rows):
+        return framed
+    title = escape(sheet.title.rpartition(": ")[2].partition(",")[0])
+    return f"<details><summary>{title}: none of its models was run here</summary>{framed}</details>"
+
+
+def _figures(sheet: TextTable) -> list[bool]:
+    return [place >= sheet.words and name != "our row" for place, name in enumerate(sheet.head)]
+
+
+def _head(sheet: TextTable) -> str:
+    return "".join(_cell("th", text, is_figure) for text, is_figure in zip(sheet.head, _figures(sheet), strict=True))
+
+
+def _framed(sheet: TextTable, head: str, rows: str, kind: str) -> str:
     notes = "".join(f"<p class=note>{escape(n)}</p>" for n in sheet.notes)
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    table = f"<table class={kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
     return f"<h3>{escape(sheet.title.rpartition(': ')[2])}</h3><div class=wide>{table}</div>{notes}"
 
 

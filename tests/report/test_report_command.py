@@ -13,6 +13,8 @@ from run_folders import make_run
 from fmlab.cli.report import main
 from fmlab.errors import FmlabError, StorageError
 from fmlab.report import tables as sheets
+from fmlab.report.formats import latex
+from fmlab.report.page_style import SCRIPT
 
 
 def said(capsys, *arguments):
@@ -255,7 +257,7 @@ def test_printed_figures_stand_beside_our_best_row_of_the_model(tmp_path, capsys
     make_run(tmp_path / "b", {**place, "model.dim": 64}, test=0.08)  # the paper's figure is of size 10
     text = said(capsys, tmp_path, "--markdown")
     (line,) = [row for row in text.splitlines() if row.startswith("| lorentzfm 2 | FM |")]
-    assert line.split("|")[3:5] == [" 0.0638 ", " 0.0700 "]
+    assert line.split("|")[3:5] == [" 0.0638 ", " 0.07000 "]
     assert line.rstrip().endswith("| fm  model.dim=10 |")
     assert "| lorentzfm 2 | LorentzFM | 0.0" in text
     lines = list(csv.DictReader(io.StringIO(said(capsys, tmp_path, "--csv"))))
@@ -336,7 +338,8 @@ def test_the_page_holds_tables_and_plots_and_fetches_nothing(tmp_path, capsys):
     assert page.fetched == []
     assert page.count["table"] == 1
     assert page.count["svg"] == 7
-    assert "script" not in page.count
+    assert page.count["script"] == 1
+    assert text.count(SCRIPT) == 1  # the program's own; foreign text is escaped
     assert page.count.get("b") is None
     for title in ("history", "Importance", "Parallel coordinates", "Learning curves", "parameters", "time", "sizes"):
         assert re.search(f"aria-label=[^>]*{title}", text)
@@ -351,6 +354,26 @@ def test_the_page_of_a_single_run_has_no_plots_it_cannot_draw(tmp_path, capsys):
     page.feed((tmp_path / "page.html").read_text("utf-8"))
     assert page.open == []
     assert page.count["table"] == 1
+
+
+def test_the_overview_names_the_best_of_each_leaderboard_and_says_what_is_shown(tmp_path, capsys):
+    for data in ("one", "two"):
+        recipe(tmp_path / "runs" / data, "fm", 3, np.random.default_rng(1), 0.3, fingerprint=data[0] * 64)
+        recipe(tmp_path / "runs" / data, "popularity", 3, np.random.default_rng(2), fingerprint=data[0] * 64)
+    target = tmp_path / "page.html"
+    said(capsys, tmp_path / "runs", "--html", target)
+    text = target.read_text("utf-8")
+    assert text.count("class=overview") == 1
+    assert text.count("fm is ahead of popularity by more than seeds and cases explain") == 2
+    assert text.count("<tr class=best>") == 2
+
+
+def test_latex_sets_the_best_by_validation_in_bold_and_gives_the_table_a_label():
+    sheet = sheets.TextTable("a_b, ctr: test", ("model", "auc"), (("known best", "0.9"), ("fm", "0.8"), ("lr", "0.7")))
+    text = latex([sheet])
+    assert r"\textbf{fm} & \textbf{0.8}" in text
+    assert "known best & 0.9" in text
+    assert r"\label{tab:a-b-ctr-test}" in text
 
 
 def test_a_narrow_terminal_gets_the_columns_that_matter_most() -> None:

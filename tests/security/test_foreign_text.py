@@ -7,7 +7,8 @@ import logging
 import pytest
 
 from fmlab.config.folders import leaves
-from fmlab.report.tables import TextTable, as_text, latex, markdown
+from fmlab.report.formats import as_text, latex, markdown
+from fmlab.report.tables import TextTable
 from fmlab.terminal.console import Console
 from fmlab.terminal.escaping import SafeRecord, escaped, escaped_line
 

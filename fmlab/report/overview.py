@@ -1,0 +1,84 @@
+"""One line for each leaderboard: the best model, what papers print, and a sentence that says what was shown."""
+
+from collections.abc import Sequence
+
+from fmlab.report.leaderboards import Board, Figure, Row
+from fmlab.report.notes import SIGNIFICANT
+from fmlab.report.tables import Result, TextTable, figure
+
+SIMPLE = ("lookup", "popularity", "constant")  # the plain baselines of the field, the strongest first
+
+
+def overview(results: Sequence[Result]) -> TextTable:
+    """Each leaderboard with its best row by the validation, test figures of the metric that selected, and a verdict."""
+    head = ("leaderboard", "best by validation", "metric", "test", "simple baseline", "paper's best", "verdict")
+    return TextTable("Overview", head, tuple(_line(one) for one in results), len(head))
+
+
+def _line(one: Result) -> tuple[str, ...]:
+    board, metric = one.board, shown_metric(one.board)
+    if not board.own:
+        return board.title, "", metric, "", "", "", "no finished run"
+    best = board.own[0]
+    simple = next((row for name in SIMPLE for row in board.own if row.model == name and row is not best), None)
+    paper = papers_best(one, metric)
+    cells = ["" if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
+    cells.append("" if paper is None else f"{paper[0]:g} {paper[1]}")
+    return board.title, best.model, metric, figure(best.metrics.get(metric)), *cells, verdict(one)
+
+
+def shown_metric(board: Board) -> str:
+    """The metric that selects models, or the first where the test part does not give it."""
+    names = board.metrics
+    return board.monitor if board.monitor in names or not names else names[0]
+
+
+def papers_best(one: Result, metric: str) -> tuple[float, str] | None:
+    """The best figure that papers print for this board, with the name of its model and its source."""
+    found = []
+    for row in one.printed:
+        try:
+            found.append((float(row.values.get(metric, "")), f"{row.model} ({row.source})"))
+        except ValueError:
+            continue
+    return max(found, key=lambda f: one.board.worth(f[0]), default=None)
+
+
+def verdict(one: Result) -> str:
+    """Whether the best row is shown to be ahead of the next model, and where it stands beside print."""
+    board, metric = one.board, shown_metric(one.board)
+    best = board.own[0]
+    other = next((row for row in board.own if row.model != best.model), None)
+    said = [_ahead(one, best, other)] if other is not None else ["one model, nothing to compare with"]
+    paper, ours = papers_best(one, metric), best.metrics.get(metric)
+    if paper is not None and ours is not None:
+        said.append(_beside_print(board, ours, paper[0]))
+    return "; ".join(said)
+
+
+def _ahead(one: Result, best: Row, other: Row) -> str:
+    if one.board.cut:
+        return "trials that their sweep's time ended are not compared"
+    place = next(at for at, row in enumerate(one.board.own) if row is other)
+    test = next((c.found[place] for c in one.tests if c.reference is best and place in c.found), None)
+    if test is None:
+        return f"not tested against {other.model}"
+    if test.p is None:
+        return f"{other.model} is next; with one seed no difference can be shown"
+    if test.p < SIGNIFICANT:
+        first, second = (best, other) if _is_better(one.board, best, other) else (other, best)
+        return f"on the test {first.model} is ahead of {second.model} by more than seeds and cases explain"
+    return f"no difference from {other.model} is shown"
+
+
+def _is_better(board: Board, row: Row, other: Row) -> bool:
+    metric = shown_metric(board)
+    ours, theirs = row.metrics.get(metric), other.metrics.get(metric)
+    return ours is None or theirs is None or board.worth(ours[0]) >= board.worth(theirs[0])
+
+
+def _beside_print(board: Board, ours: Figure, printed: float) -> str:
+    gap = ours[0] - printed
+    if gap == 0:
+        return "equal to print"
+    return f"{abs(gap):.4f} {'better' if (gap > 0) == board.maximize else 'worse'} than the paper's best"
