@@ -64,7 +64,9 @@ def _line(name: str, content: Mapping[str, Any], root: Path) -> Line:
 def _searched_for(content: Mapping[str, Any]) -> tuple[str, str, str]:
     """Sampler, trials, and trials here, of a search over what is installed."""
     sampler = content.get("sampler", "tpe")
-    trials = f"for {content['budget']}" if content.get("budget") else f"{content.get('n_trials')}"
+    presets = list(((content.get("auto") or {}).get("presets") or {}).values())
+    budget = content.get("budget") or next((p["budget"] for p in presets if p.get("budget")), None)
+    trials = f"for {budget}" if budget else f"{content.get('n_trials')}"
     return str(sampler["name"] if isinstance(sampler, Mapping) else sampler), trials, trials
 
 

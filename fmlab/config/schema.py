@@ -140,8 +140,17 @@ class Sweep:
         Share | None, "share of the budget that a trial may train at most", Renamed("share")
     ] = None
     refit_seeds: Annotated[
-        tuple[Seed, ...], "seeds that the best point is trained with after the search", Renamed("refit")
+        tuple[Seed, ...] | None, "seeds that the best point is trained with after the search", Renamed("refit")
     ] = ()
+    ensemble: Annotated[
+        bool, "whether an ensemble of the trials is chosen at the end, by validation scores, which trials then keep"
+    ] = False
+    scores_bytes: Annotated[Positive, "bytes of kept scores; of more, the oldest of the worse half are dropped"] = (
+        1_000_000_000
+    )
+    max_parameters: Annotated[Positive | None, "parameters of a model; one with more is not trained"] = None
+    preset: Annotated[str | None, "how much a search over all models takes: one of the presets of its file"] = None
+    time_limit: Annotated[str | Above0 | None, "another name of budget"] = None
 
 
 SWEEP_PARTS: tuple[Option, ...] = (

@@ -4,7 +4,8 @@
 |------------------------------------------------------|----------------------------------------------------------|
 | a checkpoint file                                    | itself; what serving needs lies beside it or one above   |
 | a run folder, its `checkpoints`, or a file in it     | `best.ckpt`, or `last.ckpt` where a run goes on          |
-| a sweep folder                                       | its `best.ckpt`, else that of its best trial             |
+| a sweep folder                                       | its ensemble, else `best.ckpt`, else that of its best    |
+|                                                      | trial                                                    |
 | a folder of a trial with seeds, or of several runs   | that of the best run by validation, if they are of one   |
 |                                                      | data set and protocol                                    |
 """
@@ -23,6 +24,7 @@ from fmlab.terminal.escaping import escaped_line
 
 log = logging.getLogger("fmlab")
 BEST, LAST = "best.ckpt", "last.ckpt"
+ENSEMBLE = "ensemble.json"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 OF_A_RUN = ("config.yaml", "metrics.json", FILE)
@@ -33,7 +35,7 @@ MOST = 64 << 20  # bytes of a JSON file that are read
 
 @dataclass(frozen=True)
 class Located:
-    """A trained model: the folder that holds what serving needs, and the checkpoint."""
+    """A trained model: the folder that holds what serving needs, and the checkpoint, or the file of an ensemble."""
 
     folder: Path
     checkpoint: Path
@@ -44,6 +46,9 @@ def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
     path = path.expanduser()
     if path.is_file():
         return _of_file(path, wanted)
+    for folder in (path, path / Path(ENSEMBLE).stem):
+        if (folder / ENSEMBLE).is_file():
+            return Located(folder, folder / ENSEMBLE)
     if not path.is_dir():
         raise StorageError(f"a run folder, a sweep folder or a checkpoint must be given, {path} is not there")
     if _is_run(path):

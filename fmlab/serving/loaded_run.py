@@ -18,7 +18,7 @@ from fmlab.data.encoding.encoder import QUERY, Encoder
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.item_scorer import refuse_non_finite
 from fmlab.run.loading import identity_of, model_of
-from fmlab.run.locate import locate
+from fmlab.run.locate import ENSEMBLE, locate
 from fmlab.run.seen_items import EXCLUDES, Exclude
 from fmlab.run.serving_data import FILE, ServingData, read_serving_data
 from fmlab.run.wider_rows import served
@@ -248,6 +248,10 @@ def load(path: Path) -> LoadedRun:
     """The run of a folder or checkpoint (`fmlab.run.locate`); raises StorageError, FmlabError where parts do not
     belong."""
     place = locate(path)
+    if place.checkpoint.name == ENSEMBLE:
+        from fmlab.serving.ensemble import load_ensemble  # which loads its members by this module
+
+        return load_ensemble(place)
     try:
         saved = read_checkpoint(place.checkpoint)
     except MemoryError as error:

@@ -2,19 +2,20 @@
 
 `auto` in a sweep file holds: `options`, where an option of that name is searched in every model that has it;
 `initial_values`, which the first trial of each model takes besides the paper's; `priority`, the models that are tried
-first; `rows`, how many training rows an epoch goes through at most, so that on large data too a trial is soon compared.
-A model says
-it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words
-of a sweep's `space`. So a model takes part by being installed.
+first; `rows`, how many training rows an epoch goes through at most, so that on large data too a trial is soon compared;
+`portfolio`, whether points that did well before are tried first; `presets`, how much a search takes, by name. A model
+says it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words of
+a sweep's `space`. So a model takes part by being installed.
 """
 
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
+from fmlab.automl.portfolio import entries, kind_of
 from fmlab.config.overrides import text
 from fmlab.contracts import NeedsInteractions, Task
 from fmlab.errors import DataError, FmlabError, choices
@@ -27,7 +28,7 @@ from fmlab.sweep.spec import of_now
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch
 
-_KEYS = ("options", "initial_values", "priority", "rows")
+_KEYS = ("options", "initial_values", "priority", "rows", "portfolio", "presets")
 _FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
 _PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
 _RANKING = ("bce", "bpr")
@@ -47,17 +48,32 @@ def expand(
         if key not in _KEYS:
             raise FmlabError(f"auto.{key} is not an option; {choices(str(key), _KEYS)}")
     task = open_task(plain)
-    fits, why = _suitable(task, plain)
+    preset = _preset(raw, auto)
+    tried_before = entries(kind_of(task))[: preset.get("portfolio")] if auto.get("portfolio") else []
+    some = None if preset.get("all_models", True) else {str(e.point["model"]) for e in tried_before}
+    fits, why = _suitable(task, plain, some)
     if left_out is not None:
         left_out.update(why)
     front = [m for m in auto.get("priority") or () if m in fits]
     models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
+    known = [e.point for e in tried_before if e.point["model"] in fits]
+    _admit(searched, known)
     own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
+    if any("target_statistics" in point for point in known):
+        own["target_statistics"] = {"choice": [[], "auto"]}
     space = {**own, **(raw.get("space") or {})}
     start = auto.get("initial_values") or {}
-    first = [{**_start(m, searched[m], fits[m], space), **start} for m in models]
-    kept = {k: v for k, v in raw.items() if k != "auto"}
+    again = [
+        _within({**_start(p["model"], searched[p["model"]], fits[p["model"]], space), **start, **p}, space)
+        for p in known
+    ]
+    fresh = models if preset.get("all_models", True) else [m for m in models if m not in {p["model"] for p in known}]
+    first = [*again, *({**_start(m, searched[m], fits[m], space), **start} for m in fresh)]
+    kept = {k: v for k, v in raw.items() if k not in ("auto", "preset")}
+    for key, value in preset.items():
+        if key not in ("portfolio", "all_models") and kept.get(key) is None:
+            kept[key] = value
     points = [*(raw.get("initial_points") or ()), *first]
     return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}
 
@@ -68,6 +84,48 @@ def _auto_of_now(auto: Mapping[str, Any]) -> dict[str, Any]:
         _FORMER[k].name if k in _FORMER else k: new_value("auto", k, _FORMER[k], v) if k in _FORMER else v
         for k, v in auto.items()
     }
+
+
+def _preset(raw: Mapping[str, Any], auto: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of the preset that is asked for: `portfolio`, how many of its points are tried; `all_models`, or
+    those of the portfolio and of other packages; and options of the sweep that hold where nothing else is said."""
+    presets, wanted = auto.get("presets") or {}, raw.get("preset")
+    if wanted is None and not presets:
+        return {}
+    name = wanted or next(iter(presets))
+    if name not in presets:
+        raise FmlabError(f"preset must be one of those of the sweep, got {name!r}; {choices(str(name), presets)}")
+    return dict(presets[name])
+
+
+def _admit(searched: Mapping[str, dict[str, Any]], known: Sequence[Mapping[str, Any]]) -> None:
+    """Make the values that points of the portfolio have part of the domains of their model's options."""
+    for point in known:
+        model = str(point["model"])
+        defaults = {o.name: o.default for o in registry.schema("model", model).options}
+        for key, value in point.items():
+            name = key.removeprefix("model.")
+            if name == key or name not in defaults:
+                continue
+            spec = searched[model].setdefault(name, _with_default({"choice": [value]}, defaults[name]))
+            if "choice" in spec and not _among(value, spec["choice"]):
+                spec["choice"] = [*spec["choice"], value]
+
+
+def _within(point: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
+    """A point without what the sweep does not search, its numbers within their bounds."""
+    kept = {}
+    for key, value in point.items():
+        if key not in space:
+            continue
+        cases = [c for c in _listed(space[key]) if _applies(c, point)]
+        bounds = next((c.get("int") or c.get("float") for c in cases if c.get("int") or c.get("float")), None)
+        kept[key] = min(max(value, bounds[0]), bounds[1]) if bounds is not None else value
+    return kept
+
+
+def _applies(case: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
+    return all(point.get(key) in _listed(values) for key, values in (case.get("when") or {}).items())
 
 
 def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float | None:
@@ -85,17 +143,26 @@ def _is_own(model: str) -> bool:
     return registry.package(registry.find("model", model)) == DISTRIBUTION
 
 
-def _suitable(task: Task, plain: Mapping[str, Any]) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
-    """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not."""
+def _suitable(
+    task: Task, plain: Mapping[str, Any], some: Collection[str] | None = None
+) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
+    """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not.
+
+    `some`: the models of fmlab that are looked at, None for all; those of other packages are always.
+    """
     fits, why = {}, {}
     usual = str(registry.schema("protocol", plain["protocol"]["name"]).defaults.get("loss", plain["loss"]["name"]))
     for name in registry.names("model"):
         try:
+            if some is not None and name not in some and _is_own(name):
+                continue
             wants = registry.schema("model", name).defaults
             loss = str(wants.get("loss", usual))
             kept = _RANKING if task.training.negatives else ()
             loss = usual if loss in _PLAIN and loss not in kept else loss
-            fits[name] = (loss, str(wants.get("optimizer", "adam")), _try(name, loss, task))
+            trains = _try(name, loss, task)
+            # What an optimizer does not train has none of its options to search.
+            fits[name] = (loss, str(wants.get("optimizer", "adam" if trains else "sgd")), trains)
         except (FmlabError, OSError, MemoryError) as error:
             why[name] = " ".join(str(error).split())
     if not fits:

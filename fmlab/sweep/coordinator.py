@@ -11,10 +11,11 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmlab.automl.scores import drop_losers, kept_by, kept_bytes
 from fmlab.errors import FmlabError, StorageError
 from fmlab.sweep import suggest as proposal
 from fmlab.sweep.heartbeat import myself
-from fmlab.sweep.messages import Job, SweepFailed
+from fmlab.sweep.messages import Job, SweepFailed, trial_folder
 from fmlab.sweep.queue import TrialQueue
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import open_storage
@@ -104,12 +105,23 @@ class Coordinator:
                 self._barren = 0
             case "finished":
                 self.board.trial(event)
+                self._limit_scores()
                 self._stop_if_all_fail(event)
             case "fatal":
                 kind = StorageError if event["code"] == StorageError.code else FmlabError
                 raise kind(f"a worker cannot go on: {event['error']}")
             case "gone":
                 self._note_death(event)
+
+    def _limit_scores(self) -> None:
+        """Of what trials kept for an ensemble, no more than the sweep allows."""
+        folder, most = Path(self.job.folder), self.sweep.settings.scores_bytes
+        if not self.sweep.settings.ensemble or kept_bytes(folder) <= most:
+            return
+        sign = 1 if self.sweep.directions[0] == "maximize" else -1
+        done = sorted(self.ledger.trials(TrialState.COMPLETE), key=lambda t: -sign * t.values[0])
+        ranked = [kept_by(trial_folder(folder, t.number)) for t in done]
+        drop_losers(folder, [name for name in ranked if name], most)
 
     def _note_death(self, event: Event) -> None:
         self._barren += 1

@@ -21,11 +21,12 @@ from fmlab.plugin import registry
 from fmlab.records.folder import sweep_below
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
-from fmlab.sweep.spec import Sweep, of_now, read
+from fmlab.sweep.spec import Sweep, of_now, read, seconds
 from fmlab.sweep.storage import locate
 from fmlab.sweep.validation import check_points
 
 log = logging.getLogger("fmlab")
+ENSEMBLE_SHARE = 0.06  # of the budget, in which the ensemble is chosen and judged
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
 
@@ -47,6 +48,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         plain = compose(_early(raw, typed))
         plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
         raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)), left_out)
+    raw = _reserve(raw)
     sweep = read(name, raw, command)
     workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
@@ -69,9 +71,10 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         config_name=job_name,
         search_path=[(s.provider, s.path) for s in loader.get_search_path().get_path()],
         threads=threads,
+        keeps_scores=sweep.settings.ensemble,
     )
     sweep_below(folder)
-    if not sweep.settings.refit_seeds:
+    if not sweep.settings.refit_seeds and not sweep.settings.ensemble:
         Coordinator(sweep, job, workers=workers).run()
         return
     try:
@@ -79,10 +82,33 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     except SweepFailed as error:  # some points did not work; the best of the others is what was asked for
         log.warning(str(error))
     from fmlab.report.terminal import print_leaderboards
-    from fmlab.sweep.refit import refit
 
-    refit(sweep, job, workers)
+    if sweep.settings.ensemble:
+        _ensemble(sweep, folder, compose(lasting))
+    if sweep.settings.refit_seeds:
+        from fmlab.sweep.refit import refit
+
+        refit(sweep, job, workers)
     print_leaderboards(folder, best=True)
+
+
+def _reserve(raw: dict[str, Any]) -> dict[str, Any]:
+    """The sweep with the part of its budget that the search may take; the rest is left for the ensemble."""
+    if not raw.get("ensemble") or raw.get("budget") is None:
+        return raw
+    return {**raw, "budget": round(seconds(raw["budget"]) * (1 - ENSEMBLE_SHARE), 3)}
+
+
+def _ensemble(sweep: Sweep, folder: Path, config: DictConfig) -> None:
+    """Make the ensemble of the trials, unless models may have a number of parameters only."""
+    if sweep.settings.max_parameters is not None:
+        log.info("no ensemble: max_parameters bounds a single model")
+        return
+    from fmlab.automl.ensemble import make_ensemble
+    from fmlab.run import open_task
+
+    plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    make_ensemble(folder, open_task(cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True))))
 
 
 def _announce(sweep: Sweep, folder: Path, left_out: Mapping[str, str]) -> None:
@@ -130,6 +156,12 @@ def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
         raw.pop(new if given else old)
     raw = of_now(raw)
     del raw["_target_"]
+    limit = raw.pop("time_limit", None)
+    if limit is not None and raw["budget"] is not None:
+        raise FmlabError(f"time_limit is another name of budget, got both: {limit} and {raw['budget']}")
+    raw["budget"] = raw["budget"] if limit is None else limit
+    if (raw.get("preset") is None or not raw.get("auto")) and raw.pop("preset", None) is not None:
+        raise FmlabError("preset is an option of a search over all models, such as sweep=automl")
     name = raw.pop("name")
     if not name:
         raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")

@@ -46,6 +46,7 @@ class Job:
     config_name: str = "config"
     search_path: Sequence[Sequence[str]] = ()  # (provider, path); empty: the program's own
     threads: int = 1
+    keeps_scores: bool = False  # of validation rows, for an ensemble
     seconds: float | None = None  # left of the budget when the worker starts
 
 
@@ -58,6 +59,7 @@ class Progress:
     deadline: float | None = None  # of time.monotonic
     prunes: bool = False
     metric: str | None = None
+    max_parameters: int | None = None
     reported: list[float] = field(default_factory=list)
 
     def step(self, step: int, value: float) -> None:
@@ -67,6 +69,11 @@ class Progress:
             self.reported.append(value)
             if self.report(step, value):
                 raise TrialPruned(f"pruned at step {step} with {value:.6g}")
+
+    def refuse_larger(self, parameters: int) -> None:
+        """Raises TrialPruned for a model of more parameters than the sweep takes."""
+        if self.max_parameters is not None and parameters > self.max_parameters:
+            raise TrialPruned(f"{parameters:,} parameters are more than max_parameters={self.max_parameters:,}")
 
     def check(self) -> None:
         """Raises Lost once the trial was given up."""

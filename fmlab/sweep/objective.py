@@ -10,13 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from fmlab.automl.scores import keep_scores
 from fmlab.config import composition
+from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_json
 from fmlab.run import run
@@ -34,9 +37,16 @@ class Reporter(pl.Callback):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.cut: dict[str, float] | None = None  # where its time ended a run that had more to do
+        self.scores: Array | None = None  # float32 of the validation rows, where rows are scored
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Raises TrialPruned where the model is larger than the sweep takes."""
+        self.progress.refuse_larger(sum(p.numel() for p in pl_module.parameters() if p.requires_grad))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Report; raises Pruned, or Lost."""
+        """Report; raises Pruned, or Lost. What is validated after training is kept."""
+        if trainer.state.fn == "validate":
+            self.scores = _scores(pl_module)
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         name = f"val/{self.progress.metric or _monitor(pl_module)}"
@@ -70,6 +80,15 @@ class Reporter(pl.Callback):
             self.cut = {"epochs": round(epochs, 3), "share": round(seen, 4)}
 
 
+def _scores(learner: pl.LightningModule) -> Array | None:
+    """What the rows of the part just judged were given, in their order; None where items were ranked."""
+    assert isinstance(learner, Learner)
+    if learner.judged is None or "score" not in learner.judged[1] or "label" not in learner.judged[1]:
+        return None
+    unit, columns = learner.judged
+    return np.asarray(columns["score"][np.argsort(unit, kind="stable")], np.float32)
+
+
 def _monitor(learner: pl.LightningModule) -> str:
     assert isinstance(learner, Learner)
     return learner.task.monitor
@@ -91,6 +110,7 @@ class Training:
                 path.append(provider, place)
         self._loader = composition.Loader(path, vault=environment, complete=True, typed=typed)
         self._config_name = job.config_name
+        self._scores = Path(job.folder) if job.keeps_scores else None
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The config of one run; raises FmlabError."""
@@ -113,9 +133,12 @@ class Training:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # what a failed run held must not fail the next
         found = {**figures(folder), "": value}
-        if reporter.cut:
+        more: dict[str, Any] = {} if reporter.cut is None else {"cut": reporter.cut}
+        if self._scores is not None and reporter.scores is not None:
+            more["scores"] = keep_scores(self._scores, reporter.scores)
+        if more:
             path = folder / "metrics.json"
-            write_json(path, {**json.loads(path.read_text("utf-8")), "cut": reporter.cut})
+            write_json(path, {**json.loads(path.read_text("utf-8")), **more})
         return found
 
 

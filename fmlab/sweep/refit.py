@@ -38,10 +38,10 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
     overrides = lasting_overrides(again, [f"{k}={v}" for k, v in sweep.command.items()], job.threads)
     task = Job(**{**asdict(job), "raw": _raw(sweep, best[0]), "overrides": overrides, "folder": str(folder)})
     log.info(
-        f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.settings.refit_seeds))}"
+        f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.refit_seeds))}"
         f"{_estimate(sweep, best[0], overrides, workers)}"
     )
-    Coordinator(again, task, workers=min(workers, len(sweep.settings.refit_seeds))).run()
+    Coordinator(again, task, workers=min(workers, len(sweep.refit_seeds))).run()
     done = best_trials(again, Study.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
     source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
     if source is None or not source.is_file():
@@ -64,7 +64,7 @@ def _estimate(sweep: Sweep, best: FrozenTrial, overrides: Sequence[str], workers
         most = next(int(o.partition("=")[2]) for o in overrides if o.startswith("trainer.max_epochs="))
     except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return ""
-    rounds = -(-len(sweep.settings.refit_seeds) // min(workers, len(sweep.settings.refit_seeds)))
+    rounds = -(-len(sweep.refit_seeds) // min(workers, len(sweep.refit_seeds)))
     seconds = rounds * most * epoch
     return f": {most} epochs of about {epoch:.1f} s each at most, so up to {seconds / 60:.1f} min"
 
@@ -79,7 +79,7 @@ def _raw(sweep: Sweep, best: FrozenTrial) -> dict[str, Any]:
         "heartbeat": sweep.settings.heartbeat,
         "retries": sweep.settings.retries,
         "fixed": {**{k: v for k, v in sweep.given.items() if k not in sweep.command and k != "seed"}, **point},
-        "space": {"seed": {"choice": list(sweep.settings.refit_seeds)}},
+        "space": {"seed": {"choice": list(sweep.refit_seeds)}},
     }
 
 

@@ -67,13 +67,22 @@ class Sweep:
         """Wall-clock seconds, or None."""
         return None if self.settings.budget is None else seconds(self.settings.budget)
 
+    @property
+    def refit_seeds(self) -> tuple[int, ...]:
+        """Seeds that the best point is trained with after the search."""
+        return self.settings.refit_seeds or ()
+
     def most(self, index: int) -> float | None:
-        """Seconds that the `index`-th proposal may train; those of `initial_points` share half of the workers' time."""
+        """Seconds that the `index`-th proposal may train.
+
+        Those of `initial_points` share half of the workers' time, and have no less than later ones.
+        """
         if self.budget is None or self.settings.trial_time_fraction is None:
             return None
+        later = self.budget * self.settings.trial_time_fraction
         if index < len(self.initial_points):
-            return self.budget * (self.settings.workers or 1) * 0.5 / len(self.initial_points)
-        return self.budget * self.settings.trial_time_fraction
+            return max(later, self.budget * (self.settings.workers or 1) * 0.5 / len(self.initial_points))
+        return later
 
     @property
     def total(self) -> int | None:
@@ -198,6 +207,8 @@ def _agree(sweep: Sweep) -> None:
         raise FmlabError(f"direction must be given for each of {objectives} metrics, got {list(sweep.directions)}")
     if objectives > 1 and sweep.pruner != "none":
         raise FmlabError(f"pruning needs one metric, got {list(sweep.metrics)} with pruner {sweep.pruner}")
+    if objectives > 1 and sweep.settings.ensemble:
+        raise FmlabError(f"an ensemble needs one metric, got {list(sweep.metrics)}")
     if objectives > 1 and sweep.settings.refit_seeds:
         raise FmlabError(f"refit_seeds needs one metric to tell the best point, got {list(sweep.metrics)}")
     if objectives > 1 and sweep.sampler == "cmaes":

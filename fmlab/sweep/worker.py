@@ -116,6 +116,7 @@ class Worker:
             deadline=min(ends) if ends else None,
             prunes=self.sweep.pruner not in ("none", "wilcoxon") and len(self.sweep.directions) == 1,
             metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
+            max_parameters=self.sweep.settings.max_parameters,
         )
 
     def _point(self, claim: RunningTrial) -> Point:

@@ -25,8 +25,9 @@ _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it i
 class Learner(pl.LightningModule):
     """Ties a model, a loss and an optimizer to a task. Hyperparameters live in the run's config, not here.
 
-    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged. `wish` is a number
-    that each process gives after a batch, `agreed` the highest of all processes: so they decide alike.
+    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged, `judged` the units
+    and columns that they are made of. `wish` is a number that each process gives after a batch, `agreed` the highest of
+    all processes: so they decide alike.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class Learner(pl.LightningModule):
         self.task, self.loader, self.identity = task, loader, identity
         self.options: dict[str, Any] = {}  # of the trainer: what a resumed run must share
         self.report: Report | None = None
+        self.judged: tuple[Array, dict[str, Array]] | None = None
         self.wish: Callable[[], int] = lambda: 0
         self.agreed = 0
         self.pace = Pace()
@@ -257,6 +259,7 @@ class Learner(pl.LightningModule):
 
     def _finish(self, evaluation: Evaluator, part: str) -> None:
         unit, columns = self._gathered()
+        self.judged = (unit, columns)
         self.report = evaluation.finish(unit, columns)
         self._state, self._outcomes = None, []
         self.log_dict({f"{part}/{name}": value for name, value in self.report.values.items()}, rank_zero_only=False)

@@ -164,3 +164,49 @@ def test_what_a_shipped_model_declares_are_options_of_it_around_their_defaults(n
         start = list(defaults[option]) if isinstance(defaults[option], tuple) else defaults[option]
         assert auto._inside(spec, start) == start
         parse({f"model.{option}": spec}, {})
+
+
+PORTFOLIO = {
+    "portfolio": True,
+    "presets": {
+        "some": {"all_models": False, "budget": "5m", "refit_seeds": []},
+        "few": {"all_models": False, "portfolio": 2, "budget": "1m", "refit_seeds": []},
+        "all": {"all_models": True, "budget": "1h", "refit_seeds": [1]},
+    },
+}
+
+
+@pytest.mark.usefixtures("some")
+def test_points_that_did_well_before_are_tried_first(plain):
+    raw = {**RAW, "budget": None, "refit_seeds": None, "auto": {**RAW["auto"], **PORTFOLIO}}
+    sweep = read("auto", auto.expand(raw, plain))
+    order = [p["model"] for p in sweep.initial_points]
+    assert order == ["itemknn", "mf", "lorentzfm", "cml"], "those of conf/portfolio.json that are there, in its order"
+    assert sweep.initial_points[1]["model.dim"] == 64
+    assert sweep.initial_points[1]["loss"] == "bpr"
+    assert (sweep.budget, sweep.settings.refit_seeds) == (300, ())
+    for preset, models, budget in (("few", {"itemknn"}, 60), ("all", {*order, "deepfm"}, 3600)):
+        found = read("auto", auto.expand({**raw, "preset": preset}, plain))
+        assert {p["model"] for p in found.initial_points} == models
+        assert found.budget == budget
+    assert read("auto", auto.expand({**raw, "preset": "all", "budget": 7}, plain)).budget == 7
+    with pytest.raises(FmlabError, match=r"preset must be one of.*did you mean 'few'"):
+        auto.expand({**raw, "preset": "feww"}, plain)
+
+
+def test_every_point_of_the_portfolio_can_be_composed():
+    """Names, options and types; each list begins with other models than it ends with."""
+    from fmlab.automl.portfolio import KINDS, entries
+    from fmlab.config.overrides import override
+
+    for kind in KINDS:
+        points = [e.point for e in entries(kind)]
+        assert len({repr(p) for p in points}) == len(points) >= 8
+        assert all(e.source for e in entries(kind))
+        for point in points:
+            registry.check("model", {"name": point["model"], **_options_of(point)})
+    composition.compose([override(k, v) for k, v in entries("classes")[3].point.items()], {})
+
+
+def _options_of(point):
+    return {k.removeprefix("model."): v for k, v in point.items() if k.startswith("model.")}

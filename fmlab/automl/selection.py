@@ -1,0 +1,73 @@
+"""Which models an ensemble is made of, and how much each counts, by their scores of the validation rows.
+
+Source: Caruana et al., Ensemble selection from libraries of models, ICML 2004: models are added one at a time, with
+replacement, each time the one that lowers the loss most. The calibration is that of Platt, 1999.
+"""
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from fmlab.data import Array
+
+ROUNDS = 60
+BOUND = 20.0  # of log-odds, so that no row decides
+LEAST_ROWS = 1000  # that two numbers of a calibration are fitted on
+_BLOCK = 1 << 16  # rows of all models that are compared at once
+
+
+def greedy(scores: Array, label: Array, *, log_odds: bool, rounds: int = ROUNDS) -> Array:
+    """Weights float64[models] that add up to 1, for `scores[models, rows]` and `label[rows]`.
+
+    The loss is log loss of log-odds with labels 0 and 1, else the squared error. Of the ensembles of 1 to `rounds`
+    members the best is taken.
+    """
+    scores = np.clip(scores, -BOUND, BOUND) if log_odds else scores
+    count = np.zeros(len(scores), np.int64)
+    total = np.zeros(scores.shape[1], np.float32)
+    best, least = count, np.inf
+    for size in range(1, rounds + 1):
+        losses = _losses(scores, total, size, label, log_odds)
+        chosen = int(np.argmin(losses))
+        count = count + (np.arange(len(count)) == chosen)
+        total = total + scores[chosen]
+        if losses[chosen] < least:
+            best, least = count, losses[chosen]
+    return best / best.sum()
+
+
+def _losses(scores: Array, total: Array, size: int, label: Array, log_odds: bool) -> Array:
+    """The loss of the mean of `size` members, for each model as the last of them."""
+    found = np.zeros(len(scores))
+    for low in range(0, scores.shape[1], _BLOCK):
+        rows = slice(low, low + _BLOCK)
+        mean = (scores[:, rows] + total[rows]) / np.float32(size)
+        found += loss_of(mean, label[rows], log_odds=log_odds).sum(1)
+    return found / scores.shape[1]
+
+
+def loss_of(score: Array, label: Array, *, log_odds: bool) -> Array:
+    """The loss of each score `[..., rows]`."""
+    if log_odds:
+        return np.logaddexp(0, np.where(label > 0, -score, score))
+    return np.square(score - label)
+
+
+def calibrated(score: Array, label: Array) -> tuple[float, float]:
+    """`(scale, bias)` that make `scale * score + bias` the log-odds of `label[rows]`, 0 or 1, with the least log loss.
+
+    (1, 0) where rows are too few, or where nothing is gained.
+    """
+    if len(score) < LEAST_ROWS:
+        return 1.0, 0.0
+    design = np.column_stack([np.clip(score, -BOUND, BOUND), np.ones(len(score))]).astype(np.float64)
+
+    def judged(weight: Array) -> tuple[float, Array]:
+        logit = design @ weight
+        return float(loss_of(logit, label, log_odds=True).mean()), design.T @ (expit(logit) - label) / len(label)
+
+    found = minimize(judged, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    before, after = (loss_of(design @ v, label, log_odds=True).mean() for v in (np.array([1.0, 0.0]), found))
+    if not np.isfinite(after) or after >= before or found[0] <= 0:
+        return 1.0, 0.0
+    return float(found[0]), float(found[1])

@@ -1,0 +1,83 @@
+"""Several trained models as one: a weighted sum of their scores, kept as `ensemble.json` beside the members."""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from fmlab.errors import FmlabError, StorageError
+from fmlab.evaluation.label_scale import label_scale_of, set_label_scale
+from fmlab.run.locate import CHECKPOINTS, Located
+from fmlab.run.serving_data import FILE, read_serving_data
+from fmlab.serving.loaded_run import LoadedRun, load
+from fmlab.untrusted.parsing import read_json
+
+MEMBERS = "members"
+LAYOUT = 1
+MOST = 1000
+_NAME = re.compile(r"[0-9]{1,9}")
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What `ensemble.json` says: the weight of each member, by its name, and how the sum becomes a score."""
+
+    weights: dict[str, float]
+    scale: float = 1.0
+    bias: float = 0.0
+
+
+class Ensemble(nn.Module):
+    """`scale * sum(weight * score) + bias` of models that are asked for the same rows."""
+
+    def __init__(self, members: Sequence[nn.Module], weights: Sequence[float], scale: float, bias: float) -> None:
+        """Members have one scale of labels."""
+        super().__init__()
+        self.members, self.weights = nn.ModuleList(members), [scale * w for w in weights]
+        self.bias = bias
+        set_label_scale(self, label_scale_of(members[0]))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        found = [w * member(ids, values) for w, member in zip(self.weights, self.members, strict=True)]
+        return sum(found[1:], found[0]) + self.bias
+
+
+def read_weights(path: Path) -> Weights:
+    """The file of an ensemble; raises StorageError for what it cannot be."""
+    try:
+        plain = read_json(path)
+        weights = {str(name): float(w) for name, w in plain["weights"].items()}
+        found = Weights(weights, float(plain["scale"]), float(plain["bias"]))
+        numbers = [*weights.values(), found.scale, found.bias]
+        named = all(_NAME.fullmatch(name) for name in weights)
+        if (
+            plain["layout"] != LAYOUT
+            or not named
+            or not 1 <= len(weights) <= MOST
+            or not all(map(math.isfinite, numbers))
+        ):
+            raise ValueError("weights are numbers by the number of a trial")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise StorageError(f"{path} is malformed: {error}") from error
+    return found
+
+
+def load_ensemble(place: Located) -> LoadedRun:
+    """The ensemble of a folder; raises StorageError, FmlabError where members are not of one kind."""
+    found = read_weights(place.checkpoint)
+    folder = place.folder
+    runs = [load(folder / MEMBERS / name / CHECKPOINTS / "best.ckpt") for name in found.weights]
+    data = replace(read_serving_data(folder / FILE), derived=None)
+    for run in runs:
+        if (run.data.schema, run.data.fingerprint) != (data.schema, data.fingerprint):
+            raise FmlabError(f"{run.folder} and {folder / FILE} must be of the same data")
+        if (run.data.scale, run.data.log_odds) != (data.scale, data.log_odds):
+            raise FmlabError(f"members of an ensemble must score on one scale, {run.folder} does not")
+    model = Ensemble([r.model for r in runs], list(found.weights.values()), found.scale, found.bias).eval()
+    identity: dict[str, Any] = {**runs[0].identity, "model": {"name": "ensemble"}, "schema": data.schema.to_dict()}
+    return LoadedRun(folder, place.checkpoint, identity, model, data)
