@@ -46,6 +46,9 @@ COMMANDS = {
     "recommend": "fmlab.serving.recommend",
     "export": "fmlab.serving.export",
     "serve": "fmlab.serving.server",
+    "similar": "fmlab.cli.similar",
+    "doctor": "fmlab.cli.doctor",
+    "resume": "",  # composed and run like any command line
 }
 _SECOND = ("plugins show", "data show", "data list", "sweep list", "sweep recover", "experiment list")
 FAILED_JOBS = 3
@@ -73,6 +76,8 @@ def _dispatch(arguments: list[str]) -> int:
     if not arguments:
         return _hydra(["--help"])
     first = arguments[0]
+    if first == "resume":
+        return _resume(arguments[1:])
     if first in COMMANDS:
         return _command(first, arguments[1:])
     if not all(a.strip() for a in arguments):
@@ -83,6 +88,16 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"fmlab {__version__}")
         return 0
     return _hydra(arguments)
+
+
+def _resume(arguments: list[str]) -> int:
+    from fmlab.cli import resume
+
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(resume.USAGE)
+        return 0
+    of_folder, typed = resume.overrides(arguments)
+    return _hydra(typed, of_folder)
 
 
 def _near(word: str) -> str:
@@ -108,8 +123,11 @@ def _command(name: str, arguments: list[str]) -> int:
 # --------------------------------------------------------------------------------------------- Hydra
 
 
-def _hydra(arguments: list[str]) -> int:
-    """What `hydra.main` does, with the checking loader and with exceptions left to `main`."""
+def _hydra(arguments: list[str], of_file: Sequence[str] = ()) -> int:
+    """What `hydra.main` does, with the checking loader and with exceptions left to `main`.
+
+    `of_file`: overrides that a file holds, before those that were typed.
+    """
     from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf.errors import OmegaConfBaseException
@@ -139,7 +157,7 @@ def _hydra(arguments: list[str]) -> int:
     hydra = Hydra(task_name="fmlab", config_loader=loader)
     GlobalHydra.instance().initialize(hydra)
     try:
-        return _run(hydra, args, typed) if runs else _show(hydra, parser, args)
+        return _run(hydra, args, [*of_file, *typed]) if runs else _show(hydra, parser, args)
     except OmegaConfBaseException as error:
         raise FmlabError(explain(error)) from error
     finally:

@@ -4,13 +4,14 @@ Each old name is a reference to the new one (`log2: ${.log_squared}`) from the t
 an override of it is accepted. What is no such reference any more was given a value, which goes to the new name.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fmlab.config.validation import GROUPS, section
 from fmlab.errors import FmlabError
-from fmlab.plugin.renames import NewName, new_value, old_names, old_values
+from fmlab.plugin.renames import NewName, new_value, old_names, old_values, with_new_names
 from fmlab.plugin.signature import Signature
 
 
@@ -61,6 +62,21 @@ def _move(node: DictConfig, prefix: str, old: str, new: NewName, typed: Collecti
 
 def _reference(new: NewName) -> str:
     return f"${{.{new.name}}}"
+
+
+def of_now(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The options in the config.yaml of a run by their names of today; what is no option of now is left as it is."""
+    found = {str(k): v for k, v in plain.items()}
+    for prefix in ("", *GROUPS):
+        given = found if not prefix else found.get(prefix)
+        if isinstance(given, Mapping):
+            try:
+                signature = section(prefix, given)[1]
+            except FmlabError:  # a plugin that is not installed any more
+                continue
+            renamed = with_new_names(prefix, signature, {str(k): v for k, v in given.items()}, [*map(str, given)])
+            found = renamed if not prefix else {**found, prefix: renamed}
+    return found
 
 
 def _sections(config: DictConfig) -> Iterator[tuple[str, DictConfig, Signature]]:

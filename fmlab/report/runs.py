@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fmlab.config.renames import of_now
 from fmlab.errors import StorageError
 from fmlab.records.folder import RunFolder
+from fmlab.records.record import read_record
 from fmlab.terminal.escaping import escaped_line, shown
-from fmlab.untrusted.parsing import read_json, read_yaml
+from fmlab.untrusted.parsing import read_yaml
 
 _NEEDED = ("data", "protocol", "model", "seed", "fingerprint", "monitor", "maximize", "test", "validation")
 # What says where a run takes place and what is shown of it, not what it computes.
@@ -114,7 +116,7 @@ def find_runs(folder: Path) -> tuple[list[Run], list[Unreadable]]:
     for path in sorted(_metrics(folder)):
         try:
             runs.append(_read(path))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, StorageError) as error:
             unreadable.append(Unreadable(Path(escaped_line(str(path))), shown(" ".join(str(error).split()))))
     return runs, unreadable
 
@@ -135,8 +137,8 @@ def _metrics(folder: Path) -> Iterator[Path]:
 
 def _read(path: Path) -> Run:
     """The run of a metrics.json; raises ValueError with what is wrong, OSError."""
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("status"), str):
+    content = dict(read_record(path))
+    if not isinstance(content.get("status"), str):
         raise ValueError("holds no status of a run")
     for key in _FIGURES:
         _check_figure(key, content.get(key))
@@ -192,7 +194,7 @@ def _config(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise ValueError(f"config.yaml {error}") from error
-    found = flat(plain) if isinstance(plain, dict) else {}
+    found = flat(of_now(plain)) if isinstance(plain, dict) else {}
     for key, value in found.items():
         if isinstance(value, int | float) and not abs(value) <= LARGEST:
             raise ValueError(f"config.yaml: {key} must be a number of at most {LARGEST:g}, got {value!r:.80}")

@@ -6,6 +6,7 @@
 | a run folder, its `checkpoints`, or a file in it     | `best.ckpt`, or `last.ckpt` where a run goes on          |
 | a sweep folder                                       | its ensemble, else `best.ckpt`, else that of its best    |
 |                                                      | trial                                                    |
+| `last`, where there is no such file                  | that of the newest run below `runs/`                     |
 | a folder of a trial with seeds, or of several runs   | that of the best run by validation, if they are of one   |
 |                                                      | data set and protocol                                    |
 """
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fmlab.errors import FmlabError, StorageError
+from fmlab.records.record import read_record
 from fmlab.run.serving_data import FILE
 from fmlab.terminal.escaping import escaped_line
 
@@ -28,6 +30,8 @@ ENSEMBLE = "ensemble.json"
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 OF_A_RUN = ("config.yaml", "metrics.json", FILE)
+NEWEST = "last"
+DEPTHS = 6  # folders below runs/ in which a run may be: sweeps, their trials and seeds
 DEPTH = 4  # folders below one of several runs: data, protocol, model, time
 SHOWN = 5
 MOST = 64 << 20  # bytes of a JSON file that are read
@@ -43,7 +47,7 @@ class Located:
 
 def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
     """What a path means; raises StorageError where it leads to no trained model, FmlabError where to several."""
-    path = path.expanduser()
+    path = newest(path).expanduser()
     if path.is_file():
         return _of_file(path, wanted)
     for folder in (path, path / Path(ENSEMBLE).stem):
@@ -58,6 +62,25 @@ def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
     if (path / BEST).is_file():
         return Located(path, path / BEST)
     return _of_run(_best_below(_best_trial(path) or path), wanted)
+
+
+def newest(path: Path, runs: Path = Path("runs")) -> Path:
+    """The path, or for `last` the folder of the newest run below `runs`; raises StorageError if there is none."""
+    if str(path) != NEWEST or path.exists():
+        return path
+    depths = ("/".join(["*"] * depth + ["metrics.json"]) for depth in range(1, DEPTHS + 1))
+    found = [p for pattern in depths for p in runs.glob(pattern) if p.is_file()]
+    if not found:
+        raise StorageError(f"{NEWEST} is the newest run below {runs.absolute()}, there is none")
+    return max(found, key=lambda p: p.stat().st_mtime_ns).parent
+
+
+def run_folder(path: Path) -> Path:
+    """The folder of one run, trained or not; raises StorageError for anything else."""
+    found = newest(path).expanduser()
+    if not found.is_dir() or not _is_run(found):
+        raise StorageError(f"a run folder holds config.yaml and metrics.json, {found} is none")
+    return found
 
 
 def _of_file(path: Path, wanted: Literal["best", "last"]) -> Located:
@@ -88,10 +111,18 @@ def _of_run(folder: Path, wanted: Literal["best", "last"]) -> Located:
 
 
 def _status(folder: Path) -> tuple[str, str]:
-    content = _metrics(folder / "metrics.json")
+    content = _record(folder / "metrics.json")
     words = (str(content.get(key, default))[:300] for key, default in (("status", "unknown"), ("error", "")))
     status, error = (escaped_line(" ".join(text.split())) for text in words)
     return status, error
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    """The record of a run, empty where there is none; raises StorageError for one of a later version."""
+    try:
+        return read_record(path) if path.is_file() else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
 
 
 def _metrics(path: Path) -> Mapping[str, Any]:
@@ -124,7 +155,7 @@ def _best_below(folder: Path) -> Path:
         raise StorageError(
             f"a run folder holds {FILE} and {CHECKPOINTS}/, {folder} has none; training leaves one in runs/"
         )
-    figures = [_metrics(f / "metrics.json") for f in found]
+    figures = [_record(f / "metrics.json") for f in found]
     kinds = {repr([c.get(k) for k in ("data", "fingerprint", "protocol", "monitor", "maximize")]) for c in figures}
     if len(kinds) > 1:
         shown = ", ".join(map(str, found[:SHOWN])) + (", ..." if len(found) > SHOWN else "")

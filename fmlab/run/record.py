@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from fmlab.files import write_json, write_text
 from fmlab.records import environment
 from fmlab.records.folder import RunFolder
+from fmlab.records.record import VERSION
 from fmlab.terminal.redaction import redacted
 from fmlab.training.distributed import is_first_process
 
@@ -16,7 +17,7 @@ class RunRecord:
 
     def __init__(self, place: RunFolder, plain: dict[str, Any]) -> None:
         self.path = place.metrics
-        self.content: dict[str, Any] = {"status": "running"}
+        self.content: dict[str, Any] = {"schema_version": VERSION, "status": "running"}
         names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer", "scheduler")}
         self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
         if is_first_process():

@@ -8,7 +8,7 @@ from typing import NoReturn
 from fmlab.errors import FmlabError
 from fmlab.terminal.escaping import escaped_line
 
-TYPE_OF_RUN = "a run folder, a sweep folder, or a checkpoint in one"
+TYPE_OF_RUN = "a run folder, a sweep folder, a checkpoint in one, or last: the newest run below runs/"
 
 
 class Parser(argparse.ArgumentParser):

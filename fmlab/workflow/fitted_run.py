@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.records.folder import RunFolder
+from fmlab.records.record import Record, read_record
 from fmlab.run.locate import locate
 from fmlab.terminal.escaping import escaped_line
-from fmlab.untrusted.parsing import read_json
 from fmlab.workflow.frames import as_pandas, is_frame
 
 if TYPE_CHECKING:
@@ -32,16 +32,13 @@ class FittedRun:
         self.folder, self._temporary = folder, temporary
 
     @cached_property
-    def record(self) -> Mapping[str, Any]:
+    def record(self) -> Record:
         """All that the run says of itself, see the file metrics.json; raises StorageError."""
         path = RunFolder(self.folder).metrics
         try:
-            found = read_json(path)
+            return read_record(path)
         except (OSError, ValueError) as error:
             raise StorageError(f"{path} cannot be read: {error}") from error
-        if not isinstance(found, dict):
-            raise StorageError(f"{path} must hold the record of a run")
-        return found
 
     @property
     def validation(self) -> dict[str, float]:
@@ -109,7 +106,8 @@ class FittedRun:
 
     def _repr_html_(self) -> str:
         """Figures of validation and test as a table, in notebooks."""
-        facts = " · ".join(f"{k} {self.record[k]}" for k in _FACTS if self.record.get(k) is not None)
+        record: Mapping[str, Any] = self.record
+        facts = " · ".join(f"{k} {record[k]}" for k in _FACTS if record.get(k) is not None)
         names = dict.fromkeys((*self.test, *self.validation))
         cells = [
             f"<tr><th>{escape(n)}</th><td>{_figure(self.validation.get(n))}</td><td>{_figure(self.test.get(n))}</td></tr>"
