@@ -41,7 +41,15 @@ from fmlab.plugin.option import REQUIRED
 from fmlab.plugin.source import locate
 
 _VALUES = "_values_"
+LOGGER = "logger"  # a kind of plugin, of which some stand in `conf/`
+SELECTED = (*GROUPS, LOGGER)
 PRESETS = "experiment"  # the group whose files are whole runs, in folders
+
+
+def _several(override: str) -> list[str]:
+    """`logger=[wandb,tensorboard]` as the logger that stands for several."""
+    found = re.fullmatch(r"\+*logger=(\[[\w\s,:.+-]*\])", override)
+    return [f"{LOGGER}=several", f"{LOGGER}.names={found[1]}"] if found else [override]
 
 
 class PluginSource(ConfigSource):
@@ -58,12 +66,12 @@ class PluginSource(ConfigSource):
 
     def is_group(self, config_path: str) -> bool:
         """Whether this is a kind of plugin that a config selects."""
-        return config_path.strip("/") in ("", *GROUPS)
+        return config_path.strip("/") in ("", *SELECTED)
 
     def is_config(self, config_path: str) -> bool:
         """Whether this names an installed plugin, clearly or not; `load_config` complains about the unclear."""
         kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
-        return kind in GROUPS and bool(name) and registry.is_claimed(kind, name)
+        return kind in SELECTED and bool(name) and registry.is_claimed(kind, name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         """Kinds at the root, names of plugins in a group."""
@@ -71,14 +79,14 @@ class PluginSource(ConfigSource):
         wanted = ObjectType.CONFIG if path else ObjectType.GROUP
         if results_filter not in (None, wanted):
             return []
-        return list(registry.names(path)) if path else sorted(GROUPS)
+        return list(registry.names(path)) if path else sorted(SELECTED)
 
     def load_config(self, config_path: str) -> ConfigResult:
         """Options of a plugin with their defaults; raises FmlabError if it is broken or its name is not clear."""
         hidden = config_path.startswith(f"{_VALUES}/")
         kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
         signature = registry.schema(kind, name)
-        partners, values = partners_and_values(kind, name, signature.defaults)
+        partners, values = ({}, {}) if kind == LOGGER else partners_and_values(kind, name, signature.defaults)
         if hidden:
             return self._result(values, package="_global_")
         # The package is absolute: without it Hydra looks for `model.loss`, as partners inside this group.
@@ -209,6 +217,7 @@ class Loader(GuardedLoader):
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
         # Roles are names of the model's, which no config has before.
         overrides = [re.sub(r"^optimizer\.roles([.=])", r"++optimizer.roles\1", o) for o in overrides]
+        overrides = [made for override in overrides for made in _several(override)]
         if self.vault is not None:
             overrides = [veil_override(o, self.vault) for o in overrides]
         try:

@@ -91,12 +91,42 @@ def section(group: str, given: Mapping[Any, Any]) -> tuple[str, Signature]:
         return "the trainer", signatures.of_object(settings.Trainer)
     name = given.get("name")
     if group == "logger":
-        if name not in settings.LOGGERS:
-            raise FmlabError(f"logger.name must be a logger, got {name!r}; {choices(str(name), settings.LOGGERS)}")
-        return f"logger {name}", signatures.of_object(settings.LOGGERS[str(name)])
+        for member in members(given):
+            logger_signature(member)
+        return f"logger {name}", logger_signature(name)
     if not isinstance(name, str):
         raise FmlabError(f"{group}.name must be the name of a plugin, got {name!r}")
     return f"{group} {name}", registry.schema(group, name)
+
+
+def logger_signature(name: Any) -> Signature:
+    """Options of a logger, of fmlab itself or installed; raises FmlabError for an unknown one."""
+    if name in settings.LOGGERS:
+        return signatures.of_object(settings.LOGGERS[str(name)])
+    if not registry.is_claimed("logger", str(name)):
+        known = choices(str(name), (*settings.LOGGERS, *registry.names("logger")))
+        raise FmlabError(f"logger.name must be a logger, got {name!r}; {known}")
+    return registry.schema("logger", str(name))
+
+
+def members(given: Mapping[Any, Any]) -> dict[str, dict[str, str]]:
+    """The loggers that the options of one mean, with the options of each as text; raises FmlabError."""
+    if given.get("name") != "several":
+        return {}
+    names = [str(n) for n in given.get("names") or ()]
+    found: dict[str, dict[str, str]] = {name: {} for name in names}
+    if len(found) < len(names) or "several" in found:
+        raise FmlabError(f"several loggers are different ones, got {', '.join(names)}")
+    for text in given.get("options") or ():
+        key, equals, value = str(text).partition("=")
+        name, dot, option = key.partition(".")
+        if not equals or not dot or name not in found:
+            rule = "logger.options must be like wandb.project=mine, of a logger that is named"
+            raise FmlabError(f"{rule}, got {text!r}; loggers: {', '.join(names)}")
+        found[name][option] = value
+    for name, options in found.items():
+        registry.check_options(f"logger {name}", logger_signature(name), options, name)
+    return found
 
 
 def _settle(

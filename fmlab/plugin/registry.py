@@ -27,7 +27,7 @@ from fmlab.plugin.signature import Signature
 from fmlab.plugin.source import forget
 from fmlab.terminal.redaction import looks_secret
 
-Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "metric"]
+Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "metric", "logger"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "data": ("root",),
@@ -38,6 +38,7 @@ GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "optimizer": ("parameters",),
     "scheduler": ("steps", "epoch_steps"),
     "metric": (),
+    "logger": ("config", "folder"),
 }
 """What the run gives a plugin of each kind, by position."""
 

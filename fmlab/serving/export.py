@@ -34,10 +34,12 @@ the link, the score. Of other models the vectors are missing, and it is said.
 --format says what is written, and may be given several times: files is what stands above. onnx writes model.onnx,
 encoder.json and score.py, which scores raw rows with onnxruntime and the standard library alone
 (pip install "fmlab[onnx]"). torch writes model.pt2 of torch.export, and encoder.json. Both are compared with predict
-before they are kept."""
+before they are kept. ann writes an index of items by usearch (pip install "fmlab[ann]") for two-sided models, whose
+scores are inner products, HyperML and LorentzFM among them; recall@10 against the exact ranking is printed, and
+manifest.json says how a query is asked."""
 MARK, VERSION = "fmlab_export", 1
 MANIFEST = "manifest.json"
-Format = Literal["files", "onnx", "torch"]
+Format = Literal["files", "onnx", "torch", "ann"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -117,13 +119,19 @@ def export(run: "LoadedRun", out: Path, formats: Sequence[Format] = ("files",), 
 def _write(run: "LoadedRun", folder: Path, formats: Sequence[Format]) -> list[str]:
     from fmlab.files import digest, write_json
     from fmlab.serving.encoder_table import FILE, write_encoder
-    from fmlab.serving.export_files import write_files
+    from fmlab.serving.export_files import write_files, write_ids
     from fmlab.serving.program import write_onnx, write_program
 
     data, missing = run.data, list[str]()
     parts: dict[str, Any] = {}
     if "files" in formats:
         parts["vectors"] = write_files(run, folder, missing)
+    if "ann" in formats:
+        from fmlab.serving.ann import write_index
+
+        parts["ann"] = write_index(run, folder)
+        if "files" not in formats:
+            write_ids(run, folder)
     if "torch" in formats:
         parts["torch"] = write_program(run, folder)
     if "onnx" in formats:
@@ -156,4 +164,7 @@ def _write(run: "LoadedRun", folder: Path, formats: Sequence[Format]) -> list[st
         for n, p in parts.items()
         if p and "largest_difference_from_predict" in p
     ]
+    if "ann" in parts:
+        ann = parts["ann"]
+        said.append(f"ann: recall@10 {ann['recall_at_10']:.4f} at expansion_search={ann['expansion_search']}")
     return [*missing, *said]

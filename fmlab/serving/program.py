@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Array, Table
+from fmlab.data.asked import asks
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.run.serving_data import ServingData
@@ -67,6 +68,9 @@ def program_of(run: "LoadedRun") -> Any:
         )
     if run.data.targets:
         raise FmlabError(f"a program gives one score, {run.name} gives those of {', '.join(run.data.targets)}")
+    if asks(run.model):
+        names = ", ".join(asks(run.model))
+        raise FmlabError(f"a program reads features alone, {run.name} also asks for {names}")
     table = sample(run.data, 3)
     served = Served(run.model, run.data.scale, run.data.log_odds).eval()
     given = tuple(torch.from_numpy(a) for a in arrays(table))

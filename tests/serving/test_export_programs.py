@@ -48,6 +48,7 @@ def tiny_run(name: str) -> LoadedRun:
             log_odds=True,
             scale=LabelScale(),
             derived=None,
+            targets=(),
         )
         with torch.no_grad():
             for parameter in model.parameters():

@@ -1,0 +1,1 @@
+"""Loggers of other packages. `logger=[wandb,tensorboard]` uses several at once."""
