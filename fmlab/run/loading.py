@@ -54,6 +54,10 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     model = build_model(identity["model"], schema, 0)
     for part in (*model.named_parameters(), *model.named_buffers()):
         if part[0] in state:  # as precise as it was trained
+            kinds = part[1].is_floating_point(), state[part[0]].is_floating_point()
+            if kinds[0] != kinds[1] or (not kinds[0] and part[1].dtype != state[part[0]].dtype):
+                wanted, got = str(part[1].dtype), str(state[part[0]].dtype)
+                raise FmlabError(f"{path} holds another version of {name}: {part[0]} must be {wanted}, got {got}")
             part[1].data = part[1].data.to(state[part[0]].dtype)
     try:
         model.load_state_dict(state)

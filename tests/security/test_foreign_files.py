@@ -15,9 +15,12 @@ import pytest
 import torch
 
 from fmlab.cli.report import main as report
+from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
 from fmlab.memory import bounded, refuse_larger
 from fmlab.records.per_case import read_units
+from fmlab.run.building import build_model
+from fmlab.run.loading import model_of
 from fmlab.training.checkpoints import SafeCheckpointIO, read_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
@@ -91,6 +94,18 @@ def test_a_sealed_but_malformed_checkpoint_is_named(tmp_path: Path, text: str) -
     with pytest.raises((FmlabError, StorageError), match=text) as error:
         read_checkpoint(path)
     assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.bool, torch.int64])
+def test_parameters_that_are_no_real_numbers_are_refused_by_name(tmp_path: Path, kind: torch.dtype) -> None:
+    content = copy.deepcopy({**GOOD, "state_dict": {}})
+    content["fmlab"]["model"] = {"name": "lr"}
+    model = build_model({"name": "lr"}, Schema.from_dict(content["fmlab"]["schema"]), 0)
+    content["state_dict"] = {f"model.{name}": value.to(kind) for name, value in model.state_dict().items()}
+    path = tmp_path / "best.ckpt"
+    SafeCheckpointIO().save_checkpoint(content, path)
+    with pytest.raises(FmlabError, match=r"must be torch\.float32, got torch"):
+        model_of(read_checkpoint(path), path)
 
 
 def test_a_good_checkpoint_is_read(tmp_path: Path) -> None:
