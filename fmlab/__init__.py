@@ -19,6 +19,7 @@ _WHERE = {
     "FittedRun": "fmlab.workflow.fitted_run",
     "FmlabError": "fmlab.errors",
     "StorageError": "fmlab.errors",
+    "evaluate": "fmlab.run.judge_file",
     "fit": "fmlab.workflow.fit",
     "load": "fmlab.workflow.fitted_run",
 }

@@ -42,6 +42,7 @@ COMMANDS = {
     "report": "fmlab.cli.report",
     "sweep": "fmlab.cli.sweep",
     "experiment": "fmlab.cli.experiments",
+    "evaluate": "fmlab.cli.evaluate",
     "predict": "fmlab.serving.predict",
     "recommend": "fmlab.serving.recommend",
     "export": "fmlab.serving.export",
@@ -50,7 +51,16 @@ COMMANDS = {
     "doctor": "fmlab.cli.doctor",
     "resume": "",  # composed and run like any command line
 }
-_SECOND = ("plugins show", "data show", "data list", "sweep list", "sweep recover", "experiment list")
+_SECOND = (
+    "plugins show",
+    "data show",
+    "data list",
+    "data split",
+    "data audit",
+    "sweep list",
+    "sweep recover",
+    "experiment list",
+)
 FAILED_JOBS = 3
 _OWN_OVERRIDES = ("hydra.mode=", "hydra.job_logging.root.handlers=")  # keys that the program itself gives Hydra
 

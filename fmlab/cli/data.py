@@ -49,6 +49,10 @@ class Chosen:
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> int:
     """Run `fmlab data ...`; returns the exit code. The folders come from the config, which reads `environment`."""
+    if arguments and arguments[0] in ("split", "audit"):
+        from fmlab.cli import split
+
+        return split.main(arguments[0], arguments[1:], environment)
     args = _parsed(arguments)
     show = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -64,7 +68,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="fmlab data", description="Data sets: list, show, fetch, prepare, check, path.")
+    parser = _Parser(prog="fmlab data", description="Data sets: list, show, fetch, prepare, check, path, split, audit.")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     helps = {
         "list": "what is installed",
@@ -73,6 +77,8 @@ def _parser() -> argparse.ArgumentParser:
         "prepare": "get and prepare it",
         "check": "compare every checksum of raw files and prepared data",
         "path": "the folders of raw and of prepared data",
+        "split": "write the parts of a protocol's split to files that other programs read",
+        "audit": "say what of a protocol's test stands in training",
     }
     for name, text in helps.items():
         command = commands.add_parser(name, help=text, description=text)

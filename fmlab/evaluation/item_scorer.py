@@ -12,7 +12,7 @@ What is left out or kept is the same for all items of a query, so that ranks do 
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -56,6 +56,7 @@ def planted_scorer(dataset: Dataset) -> Planted | None:
     return None if dataset.truth is None else Planted(dataset.truth)
 
 
+@runtime_checkable
 class CandidateScorer(Protocol):
     """All items, ready to be scored for queries: `user[Q]` (int64), their context, if the data have any, and what the
     scorer asks for of them (`fmlab.data.asked`)."""
@@ -80,6 +81,8 @@ def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
         user, item = scorer.user.to(device), scorer.item.to(device)
         bias = scorer.user_bias.to(device)
         return _Product(lambda u, _, __: (bias[u], user[u]), scorer.item_bias.to(device), item)
+    if isinstance(scorer, CandidateScorer):
+        return scorer
     if isinstance(scorer, ScoresCatalog) and scorer.scores_catalog:
         return _Catalog(scorer, tables)
     if is_two_sided(scorer):

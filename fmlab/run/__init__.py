@@ -6,7 +6,8 @@ leaves is `record`, `serving_data` and the files of `fmlab.records.folder`; `loa
 
 from fmlab.run.building import assemble
 from fmlab.run.experiment import run
+from fmlab.run.judge_file import evaluate_file
 from fmlab.run.loading import build_model, load_model
 from fmlab.run.opening import open_task
 
-__all__ = ["assemble", "build_model", "load_model", "open_task", "run"]
+__all__ = ["assemble", "build_model", "evaluate_file", "load_model", "open_task", "run"]

@@ -75,7 +75,8 @@ def refit(
     began = time.perf_counter()
     new = assemble(again, refitted(parts.task), inner, [], callbacks, [])
     rows = len(new.task.training.rows)
-    log.info("refit on %s rows, training and validation", f"{rows:,}" + (f", for {epochs} epochs" if epochs else ""))
+    how_long = f" for {epochs} epochs" if epochs else ""
+    log.info(f"refit{how_long} on {rows:,} rows, those of training and validation")
     if epochs:
         _fit(new, inner.last if resumes and inner.last.is_file() else None)
     else:

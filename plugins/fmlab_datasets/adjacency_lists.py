@@ -16,6 +16,7 @@ from fmlab.errors import DataError
 from fmlab.plugin.option import Range
 from fmlab_datasets.python_literals import text
 from fmlab_datasets.streams import Cells, joined, packed, prepared
+from fmlab_datasets.warnings import locate
 
 LIGHTGCN = "https://raw.githubusercontent.com/kuandeng/LightGCN/master/Data/gowalla/"
 
@@ -54,14 +55,15 @@ class Adjacency:
 
     Source: files of yours.
 
-    Items of a line are taken to be in the user's order of time (leave-one-out needs it). With `test`, a seeded share
-    `validation` of the other file's interactions is the validation part. `attributes` is a JSON file
+    Items of a line are taken to be in the user's order of time (leave-one-out needs it). With `test`, the validation
+    part is the file `valid`, or, without one, a seeded share `validation` of the other file's interactions.
+    `attributes` is a JSON file
     `{item: [attribute, ...]}`, of which the items get a multi-valued field `attributes`.
     """
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    paths = ("path", "test")  # options that name raw files
+    paths = ("path", "valid", "test")  # options that name raw files
     licence = "yours"
     citation = "none"
 
@@ -70,17 +72,25 @@ class Adjacency:
         root: Path,
         *,
         path: str,
+        valid: str = "",
         test: str = "",
         attributes: str = "",
         validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1,
         seed: int = 0,
     ) -> None:
-        """Paths are relative to the root folder, or absolute."""
-        self.raw: Sequence[RawFile] = tuple(RawFile(p) for p in (path, test, attributes) if p)
+        """Paths are relative to the working folder, then to the root folder, or absolute.
+
+        Raises DataError for a missing file, and for a `valid` without a `test`.
+        """
+        if valid and not test:
+            raise DataError("a given split needs a test part: give test=<file> too")
+        self.raw: Sequence[RawFile] = tuple(
+            RawFile(str(locate(p, root))) for p in (path, valid, test, attributes) if p or p is path
+        )
         self.validation, self.seed, self.attributed = validation, seed, bool(attributes)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Read one file, or two."""
+        """Read one file, two or three."""
         paths = [files[raw.path] for raw in self.raw]
         extra = {"attributes": item_attributes(paths.pop())} if self.attributed else {}
         return adjacency("adjacency", paths, workspace, self.validation, self.seed, extra)
@@ -130,8 +140,9 @@ def adjacency(
     if len(files) == 1:
         return prepared(name, joined(packed(pairs(files[0]), ("u", "i")), "i", added), plan, workspace)
     draw = np.random.default_rng(seed)
-    train, test = files
-    rows = ((u, i, "valid" if draw.random() < validation else "train") for u, i in pairs(train))
-    tested = ((u, i, "test") for u, i in pairs(test))
-    stream = packed((row for part in (rows, tested) for row in part), ("u", "i", "part"))
+    train, *held, test = files
+    share = 0.0 if held else validation
+    rows = ((u, i, "valid" if draw.random() < share else "train") for u, i in pairs(train))
+    others = [((u, i, "valid") for u, i in pairs(file)) for file in held] + [((u, i, "test") for u, i in pairs(test))]
+    stream = packed((row for part in (rows, *others) for row in part), ("u", "i", "part"))
     return prepared(name, joined(stream, "i", added), replace(plan, split="part"), workspace)

@@ -1,0 +1,133 @@
+"""Judging what another program recommends or scores: a run folder that takes part in reports and tests."""
+
+import io
+import logging
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from fmlab.contracts import Evaluator, Report, Task
+from fmlab.data import Dataset, statistics
+from fmlab.data.batch import Tables
+from fmlab.errors import DataError
+from fmlab.evaluation import RankedLists
+from fmlab.evaluation import evaluate as judge_scorer
+from fmlab.evaluation.audit import audit_of, audited
+from fmlab.evaluation.recommendations import Nothing, Recommended, read_table, row_scores
+from fmlab.files import write_bytes
+from fmlab.records.folder import RunFolder
+from fmlab.run.opening import open_source, open_task
+from fmlab.run.record import RunRecord
+from fmlab.run.refit import refitted
+from fmlab.training.progress import figure
+
+log = logging.getLogger("fmlab")
+
+
+def evaluate_file(
+    path: Path | str,
+    config: DictConfig,
+    *,
+    name: str = "",
+    folder: Path | None = None,
+    validation: Path | str | None = None,
+    probabilities: bool | None = None,
+) -> Path:
+    """Judge a file by the test of the data and the protocol of a composed config; gives the run folder it leaves.
+
+    The file has `user`, `item` and `score` or `rank` where items are ranked (CSV, TSV, Parquet, a TREC run), and `row`
+    and `score` where labelled rows are scored; rows are numbered as `fmlab data split` writes them. `name`: what the
+    program is called in reports, the stem of the file otherwise. `validation`: its file for the validation, by which
+    reports sort. `probabilities`: whether scores are probabilities; None: if all are from 0 to 1. Raises DataError.
+    """
+    path, plain = Path(path), cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    called = name or path.name.partition(".")[0]
+    plain |= {"model": {"name": called}, "loss": {"name": "none"}, "optimizer": {"name": "none"}}
+    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
+    place = RunFolder(folder or Path("runs", plain["data"]["name"], plain["protocol"]["name"], called, now))
+    source = open_source(plain)
+    task = open_task(plain, source)
+    found = audit_of(task, refitted(task).training.rows)
+    task = audited(task, found)
+    test = _judged(path, task, task.test, probabilities)
+    before = None if validation is None else _judged(Path(validation), task, task.validation, probabilities)
+    with place.held():
+        place.make_room(None, "error")
+        record = RunRecord(place, plain)
+        record.update(
+            statistics=statistics.measured(task.dataset),
+            published=statistics.published(task.dataset),
+            steps=[vars(s) for s in task.dataset.steps],
+            fingerprint=task.dataset.fingerprint,
+            protocol_described=dict(task.described),
+            judged_file=path.name,
+            monitor=task.monitor,
+            maximize=task.maximize,
+            validation={task.monitor: None} if before is None else dict(before.values),
+            test=dict(test.values),
+            audit=None
+            if found is None
+            else {"shares": dict(found.shares), "groups": {k: dict(v) for k, v in test.groups.items()}},
+            status="complete",
+        )
+        units = io.BytesIO()
+        np.savez_compressed(units, allow_pickle=False, **cast(Any, test.units))
+        write_bytes(place.units, units.getvalue())
+    log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
+    return place.path
+
+
+def evaluate(
+    path: Path | str,
+    *options: str,
+    name: str = "",
+    out: Path | str | None = None,
+    validation: Path | str | None = None,
+    probabilities: bool | None = None,
+) -> Path:
+    """As `fmlab evaluate` does: judge a file by `options` such as `data=movielens-1m`, `protocol=composed`.
+
+    Gives the run folder, `out` or one below runs/; the rest is that of `evaluate_file`.
+    """
+    from fmlab.config.composition import compose
+
+    folder = None if out is None else Path(out)
+    more: dict[str, Any] = {"name": name, "folder": folder, "validation": validation, "probabilities": probabilities}
+    return evaluate_file(path, compose(list(options), os.environ), **more)
+
+
+def _judged(path: Path, task: Task, judge: Evaluator, probabilities: bool | None) -> Report:
+    """What the judge of a part says of a file."""
+    frame, data = read_table(path), task.dataset
+    if isinstance(getattr(judge, "inner", judge), RankedLists):
+        scorer = Recommended(frame, path, data)
+        if scorer.unknown:
+            log.warning("%s: %s of %s rows name a user or item that the data do not have", path, *_counts(scorer))
+        return judge_scorer(judge, scorer, data)
+    return _of_rows(frame, path, data, judge, probabilities)
+
+
+def _counts(scorer: Recommended) -> Sequence[str]:
+    return f"{scorer.unknown:,}", f"{scorer.rows:,}"
+
+
+def _of_rows(frame: Any, path: Path, data: Dataset, judge: Any, probabilities: bool | None) -> Report:
+    """Scores of the file in the place of a model's."""
+    if not hasattr(judge, "rows"):
+        raise DataError("this protocol does not say which rows it judges: a file cannot be judged by it")
+    label = np.asarray(data.label)
+    classes = bool(np.isin(label[: 1 << 20], (0, 1)).all())
+    scores = row_scores(frame, path, judge.rows, probabilities=probabilities, log_odds=classes)
+    tables, nothing = Tables.of(data), Nothing()
+    state = judge.start(nothing, tables)
+    outcomes = [judge.block(n, nothing, tables, state) for n in range(len(judge))]
+    columns = {n: torch.cat([o.columns[n] for o in outcomes]).numpy() for n in outcomes[0].columns}
+    unit = torch.cat([o.unit for o in outcomes]).numpy()
+    report: Report = judge.finish(unit, columns | {"score": scores[unit]})
+    return report
