@@ -37,6 +37,10 @@ class Run:
     target_statistics_as: Annotated[
         Literal["bins", "numbers"], "whether target statistics are categories, or numbers, as trees want them"
     ] = "bins"
+    calibrate: Annotated[
+        Literal["none", "platt", "isotonic"],
+        "how probabilities are calibrated after training, on the validation rows; test figures and predictions use it",
+    ] = "none"
     if_exists: Annotated[
         Literal["error", "resume", "overwrite"],
         "what is done where the run folder holds a run",

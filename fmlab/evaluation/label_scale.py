@@ -5,8 +5,9 @@ of one learning rate would need another number of epochs for each. The scale is 
 model, so that models without a bias have them too, and `forward` stays the plain score.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,8 @@ def is_binary(label: Array | None) -> bool:
 class LabelScale:
     """How a score becomes a prediction: `center + scale * score`, or the probability of log-odds, then clipped.
 
-    `low` and `high` bound predictions where the protocol clips them; None where it does not.
+    `low` and `high` bound predictions where the protocol clips them; None where it does not. `shift` is added to
+    log-odds: the logarithm of the share of negatives that was trained on (He et al., ADKDD 2014, section 6.3).
     """
 
     center: float = 0.0
@@ -37,6 +39,7 @@ class LabelScale:
     log_odds: bool = False
     low: float | None = None
     high: float | None = None
+    shift: float = 0.0
 
     @classmethod
     def of(cls, label: Array, loss: Any, bounds: tuple[float, float] | None = None) -> "LabelScale":
@@ -69,20 +72,22 @@ class LabelScale:
         """Predictions float64 of scores of any shape, on the scale of the labels: what is judged and served."""
         found = np.asarray(score, np.float64)
         if self.log_odds:
-            found = np.exp(-np.logaddexp(0.0, -found))
+            found = np.exp(-np.logaddexp(0.0, -(found + self.shift)))
         elif not self.plain:
             found = self.center + self.scale * found
         return found if self.low is None else np.clip(found, self.low, self.high)
 
     def served(self, output: Array) -> Array:
         """Scores of the outputs of a model, of any shape: log-odds stay what they are, others are predictions."""
-        if self.log_odds or (self.plain and self.low is None):
+        if self.log_odds:
+            return output + np.asarray(self.shift, output.dtype) if self.shift else output
+        if self.plain and self.low is None:
             return output
         return self.predicted(output)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers, for checkpoints."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "shift" or value}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any] | None) -> "LabelScale":
@@ -102,7 +107,14 @@ def scale_for(task: Task, loss: Any) -> LabelScale:
                 f"{', '.join(wrong)} has others"
             )
     label = np.asarray(task.dataset.label[task.training.rows])
-    return LabelScale.of(label, loss, getattr(task.test, "bounds", None))
+    scale = LabelScale.of(label, loss, getattr(task.test, "bounds", None))
+    if task.training.negative_rate == 1:
+        return scale
+    if not scale.log_odds:
+        raise FmlabError(
+            "protocol.negative_rate is corrected for in log-odds: it needs a loss that takes scores for those, as bce"
+        )
+    return replace(scale, shift=math.log(task.training.negative_rate))
 
 
 def set_label_scale(model: Any, scale: LabelScale) -> None:

@@ -1,5 +1,6 @@
 """Rows scored one by one against their labels: click-through rates and ratings, of one target or several."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from fmlab.contracts.metric import figure_of_rows, row_views
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
 from fmlab.errors import DataError, FmlabError
+from fmlab.evaluation.calibration import calibration_of
 from fmlab.evaluation.item_scorer import Planted, refuse_non_finite
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.evaluation.metrics import score_metric
@@ -49,8 +51,11 @@ class ScoredRows:
         bounds: tuple[float, float] | None = None,
         size: int = ROWS,
         group: Array | None = None,
+        group_names: Array | None = None,
     ) -> None:
         """`group`: int[rows of the data set], for metrics by group; the data set's own unless given.
+
+        `group_names`: what its numbers stand for, in details.
 
         Raises DataError if the data set has no labels, or not what a metric needs.
         """
@@ -62,7 +67,7 @@ class ScoredRows:
         self.metrics |= {name: figure.metric for name, figure in self.figures.items()}
         self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
         self.group = dataset.group if group is None else group
-        self.bounds, self.size = bounds, size
+        self.bounds, self.size, self.group_names = bounds, size, group_names
         for name, metric in self.metrics.items():
             _check_views(name, metric, dataset, self.group)
 
@@ -78,14 +83,20 @@ class ScoredRows:
         """Scores of one block of rows; raises FmlabError if one is not finite."""
         cases = slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
         batch = self._batch(self.rows[cases], tables)
-        scale = label_scale_of(scorer)
+        scale, calibration = label_scale_of(scorer), calibration_of(scorer)
         columns: dict[str, Tensor] = {}
         for target, (scores, label) in self._scores(scorer, batch, tables).items():
             refuse_non_finite(scores)
             end = f".{target}" if target else ""
-            columns[f"score{end}"], columns[f"label{end}"] = scores.to("cpu", torch.float64), label
+            found = scores.to("cpu", torch.float64)
             if not scale.plain:
-                columns[f"predicted{end}"] = torch.from_numpy(scale.predicted(columns[f"score{end}"].numpy()))
+                columns[f"predicted{end}"] = torch.from_numpy(scale.predicted(found.numpy()))
+            if scale.shift:
+                found = found + scale.shift
+            if calibration is not None:
+                found = torch.from_numpy(calibration.log_odds(found.numpy(), target))
+                columns[f"predicted{end}"] = found.sigmoid()
+            columns[f"score{end}"], columns[f"label{end}"] = found, label
         return BlockResult(torch.arange(cases.start, cases.stop), columns)
 
     def _batch(self, rows: Array, tables: Tables) -> Batch:
@@ -119,6 +130,13 @@ class ScoredRows:
         order = np.argsort(self.rows[unit], kind="stable")
         ordered = {name: column[first][order] for name, column in columns.items()}
         return self._report(self.rows[unit][order], ordered)
+
+    def _name_groups(self, details: Mapping[str, Any]) -> None:
+        """Names in place of numbers of groups."""
+        names = self.group_names
+        if names is not None:
+            for entry in details.get("by_group", ()):
+                entry["group"] = str(names[entry["group"]])
 
     def of_constant(self, mean: float | Mapping[str, float]) -> Report:
         """What one score for all rows gets, the mean label of the training rows: what a model must beat.
@@ -159,7 +177,9 @@ class ScoredRows:
                 units[name] = each
             if strict and (describe := getattr(metric, "details", None)) is not None:
                 views = {"weight": weight, "group": group}
-                details[name] = describe(score, label, **{view: views[view] for view in row_views(metric)})
+                names = inspect.signature(describe).parameters
+                details[name] = describe(score, label, **{view: v for view, v in views.items() if view in names})
+                self._name_groups(details[name])
         for name, parts in self.means.items():
             if all(part in values for part in parts):
                 values[name] = float(np.mean([values[part] for part in parts]))

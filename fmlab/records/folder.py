@@ -34,6 +34,7 @@ class RunFolder:
         self.lock = path / ".lock"
         self.config, self.environment = path / "config.yaml", path / "environment.json"
         self.metrics, self.curves, self.units = path / "metrics.json", path / "metrics.csv", path / "units.npz"
+        self.calibration = path / "calibration.json"
         self.checkpoints = path / "checkpoints"
         self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
 

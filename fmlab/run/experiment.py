@@ -26,6 +26,7 @@ from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder, sweep_beside
 from fmlab.records.shared_files import write_shared
 from fmlab.run.building import Parts, assemble
+from fmlab.run.calibrating import calibrate, check_calibration
 from fmlab.run.derived_task import OPTIONS, with_derived_fields
 from fmlab.run.locate import locate
 from fmlab.run.opening import open_source, open_task, reuse, task_key
@@ -120,6 +121,7 @@ def _run(
         grow(one, data, int(plain["seed"]))
     check_refit(plain, task)
     parts = assemble(plain, task, place, used, callbacks, trained)
+    check_calibration(plain, task, parts.learner.loss)
     if trained:
         record.update(warm_start=[{"path": str(t.path), "fields": t.counts, "anew": t.anew} for t in trained])
     del trained  # it may be large
@@ -137,6 +139,7 @@ def _run(
         best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
         began = time.perf_counter()
         validation = _judge(parts, best if parameters else None, "validate")
+        record.update(**calibrate(plain, task, parts, place))
         if task.refit is not None:
             parts, best, anew = refit(_released(parts), plain, place, callbacks, resume is not None, rounds)
             record.update(refit=anew)

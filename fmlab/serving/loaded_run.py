@@ -1,5 +1,6 @@
 """A trained model ready to score: what `load_run` gives."""
 
+import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from fmlab.data import Array, Table
 from fmlab.data.batch import Features, as_features
 from fmlab.data.encoding.encoder import QUERY, Encoder
 from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.evaluation.calibration import Calibration
 from fmlab.evaluation.item_scorer import refuse_non_finite
+from fmlab.records.folder import RunFolder
 from fmlab.run.loading import identity_of, model_of
 from fmlab.run.locate import ENSEMBLE, locate
 from fmlab.run.seen_items import EXCLUDES, Exclude
@@ -39,6 +42,7 @@ ROWS = 1 << 14  # scored at once
 class LoadedRun:
     """A trained model, the fitted encoder, and what the run folder keeps of the data. It reads no file any more.
 
+    `calibration`: what `calibrate=` fitted on the validation; scores and probabilities are calibrated by it.
     `identity` is what the checkpoint says of itself. Scores are those by which the run was judged: the model's output
     on the scale of the labels.
     """
@@ -48,6 +52,7 @@ class LoadedRun:
     identity: Mapping[str, Any]
     model: nn.Module
     data: ServingData
+    calibration: Calibration | None = None
 
     @property
     def name(self) -> str:
@@ -113,6 +118,8 @@ class LoadedRun:
         parts += [self.score(self.encoder.encode(batch, tallies)) for batch in batches]
         made = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         found = pd.DataFrame(made, index=frame.index)
+        if self.calibration is not None:
+            found.attrs["calibrated"] = self.calibration.method
         found.attrs["unseen"] = {name: t.unseen for name, t in tallies.items() if t.unseen}
         return found
 
@@ -208,10 +215,13 @@ class LoadedRun:
         found: dict[str, Array] = {}
         for target, output in outputs(self.model, as_features(table), self.data.targets).items():
             end = f".{target}" if target else ""
-            found[f"score{end}"] = self.data.scale.served(output)
+            score = self.data.scale.served(output)
+            if self.calibration is not None:
+                score = self.calibration.log_odds(score, target).astype(score.dtype)
+            found[f"score{end}"] = score
             if self.data.log_odds:
                 with np.errstate(over="ignore"):
-                    found[f"probability{end}"] = (1 / (1 + np.exp(-output.astype(np.float64)))).astype(np.float32)
+                    found[f"probability{end}"] = (1 / (1 + np.exp(-score.astype(np.float64)))).astype(np.float32)
         return found
 
     @property
@@ -268,4 +278,18 @@ def load(path: Path) -> LoadedRun:
     if data.trained != schema or data.fingerprint != identity.get("data"):
         raise FmlabError(f"{held} and {place.checkpoint} must come from one run, they are of other data")
     model = served(model_of(saved, place.checkpoint), data.derived)
-    return LoadedRun(place.folder, place.checkpoint, identity, model, data)
+    calibration = _calibration(RunFolder(place.folder).calibration, data)
+    return LoadedRun(place.folder, place.checkpoint, identity, model, data, calibration)
+
+
+def _calibration(path: Path, data: ServingData) -> Calibration | None:
+    """That of a run folder, None without one; raises StorageError for one that is malformed or of other targets."""
+    if not path.is_file():
+        return None
+    try:
+        found = Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        if set(found.maps) != set(data.targets or ("",)):
+            raise ValueError("it is of other targets")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise StorageError(f"{path} is malformed: {type(error).__name__}: {error}") from error
+    return found

@@ -90,6 +90,9 @@ def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
             count += len(batch)
     report(tallies)
     print(f"{count:,} rows scored by {run.name}, {run.checkpoint}", file=sys.stderr)
+    if run.calibration is not None:
+        fitted = f"{run.calibration.method}, fitted on {run.calibration.rows:,} validation rows"
+        print(f"scores and probabilities are calibrated: {fitted}", file=sys.stderr)
 
 
 def _typed(path: Path) -> Any:

@@ -66,6 +66,8 @@ def program_of(run: "LoadedRun") -> Any:
         raise FmlabError(
             f"a program reads rows as data have them, {run.name} was trained with derived fields beside them"
         )
+    if run.calibration is not None or run.data.scale.shift:
+        raise FmlabError(f"a program gives scores as the model does, those of {run.name} are corrected after it")
     if run.data.targets:
         raise FmlabError(f"a program gives one score, {run.name} gives those of {', '.join(run.data.targets)}")
     if asks(run.model):

@@ -56,8 +56,9 @@ def _constant(task: Task) -> Report | None:
     weight = None if data.weight is None else np.asarray(data.weight, np.float64)[rows]
 
     def mean(label: Array) -> float:
-        values = np.asarray(label[rows], np.float64)
-        return float(values.mean() if weight is None else np.average(values, weights=weight))
+        values, rate = np.asarray(label[rows], np.float64), task.training.negative_rate
+        found = float(values.mean() if weight is None else np.average(values, weights=weight))
+        return found if rate == 1 else found * rate / (found * rate + 1 - found)
 
     found: Report = of_constant({n: mean(t) for n, t in data.targets.items()} if data.targets else mean(label))
     return found if task.monitor in found.values else None

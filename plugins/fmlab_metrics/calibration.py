@@ -8,6 +8,8 @@ from fmlab.data import Array
 from fmlab.plugin.option import Range
 from fmlab_metrics._rows import both_classes, finite, log_losses, probability, ratio, tie_ends, weighted_mean, zero_one
 
+GROUPS = 1000
+
 
 class NE:
     """Normalized entropy: log loss by the log loss of the base rate, the mean label of the judged rows.
@@ -58,6 +60,26 @@ class COPC:
     def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` (0/1) -> ratio and the contribution of each row."""
         return ratio(zero_one(label, "copc"), probability(finite(score)), weight)
+
+    def details(
+        self, score: Array, label: Array, *, weight: Array | None = None, group: Array | None = None
+    ) -> dict[str, Any]:
+        """The same of each group, the 1,000 with most rows at most, where rows have groups."""
+        if group is None:
+            return {}
+        names, place = np.unique(np.asarray(group), return_inverse=True)
+        each = np.ones(len(place)) if weight is None else weight
+        clicks, said = (
+            np.bincount(place, v * each) for v in (np.asarray(label, np.float64), probability(finite(score)))
+        )
+        rows = np.bincount(place)
+        order = np.argsort(-rows, kind="stable")[:GROUPS]
+        return {
+            "by_group": [
+                {"group": int(names[g]), "copc": float(clicks[g] / said[g]) if said[g] else None, "rows": int(rows[g])}
+                for g in order
+            ]
+        }
 
 
 class ECE:

@@ -6,6 +6,18 @@ from fmlab.data import Array, Dataset
 from fmlab.errors import DataError, choices
 
 
+def names_of(data: Dataset, name: str) -> Array | None:
+    """What the numbers of `group_of` stand for, by number from 0 on; None where the data do not say."""
+    if name == "auto":
+        return None
+    fields = {f.name: n for n, f in enumerate(data.schema.fields)}
+    keys = data.keys.get(name)
+    if keys is None or (name in ("user", "item") and getattr(data, name) is not None):
+        return keys
+    unknown = np.array(["(unknown)"], dtype=object)
+    return np.concatenate([unknown, np.asarray(keys, dtype=object)]) if name in fields else None
+
+
 def group_of(data: Dataset, name: str) -> Array | None:
     """int[rows]: the user or the item, or the value of a field with one value a row; None for "auto", the data's own.
 
@@ -31,5 +43,5 @@ def group_of(data: Dataset, name: str) -> Array | None:
         "context": (data.context, None),
     }[field.side]
     assert table is not None
-    values = np.asarray(table.ids[:, column])
+    values = np.asarray(table.ids[:, column]) - data.schema.offsets[fields[name]]
     return values if index is None else values[np.asarray(index)]

@@ -1,5 +1,6 @@
 """Labelled rows: how well does the score tell clicks from the rest."""
 
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._labels import classed
 from fmlab_protocols._parts import is_given, parts, without_copies
-from fmlab_protocols._row_groups import group_of
+from fmlab_protocols._row_groups import group_of, names_of
 
 
 class Ctr(Task):
@@ -26,6 +27,9 @@ class Ctr(Task):
     it are refused, `on_leak=drop` leaves them out, `on_leak=allow` judges them. Events that repeat in the test as often
     as they do within training are no copies, and are counted. `validation` and `test` are shares (fractions) or rows
     (whole numbers). Log loss selects, as in LorentzFM. `seed` is the split's.
+
+    With `negative_rate` below 1 that share of the training rows with label 0 is trained on, drawn by `seed`; the log of
+    it is added to the log-odds, so that probabilities are those of all rows.
 
     Metrics by group (`gauc`) see the groups of `data.group`, or those of `group`: user, item, or a field of one
     category a row. Of several targets, each is judged: `auc.click`, `auc.buy`, and `auc` is their mean.
@@ -48,6 +52,7 @@ class Ctr(Task):
         test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
         seed: int = 0,
         group: str = "auto",
+        negative_rate: Annotated[float, Range(0, 1, open_low=True)] = 1.0,
         metrics: tuple[str, ...] = ("auc", "logloss"),
         monitor: str = "logloss",
     ) -> None:
@@ -58,14 +63,30 @@ class Ctr(Task):
             data, part = without_copies(data, part, on_leak)
         _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
+        judge = partial(ScoredRows, data, metrics=names, group=group_of(data, group), group_names=names_of(data, group))
+        rows = _kept(data, np.flatnonzero(part == TRAIN), negative_rate, seed)
         super().__init__(
             dataset=data,
-            training=Training(np.flatnonzero(part == TRAIN)),
-            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names, group=group_of(data, group)),
-            test=ScoredRows(data, np.flatnonzero(part == TEST), names, group=group_of(data, group)),
+            training=Training(rows, negative_rate=negative_rate),
+            validation=judge(rows=np.flatnonzero(part == VALIDATION)),
+            test=judge(rows=np.flatnonzero(part == TEST)),
             monitor=monitor,
             maximize=selecting_metric(monitor, tuple(data.targets)).maximize,
         )
+
+
+def _kept(data: Dataset, rows: Array, rate: float, seed: int) -> Array:
+    """Rows of label 1, and a random `rate` of the others; raises DataError for several targets."""
+    if rate == 1:
+        return rows
+    if data.targets:
+        raise DataError("protocol.negative_rate is of one label: with several targets a row may be positive for some")
+    rng = np.random.default_rng([seed, 1])
+    drawn = rng.random(len(rows)) < rate
+    kept = rows[drawn | (np.asarray(data.label)[rows] > 0)]
+    if (np.asarray(data.label)[kept] > 0).all():
+        raise DataError(f"protocol.negative_rate={rate:g} leaves no training row with label 0")
+    return kept
 
 
 def _refuse_one_class(data: Dataset, part: Array) -> None:
