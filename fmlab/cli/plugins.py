@@ -125,4 +125,5 @@ def _plain(plugin: Plugin) -> dict[str, Any]:
 
 def _plain_option(option: Option) -> dict[str, Any]:
     default = {} if option.required else {"default": option.default}
-    return {"name": option.name, "type": str(option), "required": option.required} | default
+    told = {"name": option.name, "type": str(option), "required": option.required}
+    return told | default | {"description": option.description}

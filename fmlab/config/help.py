@@ -10,13 +10,13 @@ from fmlab.plugin.signature import Signature
 
 
 def option_lines(signature: Signature, values: Mapping[str, Any] | None = None, prefix: str = "") -> list[str]:
-    """One line for each option: name, value (its default, if none is given), type."""
+    """One line for each option: name, value (its default, if none is given), type, description."""
     known = {o.name: "required" if o.required else o.default for o in signature.options} | dict(values or {})
-    rows = [(f"{prefix}{o.name}", _value(known[o.name]), str(o)) for o in signature.options]
+    rows = [(f"{prefix}{o.name}", _value(known[o.name]), str(o), o.description) for o in signature.options]
     if not rows:
         return ["(no options)"]
     wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
-    return [f"{name:<{wide[0]}}  {value:<{wide[1]}}  {kind}" for name, value, kind in rows]
+    return [f"{n:<{wide[0]}}  {v:<{wide[1]}}  {kind}{about and f'; {about}'}" for n, v, kind, about in rows]
 
 
 def _value(value: Any) -> str:

@@ -71,12 +71,16 @@ class Adjacency:
         self,
         root: Path,
         *,
-        path: str,
-        valid: str = "",
-        test: str = "",
-        attributes: str = "",
-        validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1,
-        seed: int = 0,
+        path: Annotated[str, "the file"],
+        valid: Annotated[str, "file of the validation part; empty for none"] = "",
+        test: Annotated[str, "file of the test part; empty for none"] = "",
+        attributes: Annotated[str, "file with the attributes of items; empty for none"] = "",
+        validation: Annotated[
+            float,
+            Range(0.0, 1.0, open_low=True, open_high=True),
+            "share of the training rows that become the validation part",
+        ] = 0.1,
+        seed: Annotated[int, "seed of what is drawn"] = 0,
     ) -> None:
         """Paths are relative to the working folder, then to the root folder, or absolute.
 
@@ -114,8 +118,12 @@ class Gowalla:
         self,
         root: Path,
         *,
-        validation: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.1,
-        seed: int = 0,
+        validation: Annotated[
+            float,
+            Range(0.0, 1.0, open_low=True, open_high=True),
+            "share of the training rows that become the validation part",
+        ] = 0.1,
+        seed: Annotated[int, "seed of what is drawn"] = 0,
     ) -> None:
         """`validation` is a share of the training interactions."""
         self.raw: Sequence[RawFile] = tuple(RawFile(f"gowalla/{p}", (LIGHTGCN + p,)) for p in ("train.txt", "test.txt"))

@@ -51,7 +51,7 @@ class Amazon:
         layout: Annotated[
             Literal["auto", "reviews", "sequences", "splits"], "which of the published files are read", Renamed("form")
         ] = "auto",
-        category: Literal["leaf", "path", "none"] = "leaf",
+        category: Annotated[Literal["leaf", "path", "none"], "how much of an item's category is read"] = "leaf",
     ) -> None:
         """`layout` chooses the files, `category` what is read of the metadata, if they are there."""
         self.metadata, name, stem = category, self.name, self.stem

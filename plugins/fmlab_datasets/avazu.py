@@ -42,9 +42,13 @@ class Avazu:
         self,
         root: Path,
         *,
-        time: Literal["drop", "parts"] = "drop",
-        min_count: Annotated[int, Range(1, None)] = 5,
-        buckets: Annotated[int, Range(0, None)] = 0,
+        time: Annotated[Literal["drop", "parts"], "what is done with the hour of the impression"] = "drop",
+        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 5,
+        buckets: Annotated[
+            int,
+            Range(0, None),
+            "number of buckets that values of each categorical field are hashed into; 0 hashes nothing",
+        ] = 0,
     ) -> None:
         """The file is `train.gz` as Kaggle gives it, or unpacked."""
         self.time, self.min_count, self.buckets = time, min_count, buckets

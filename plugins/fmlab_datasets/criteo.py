@@ -47,8 +47,12 @@ class Criteo:
             "whether counts become the category floor(ln(x)^2) or stay numbers",
             Renamed("numbers", {"log2": "log_squared"}),
         ] = "log_squared",
-        min_count: Annotated[int, Range(1, None)] = 8,
-        buckets: Annotated[int, Range(0, None)] = 0,
+        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 8,
+        buckets: Annotated[
+            int,
+            Range(0, None),
+            "number of buckets that values of each categorical field are hashed into; 0 hashes nothing",
+        ] = 0,
     ) -> None:
         """The file is `train.txt`, in the archive `dac.tar.gz` or out of it."""
         self.encoding, self.min_count, self.buckets = numeric_encoding, min_count, buckets

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
@@ -28,7 +29,12 @@ class Goodbooks:
     licence = "CC BY-SA 4.0"
     citation = "Z. Zajac: Goodbooks-10k: a new dataset for book recommendations, FastML 2017"
 
-    def __init__(self, root: Path, *, fields: tuple[str, ...] = ("authors", "year", "language")) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        fields: Annotated[tuple[str, ...], "fields that are read"] = ("authors", "year", "language"),
+    ) -> None:
         """Raises DataError for an unknown field."""
         for field in fields:
             if field not in COLUMNS.values():

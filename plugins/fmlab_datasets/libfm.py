@@ -44,18 +44,18 @@ class LibFM:
         self,
         root: Path,
         *,
-        train: str,
-        valid: str = "",
-        test: str = "",
-        fields: tuple[str, ...] = (),
-        user: str = "",
-        item: str = "",
-        user_fields: tuple[str, ...] = (),
-        item_fields: tuple[str, ...] = (),
+        train: Annotated[str, "file of the training part"],
+        valid: Annotated[str, "file of the validation part; empty for none"] = "",
+        test: Annotated[str, "file of the test part; empty for none"] = "",
+        fields: Annotated[tuple[str, ...], "fields that are read"] = (),
+        user: Annotated[str, "column of users"] = "",
+        item: Annotated[str, "column of items"] = "",
+        user_fields: Annotated[tuple[str, ...], "columns that are attributes of users"] = (),
+        item_fields: Annotated[tuple[str, ...], "columns that are attributes of items"] = (),
         on_values: Annotated[
             Literal["error", "drop"], "what is done with values other than 1", Renamed("values", {"refuse": "error"})
         ] = "error",
-        min_count: Annotated[int, Range(1, None)] = 1,
+        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 1,
     ) -> None:
         """Paths are relative to the root folder, or absolute. Raises DataError for one of `valid` and `test` alone."""
         if bool(valid) != bool(test):

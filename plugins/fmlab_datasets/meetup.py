@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
@@ -29,7 +30,9 @@ class Meetup:
         "T.-A. N. Pham, X. Li, G. Cong, Z. Zhang: ICDE 2015; X. Liu et al.: Event-Based Social Networks, KDD 2012"
     )
 
-    def __init__(self, root: Path, *, header: bool = False) -> None:
+    def __init__(
+        self, root: Path, *, header: Annotated[bool, "whether the first line names the columns"] = False
+    ) -> None:
         """The file is `user_event.csv`, or `.txt`."""
         self.header = header
         names = [f"meetup/user_event.{end}{gz}" for end in ("csv", "txt") for gz in ("", ".gz")]

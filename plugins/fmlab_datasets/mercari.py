@@ -34,7 +34,7 @@ class Mercari:
         root: Path,
         *,
         min_interactions: Annotated[int, Range(1, None), "fewest items of a user", Renamed("least")] = 5,
-        time: str = "",
+        time: Annotated[str, "column of times; empty for none"] = "",
     ) -> None:
         """`time` names a column of times, if there is one; users with fewer items are left out."""
         self.min_interactions, self.time = min_interactions, time

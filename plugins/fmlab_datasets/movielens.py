@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
@@ -47,9 +47,19 @@ class MovieLens:
         self,
         root: Path,
         *,
-        zip: Literal["frequent", "full", "prefix3", "prefix2"] = "full",
-        genres: Literal["slots", "string"] = "slots",
-        fields: tuple[str, ...] = ("user", "gender", "age", "occupation", "zip", "item", "genres"),
+        zip: Annotated[
+            Literal["frequent", "full", "prefix3", "prefix2"], "how the zip codes of users are read"
+        ] = "full",
+        genres: Annotated[Literal["slots", "string"], "how the genres of films are read, if at all"] = "slots",
+        fields: Annotated[tuple[str, ...], "fields that are read"] = (
+            "user",
+            "gender",
+            "age",
+            "occupation",
+            "zip",
+            "item",
+            "genres",
+        ),
     ) -> None:
         """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
         self.reading = _Reading(zip, genres, _checked_fields(fields))

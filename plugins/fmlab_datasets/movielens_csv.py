@@ -41,7 +41,7 @@ class MovieLens20M:
         root: Path,
         *,
         min_interactions: Annotated[int, Range(1, None), "fewest ratings of a user", Renamed("least")] = 100,
-        genres: bool = False,
+        genres: Annotated[bool, "how the genres of films are read, if at all"] = False,
     ) -> None:
         """`min_interactions=1` keeps all users."""
         self.min_interactions, self.genres = min_interactions, genres
@@ -79,12 +79,12 @@ class MovieLensLatest:
         self,
         root: Path,
         *,
-        size: Literal["small", "full"] = "small",
+        size: Annotated[Literal["small", "full"], "which of the published archives is read"] = "small",
         interactions: Annotated[
             Literal["ratings", "tags"], "what counts as an interaction", Renamed("read")
         ] = "ratings",
         min_interactions: Annotated[int, Range(1, None), "fewest ratings of a user", Renamed("least")] = 1,
-        genres: bool = True,
+        genres: Annotated[bool, "how the genres of films are read, if at all"] = True,
     ) -> None:
         """Users with fewer than `min_interactions` ratings are left out."""
         self.interactions, self.min_interactions, self.genres = interactions, min_interactions, genres

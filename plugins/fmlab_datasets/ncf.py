@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
@@ -31,7 +32,7 @@ class NCF:
     licence = "yours"
     citation = "none"
 
-    def __init__(self, root: Path, *, path: str) -> None:
+    def __init__(self, root: Path, *, path: Annotated[str, "the file"]) -> None:
         """`path`: what the names begin with, relative to the working folder, then to the root folder, or absolute."""
         self.raw: Sequence[RawFile] = tuple(
             RawFile(str(locate(f"{path}.{part}.rating", root))) for part in ("train", "test")

@@ -53,7 +53,7 @@ class Steam:
         self,
         root: Path,
         *,
-        fields: tuple[str, ...] = (
+        fields: Annotated[tuple[str, ...], "fields that are read"] = (
             "app_name",
             "title",
             "release_date",
@@ -65,7 +65,7 @@ class Steam:
             "tags",
             "specs",
         ),
-        slots: Annotated[int, Range(1, None)] = 1,
+        slots: Annotated[int, Range(1, None), "most values of a multi-valued field"] = 1,
     ) -> None:
         """`fields` chooses attributes. Raises DataError for an unknown one."""
         self.fields, self.slots = _checked(fields), slots
@@ -99,9 +99,17 @@ class Steam200k:
         self,
         root: Path,
         *,
-        behavior: Literal["play", "purchase"] = "play",
-        fields: tuple[str, ...] = ("release_date", "publisher", "developer", "price", "genres", "tags", "specs"),
-        slots: Annotated[int, Range(1, None)] = 1,
+        behavior: Annotated[Literal["play", "purchase"], "which behavior counts as an interaction"] = "play",
+        fields: Annotated[tuple[str, ...], "fields that are read"] = (
+            "release_date",
+            "publisher",
+            "developer",
+            "price",
+            "genres",
+            "tags",
+            "specs",
+        ),
+        slots: Annotated[int, Range(1, None), "most values of a multi-valued field"] = 1,
     ) -> None:
         """`fields` chooses attributes. Raises DataError for an unknown one."""
         self.behavior, self.slots = behavior, slots

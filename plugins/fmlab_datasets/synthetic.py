@@ -36,13 +36,15 @@ class Synthetic:
         self,
         root: Path,
         *,
-        users: Annotated[int, Range(2, 10_000_000)] = 2000,
-        items: Annotated[int, Range(2, 100_000)] = 1000,
-        positives: Annotated[float, Range(1, None)] = 12.0,
-        id_share: Annotated[float, Range(0, 1)] = 0.02,
-        rank: Annotated[int, Range(1, 1000)] = 3,
-        sharpness: Annotated[float, Range(0, None)] = 3.0,
-        seed: Annotated[int, Range(0, None)] = 0,
+        users: Annotated[int, Range(2, 10_000_000), "number of users"] = 2000,
+        items: Annotated[int, Range(2, 100_000), "number of items"] = 1000,
+        positives: Annotated[float, Range(1, None), "mean number of positives of a user"] = 12.0,
+        id_share: Annotated[
+            float, Range(0, 1), "share of the planted preference that belongs to the ids themselves"
+        ] = 0.02,
+        rank: Annotated[int, Range(1, 1000), "size of the planted vectors"] = 3,
+        sharpness: Annotated[float, Range(0, None), "factor on the planted preferences"] = 3.0,
+        seed: Annotated[int, Range(0, None), "seed of what is drawn"] = 0,
     ) -> None:
         """`positives` is the mean number a user has; a user has at least 3 if there are enough items."""
         self.users, self.items, self.positives, self.rank = users, items, positives, rank

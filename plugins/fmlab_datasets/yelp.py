@@ -45,9 +45,9 @@ class Yelp:
         layout: Annotated[
             Literal["auto", "reviews", "sequences"], "which of the published files are read", Renamed("form")
         ] = "auto",
-        categories: bool = True,
-        city: bool = True,
-        slots: int = 5,
+        categories: Annotated[bool, "whether the categories of businesses are a field"] = True,
+        city: Annotated[bool, "whether the city of a business is a field"] = True,
+        slots: Annotated[int, "most values of a multi-valued field"] = 5,
     ) -> None:
         """The files are `yelp_academic_dataset_{review,business}.json`, or the archive with both."""
         self.fields = (("categories",) if categories else ()) + (("city",) if city else ())

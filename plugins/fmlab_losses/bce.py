@@ -1,6 +1,6 @@
 """Binary cross-entropy."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 from torch.nn import functional
@@ -21,7 +21,14 @@ class BCE:
 
     log_odds = True
 
-    def __init__(self, *, reduction: Literal["row", "mean"] = "row", target_weights: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        reduction: Annotated[
+            Literal["row", "mean"], "whether the loss of a batch is a sum over rows or a mean"
+        ] = "row",
+        target_weights: Annotated[tuple[float, ...], "weight of each target in the sum of losses"] = (),
+    ) -> None:
         """On labelled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
         self.reduction, self.target_weights = reduction, target_weights
 

@@ -1,6 +1,6 @@
 """Bayesian personalized ranking."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from torch import Tensor
 from torch.nn import functional
@@ -17,7 +17,13 @@ class BPR:
     UAI 2009.
     """
 
-    def __init__(self, *, reduction: Literal["row", "mean"] = "row") -> None:
+    def __init__(
+        self,
+        *,
+        reduction: Annotated[
+            Literal["row", "mean"], "whether the loss of a batch is a sum over rows or a mean"
+        ] = "row",
+    ) -> None:
         """The terms of one positive are summed over its negatives ("row") or averaged ("mean")."""
         self.reduction = reduction
 

@@ -29,9 +29,13 @@ class Hinge:
     def __init__(
         self,
         *,
-        margin: Annotated[float, Range(0, None)] = 0.5,
-        distortion: Annotated[float, Range(0, None)] = 0.0,
-        reduction: Literal["row", "mean"] = "row",
+        margin: Annotated[float, Range(0, None), "margin between a positive and a negative score"] = 0.5,
+        distortion: Annotated[
+            float, Range(0, None), "weight of the penalty on distances that the manifold distorts"
+        ] = 0.0,
+        reduction: Annotated[
+            Literal["row", "mean"], "whether the loss of a batch is a sum over rows or a mean"
+        ] = "row",
     ) -> None:
         """The hinges of one positive are summed over its negatives ("row") or averaged ("mean")."""
         self.margin, self.distortion, self.reduction = margin, distortion, reduction

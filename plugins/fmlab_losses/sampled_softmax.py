@@ -22,7 +22,9 @@ class SampledSoftmax:
     gives it (`sampler.log_q_correction`).
     """
 
-    def __init__(self, *, temperature: Annotated[float, Range(0, None, open_low=True)] = 1.0) -> None:
+    def __init__(
+        self, *, temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the scores"] = 1.0
+    ) -> None:
         """A lower temperature looks at the highest negatives only."""
         self.temperature = temperature
 

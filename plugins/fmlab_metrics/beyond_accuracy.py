@@ -17,7 +17,7 @@ class _Top:
     maximize = True
     called = ""
 
-    def __init__(self, *, k: Cut = 10) -> None:
+    def __init__(self, *, k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10) -> None:
         self.k, self.name = k, f"{self.called}@{k}"
 
 
@@ -124,7 +124,14 @@ class Tail(_Top):
     called = "tail"
 
     def __init__(
-        self, *, k: Cut = 10, head: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.8
+        self,
+        *,
+        k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10,
+        head: Annotated[
+            float,
+            Range(0.0, 1.0, open_low=True, open_high=True),
+            "share of the interactions that belongs to popular items",
+        ] = 0.8,
     ) -> None:
         super().__init__(k=k)
         self.head = head

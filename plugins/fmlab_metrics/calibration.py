@@ -95,7 +95,7 @@ class ECE:
     name = "ece"
     maximize = False
 
-    def __init__(self, *, bins: Annotated[int, Range(1, None)] = 15) -> None:
+    def __init__(self, *, bins: Annotated[int, Range(1, None), "number of intervals of predictions"] = 15) -> None:
         """How many."""
         self.bins = bins
 

@@ -21,7 +21,9 @@ class Accuracy:
     name = "accuracy"
     maximize = True
 
-    def __init__(self, *, threshold: Threshold = 0.5) -> None:
+    def __init__(
+        self, *, threshold: Annotated[Threshold, "score from which on a row counts as positive"] = 0.5
+    ) -> None:
         """Of the probability, scores being log-odds."""
         self.threshold = threshold
 
@@ -40,7 +42,9 @@ class F1:
     name = "f1"
     maximize = True
 
-    def __init__(self, *, threshold: Threshold = 0.5) -> None:
+    def __init__(
+        self, *, threshold: Annotated[Threshold, "score from which on a row counts as positive"] = 0.5
+    ) -> None:
         """Of the probability, scores being log-odds."""
         self.threshold = threshold
 

@@ -1,6 +1,6 @@
 """AUC within groups of rows: users, sessions, impression lists."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
@@ -21,7 +21,9 @@ class GAUC:
     name = "gauc"
     maximize = True
 
-    def __init__(self, *, weighting: Literal["rows", "positives"] = "rows") -> None:
+    def __init__(
+        self, *, weighting: Annotated[Literal["rows", "positives"], "what groups are weighed by"] = "rows"
+    ) -> None:
         """What a group is weighted by."""
         self.weighting = weighting
 

@@ -18,7 +18,9 @@ class _Cut:
     maximize = True
     called = ""
 
-    def __init__(self, *, k: Cut | None = None) -> None:
+    def __init__(
+        self, *, k: Annotated[Cut | None, "length of the list that counts; null is the whole list"] = None
+    ) -> None:
         self.k, self.name = k, self.called if k is None else f"{self.called}@{k}"
 
 
@@ -44,7 +46,7 @@ class HR(_Cut):
 
     called = "hr"
 
-    def __init__(self, *, k: Cut = 10) -> None:
+    def __init__(self, *, k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10) -> None:
         super().__init__(k=k)
 
     def of_lists(self, ranks: Ranks) -> Array:
@@ -71,7 +73,12 @@ class Recall(_Cut):
 
     called = "recall"
 
-    def __init__(self, *, k: Cut = 10, denominator: Literal["relevant", "min"] = "relevant") -> None:
+    def __init__(
+        self,
+        *,
+        k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10,
+        denominator: Annotated[Literal["relevant", "min"], "what a user's sum is divided by"] = "relevant",
+    ) -> None:
         super().__init__(k=k)
         self.denominator = denominator
 
@@ -90,7 +97,7 @@ class Precision(_Cut):
 
     called = "precision"
 
-    def __init__(self, *, k: Cut = 10) -> None:
+    def __init__(self, *, k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10) -> None:
         super().__init__(k=k)
 
     def of_lists(self, ranks: Ranks) -> Array:
@@ -107,7 +114,7 @@ class F1(_Cut):
 
     called = "f1"
 
-    def __init__(self, *, k: Cut = 10) -> None:
+    def __init__(self, *, k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10) -> None:
         super().__init__(k=k)
 
     def of_lists(self, ranks: Ranks) -> Array:
@@ -127,7 +134,12 @@ class NDCG(_Cut):
 
     called = "ndcg"
 
-    def __init__(self, *, k: Cut | None = None, gains: Literal["binary", "label", "exponential"] = "binary") -> None:
+    def __init__(
+        self,
+        *,
+        k: Annotated[Cut | None, "length of the list that counts; null is the whole list"] = None,
+        gains: Annotated[Literal["binary", "label", "exponential"], "how relevance becomes gain"] = "binary",
+    ) -> None:
         super().__init__(k=k)
         self.gains = gains
         if gains != "binary":
@@ -162,7 +174,12 @@ class MAP(_Cut):
 
     called = "map"
 
-    def __init__(self, *, k: Cut | None = None, denominator: Literal["min", "relevant"] = "min") -> None:
+    def __init__(
+        self,
+        *,
+        k: Annotated[Cut | None, "length of the list that counts; null is the whole list"] = None,
+        denominator: Annotated[Literal["min", "relevant"], "what a user's sum is divided by"] = "min",
+    ) -> None:
         super().__init__(k=k)
         self.denominator = denominator
 

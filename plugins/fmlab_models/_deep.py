@@ -1,5 +1,7 @@
 """What deep models share: vectors of fields and the first layer of a perceptron, each computed by side."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -21,11 +23,11 @@ class DeepModel(nn.Module):
         schema: Schema,
         dim: int,
         *,
-        init_std: float,
-        linear: bool,
-        hidden: tuple[int, ...] | None = None,
-        dropout: float = 0.0,
-        batch_norm: bool = False,
+        init_std: Annotated[float, "standard deviation of initial embeddings"],
+        linear: Annotated[bool, "whether linear weights are vectors of fields or numbers"],
+        hidden: Annotated[tuple[int, ...] | None, "units of each hidden layer"] = None,
+        dropout: Annotated[float, "share of activations that are set to 0 in training"] = 0.0,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
     ) -> None:
         """`hidden`: of the perceptron over the sums; None for no perceptron, whose first layer then has width 0."""
         super().__init__()

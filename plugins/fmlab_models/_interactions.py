@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import combinations
 from math import sqrt
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,12 +44,12 @@ class InteractionAware(nn.Module):
         schema: Schema,
         dim: int,
         *,
-        attention: int,
-        field_dim: int,
-        factorised: bool,
-        aspects: Aspects,
-        temperature: float,
-        samples: int | None = None,
+        attention: Annotated[int, "units of the attention over pairs"],
+        field_dim: Annotated[int, "size of the vectors of fields"],
+        factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"],
+        aspects: Annotated[Aspects, "which of the two kinds of interaction weights are used"],
+        temperature: Annotated[float, "divisor of the scores or attention logits; null is learned or 1"],
+        samples: Annotated[int | None, "pairs of columns that enter a batch; null is all"] = None,
     ) -> None:
         """`samples`: how many of the pairs of columns are drawn, None for all."""
         super().__init__()

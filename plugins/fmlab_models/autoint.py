@@ -54,14 +54,16 @@ class AutoInt(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        layers: Annotated[int, Range(1, None)] = 3,
-        heads: Annotated[int, Range(1, None)] = 2,
-        attention_dim: Annotated[int, Range(1, None)] = 64,
-        hidden: tuple[int, ...] = (),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        layers: Annotated[int, Range(1, None), "number of layers"] = 3,
+        heads: Annotated[int, Range(1, None), "number of attention heads"] = 2,
+        attention_dim: Annotated[int, Range(1, None), "units of the attention"] = 64,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.0,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`attention_dim`: of all heads together. Raises FmlabError unless `heads` divides it."""
         if attention_dim % heads:

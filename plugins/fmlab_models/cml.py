@@ -33,7 +33,9 @@ class CML(nn.Module):
     defaults = {"loss": "hinge", "optimizer": "adagrad"}
     manifold = Euclidean()
 
-    def __init__(self, schema: Schema, *, dim: Annotated[int, Range(1, None)] = 64) -> None:
+    def __init__(
+        self, schema: Schema, *, dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64
+    ) -> None:
         """Raises FmlabError on data without users and items."""
         super().__init__()
         self.tables = UserItemEmbeddings(schema, partial(near_origin, dim=dim), model="cml")

@@ -36,12 +36,14 @@ class DCN(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        layers: Annotated[int, Range(0, None)] = 3,
-        hidden: tuple[int, ...] = (100, 100),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        layers: Annotated[int, Range(0, None), "number of layers"] = 3,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (100, 100),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`layers` of crosses. Vectors start at N(0, init_std), b at 0, all else as torch initialises layers."""
         super().__init__(
@@ -95,14 +97,18 @@ class DCNv2(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        layers: Annotated[int, Range(0, None)] = 3,
-        rank: Annotated[int | None, Range(1, None)] = None,
-        structure: Literal["parallel", "stacked"] = "parallel",
-        hidden: tuple[int, ...] = (400, 400, 400),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        layers: Annotated[int, Range(0, None), "number of layers"] = 3,
+        rank: Annotated[int | None, Range(1, None), "rank of the cross matrices; null is full rank"] = None,
+        structure: Annotated[
+            Literal["parallel", "stacked"], "whether the perceptron stands beside the cross network or after it"
+        ] = "parallel",
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`layers` of crosses. Vectors start at N(0, init_std), all else as torch initialises layers."""
         beside = hidden if structure == "parallel" else None

@@ -41,15 +41,21 @@ class DeepLight(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        hidden: tuple[int, ...] = (400, 400, 400),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-        vector_sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-        field_sparsity: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-        warmup: Annotated[int, Range(0, None)] = 1000,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        sparsity: Annotated[
+            float, Range(0, 1, open_high=True), "share of the weights of the perceptron that is pruned"
+        ] = 0.0,
+        vector_sparsity: Annotated[float, Range(0, 1, open_high=True), "share of the embeddings that is pruned"] = 0.0,
+        field_sparsity: Annotated[
+            float, Range(0, 1, open_high=True), "share of the field weights that is pruned"
+        ] = 0.0,
+        warmup: Annotated[int, Range(0, None), "training steps before pruning"] = 1000,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`sparsity`: S of the perceptron. r starts at N(0, 1), vectors at N(0, init_std)."""
         super().__init__(

@@ -43,7 +43,12 @@ class EASE(nn.Module):
     weight: Tensor
     pivot: Tensor
 
-    def __init__(self, schema: Schema, *, l2: Annotated[float, Range(0, None, open_low=True)] = 500.0) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        l2: Annotated[float, Range(0, None, open_low=True), "weight of the squared norm of the parameters"] = 500.0,
+    ) -> None:
         """Weights stand at 0 until `fit_interactions`; raises FmlabError on data without users and items, or on too
         many."""
         super().__init__()

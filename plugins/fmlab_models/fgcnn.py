@@ -37,15 +37,17 @@ class FGCNN(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        filters: tuple[int, ...] = (14, 16, 18, 20),
-        height: Annotated[int, Range(1, None)] = 7,
-        pooling: Annotated[int, Range(1, None)] = 2,
-        new: Annotated[int, Range(1, None)] = 3,
-        hidden: tuple[int, ...] = (400, 400, 400),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        filters: Annotated[tuple[int, ...], "feature maps of each convolution"] = (14, 16, 18, 20),
+        height: Annotated[int, Range(1, None), "rows that a convolution kernel spans"] = 7,
+        pooling: Annotated[int, Range(1, None), "rows that pooling joins"] = 2,
+        new: Annotated[int, Range(1, None), "feature maps that become new features"] = 3,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), all else as torch initialises layers. Raises FmlabError on even heights."""
         if height % 2 == 0:

@@ -40,11 +40,13 @@ class FiGNN(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        layers: Annotated[int, Range(1, None)] = 3,
-        heads: Annotated[int, Range(1, None)] = 2,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        layers: Annotated[int, Range(1, None), "number of layers"] = 3,
+        heads: Annotated[int, Range(1, None), "number of attention heads"] = 2,
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.0,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`layers` are steps; all have the same weights. Raises FmlabError unless `heads` divides `dim`."""
         if dim % heads:

@@ -42,8 +42,8 @@ class FieldMatrixFM(nn.Module):
         kind: Kind,
         dims: tuple[int, ...],
         *,
-        linear: Literal["field", "plain"],
-        init_std: float,
+        linear: Annotated[Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"],
+        init_std: Annotated[float, "standard deviation of initial embeddings"],
     ) -> None:
         """`dims`: the size of each field's vectors. `linear`: `<v_i, w_F(i)>` (equation 12) or `w_i`."""
         super().__init__()
@@ -128,9 +128,11 @@ class FwFM(FieldMatrixFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        linear: Literal["field", "plain"] = "field",
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        linear: Annotated[
+            Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
+        ] = "field",
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std); weights of fields and of pairs of fields at N(0, 1), as the authors' do."""
         super().__init__(schema, "scalar", (dim,) * len(schema.fields), linear=linear, init_std=init_std)
@@ -162,9 +164,11 @@ class FvFM(FieldMatrixFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 16,
-        linear: Literal["field", "plain"] = "field",
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 16,
+        linear: Annotated[
+            Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
+        ] = "field",
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std); vectors of fields and of pairs of fields at N(0, 1), as the authors' do."""
         super().__init__(schema, "vector", (dim,) * len(schema.fields), linear=linear, init_std=init_std)
@@ -203,11 +207,16 @@ class FmFM(FieldMatrixFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 16,
-        dims: tuple[int, ...] | None = None,
-        variance: Annotated[float, Range(0, 1, open_low=True)] | None = None,
-        linear: Literal["field", "plain"] = "field",
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 16,
+        dims: Annotated[tuple[int, ...] | None, "size of the vectors of each field; null is dim for all"] = None,
+        variance: Annotated[
+            Annotated[float, Range(0, 1, open_low=True)] | None,
+            "share of the variance that each field's principal components keep",
+        ] = None,
+        linear: Annotated[
+            Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
+        ] = "field",
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Raises FmlabError unless `dims` has one size for each field, in the order of the schema."""
         if variance is not None and dims is None:

@@ -54,14 +54,18 @@ class GMLFM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        transform: Literal["dnn", "md"] = "dnn",
-        layers: Annotated[int, Range(0, None)] = 1,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.0,
-        distance: Literal["euclidean", "manhattan", "chebyshev", "cosine"] = "euclidean",
-        weighted: bool = True,
-        start: Literal["normal", "identity"] = "normal",
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        transform: Annotated[Literal["dnn", "md"], "perceptron or Mahalanobis matrix before the distance"] = "dnn",
+        layers: Annotated[int, Range(0, None), "number of layers"] = 1,
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.0,
+        distance: Annotated[
+            Literal["euclidean", "manhattan", "chebyshev", "cosine"], "distance between transformed vectors"
+        ] = "euclidean",
+        weighted: Annotated[bool, "whether pairs of features have weights"] = True,
+        start: Annotated[Literal["normal", "identity"], "initial values of the transform"] = "normal",
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`layers` and `dropout` are dnn's."""
         super().__init__()

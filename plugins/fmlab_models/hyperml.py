@@ -41,8 +41,8 @@ class HyperML(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        curvature: Annotated[float, Range(0, None, open_low=True)] = 1.0,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        curvature: Annotated[float, Range(0, None, open_low=True), "absolute curvature of hyperbolic space"] = 1.0,
     ) -> None:
         """Raises FmlabError on data without users and items."""
         super().__init__()

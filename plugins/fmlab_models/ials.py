@@ -39,12 +39,12 @@ class IALS(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        sweeps: Annotated[int, Range(1, None)] = 16,
-        unobserved: Annotated[float, Range(0, None, open_low=True)] = 0.1,
-        l2: Annotated[float, Range(0, None, open_low=True)] = 0.003,
-        exponent: Annotated[float, Range(0, None)] = 1.0,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        sweeps: Annotated[int, Range(1, None), "alternating passes over users and items"] = 16,
+        unobserved: Annotated[float, Range(0, None, open_low=True), "weight of pairs that were not observed"] = 0.1,
+        l2: Annotated[float, Range(0, None, open_low=True), "weight of the squared norm of the parameters"] = 0.003,
+        exponent: Annotated[float, Range(0, None), "exponent of the frequency that regularization grows with"] = 1.0,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
     ) -> None:
         """Vectors start at N(0, init_std / sqrt(dim)), the unknown ones at 0; raises FmlabError without entities."""
         super().__init__()

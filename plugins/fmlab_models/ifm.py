@@ -20,7 +20,14 @@ class _InteractionAwareModel(StartsFromFM):
     """What the three share: the linear part, the vectors, the weighed pairs with their dropout."""
 
     def __init__(
-        self, schema: Schema, *, dim: int, init_std: float, dropout: float, field_decay: float, **mechanism: Any
+        self,
+        schema: Schema,
+        *,
+        dim: Annotated[int, "size of the embedding vectors"],
+        init_std: Annotated[float, "standard deviation of initial embeddings"],
+        dropout: Annotated[float, "share of activations that are set to 0 in training"],
+        field_decay: Annotated[float, "L2 penalty on the factors of fields"],
+        **mechanism: Any,
     ) -> None:
         """`mechanism`: options of `InteractionAware`. Raises FmlabError on rows of one column, which have no pairs."""
         super().__init__()
@@ -83,16 +90,24 @@ class IFM(_InteractionAwareModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 256,
-        attention: Annotated[int, Range(1, None)] = 256,
-        field_dim: Annotated[int, Range(1, None)] = 26,
-        factorised: bool = True,
-        aspects: Literal["both", "feature", "field"] = "both",
-        temperature: Annotated[float, Range(0, None, open_low=True)] = 10.0,
-        samples: Annotated[int, Range(1, None)] | None = None,
-        field_decay: Annotated[float, Range(0, None)] = 0.0,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 256,
+        attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 256,
+        field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 26,
+        factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"] = True,
+        aspects: Annotated[
+            Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used"
+        ] = "both",
+        temperature: Annotated[
+            float, Range(0, None, open_low=True), "divisor of the scores or attention logits; null is learned or 1"
+        ] = 10.0,
+        samples: Annotated[
+            Annotated[int, Range(1, None)] | None, "pairs of columns that enter a batch; null is all"
+        ] = None,
+        field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.1,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Raises FmlabError on rows of one column, which have no pairs."""
         super().__init__(
@@ -143,16 +158,22 @@ class INN(_InteractionAwareModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 256,
-        hidden: tuple[int, ...] = (5,),
-        attention: Annotated[int, Range(1, None)] = 256,
-        field_dim: Annotated[int, Range(1, None)] = 26,
-        factorised: bool = True,
-        aspects: Literal["both", "feature", "field"] = "both",
-        temperature: Annotated[float, Range(0, None, open_low=True)] = 10.0,
-        field_decay: Annotated[float, Range(0, None)] = 0.0,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 256,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (5,),
+        attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 256,
+        field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 26,
+        factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"] = True,
+        aspects: Annotated[
+            Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used"
+        ] = "both",
+        temperature: Annotated[
+            float, Range(0, None, open_low=True), "divisor of the scores or attention logits; null is learned or 1"
+        ] = 10.0,
+        field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.1,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Dropout is on the pairs; raises FmlabError on rows of one column, which have none."""
         super().__init__(
@@ -198,16 +219,22 @@ class DeepIFM(_InteractionAwareModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        hidden: tuple[int, ...] = (400, 400),
-        attention: Annotated[int, Range(1, None)] = 16,
-        field_dim: Annotated[int, Range(1, None)] = 16,
-        temperature: Annotated[float, Range(0, None, open_low=True)] = 10.0,
-        samples: Annotated[int, Range(1, None)] | None = None,
-        field_decay: Annotated[float, Range(0, None)] = 0.0,
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400),
+        attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 16,
+        field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 16,
+        temperature: Annotated[
+            float, Range(0, None, open_low=True), "divisor of the scores or attention logits; null is learned or 1"
+        ] = 10.0,
+        samples: Annotated[
+            Annotated[int, Range(1, None)] | None, "pairs of columns that enter a batch; null is all"
+        ] = None,
+        field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`dropout` is on the pairs and between the layers."""
         super().__init__(

@@ -38,8 +38,8 @@ class ItemKNN(nn.Module):
         self,
         schema: Schema,
         *,
-        neighbours: Annotated[int, Range(1, None)] = 100,
-        shrink: Annotated[float, Range(0, None)] = 0.0,
+        neighbours: Annotated[int, Range(1, None), "number of neighbors of an item"] = 100,
+        shrink: Annotated[float, Range(0, None), "number added to the denominator of similarities"] = 0.0,
     ) -> None:
         """No item has neighbours until `fit_interactions`; raises FmlabError on data without users and items, or on too
         many."""

@@ -34,9 +34,9 @@ class LightGCN(GraphModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        layers: Annotated[int, Range(0, None)] = 3,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        layers: Annotated[int, Range(0, None), "number of layers"] = 3,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
     ) -> None:
         """Vectors start at N(0, init_std), as the authors' do. Raises FmlabError on data without users and items."""
         start = init_std * torch.randn(schema.n_users + schema.n_items + 2, dim)

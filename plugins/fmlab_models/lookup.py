@@ -31,7 +31,12 @@ class Lookup(nn.Module):
 
     defaults = {"loss": "bce", "optimizer": "sgd", "protocol": "ctr"}
 
-    def __init__(self, schema: Schema, *, smoothing: Annotated[float, Range(0, None, open_low=True)] = 1.0) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        smoothing: Annotated[float, Range(0, None, open_low=True), "rows that a wider mean counts as"] = 1.0,
+    ) -> None:
         """Scores are 0 until it is fitted; raises FmlabError on data without users and items."""
         super().__init__()
         if not schema.has_items or not schema.n_users:

@@ -53,9 +53,11 @@ class LorentzFM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(2, None)] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
-        temperature: Annotated[float, Range(0, None, open_low=True)] | None = None,
+        dim: Annotated[int, Range(2, None), "size of the embedding vectors"] = 10,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        temperature: Annotated[
+            Annotated[float, Range(0, None, open_low=True)] | None, "divisor of the scores; null is the loss's own"
+        ] = None,
     ) -> None:
         """`init_std` is not 0, since at the origin of all points there is no gradient.
 

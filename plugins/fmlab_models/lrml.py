@@ -38,9 +38,9 @@ class LRML(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        slots: Annotated[int, Range(1, None)] = 20,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        slots: Annotated[int, Range(1, None), "memory slots"] = 20,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Keys and memory start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()

@@ -32,8 +32,8 @@ class MF(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Raises FmlabError on data without users and items."""
         super().__init__()

@@ -36,10 +36,12 @@ class NGCF(GraphModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 64,
-        hidden: tuple[int, ...] = (64, 64, 64),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.1,
-        normalized: bool = True,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (64, 64, 64),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.1,
+        normalized: Annotated[bool, "whether the vectors of layers are normalized"] = True,
     ) -> None:
         """Vectors and matrices start as Glorot's uniform ones; raises FmlabError on data without users and items."""
         start = nn.init.xavier_uniform_(torch.empty(schema.n_users + schema.n_items + 2, dim))

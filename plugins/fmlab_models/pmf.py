@@ -33,8 +33,8 @@ class PMF(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.1,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
     ) -> None:
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()

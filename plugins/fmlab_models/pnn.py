@@ -20,10 +20,10 @@ class PNN(DeepModel):
         dim: int,
         products: int,
         *,
-        hidden: tuple[int, ...],
-        dropout: float,
-        batch_norm: bool,
-        init_std: float,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"],
+        dropout: Annotated[float, "share of activations that are set to 0 in training"],
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"],
+        init_std: Annotated[float, "standard deviation of initial embeddings"],
     ) -> None:
         """`products`: how many."""
         super().__init__(
@@ -54,11 +54,13 @@ class IPNN(PNN):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        hidden: tuple[int, ...] = (400, 400, 400),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), layers as torch initialises them."""
         n = len(schema.fields)
@@ -95,12 +97,14 @@ class OPNN(PNN):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        kernel: Literal["sum", "matrix"] = "sum",
-        hidden: tuple[int, ...] = (400, 400, 400),
-        dropout: Annotated[float, Range(0, 1, open_high=True)] = 0.5,
-        batch_norm: bool = False,
-        init_std: Annotated[float, Range(0, None)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        kernel: Annotated[Literal["sum", "matrix"], "how outer products are weighed"] = "sum",
+        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
+        dropout: Annotated[
+            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
+        ] = 0.5,
+        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), kernels at N(0, 1 / dim), layers as torch initialises them."""
         left, right = triangle(len(schema.fields))

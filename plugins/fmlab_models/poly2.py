@@ -30,7 +30,12 @@ class Poly2(nn.Module):
 
     defaults = {"loss": "bce", "optimizer": "adam"}
 
-    def __init__(self, schema: Schema, *, buckets: Annotated[int, Range(1, None)] = 1_000_000) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        buckets: Annotated[int, Range(1, None), "number of weights that pairs of features are hashed into"] = 1_000_000,
+    ) -> None:
         """All weights start at 0."""
         super().__init__()
         self.n_features, self.buckets = schema.n_features, buckets

@@ -35,8 +35,8 @@ class TransFM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None)] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True)] = 0.01,
+        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Weights start at 0, vectors and translations at N(0, init_std)."""
         super().__init__()

@@ -109,13 +109,15 @@ class CatBoost(_Trees):
         self,
         schema: Schema,
         *,
-        rounds: Annotated[int, Range(1, None)] = 1000,
-        depth: Annotated[int, Range(1, 16)] = 6,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 0.2,
-        l2: Annotated[float, Range(0, None)] = 3.0,
-        combinations: Annotated[int, Range(1, 8)] = 2,
-        one_hot: Annotated[int, Range(1, 255)] = 2,
-        patience: Annotated[int, Range(1, None)] = 20,
+        rounds: Annotated[int, Range(1, None), "most trees"] = 1000,
+        depth: Annotated[int, Range(1, 16), "depth of the trees"] = 6,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.2,
+        l2: Annotated[float, Range(0, None), "weight of the squared norm of the parameters"] = 3.0,
+        combinations: Annotated[int, Range(1, 8), "most categories that are combined into one"] = 2,
+        one_hot: Annotated[int, Range(1, 255), "most values of a column that is encoded one-hot"] = 2,
+        patience: Annotated[
+            int, Range(1, None), "rounds without a better validation loss after which growing stops"
+        ] = 20,
     ) -> None:
         """`one_hot`: fields of at most so many values are taken value by value, without statistics."""
         super().__init__(schema, "catboost")
@@ -210,13 +212,15 @@ class LightGBM(_Trees):
         self,
         schema: Schema,
         *,
-        rounds: Annotated[int, Range(1, None)] = 1000,
-        leaves: Annotated[int, Range(2, 131072)] = 63,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 0.1,
-        l2: Annotated[float, Range(0, None)] = 1.0,
-        least: Annotated[int, Range(1, None)] = 20,
-        columns: Annotated[float, Range(0, 1, open_low=True)] = 0.5,
-        patience: Annotated[int, Range(1, None)] = 20,
+        rounds: Annotated[int, Range(1, None), "most trees"] = 1000,
+        leaves: Annotated[int, Range(2, 131072), "most leaves of a tree"] = 63,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.1,
+        l2: Annotated[float, Range(0, None), "weight of the squared norm of the parameters"] = 1.0,
+        least: Annotated[int, Range(1, None), "fewest rows of a leaf"] = 20,
+        columns: Annotated[float, Range(0, 1, open_low=True), "share of the columns that a tree sees"] = 0.5,
+        patience: Annotated[
+            int, Range(1, None), "rounds without a better validation loss after which growing stops"
+        ] = 20,
     ) -> None:
         """`least`: rows of a leaf. `columns`: the share of columns that a tree may look at."""
         super().__init__(schema, "lightgbm")

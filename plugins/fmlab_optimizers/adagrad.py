@@ -26,9 +26,9 @@ class AdaGrad(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 0.01,
-        weight_decay: Annotated[float, Range(0, None)] = 0.0,
-        eps: Annotated[float, Range(0, None)] = 1e-10,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.01,
+        weight_decay: Annotated[float, Range(0, None), "L2 penalty on all parameters"] = 0.0,
+        eps: Annotated[float, Range(0, None), "number added to the denominator"] = 1e-10,
     ) -> None:
         """Options are the defaults of parameter groups."""
         super().__init__(parameters, {"lr": lr, "weight_decay": weight_decay, "eps": eps})

@@ -30,12 +30,14 @@ class Adam(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 1e-3,
-        weight_decay: Annotated[float, Range(0, None)] = 0.0,
-        embedding_decay: Annotated[float, Range(0, None)] | None = None,
-        beta1: Annotated[float, Range(0, 1, open_high=True)] = 0.9,
-        beta2: Annotated[float, Range(0, 1, open_high=True)] = 0.999,
-        eps: Annotated[float, Range(0, None)] = 1e-8,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 1e-3,
+        weight_decay: Annotated[float, Range(0, None), "L2 penalty on all parameters"] = 0.0,
+        embedding_decay: Annotated[
+            Annotated[float, Range(0, None)] | None, "L2 penalty on embedding tables; null is weight_decay"
+        ] = None,
+        beta1: Annotated[float, Range(0, 1, open_high=True), "decay of the mean of gradients"] = 0.9,
+        beta2: Annotated[float, Range(0, 1, open_high=True), "decay of the mean of squared gradients"] = 0.999,
+        eps: Annotated[float, Range(0, None), "number added to the denominator"] = 1e-8,
     ) -> None:
         """Options are the defaults of parameter groups; `embedding_decay` is `weight_decay` where it is null."""
         decay = {"weight_decay": weight_decay, "embedding_decay": embedding_decay}

@@ -25,11 +25,11 @@ class LazyAdam(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 1e-3,
-        weight_decay: Annotated[float, Range(0, None)] = 0.0,
-        beta1: Annotated[float, Range(0, 1, open_high=True)] = 0.9,
-        beta2: Annotated[float, Range(0, 1, open_high=True)] = 0.999,
-        eps: Annotated[float, Range(0, None)] = 1e-8,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 1e-3,
+        weight_decay: Annotated[float, Range(0, None), "L2 penalty on all parameters"] = 0.0,
+        beta1: Annotated[float, Range(0, 1, open_high=True), "decay of the mean of gradients"] = 0.9,
+        beta2: Annotated[float, Range(0, 1, open_high=True), "decay of the mean of squared gradients"] = 0.999,
+        eps: Annotated[float, Range(0, None), "number added to the denominator"] = 1e-8,
     ) -> None:
         """Options are the defaults of parameter groups."""
         options = {"lr": lr, "weight_decay": weight_decay, "beta1": beta1, "beta2": beta2, "eps": eps}

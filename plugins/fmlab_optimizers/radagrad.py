@@ -36,10 +36,10 @@ class RAdaGrad(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 0.2,
-        initial: Annotated[float, Range(0, None)] = 0.001,
-        exact: bool = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.1,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.2,
+        initial: Annotated[float, Range(0, None), "initial sum of squared gradients"] = 0.001,
+        exact: Annotated[bool, "whether steps follow the exponential map"] = False,
+        max_norm: Annotated[float, Range(0, 40, open_low=True), "largest length of a step"] = 0.1,
     ) -> None:
         """Options are the defaults of parameter groups."""
         super().__init__(parameters, {"lr": lr, "initial": initial, "exact": exact, "max_norm": max_norm})

@@ -35,11 +35,11 @@ class RSGD(Optimizer):
         self,
         parameters: Iterable[nn.Parameter],
         *,
-        lr: Annotated[float, Range(0, None, open_low=True)] = 3.0,
-        exact: bool = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True)] = 0.03,
-        burn_in: Annotated[int, Range(0, None)] = 0,
-        burn_in_factor: Annotated[float, Range(0, 1, open_low=True)] = 0.1,
+        lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 3.0,
+        exact: Annotated[bool, "whether steps follow the exponential map"] = False,
+        max_norm: Annotated[float, Range(0, 40, open_low=True), "largest length of a step"] = 0.03,
+        burn_in: Annotated[int, Range(0, None), "epochs with a smaller step size at the start"] = 0,
+        burn_in_factor: Annotated[float, Range(0, 1, open_low=True), "factor on the step size in the burn-in"] = 0.1,
     ) -> None:
         """`burn_in` counts epochs. Options are the defaults of parameter groups."""
         options = {"lr": lr, "exact": exact, "max_norm": max_norm, "burn_in": burn_in, "burn_in_factor": burn_in_factor}

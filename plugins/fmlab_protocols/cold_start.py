@@ -54,11 +54,13 @@ class ColdStart(Task):
         task: Annotated[
             Literal["rating", "ranking"], "what is judged: scores of rows or lists of items", Renamed("judged")
         ] = "rating",
-        min_label: float | None = None,
-        cold_users: Annotated[float, Range(0.0, 1.0, open_low=True, open_high=True)] = 0.2,
-        cold_items: Annotated[int, Range(1, None)] = 10,
-        shots: Annotated[int, Range(0, None)] = 5,
-        split: Literal["auto", "user", "given"] = "auto",
+        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
+        cold_users: Annotated[
+            float, Range(0.0, 1.0, open_low=True, open_high=True), "share of the users that are cold, the latest ones"
+        ] = 0.2,
+        cold_items: Annotated[int, Range(1, None), "training interactions below which an item is cold"] = 10,
+        shots: Annotated[int, Range(0, None), "first interactions of a cold user that are trained on"] = 5,
+        split: Annotated[Literal["auto", "user", "given"], "how rows are divided"] = "auto",
         on_leak: Annotated[
             Literal["error", "drop"],
             "what is done with rows of one part that copy rows of another",
@@ -69,17 +71,23 @@ class ColdStart(Task):
             "what is done with users that have every item",
             Renamed("saturated", {"refuse": "error"}),
         ] = "error",
-        validation: Annotated[float, Range(0.0, 0.5, open_low=True)] = 0.1,
-        test: Annotated[float, Range(0.0, 0.5, open_low=True, open_high=True)] = 0.2,
-        negatives: Annotated[int, Range(1, None)] = 2,
+        validation: Annotated[float, Range(0.0, 0.5, open_low=True), "share or number of validation rows"] = 0.1,
+        test: Annotated[float, Range(0.0, 0.5, open_low=True, open_high=True), "share or number of test rows"] = 0.2,
+        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 2,
         n_candidates: Annotated[
             int, Range(1, None), "sampled items that a held-out item is ranked among", Renamed("candidates")
         ] = 99,
-        bins: tuple[int, ...] = (0, 1, 5, 10, 20),
-        clip: bool = True,
-        seed: int = 0,
-        metrics: tuple[str, ...] = (),
-        monitor: str = "",
+        bins: Annotated[tuple[int, ...], "lowest numbers of training interactions of the reported groups of users"] = (
+            0,
+            1,
+            5,
+            10,
+            20,
+        ),
+        clip: Annotated[bool, "whether predictions are kept within the range of training labels"] = True,
+        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (),
+        monitor: Annotated[str, "validation metric that selects"] = "",
     ) -> None:
         """Empty `metrics` and `monitor` are those of the paper. Raises DataError without times or a given split."""
         least = least_positive(dataset, min_label)

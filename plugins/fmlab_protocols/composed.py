@@ -63,39 +63,49 @@ class Composed(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: float | None = None,
-        since: str = "",
-        until: str = "",
-        repeated: Literal["first", "last"] = "first",
-        min_user_interactions: Count = 0,
-        max_user_interactions: Count | None = None,
-        min_item_interactions: Count = 0,
-        max_item_interactions: Count | None = None,
+        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
+        since: Annotated[str, "earliest time of a row; empty for none"] = "",
+        until: Annotated[str, "time before which rows are kept; empty for none"] = "",
+        repeated: Annotated[Literal["first", "last"], "which interaction of a repeated pair is kept"] = "first",
+        min_user_interactions: Annotated[Count, "fewest interactions of a user"] = 0,
+        max_user_interactions: Annotated[Count | None, "most interactions of a user; null keeps all"] = None,
+        min_item_interactions: Annotated[Count, "fewest interactions of an item"] = 0,
+        max_item_interactions: Annotated[Count | None, "most interactions of an item; null keeps all"] = None,
         k_core: Annotated[
             Count | None, "fewest positives of each user and item; null is the rule of the data set"
         ] = None,
-        split: Split = "auto",
-        validation: Share = 0.1,
-        test: Share = 0.1,
-        group: Group = "none",
-        folds: Annotated[int, Range(2, None)] = 5,
-        fold: Count = 0,
-        seed: int = 0,
-        judge: Literal["all", "sampled", "rows"] = "all",
-        by: Literal["user", "row"] = "user",
-        n_candidates: Annotated[int, Range(1, None)] = 100,
-        candidates_by: Literal["uniform", "popularity"] = "uniform",
-        candidate_file: str = "",
-        candidate_ids: Literal["raw", "compact"] = "raw",
-        exclude_validation: bool = True,
-        ties: Ties = "expected",
-        on_leak: Literal["error", "drop", "allow"] = "error",
-        on_saturated: Literal["error", "drop"] = "error",
-        negatives: Annotated[int, Range(1, None)] = 1,
-        resample_negatives: bool = True,
-        refit: bool = False,
-        metrics: tuple[str, ...] = (),
-        monitor: str = "",
+        split: Annotated[Split, "how rows are divided"] = "auto",
+        validation: Annotated[Share, "share or number of validation rows"] = 0.1,
+        test: Annotated[Share, "share or number of test rows"] = 0.1,
+        group: Annotated[Group, "what stays together in one part"] = "none",
+        folds: Annotated[int, Range(2, None), "number of folds"] = 5,
+        fold: Annotated[Count, "which fold is the test; of other splits which repetition"] = 0,
+        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        judge: Annotated[
+            Literal["all", "sampled", "rows"], "what is judged: lists of all items, sampled candidates, labeled rows"
+        ] = "all",
+        by: Annotated[
+            Literal["user", "row"], "whether a list has all relevant items of a user or one test row"
+        ] = "user",
+        n_candidates: Annotated[int, Range(1, None), "sampled items that a held-out item is ranked among"] = 100,
+        candidates_by: Annotated[Literal["uniform", "popularity"], "what candidates are drawn by"] = "uniform",
+        candidate_file: Annotated[
+            str, "file of test items and candidates, written if it is not there; empty for none"
+        ] = "",
+        candidate_ids: Annotated[Literal["raw", "compact"], "whether the file has raw ids or numbers from 0"] = "raw",
+        exclude_validation: Annotated[bool, "whether validation items are left out when the test is ranked"] = True,
+        ties: Annotated[Ties, "rank of items with equal scores"] = "expected",
+        on_leak: Annotated[
+            Literal["error", "drop", "allow"], "what is done with rows of one part that copy rows of another"
+        ] = "error",
+        on_saturated: Annotated[Literal["error", "drop"], "what is done with users that have every item"] = "error",
+        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 1,
+        resample_negatives: Annotated[bool, "whether every epoch draws new negatives"] = True,
+        refit: Annotated[
+            bool, "whether the model is trained anew on training and validation rows before the test"
+        ] = False,
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (),
+        monitor: Annotated[str, "validation metric that selects"] = "",
     ) -> None:
         """Empty `metrics` and `monitor` are recall and NDCG at 10 and 20, or those of ctr and rating for `judge=rows`.
 

@@ -41,20 +41,20 @@ class Ctr(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: float | None = None,
-        split: Literal["auto", "random", "given"] = "auto",
+        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
+        split: Annotated[Literal["auto", "random", "given"], "how rows are divided"] = "auto",
         on_leak: Annotated[
             Literal["error", "drop", "allow"],
             "what is done with rows of one part that copy rows of another",
             Renamed("leaks", {"refuse": "error"}),
         ] = "error",
-        validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
-        test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
-        seed: int = 0,
-        group: str = "auto",
+        validation: Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"] = 0.1,
+        test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
+        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        group: Annotated[str, "what stays together in one part"] = "auto",
         negative_rate: Annotated[float, Range(0, 1, open_low=True)] = 1.0,
-        metrics: tuple[str, ...] = ("auc", "logloss"),
-        monitor: str = "logloss",
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = ("auc", "logloss"),
+        monitor: Annotated[str, "validation metric that selects"] = "logloss",
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
         data = classed(dataset, min_label)

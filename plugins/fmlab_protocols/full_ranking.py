@@ -39,13 +39,13 @@ class FullRanking(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: float | None = None,
+        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
         k_core: Annotated[
             Annotated[int, Range(0, None)] | None,
             "fewest positives of each user and item; null is the rule of the data set",
             Renamed("core"),
         ] = None,
-        split: Literal["auto", "random", "given"] = "auto",
+        split: Annotated[Literal["auto", "random", "given"], "how rows are divided"] = "auto",
         on_leak: Annotated[
             Literal["error", "drop"],
             "what is done with rows of one part that copy rows of another",
@@ -56,12 +56,18 @@ class FullRanking(Task):
             "what is done with users that have every item",
             Renamed("saturated", {"refuse": "error"}),
         ] = "error",
-        validation: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
-        test: Annotated[int | float | None, Range(0, None, open_low=True)] = None,
-        negatives: Annotated[int, Range(1, None)] = 10,
-        seed: int = 0,
-        metrics: tuple[str, ...] = ("mrr", "hr@10", "ndcg"),
-        monitor: str = "mrr",
+        validation: Annotated[
+            int | float | None, Range(0, None, open_low=True), "share or number of validation rows"
+        ] = None,
+        test: Annotated[int | float | None, Range(0, None, open_low=True), "share or number of test rows"] = None,
+        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 10,
+        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (
+            "mrr",
+            "hr@10",
+            "ndcg",
+        ),
+        monitor: Annotated[str, "validation metric that selects"] = "mrr",
     ) -> None:
         """Raises DataError when a part is empty or a user has met every item."""
         rule = dataset.rule

@@ -67,16 +67,18 @@ class LeaveOneOut(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: float | None = None,
+        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
         k_core: Annotated[
             int, Range(0, None), "fewest positives of each user and item; 0 keeps all", Renamed("core")
         ] = 0,
         n_candidates: Annotated[
             int, Range(1, None), "sampled items that a held-out item is ranked among", Renamed("candidates")
         ] = 100,
-        candidate_file: str = "",
-        candidate_ids: Literal["raw", "compact"] = "raw",
-        split: Literal["auto", "time", "given"] = "auto",
+        candidate_file: Annotated[
+            str, "file of test items and candidates, written if it is not there; empty for none"
+        ] = "",
+        candidate_ids: Annotated[Literal["raw", "compact"], "whether the file has raw ids or numbers from 0"] = "raw",
+        split: Annotated[Literal["auto", "time", "given"], "how rows are divided"] = "auto",
         on_leak: Annotated[
             Literal["error", "drop"],
             "what is done with rows of one part that copy rows of another",
@@ -87,12 +89,17 @@ class LeaveOneOut(Task):
             "what is done with users that have every item",
             Renamed("saturated", {"refuse": "error"}),
         ] = "error",
-        negatives: Annotated[int, Range(1, None)] = 1,
+        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 1,
         resample_negatives: Annotated[bool, "whether every epoch draws new negatives", Renamed("redraw")] = True,
-        train_on_validation: bool = False,
-        seed: int = 0,
-        metrics: tuple[str, ...] = ("sampled_hr@10", "sampled_ndcg@10", "hr@10", "ndcg@10"),
-        monitor: str = "sampled_ndcg@10",
+        train_on_validation: Annotated[bool, "whether all rows but the test are trained on"] = False,
+        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (
+            "sampled_hr@10",
+            "sampled_ndcg@10",
+            "hr@10",
+            "ndcg@10",
+        ),
+        monitor: Annotated[str, "validation metric that selects"] = "sampled_ndcg@10",
     ) -> None:
         """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
         least = least_positive(dataset, min_label)

@@ -46,8 +46,8 @@ class Rating(Task):
         self,
         dataset: Dataset,
         *,
-        negatives: Annotated[int, Range(0, None)] = 2,
-        split: Literal["auto", "random", "given"] = "auto",
+        negatives: Annotated[int, Range(0, None), "negatives that are drawn to each training positive"] = 2,
+        split: Annotated[Literal["auto", "random", "given"], "how rows are divided"] = "auto",
         on_leak: Annotated[
             Literal["error", "drop", "allow"],
             "what is done with rows of one part that copy rows of another",
@@ -58,12 +58,12 @@ class Rating(Task):
             "what is done with users that have every item",
             Renamed("saturated", {"refuse": "error"}),
         ] = "error",
-        validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.2,
-        test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
-        clip: bool = True,
-        seed: int = 0,
-        metrics: tuple[str, ...] = ("rmse", "mae"),
-        monitor: str = "rmse",
+        validation: Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"] = 0.2,
+        test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
+        clip: Annotated[bool, "whether predictions are kept within the range of training labels"] = True,
+        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = ("rmse", "mae"),
+        monitor: Annotated[str, "validation metric that selects"] = "rmse",
     ) -> None:
         """Raises DataError when a part is empty, labels are missing or not finite, or a user has met every item."""
         if dataset.targets:

@@ -45,15 +45,15 @@ class Temporal(Task):
         task: Annotated[
             Literal["auto", "ranking", "ctr"], "what is judged: lists of items or labelled rows", Renamed("judged")
         ] = "auto",
-        min_label: float | None = None,
+        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
         k_core: Annotated[
             Annotated[int, Range(0, None)] | None,
             "fewest positives of each user and item; null is the rule of the data set",
             Renamed("core"),
         ] = None,
-        split: Literal["time", "given"] = "time",
-        validation: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
-        test: Annotated[int | float, Range(0, None, open_low=True)] = 0.1,
+        split: Annotated[Literal["time", "given"], "how rows are divided"] = "time",
+        validation: Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"] = 0.1,
+        test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
         cold_entities: Annotated[
             Literal["drop", "keep"],
             "what is done with judged rows of users or items that no training row has",
@@ -64,9 +64,9 @@ class Temporal(Task):
             "what is done with users that have every item",
             Renamed("saturated", {"refuse": "error"}),
         ] = "error",
-        negatives: Annotated[int, Range(1, None)] = 10,
-        metrics: tuple[str, ...] = (),
-        monitor: str = "",
+        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 10,
+        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (),
+        monitor: Annotated[str, "validation metric that selects"] = "",
     ) -> None:
         """Empty `metrics` and `monitor` are those of full_ranking or ctr. Raises DataError without times."""
         if dataset.time is None:

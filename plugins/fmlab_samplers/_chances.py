@@ -1,5 +1,7 @@
 """The chance of each item to be drawn, for the correction by its logarithm."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,12 @@ def popularity_weights(observed: UserItemSet, exponent: float) -> Tensor:
 class LogChances:
     """Logarithms of the chances `chance[n_items]`, which need not add up to 1; none without `correction`."""
 
-    def __init__(self, chance: Tensor, *, correction: bool) -> None:
+    def __init__(
+        self,
+        chance: Tensor,
+        *,
+        correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"],
+    ) -> None:
         self.table = (chance / chance.sum()).log() if correction else None
 
     def of(self, batch: SamplingBatch, items: Tensor) -> Tensor | None:

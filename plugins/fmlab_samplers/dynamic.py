@@ -23,7 +23,12 @@ class Dynamic:
     no correction for it.
     """
 
-    def __init__(self, observed: UserItemSet, *, drawn: Annotated[int, Range(2, None)] = 5) -> None:
+    def __init__(
+        self,
+        observed: UserItemSet,
+        *,
+        drawn: Annotated[int, Range(2, None), "uniform items that the highest score is chosen among"] = 5,
+    ) -> None:
         """`observed`: the training positives."""
         self.drawn = drawn
 

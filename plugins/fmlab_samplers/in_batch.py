@@ -1,5 +1,7 @@
 """Negatives from the other positives of a batch."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 
@@ -23,7 +25,12 @@ class InBatch:
 
     uses_pool = True
 
-    def __init__(self, observed: UserItemSet, *, log_q_correction: bool = True) -> None:
+    def __init__(
+        self,
+        observed: UserItemSet,
+        *,
+        log_q_correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"] = True,
+    ) -> None:
         """`observed`: the training positives."""
         self.chances = LogChances(popularity_weights(observed, 1.0), correction=log_q_correction)
 

@@ -27,10 +27,10 @@ class Mixed:
         self,
         observed: UserItemSet,
         *,
-        popular: Literal["in_batch", "popularity"] = "in_batch",
-        share: Annotated[float, Range(0, 1)] = 0.5,
-        exponent: Annotated[float, Range(0, None)] = 0.75,
-        log_q_correction: bool = True,
+        popular: Annotated[Literal["in_batch", "popularity"], "where the popular items come from"] = "in_batch",
+        share: Annotated[float, Range(0, 1), "share of the negatives that are not uniform"] = 0.5,
+        exponent: Annotated[float, Range(0, None), "exponent of the popularity"] = 0.75,
+        log_q_correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"] = True,
     ) -> None:
         """`observed`: the training positives."""
         self.popular, self.share, self.correction = popular, share, log_q_correction

@@ -27,8 +27,8 @@ class Popularity:
         self,
         observed: UserItemSet,
         *,
-        exponent: Annotated[float, Range(0, None)] = 0.75,
-        log_q_correction: bool = True,
+        exponent: Annotated[float, Range(0, None), "exponent of the popularity"] = 0.75,
+        log_q_correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"] = True,
     ) -> None:
         """`observed`: the training positives."""
         weight = popularity_weights(observed, exponent)

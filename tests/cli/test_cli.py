@@ -340,7 +340,7 @@ def test_plugins_are_listed_broken_ones_too(room: Path, site: Path, capsys: pyte
     assert main(["plugins", "--json"]) == 0
     listed = {(p["kind"], p["name"]): p for p in json.loads(capsys.readouterr().out)}
     assert listed["optimizer", "acme_sgd"]["options"] == [
-        {"name": "lr", "type": "float in (0, inf)", "required": False, "default": 0.1}
+        {"name": "lr", "type": "float in (0, inf)", "required": False, "default": 0.1, "description": ""}
     ]
 
 
