@@ -52,7 +52,9 @@ class Ctr(Task):
         test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
         seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
         group: Annotated[str, "what stays together in one part"] = "auto",
-        negative_rate: Annotated[float, Range(0, 1, open_low=True)] = 1.0,
+        negative_rate: Annotated[
+            float, Range(0, 1, open_low=True), "share of the rows with label 0 that are kept in training"
+        ] = 1.0,
         metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = ("auc", "logloss"),
         monitor: Annotated[str, "validation metric that selects"] = "logloss",
     ) -> None:
