@@ -1,7 +1,7 @@
 """A data set under a protocol: training rows, and how a model is judged."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -88,3 +88,8 @@ class Task:
     refit: Array | None = None
     described: Mapping[str, str] = field(default_factory=dict)
     test_history: Array | None = None
+
+    def changed(self, **parts: Any) -> "Task":
+        """A plain task with other parts, and all that is not named as it is here, whatever class made this one."""
+        kept = {f.name: getattr(self, f.name) for f in fields(Task)}
+        return Task(**(kept | parts))

@@ -147,6 +147,4 @@ def audited(task: Task, found: Audit | None) -> Task:
     """The task whose test also gives the figures of the audit's groups."""
     if found is None:
         return task
-    test = Audited(task.test, found)
-    rest = (getattr(task, "refit", None), getattr(task, "described", {}))
-    return Task(task.dataset, task.training, task.validation, test, task.monitor, task.maximize, *rest)
+    return task.changed(test=Audited(task.test, found))

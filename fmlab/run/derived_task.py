@@ -44,8 +44,7 @@ def _made(task: Task, crosses: Any, statistics: Any, form: Any) -> tuple[Task, D
     found = fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins")
     data = found.dataset(task.dataset, task.training.rows)
     validation, test = (_on(part, data) for part in (task.validation, task.test))
-    rest = (task.monitor, task.maximize, task.refit, task.described)
-    return Task(data, task.training, validation, test, *rest), found
+    return task.changed(dataset=data, validation=validation, test=test), found
 
 
 def _on(judge: Evaluator, data: Dataset) -> Evaluator:

@@ -29,8 +29,7 @@ def refitted(task: Task) -> Task:
     """The task with the rows of its `refit` as training rows; itself where it has none."""
     if task.refit is None:
         return task
-    training = replace(task.training, rows=task.refit)
-    return Task(task.dataset, training, task.validation, task.test, task.monitor, task.maximize, None, task.described)
+    return task.changed(training=replace(task.training, rows=task.refit), refit=None)
 
 
 def check_refit(plain: Mapping[str, Any], task: Task) -> None:

@@ -1,6 +1,6 @@
 """What of the judged rows stands in training, against loops, and the figures on the rest."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -63,6 +63,15 @@ def test_figures_of_groups_are_those_of_their_rows_alone() -> None:
         mask = found.groups[name]
         alone = evaluate(ScoredRows(dataset, judged[mask], ("logloss", "mae")), model, dataset)
         assert report.groups[name] == {"rows": mask.sum(), **alone.values}
+
+
+def test_an_audited_task_keeps_all_else_of_the_task() -> None:
+    dataset = logs()
+    judge = ScoredRows(dataset, np.arange(120, 300), ("logloss",))
+    parts = {"refit": np.arange(200), "described": {"split": "x"}, "test_history": np.arange(150)}
+    task = Task(dataset, Training(np.arange(120)), judge, judge, "logloss", False, **parts)
+    made = audited(task, audit_of(task, np.arange(120)))
+    assert [f.name for f in fields(Task) if getattr(made, f.name) is not getattr(task, f.name)] == ["test"]
 
 
 def test_lists_keep_their_relevant_items_of_a_group() -> None:
