@@ -23,12 +23,12 @@ _WHERE = {
     "fit": "fmlab.workflow.fit",
     "load": "fmlab.workflow.fitted_run",
 }
-__all__ = ["__version__", *_WHERE, "report"]  # `report` is a package that can be called
+__all__ = ["__version__", *_WHERE, "automl", "report"]  # the last two are packages that can be called
 
 
 def __getattr__(name: str) -> Any:
-    if name == "report":
-        return import_module("fmlab.report")
+    if name in ("automl", "report"):
+        return import_module(f"fmlab.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'fmlab' has no attribute {name!r}; it has {', '.join(__all__)}")
     found = getattr(import_module(_WHERE[name]), name)

@@ -1,0 +1,96 @@
+"""`automl`: a search over models from Python, the same as `fmlab -m sweep=automl` on the command line."""
+
+import os
+import subprocess
+import sys
+import time as clock
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fmlab.config.composition import compose
+from fmlab.config.overrides import override
+from fmlab.errors import FmlabError
+from fmlab.run.locate import locate
+from fmlab.workflow.fit import Choice
+from fmlab.workflow.fitted_run import FittedRun
+from fmlab.workflow.frames import is_frame, write_frame
+from fmlab.workflow.options import data_of, merged, overrides_of
+
+
+def automl(
+    data: Any,
+    *,
+    user: str = "",
+    item: str = "",
+    label: str | None = None,
+    time: str = "",
+    protocol: Choice | None = None,
+    time_limit: str | float | None = None,
+    preset: str | None = None,
+    max_parameters: int | None = None,
+    folder: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> FittedRun:
+    """Search for the best model and its options within a time, and give the ensemble of what was found.
+
+    The search runs in processes of its own, which Ctrl-C stops in order; the same call with the same `folder` goes on
+    where it stopped. The folder is that of a sweep: `fmlab report` shows every trial.
+
+    Args:
+        data: a frame (pandas, polars, Arrow), a file (CSV, TSV, JSON, Parquet), the name of a data set, or a mapping
+            with `name` and options.
+        user: column of users, of a frame or file.
+        item: column of items.
+        label: column of labels; without one all rows are positives, and items are ranked.
+        time: column of times.
+        protocol: a name, or a mapping; None is what the data set wants, `full_ranking` for a table without labels.
+        time_limit: seconds, or text such as "20m", that the search and the ensemble take; None is that of the preset.
+        preset: fast, balanced or best, see `sweeps/automl.yaml`.
+        max_parameters: parameters that a model may have; there is no ensemble then.
+        folder: of the sweep; None is a new one below `runs/sweeps/automl`.
+        overrides: options as the command line has them; they win.
+        **options: options of all trials, as those of `fmlab.fit`.
+
+    Raises:
+        FmlabError: an option is wrong, the data break a rule, or no trial was finished.
+    """
+    environment = dict(os.environ)
+    frame_file = None
+    if is_frame(data):
+        plain = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
+        frame_file = write_frame(data, Path(str(plain.cache_dir)))
+    roles = {"user": user, "item": item, "label": label or "", "time": time}
+    given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
+    if protocol is None and given["data"].get("name") == "csv" and user and item and not label:
+        protocol = "full_ranking"
+    chosen = {} if protocol is None else {"protocol": protocol}
+    place = Path(folder).expanduser() if folder is not None else _new_folder()
+    limits = {"time_limit": time_limit, "preset": preset, "max_parameters": max_parameters, "folder": str(place)}
+    typed = [*overrides_of(merged(given, chosen, options)), *overrides]
+    _search([*typed, *(override(k, v) for k, v in limits.items() if v is not None)])
+    return FittedRun(locate(place).folder)
+
+
+def _new_folder() -> Path:
+    return Path("runs") / "sweeps" / "automl" / clock.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _search(arguments: Sequence[str]) -> None:
+    """`fmlab -m sweep=automl` with these overrides; raises FmlabError with what it said where nothing came of it."""
+    command = [sys.executable, "-m", "fmlab", "-m", "sweep=automl", *arguments]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    last = ""
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            sys.stderr.write(line)
+            last = line.strip() or last
+        status = process.wait()
+    except BaseException:
+        process.send_signal(2)  # as Ctrl-C does: workers are stopped in order
+        process.wait()
+        raise
+    if status:
+        raise FmlabError(f"the search ended with status {status}: {last.removeprefix('error: ')}")
