@@ -103,7 +103,8 @@ def _show(
     for line in option_lines(signature):
         print(escaped(f"  {line}"))
     if signature.defaults:
-        print("\nunless said otherwise: " + ", ".join(f"{k}={v}" for k, v in signature.defaults.items()))
+        said = [f"{k}={v}" if v is not None else f"no {k}" for k, v in signature.defaults.items()]
+        print("\nunless said otherwise: " + ", ".join(said))
     if lines:
         print(escaped("\n" + "\n".join(lines)))
 

@@ -32,6 +32,8 @@ def help_on(config: Mapping[str, Any]) -> str:
     """Options of a run, and of the plugins that a composed config selects, with their values in it."""
     parts = [("a run", signatures.of_object(settings.Run), config, "")]
     for kind in ("model", "data", "protocol", "loss", "sampler", "optimizer", "scheduler"):
+        if kind not in config:
+            continue
         signature = registry.schema(kind, str(config[kind]["name"]))
         title = f"{kind}={config[kind]['name']}"
         parts.append((f"{title}: {signature.summary}" if signature.summary else title, signature, config[kind], kind))

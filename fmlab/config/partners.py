@@ -15,12 +15,23 @@ from fmlab.plugin import signature as signatures
 GROUPS = ("loss", "sampler", "optimizer", "scheduler", "protocol", "data", "model")
 
 
-def partners_and_values(kind: str, name: str, defaults: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]]:
-    """Partners by group, and top-level values, of the `defaults` of a plugin; raises FmlabError for other keys."""
-    partners, values = {}, {}
+OPTIONAL = ("loss", "sampler", "optimizer", "scheduler")  # what a model that is not trained by gradients has none of
+
+
+def partners_and_values(
+    kind: str, name: str, defaults: Mapping[str, Any]
+) -> tuple[dict[str, str | None], dict[str, Any]]:
+    """Partners by group, and top-level values, of the `defaults` of a plugin; raises FmlabError for other keys.
+
+    A model with `"optimizer": None` has no optimizer, and then no scheduler and no sampler either: None for each.
+    """
+    partners: dict[str, str | None] = dict.fromkeys(absent(kind, defaults))
+    values: dict[str, Any] = {}
     allowed = GROUPS[: GROUPS.index(kind)]
     top = [o.name for o in signatures.of_object(settings.Run).options]
     for key, value in defaults.items():
+        if key in partners:
+            continue
         if key in allowed and isinstance(value, str):
             partners[key] = value
         elif key in top:
@@ -29,6 +40,29 @@ def partners_and_values(kind: str, name: str, defaults: Mapping[str, Any]) -> tu
             hint = choices(str(key), [*allowed, *top])
             raise FmlabError(f"{kind} {name!r} is broken: its `defaults` have {key!r}: {value!r}; {hint}")
     return partners, values
+
+
+def absent(kind: str, defaults: Mapping[str, Any]) -> tuple[str, ...]:
+    """The groups of which a model has none, by its `defaults`."""
+    if kind != "model" or defaults.get("optimizer", "") is not None:
+        return ()
+    return tuple(g for g in OPTIONAL if g != "loss" or defaults.get("loss", "") is None)
+
+
+def takes_none(model: str, group: str, got: str) -> str:
+    """What is said where a model that has none of a group is given one."""
+    return f"{model} is not trained by gradients and takes no {group}, got {got}"
+
+
+def refuse_absent(overrides: Sequence[str]) -> None:
+    """Raise FmlabError for an option of what the model that is chosen has none of."""
+    chosen = [o.partition("=")[2] for o in overrides if o.startswith("model=")]
+    if not chosen or not registry.is_claimed("model", chosen[-1]):
+        return
+    for group in absent("model", registry.schema("model", chosen[-1]).defaults):
+        for override in overrides:
+            if re.match(rf"[+~]*{group}[=.]", override):
+                raise FmlabError(takes_none(chosen[-1], group, override))
 
 
 def listed(value: Any) -> Any:
@@ -46,9 +80,11 @@ def binding(config: DictConfig, overrides: Sequence[str]) -> list[str]:
     if not isinstance(name, str) or chosen.get("experiment") is not None:
         return []
     wanted = registry.schema("protocol", name).binding
+    model = OmegaConf.select(config, "model.name")
+    none = absent("model", registry.schema("model", model).defaults) if isinstance(model, str) else ()
     typed = [o.lstrip("+~") for o in overrides]
     return [
         f"{group}={partner}"
         for group, partner in wanted.items()
-        if chosen.get(group) != partner and not any(re.match(rf"{group}[=.]", o) for o in typed)
+        if group not in none and chosen.get(group) != partner and not any(re.match(rf"{group}[=.]", o) for o in typed)
     ]

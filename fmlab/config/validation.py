@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab.config import schema as settings
 from fmlab.config.folders import cache_folder, expanded
 from fmlab.config.messages import explain
+from fmlab.config.partners import absent, takes_none
 from fmlab.config.suggestions import meant, nearest, paths_of
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
@@ -37,8 +38,13 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
             near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
             raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
     _settle(config, "", top, {k: v for k, v in plain.items() if k not in GROUPS}, "a run", complete=complete)
+    none = _absent(plain)
     for group in GROUPS:
         given = plain.get(group)
+        if group in none:
+            if given is not None:
+                raise FmlabError(takes_none(str(plain["model"]["name"]), group, f"{group}={_named(given)}"))
+            continue
         if not isinstance(given, Mapping):
             raise FmlabError(f"{group} must be a group of options: {group}=<name>, got {given!r}")
         title, signature = section(group, given)
@@ -65,6 +71,17 @@ def _check_roles(roles: Any, given: Mapping[Any, Any]) -> None:
         required = {} if "name" in said else {k: v for k, v in given.items() if k in known}
         options = required | {k: v for k, v in said.items() if k != "name"}
         registry.check_options(f"optimizer.roles.{role}", signature, options, title)
+
+
+def _absent(plain: Mapping[str, Any]) -> tuple[str, ...]:
+    """The groups of which the model has none."""
+    model = plain.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else None
+    return absent("model", registry.schema("model", name).defaults) if isinstance(name, str) else ()
+
+
+def _named(given: Any) -> Any:
+    return given.get("name") if isinstance(given, Mapping) else given
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:

@@ -13,7 +13,9 @@
 | metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
 A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
-`defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin. A protocol may carry
+`defaults = {"loss": "bce", "optimizer": "rsgd"}`. It is read without importing the plugin. A model that is not trained
+by gradients says `defaults = {"loss": None, "optimizer": None}`: runs of it have no loss, optimizer, scheduler and
+sampler. A protocol may carry
 `binding = {"loss": "squared"}` as well: what it names wins over the `defaults` of models, which could not work there.
 """
 

@@ -14,7 +14,7 @@ from fmlab.plugin.inventory import Plugin
 
 DISTRIBUTION = "fmlab"
 HEAD = ("model", "what", "paper and equations", "parameters", "cost of a row", "scored as", "loss, optimizer", "test")
-OPEN = "the protocol's"
+OPEN, NONE = "the protocol's", "none"
 _SCHEMA = Schema((Field("user", "user", 4), Field("day", "context", 7), Field("item", "item", 6)), 3, 5)
 
 
@@ -44,8 +44,8 @@ def _row(plugin: Plugin) -> Iterator[str]:
     yield "<br>".join(_conditional(*line, several=len(lines) > 1) for line in lines)
     yield _line(signature.doc, "Cost")
     yield scored(plugin.name)
-    partners = [str(signature.defaults.get(kind, OPEN)) for kind in ("loss", "optimizer")]
-    yield OPEN if set(partners) == {OPEN} else ", ".join(partners)
+    partners = [str(signature.defaults.get(kind, OPEN) or NONE) for kind in ("loss", "optimizer")]
+    yield partners[0] if len(set(partners)) == 1 else ", ".join(partners)
     yield _line(signature.doc, "Test").removeprefix("tests/models/").replace("::", " ")
 
 
@@ -103,6 +103,7 @@ the built model by a test.
 says what is shared in ranking: *two-sided* models have a bias and a vector for each item, and rank all items by one
 matrix product; *separable* ones compute the part of the user once; *rows* scores every user and item as a whole row.
 Models that *read interactions* take the training positives once before training. **Loss, optimizer**: what is taken
-unless something else is said; where the model leaves it open, the protocol says it (bce and adam if it does not).
+unless something else is said; where the model leaves it open, the protocol says it (bce and adam if it does not);
+*none* where gradients train nothing.
 **Test** of record: the test in `tests/models` that compares the model with an independent oracle.
 """

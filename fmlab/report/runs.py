@@ -154,7 +154,7 @@ def _read(path: Path) -> Run:
     _check_complete(content)
     if config is None:
         raise ValueError("has no config.yaml beside it")
-    absent = [g for g in ("data", "protocol", "model", "loss", "optimizer") if not config.get(f"{g}.name")]
+    absent = [g for g in ("data", "protocol", "model") if not config.get(f"{g}.name")]
     if absent:
         raise ValueError(f"its config.yaml has no {', no '.join(absent)}")
     return Run(path.parent, content, config)

@@ -13,10 +13,11 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from fmlab.contracts import FitsRows, NeedsInteractions, Sampler, Task, ValidatesLabels
+from fmlab.data import Dataset
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
 from fmlab.evaluation.target_losses import loss_of_targets
-from fmlab.plugin.registry import build
+from fmlab.plugin.registry import build, schema
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import build_model
 from fmlab.run.optimization import optimizers, scheduler
@@ -58,31 +59,30 @@ def assemble(
     seed_generators(seed)
     model = build_model(plain["model"], data.schema, seed)
     refuse_unlabelled(model, task, plain["model"]["name"])
-    loss = loss_of_targets(build("loss", plain["loss"], gives=Callable), data)
+    loss = loss_of_targets(build("loss", plain["loss"], gives=Callable), data) if "loss" in plain else None
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         for target in data.targets.values() or (data.label,):
             loss.check(np.asarray(target[task.training.rows]))
-    scale = scale_for(task, loss)
+    scale = scale_for(task, loss or _bound_loss(plain))
     set_label_scale(model, scale)
-    sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if task.training.negatives else None
+    draws = task.training.negatives and "sampler" in plain
+    sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if draws else None
     loader = TrainingLoader(
         data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale, sampler=sampler
     )
-    check_draws(loader, plain["sampler"]["name"])
-    _prepare_model(model, plain, task, trained)
-    identity = {
-        "schema": data.schema.to_dict(),
-        **{part: redacted(plain[part]) for part in ("model", "loss", "optimizer", "scheduler", "protocol")},
-        "data": data.fingerprint,
-        "seed": seed,
-        "batch_size": int(plain["batch_size"]),
-    } | ({} if scale == LabelScale() else {"label_scale": scale.to_dict()})
     if sampler is not None:
-        identity["sampler"] = redacted(plain["sampler"])
+        check_draws(loader, plain["sampler"]["name"])
+    _prepare_model(model, plain, task, trained)
+    identity = _identity(plain, data, scale, sampled=sampler is not None)
     try_one_batch(model, loss, loader, name=plain["model"]["name"])
     try_evaluation(task, model, loader, name=plain["protocol"]["name"])
-    schedule = scheduler(plain, len(loader))
-    learner = Learner(model, loss, optimizers(plain, model), task, loader, identity, schedule)
+    schedule, optimizer = None, None
+    if "optimizer" in plain:
+        schedule, optimizer = scheduler(plain, len(loader)), optimizers(plain, model)
+    elif any(p.requires_grad for p in model.parameters()):
+        name = plain["model"]["name"]
+        raise FmlabError(f"model {name!r} has parameters to train, and its `defaults` say that it has no optimizer")
+    learner = Learner(model, loss, optimizer, task, loader, identity, schedule)
     options, launch = plain["trainer"], this_launch(plain["trainer"])
     every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
     keeper = BestCheckpoint(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
@@ -91,6 +91,25 @@ def assemble(
     if getattr(schedule, "depends_on_end", False):
         learner.options["max_epochs"] = options["max_epochs"]
     return Parts(task, model, learner, trainer, keeper)
+
+
+def _identity(plain: Mapping[str, Any], data: Dataset, scale: LabelScale, *, sampled: bool) -> dict[str, Any]:
+    """What rebuilds the model, and what a resumed run must share, in plain containers."""
+    parts = ("model", "loss", "optimizer", "scheduler", "protocol", *(("sampler",) if sampled else ()))
+    identity = {
+        "schema": data.schema.to_dict(),
+        **{part: redacted(plain[part]) for part in parts if part in plain},
+        "data": data.fingerprint,
+        "seed": int(plain["seed"]),
+        "batch_size": int(plain["batch_size"]),
+    }
+    return identity if scale == LabelScale() else identity | {"label_scale": scale.to_dict()}
+
+
+def _bound_loss(plain: Mapping[str, Any]) -> Any:
+    """The loss that a protocol insists on, for the scale of labels under a model that has none; None if it does not."""
+    name = schema("protocol", plain["protocol"]["name"]).binding.get("loss")
+    return None if name is None else build("loss", {"name": name})
 
 
 def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[Trained]) -> None:

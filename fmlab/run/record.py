@@ -18,7 +18,8 @@ class RunRecord:
     def __init__(self, place: RunFolder, plain: dict[str, Any]) -> None:
         self.path = place.metrics
         self.content: dict[str, Any] = {"schema_version": VERSION, "status": "running"}
-        names = {k: plain[k]["name"] for k in ("data", "protocol", "model", "loss", "optimizer", "scheduler")}
+        parts = ("data", "protocol", "model", "loss", "optimizer", "scheduler")
+        names = {k: plain[k]["name"] for k in parts if k in plain}
         self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
         if is_first_process():
             write_text(place.config, OmegaConf.to_yaml(OmegaConf.create(redacted(plain))))

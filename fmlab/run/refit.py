@@ -41,7 +41,7 @@ def check_refit(plain: Mapping[str, Any], task: Task) -> None:
             "a refit trains without a validation, which trainer.reduce_lr waits for; got "
             f"reduce_lr={plain['trainer']['reduce_lr']}: set trainer.reduce_lr=null, or protocol.refit=false"
         )
-    if isinstance(build("scheduler", plain["scheduler"], 1, 1), FollowsValidation):
+    if "scheduler" in plain and isinstance(build("scheduler", plain["scheduler"], 1, 1), FollowsValidation):
         raise FmlabError(
             "a refit trains without a validation, which the scheduler waits for; got "
             f"scheduler={plain['scheduler']['name']}: choose another one, or protocol.refit=false"

@@ -17,6 +17,7 @@ import torch
 
 from fmlab.automl.portfolio import entries, kind_of
 from fmlab.config.overrides import text
+from fmlab.config.partners import absent
 from fmlab.contracts import NeedsInteractions, Task
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.inspection.model_table import DISTRIBUTION
@@ -74,6 +75,11 @@ def expand(
     for key, value in preset.items():
         if key not in ("portfolio", "all_models") and kept.get(key) is None:
             kept[key] = value
+    if "scheduler" in (kept.get("fixed") or {}):  # models that gradients do not train take none
+        fixed = dict(kept["fixed"])
+        when = {"model": [m for m in models if fits[m][1]]}
+        space["scheduler"] = {"value": fixed.pop("scheduler"), "when": when}
+        kept["fixed"] = fixed
     points = [*(raw.get("initial_points") or ()), *first]
     return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}
 
@@ -160,9 +166,11 @@ def _suitable(
             loss = str(wants.get("loss", usual))
             kept = _RANKING if task.training.negatives else ()
             loss = usual if loss in _PLAIN and loss not in kept else loss
+            none, loss = absent("model", wants), "" if "loss" in absent("model", wants) else loss
             trains = _try(name, loss, task)
             # What an optimizer does not train has none of its options to search.
-            fits[name] = (loss, str(wants.get("optimizer", "adam" if trains else "sgd")), trains)
+            optimizer = str(wants.get("optimizer") or ("adam" if trains else "sgd"))
+            fits[name] = (loss, "" if "optimizer" in none else optimizer, trains)
         except (FmlabError, OSError, MemoryError) as error:
             why[name] = " ".join(str(error).split())
     if not fits:
@@ -183,7 +191,7 @@ def _try(name: str, loss: str, task: Task) -> bool:
         pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
         model.fit_interactions(*pairs)
     loader = TrainingLoader(data, task.training, batch_size=64, seed=0)
-    try_one_batch(model, registry.build("loss", {"name": loss}), loader, name=name)
+    try_one_batch(model, registry.build("loss", {"name": loss}) if loss else None, loader, name=name)
     return any(p.requires_grad for p in model.parameters())
 
 
@@ -228,7 +236,10 @@ def _partners(fits: Mapping[str, tuple[str, str, bool]], task: Task) -> dict[str
     optimizers: dict[str, list[str]] = {}
     for model, (loss, optimizer, trained) in fits.items():
         free = trained and task.training.negatives and loss in _PLAIN
-        losses.setdefault(json.dumps({"choice": list(_RANKING)} if free else {"const": loss}), []).append(model)
+        if loss:
+            losses.setdefault(json.dumps({"choice": list(_RANKING)} if free else {"const": loss}), []).append(model)
+        if not optimizer:
+            continue
         dense = trained and optimizer in _DENSE
         spec = {"choice": list(_DENSE)} if dense else {"const": optimizer}
         optimizers.setdefault(json.dumps(spec), []).append(model)
@@ -251,7 +262,8 @@ def _start(
         point["optimizer"] = optimizer
     if loss in _RANKING:
         point["loss"] = loss
-    rate = next((o.default for o in registry.schema("optimizer", optimizer).options if o.name == "lr"), None)
+    options = registry.schema("optimizer", optimizer).options if optimizer else ()
+    rate = next((o.default for o in options if o.name == "lr"), None)
     domain = next((c for c in _listed(space.get("optimizer.lr")) if optimizer in _listed(_when(c))), None)
     if domain is not None and isinstance(rate, int | float):
         point["optimizer.lr"] = _inside(domain, rate)

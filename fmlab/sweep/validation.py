@@ -96,7 +96,8 @@ def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
             for g in ("model", "data", "protocol")
             if registry.is_claimed(g, names[g])
         ]
-        partner = next((str(w) for w in wanted if w), str(plain[group].name))
+        usual = plain[group].name if group in plain else "none"
+        partner = next((str(w) for w in wanted if w), str(usual))
         names[group] = str(overrides.get(group, partner))
     return names
 

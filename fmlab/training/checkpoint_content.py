@@ -19,7 +19,8 @@ _MOST_FEATURES = 1 << 40
 _MOST_COLUMNS = 1 << 20
 _MOST_OPTIONS = 10_000  # values: each may be a layer that is built
 _LONGEST_NAME = 200  # of plugins and options: errors name them
-_PARTS = ("model", "loss", "optimizer", "protocol")
+_PARTS = ("model", "protocol")
+_TRAINED_BY = ("loss", "optimizer")  # a model that is not trained by gradients has none
 
 
 class Unplain(ValueError):
@@ -95,7 +96,7 @@ def check_checkpoint(loaded: Any) -> None:
         keeper.get("value", ""), float | int | None
     ):
         raise ValueError("callbacks.BestCheckpoint must hold the best epoch and its value")
-    if loaded["fmlab"].keys() & {"schema", *_PARTS}:
+    if loaded["fmlab"].keys() & {"schema", *_PARTS, *_TRAINED_BY}:
         _check_identity(loaded["fmlab"])
 
 
@@ -110,7 +111,7 @@ def require(loaded: Mapping[str, Any], *names: str) -> None:
 
 
 def _check_identity(identity: Mapping[str, Any]) -> None:
-    for part in _PARTS:
+    for part in (*_PARTS, *(p for p in _TRAINED_BY if p in identity)):
         _need(f"fmlab.{part}", identity.get(part), dict)
         _need(f"fmlab.{part}.name", identity[part].get("name"), str)
         for option in identity[part]:

@@ -33,14 +33,16 @@ class Learner(pl.LightningModule):
     def __init__(
         self,
         model: nn.Module,
-        loss: Loss,
-        optimizer: Callable[[nn.Module], Optimizer],
+        loss: Loss | None,
+        optimizer: Callable[[nn.Module], Optimizer] | None,
         task: Task,
         loader: TrainingLoader,
         identity: dict[str, Any],
         scheduler: Scheduler | None = None,
     ) -> None:
-        """`optimizer`: gives that of the model. `scheduler`: None for a learning rate that stays as it is.
+        """`loss` and `optimizer`, which gives that of the model, are None for a model that is judged only.
+
+        `scheduler`: None for a learning rate that stays as it is.
 
         `identity`: plain containers that rebuild the model and say what a resumed run must share.
         """
@@ -68,6 +70,7 @@ class Learner(pl.LightningModule):
 
     def configure_optimizers(self) -> Optimizer:
         """The optimizer of the config over all parameters."""
+        assert self.make_optimizer is not None
         optimizer = self.make_optimizer(self.model)
         for group in optimizer.param_groups if self.scheduler is not None else ():
             if "lr" not in group:
@@ -135,6 +138,7 @@ class Learner(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of this process's share of the global batch."""
         batch = self.loader.chosen(self.model, batch)
+        assert self.loss is not None
         loss = self.loss(self.model, batch)
         if self._regularization is not None:
             loss = loss + self._regularization()

@@ -19,7 +19,7 @@ class Constant(nn.Module):
     Family: baselines
     """
 
-    defaults = {"loss": "bce", "optimizer": "sgd"}
+    defaults = {"loss": None, "optimizer": None}
 
     def __init__(self, schema: Schema) -> None:
         """Any schema will do."""
@@ -52,7 +52,7 @@ class Popularity(nn.Module):
     Family: baselines
     """
 
-    defaults = {"loss": "bce", "optimizer": "sgd"}
+    defaults = {"loss": None, "optimizer": None}
     count: Tensor
 
     def __init__(self, schema: Schema) -> None:

@@ -36,7 +36,7 @@ class EASE(nn.Module):
     Family: collaborative
     """
 
-    defaults = {"loss": "bce", "optimizer": "sgd"}
+    defaults = {"loss": None, "optimizer": None}
     space = {"l2": {"float": [10.0, 10000.0], "log": True}}
     item_measure = "the weight that an item has for the score of the other"
     history: Tensor

@@ -30,7 +30,7 @@ class IALS(nn.Module):
     Family: collaborative
     """
 
-    defaults = {"loss": "bce", "optimizer": "sgd"}
+    defaults = {"loss": None, "optimizer": None}
     space = {"unobserved": {"float": [0.003, 1.0], "log": True}, "exponent": {"float": [0.0, 1.0]}}
     users: Tensor
     items: Tensor

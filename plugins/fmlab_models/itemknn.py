@@ -27,7 +27,7 @@ class ItemKNN(nn.Module):
     Family: collaborative
     """
 
-    defaults = {"loss": "bce", "optimizer": "sgd"}
+    defaults = {"loss": None, "optimizer": None}
     space = {"neighbours": {"int": [10, 1000], "log": True}, "shrink": {"float": [0.0, 200.0]}}
     item_measure = "shrunk cosine of the items' users, 0 beyond the nearest neighbours"
     history: Tensor

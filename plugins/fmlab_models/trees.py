@@ -97,7 +97,7 @@ class CatBoost(_Trees):
     Family: trees
     """
 
-    defaults = {"target_statistics_as": "numbers"}
+    defaults = {"target_statistics_as": "numbers", "optimizer": None}
     space = {
         "depth": {"int": [4, 10]},
         "lr": {"float": [0.03, 0.5], "log": True},
@@ -200,7 +200,7 @@ class LightGBM(_Trees):
     Family: trees
     """
 
-    defaults = {"target_statistics_as": "numbers"}
+    defaults = {"target_statistics_as": "numbers", "optimizer": None}
     space = {
         "leaves": {"int": [15, 255], "log": True},
         "lr": {"float": [0.03, 0.3], "log": True},
