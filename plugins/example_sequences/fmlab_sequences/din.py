@@ -15,8 +15,8 @@ class DIN(nn.Module):
 
     An item has the sum of the vectors of its features, x; h_j is that of the j-th item of the history. The local
     activation unit gives a_j = MLP([h_j, x, h_j - x, h_j * x]), and the interest is v = sum_j a_j h_j, without a
-    softmax as in the paper; what is no item has the weight 0. The score is MLP([q, v, x]), q the sum of the query's vectors.
-    PReLU stands for Dice, whose statistics of a batch would make a score depend on other rows.
+    softmax as in the paper; what is no item has the weight 0. The score is MLP([q, v, x]), q the sum of the vectors of
+    the query. PReLU stands for Dice, whose statistics of a batch would make a score depend on other rows.
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
