@@ -33,11 +33,11 @@ class AskedRows:
         """Raises DataError where the run folder does not hold it."""
         self.names, self.length = asks(model), history_length(model)
         self.schema = data.schema
-        if self.names and data.asked is None:
-            raise DataError(f"the model asks for {', '.join(self.names)}, which the run folder does not hold")
-        self.asked: AskedData = data.asked  # type: ignore[assignment]  # None where nothing is asked for
         if not self.names:
             return
+        if data.asked is None:
+            raise DataError(f"the model asks for {', '.join(self.names)}, which the run folder does not hold")
+        self.asked: AskedData = data.asked
         self.lookups = Lookups(self.asked.dataset(data.schema, data.users, data.items), None)
         self.items = None if data.items is None else as_features(data.items)
         self.codes = {f.name: self._codes(f, data) for f in data.schema.sequences if f.name in self.asked.inputs}

@@ -51,11 +51,12 @@ class Ranker:
     """All items, ready to be ranked for queries."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module, data: ServingData, asked: AskedRows) -> None:
+    def __init__(self, model: nn.Module, data: ServingData, asked: AskedRows | None = None) -> None:
         """The vectors or states of the items are computed here; raises DataError where there are none."""
         if data.items is None:
             raise DataError(f"the rows of {data.name!r} have no items to rank")
         # Without a table of users, queries are given whole: those of unknown users too.
+        asked = asked or AskedRows(model, data)
         self.model, self.asked = model, asked
         self.tables = Tables(None, as_features(data.items), asked.lookups if asked.names else None)
         self.catalogue, self.n_items = catalogue(model, self.tables), len(data.items.ids)
