@@ -115,3 +115,7 @@ def test_a_resumed_run_has_the_same_weights(found: dict[str, bool]) -> None:
 def test_a_copied_run_recommends_what_comes_next(found: dict[str, float]) -> None:
     assert found["near"] > 0.8
     assert found["lists"] == 6
+
+
+def test_predictions_are_the_judged_scores(found: dict[str, dict[str, float]]) -> None:
+    assert found["predicted"] == pytest.approx(found["sasrec"]["ndcg@10"], abs=1e-6)
