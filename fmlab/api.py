@@ -4,10 +4,12 @@
 |--------------|--------------------------------------------------------------------------------------------|
 | every plugin | `Range`, `Renamed`, `FmlabError`, `DataError`                                              |
 | a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
-|              | `FieldEncoding`, `Array`, `encode_table`, `lines`                                          |
+|              | `FieldEncoding`, `Array`, `Ragged`, `encode_table`, `with_vectors`, `read_vectors`,    |
+|              | `lines`                                                                                    |
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
-|              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`                   |
+|              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`, `History`,       |
+|              | `Sequence`                                                                                 |
 | a loss       | `Batch`, `score`, `require_candidates`, `tempered_score`, `mean_over_rows`                 |
 | a sampler    | `Sampler`, `ChoosesByScore`, `SamplingBatch`, `random_numbers`, `draw_weighted`            |
 | a metric     | `ListMetric`, `Ranks`, `ScoreMetric`                                                       |
@@ -45,9 +47,14 @@ if TYPE_CHECKING:
     from fmlab.data import Field as Field
     from fmlab.data import FieldEncoding as FieldEncoding
     from fmlab.data import PreparationStep as PreparationStep
+    from fmlab.data import Ragged as Ragged
     from fmlab.data import Schema as Schema
     from fmlab.data import Table as Table
+    from fmlab.data.asked import History as History
+    from fmlab.data.asked import Sequence as Sequence
     from fmlab.data.batch import Batch as Batch
+    from fmlab.data.encoding.auxiliary import read_vectors as read_vectors
+    from fmlab.data.encoding.auxiliary import with_vectors as with_vectors
     from fmlab.data.encoding.tables import encode_table as encode_table
     from fmlab.data.negatives import UserItemSet as UserItemSet
     from fmlab.data.raw.archive import lines as lines
@@ -74,8 +81,10 @@ _WHERE = {
     "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator HasRoles LateInteraction ListMetric "
     "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized Report Sampler ScoreMetric SharesWork Task "
     "Training TwoSided WarmStarts",
-    "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Schema Table",
+    "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Ragged Schema Table",
+    "fmlab.data.asked": "History Sequence",
     "fmlab.data.batch": "Batch",
+    "fmlab.data.encoding.auxiliary": "read_vectors with_vectors",
     "fmlab.data.encoding.tables": "encode_table",
     "fmlab.data.negatives": "UserItemSet",
     "fmlab.data.raw.archive": "lines",

@@ -39,7 +39,7 @@ class Ragged:
     ids: Array
 
     @classmethod
-    def of(cls, lists: Iterable[Sequence[int]]) -> "Ragged":
+    def of(cls, lists: Iterable[Sequence[int] | Array]) -> "Ragged":
         """From lists in memory."""
         made = [np.asarray(ids, np.int32) for ids in lists]
         whole = np.concatenate([np.zeros(0, np.int32), *made])

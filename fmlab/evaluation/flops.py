@@ -19,7 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from fmlab.data import Dataset
-from fmlab.data.batch import Features, as_features
+from fmlab.data.asked import Given, asks, history_length
+from fmlab.data.batch import Features, Tables, as_features
 
 
 @dataclass
@@ -50,7 +51,7 @@ def of_row(model: nn.Module, dataset: Dataset) -> Count:
     model.eval()
     try:
         with counting() as count:
-            model(*whole(*first_rows(dataset, 1)))
+            model(*whole(*first_rows(dataset, 1)), **asked_of_first_rows(model, dataset, 1))
     finally:
         model.train(training)
     return count
@@ -67,6 +68,22 @@ def first_rows(dataset: Dataset, n: int) -> tuple[Features, Features | None]:
     if dataset.items is None or dataset.item is None:
         return query, None
     return query, as_features(dataset.items.take(dataset.item[:n]))
+
+
+def asked_of_first_rows(model: nn.Module, dataset: Dataset, n: int) -> dict[str, Any]:
+    """What `forward` of a model asks for of the first rows, with histories as they are at the end of the data."""
+    if not asks(model):
+        return {}
+    tables = Tables.of(dataset, np.arange(dataset.rows))
+    user, item = (
+        None if c is None else torch.from_numpy(np.asarray(c[:n], np.int64)) for c in (dataset.user, dataset.item)
+    )
+    given = tables.query(model, user, torch.arange(n))
+    if "history" in asks(model) and user is not None and dataset.schema.history is None:
+        assert tables.lookups is not None
+        now = tables.lookups.query({"history": True}, tables.items, user, None, history_length(model))
+        given = Given({**given.values, **now.values})
+    return (given if item is None else given.join(tables.item(model, item))).named(model)
 
 
 def whole(query: Features, items: Features | None) -> Features:

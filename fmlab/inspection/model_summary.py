@@ -1,7 +1,7 @@
 """What a model is on some data: its parameters, the work of a score, and how it is scored."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from fmlab.contracts import NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, Field, Schema
+from fmlab.data.asked import asks
 from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
-from fmlab.evaluation.flops import counting, first_rows, of_row, whole
+from fmlab.evaluation.flops import asked_of_first_rows, counting, first_rows, of_row, whole
 from fmlab.inspection.formulas import applying, evaluate, symbols
 from fmlab.plugin import registry
 
@@ -75,9 +76,10 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Mode
     query, items = first_rows(dataset, 1)
     model.eval()
     one = of_row(model, dataset)
-    rows = whole(*first_rows(dataset, min(_BATCH, dataset.rows)))
+    count = min(_BATCH, dataset.rows)
+    rows, more = whole(*first_rows(dataset, count)), asked_of_first_rows(model, dataset, count)
     with counting() as batch:
-        model(*rows)
+        model(*rows, **more)
     width, per_item = _ranking(model, query, items)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     total = sum(p.numel() for p in trained.values())
@@ -113,7 +115,7 @@ def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
 
 def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int | None, int | None]:
     """Numbers that an item keeps, and the operations of one item more when its and the user's part are there."""
-    if items is None:
+    if items is None or asks(model):  # what is asked for is of rows
         return None, None
     if is_two_sided(model):
         with torch.no_grad():
@@ -133,7 +135,7 @@ def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int |
 def _embedding(options: Mapping[str, Any], schema: Schema, trained: Mapping[str, Tensor]) -> int | None:
     """Parameters that a vocabulary of one feature a field does not have in that number; None if it is refused."""
     fields = tuple(_smallest(f, schema) for f in schema.fields)
-    small = Schema(fields, min(schema.n_users, 1), min(schema.n_items, 1))
+    small = Schema(fields, min(schema.n_users, 1), min(schema.n_items, 1), schema.auxiliary)
     state = torch.get_rng_state()
     try:
         sizes = {n: p.shape for n, p in registry.build("model", options, small).named_parameters()}
@@ -147,7 +149,7 @@ def _embedding(options: Mapping[str, Any], schema: Schema, trained: Mapping[str,
 def _smallest(field: Field, schema: Schema) -> Field:
     names = {"user": schema.n_users, "item": schema.n_items}.get(field.side, 0)
     size = 2 if names and field.size == names + 1 else 1
-    return Field(field.name, field.side, size, field.slots, field.numeric)
+    return replace(field, size=size)
 
 
 _SCORED = {

@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Callback
 
 from fmlab.contracts import FitsRows, Report, Task
 from fmlab.data import Dataset, statistics
+from fmlab.data.asked import asks
 from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.leakage import said, unseen_of
 from fmlab.errors import DataError, FmlabError, StorageError
@@ -181,13 +182,18 @@ def _keep_serving_data(
     if not is_first_process():
         return
     log_odds, scale = bool(getattr(parts.learner.loss, "log_odds", False)), label_scale_of(parts.model)
+    names = asks(parts.model)
 
     def content() -> bytes:
-        return ServingData.of(source, refitted(task), scale=scale, log_odds=log_odds, derived=derived).to_bytes()
+        return ServingData.of(
+            source, refitted(task), scale=scale, log_odds=log_odds, derived=derived, names=names
+        ).to_bytes()
 
     try:
         packed = reuse(
-            "serving", repr((task_key(plain, source), scale, log_odds, *(plain.get(n) for n in OPTIONS))), content
+            "serving",
+            repr((task_key(plain, source), scale, log_odds, *names, *(plain.get(n) for n in OPTIONS))),
+            content,
         )
     except DataError as error:
         log.warning("this run cannot be used by predict, recommend and export: %s", error)

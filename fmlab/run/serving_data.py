@@ -9,6 +9,7 @@ the file system can do that (`fmlab.records.shared_files`).
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
 from fmlab.evaluation.label_scale import LabelScale
+from fmlab.run.asked_data import AskedData, unpack_asked
 from fmlab.run.derived_arrays import pack_derived, unpack_derived
 from fmlab.run.seen_items import Seen, popularity_of, seen_of
 from fmlab.untrusted.dataclasses import checked
@@ -29,6 +31,8 @@ from fmlab.untrusted.dataclasses import checked
 FILE = "serving.bin"
 LAYOUT = 1
 MOST_SLOTS = 1 << 16
+MOST_NUMBERS = 1 << 20  # of a vector
+NO_NAMES: Mapping[str, bool] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,7 @@ class ServingData:
     unknown one; "present" of a numeric field. `popularity`: training interactions of every item. `log_odds`: whether
     the model's output is the logarithm of the odds of label 1. `derived`: the fields that are made of the others.
     `targets`: names of several targets that the model gives a score of each; empty where there is one.
+    `asked`: what a model needs that asks for more than features.
     """
 
     name: str
@@ -54,6 +59,7 @@ class ServingData:
     log_odds: bool
     derived: DerivedFields | None = None
     targets: tuple[str, ...] = ()
+    asked: AskedData | None = None
 
     @property
     def trained(self) -> Schema:
@@ -82,10 +88,11 @@ class ServingData:
         log_odds: bool,
         scale: LabelScale | None = None,
         derived: DerivedFields | None = None,
+        names: Mapping[str, bool] = NO_NAMES,
     ) -> "ServingData":
         """Of a task, and the data set before its protocol left out rows; raises DataError where keys are missing.
 
-        `scale`: that of the labels, None where the loss saw them as they are.
+        `scale`: that of the labels, None where the loss saw them as they are. `names`: what the model asks for.
         """
         data = task.dataset
         if missing := [f.name for f in data.schema.fields if not f.numeric and f.name not in data.keys]:
@@ -104,6 +111,7 @@ class ServingData:
             log_odds=log_odds,
             derived=derived,
             targets=() if task.training.negatives else tuple(data.targets),
+            asked=AskedData.of(task, names),
         )
 
     def to_bytes(self) -> bytes:
@@ -137,6 +145,8 @@ class ServingData:
             content["derived"] = pack_derived(self.derived, arrays)
         if self.targets:
             content["targets"] = list(self.targets)
+        if self.asked is not None:
+            content["asked"] = self.asked.pack(arrays)
         return to_bytes(content, arrays)
 
 
@@ -196,6 +206,7 @@ def _unpacked(file: Container) -> ServingData:
         log_odds=log_odds,
         derived=unpack_derived(content["derived"], file, schema) if "derived" in content else None,
         targets=_targets(content),
+        asked=unpack_asked(content["asked"], file, schema, _texts) if "asked" in content else None,
     )
 
 
@@ -215,10 +226,14 @@ def read_schema(plain: Any) -> Schema:
     for field in made:
         if field.side not in SIDES or field.size < 1 or not 1 <= field.slots <= MOST_SLOTS:
             raise ValueError(f"field {field.name!r} has no such side, size or number of slots")
+    auxiliary = tuple(checked(Field, field) for field in plain.get("auxiliary", ()))
+    for field in auxiliary:
+        if field.side not in SIDES or field.size < 0 or not 0 <= field.width <= MOST_NUMBERS:
+            raise ValueError(f"field {field.name!r} has no such side, size or width")
     counts = plain["n_users"], plain["n_items"]
     if any(type(n) is not int or n < 0 for n in counts) or sum(f.slots for f in made) > MOST_SLOTS:
         raise ValueError("a schema has whole numbers of users, items and columns")
-    return Schema(made, *counts)
+    return Schema(made, *counts, auxiliary)
 
 
 class _Keys(Mapping[str, Array]):

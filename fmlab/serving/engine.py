@@ -52,6 +52,8 @@ class Engine:
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         """`{"rows": [{column: cell}]}` -> `{"results": [{"score", "probability"}], "unseen": {field: count}}`."""
+        if self.run.asked.names:  # histories differ in length: requests are scored one by one
+            return [_answered(self._scored, request) for request in requests]
         made = [_answered(self._encoded, request) for request in requests]
         good = [m for m in made if not isinstance(m, Exception)]
         if not good:
@@ -81,15 +83,26 @@ class Engine:
         return [_answered(self._similar, request) for request in requests]
 
     def _encoded(self, request: Request) -> tuple[Table, dict[str, int]]:
+        cells, tallies = self._cells(request), self.run.encoder.tallies()
+        return self.run.encoder.encode(cells, tallies), self._counted(tallies)
+
+    def _scored(self, request: Request) -> dict[str, Any]:
+        tallies = self.run.encoder.tallies()
+        found = self.run.score_rows(self._cells(request), tallies)
+        rows = zip(*(column.tolist() for column in found.values()), strict=True)
+        return {"results": [dict(zip(found, row, strict=True)) for row in rows], "unseen": self._counted(tallies)}
+
+    def _cells(self, request: Request) -> Any:
         _refuse_keys(request, ("rows",))
         rows = self._rows(request)
         self.run.encoder.refuse_missing(list(rows[0]), "the request")
-        tallies = self.run.encoder.tallies()
-        table = self.run.encoder.encode(cells_batch(rows, self.run.encoder), tallies)
+        return cells_batch(rows, self.run.encoder)
+
+    def _counted(self, tallies: Mapping[str, Any]) -> dict[str, int]:
         unseen = {name: t.unseen for name, t in tallies.items() if t.unseen}
         for name, count in unseen.items():
             self.unseen[name] = self.unseen.get(name, 0) + count
-        return table, unseen
+        return unseen
 
     def _recommended(self, request: Request) -> dict[str, Any]:
         _refuse_keys(request, ("users", "rows", "k", "exclude", "context"))

@@ -92,6 +92,9 @@ def export(run: "LoadedRun", out: Path, formats: Sequence[Format] = ("files",), 
     for name in formats:
         if name not in FORMATS:
             raise FmlabError(f"a format of an export must be installed, got {name!r}; {choices(str(name), FORMATS)}")
+    if run.asked.names:
+        names = ", ".join(run.asked.names)
+        raise FmlabError(f"an exported model reads ids and values alone, {run.name} asks for {names} as well")
     refuse_folder(out, force)
     from fmlab.files import storing, sync
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 from fmlab.data.batch import Features, as_features
 from fmlab.data.encoding.encoder import QUERY
 from fmlab.errors import FmlabError
+from fmlab.run.asked_data import PARTS
 from fmlab.run.seen_items import Exclude
 from fmlab.serving.ranking import Found
 
@@ -36,7 +37,9 @@ class Lists:
         self.ranker = run.ranker
         encoder = run.encoder
         self.user, self.item = encoder.id_column("user"), encoder.id_column("item")
-        self.shown = list(dict.fromkeys((self.user, *(c.name for c in encoder.columns("context")))))
+        self.shown = list(
+            dict.fromkeys((self.user, *(c.name for c in encoder.columns("context") if {*c.fields} - {*encoder.more})))
+        )
         self.header = [*self.shown, "rank", self.item, "score"]
         self.items = run.item_texts
         self.tallies = encoder.tallies()
@@ -53,14 +56,14 @@ class Lists:
         self.queries += len(rows)
         self.unknown += int((number < 0).sum())
         fresh = (number < 0) | ~self.trained[number]
-        made = []
+        made, given = [], self.run.asked.query(rows, number, PARTS[self.exclude], self.tallies)
         self.places, self.cold = [], []
         for part in self.ranker.blocks(len(rows)):
             cut = Features(queries.ids[part], None if queries.values is None else queries.values[part])
             met, seen = None, self.run.data.seen
             if seen is not None and self.exclude != "none":
                 met = seen.of(number[part].tolist(), names[part], self.exclude)
-            found = self.ranker.top(cut, self.k, met, fresh[part])
+            found = self.ranker.top(cut, self.k, met, fresh[part], given.cut(part))
             self.by_popularity += int(found.cold.sum())
             self.short += self.k * len(cut.ids) - len(found.query)
             self.places.append(found.query + part.start)

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fmlab.data import Array, Table
+from fmlab.data import Array, Side, Table
+from fmlab.data.asked import NOTHING, Given
 from fmlab.data.batch import Features, as_features
-from fmlab.data.encoding.encoder import QUERY, Encoder
+from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.calibration import Calibration
 from fmlab.evaluation.item_scorer import refuse_non_finite
@@ -30,6 +31,7 @@ from fmlab.training.checkpoints import read_checkpoint
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fmlab.serving.asked_rows import AskedRows
     from fmlab.serving.export import Format
     from fmlab.serving.ranking import Ranker
     from fmlab.serving.similar import Measure, SimilarItems
@@ -62,7 +64,16 @@ class LoadedRun:
     @cached_property
     def encoder(self) -> Encoder:
         """Raw rows as features."""
-        return self.data.encoder()
+        encoder = self.data.encoder()
+        encoder.more = {column.field: column for column in self.asked.columns()}
+        return encoder
+
+    @cached_property
+    def asked(self) -> "AskedRows":
+        """What the model asks for of rows beside their features."""
+        from fmlab.serving.asked_rows import AskedRows
+
+        return AskedRows(self.model, self.data)
 
     @cached_property
     def ranker(self) -> "Ranker":
@@ -78,7 +89,7 @@ class LoadedRun:
             raise DataError(
                 f"items are recommended to users: the rows of {self.data.name!r} have none; see fmlab predict"
             )
-        return Ranker(self.model, self.data)
+        return Ranker(self.model, self.data, self.asked)
 
     @cached_property
     def item_texts(self) -> Any:
@@ -115,7 +126,7 @@ class LoadedRun:
         self.encoder.refuse_missing([str(c) for c in frame.columns], "the frame")
         tallies, parts = self.encoder.tallies(), [self.score(Table(*self._no_rows()))]
         batches = frame_batches(frame, self.encoder)
-        parts += [self.score(self.encoder.encode(batch, tallies)) for batch in batches]
+        parts += [self.score_rows(batch, tallies) for batch in batches]
         made = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
         found = pd.DataFrame(made, index=frame.index)
         if self.calibration is not None:
@@ -206,14 +217,32 @@ class LoadedRun:
 
         return export(self, Path(folder), formats, force=force)
 
-    def score(self, table: Table) -> dict[str, Array]:
+    def score_rows(self, rows: Any, tallies: Tallies) -> dict[str, Array]:
+        """`score` and perhaps `probability` of a record batch of dictionary-encoded text, see `score`."""
+        table = self.encoder.encode(rows, tallies)
+        if not self.asked.names:
+            return self.score(table)
+        user, item = (self.number(table.ids, side) for side in ("user", "item"))
+        given = self.asked.query(rows, user, None, tallies).join(self.asked.item(rows, item, tallies))
+        return self.score(table, given)
+
+    def number(self, ids: Array, side: Side) -> Array:
+        """Numbers of the users or items that rows of features name, -1 where they are unknown or there are none."""
+        schema = self.data.schema
+        at = schema.columns(side).start if schema.columns(side).stop else None
+        if at is None or (self.data.users if side == "user" else self.data.items) is None:
+            return np.full(len(ids), -1, np.int64)
+        found: Array = ids[:, at].astype(np.int64) - schema.offsets[schema.column_field[at]] - 1
+        return found
+
+    def score(self, table: Table, given: Given = NOTHING) -> dict[str, Array]:
         """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.
 
-        Of several targets: `score.click`, `probability.click`, `score.buy` and so on. Raises FmlabError if an output is
-        not finite.
+        `given`: what the model asks for of them. Of several targets: `score.click`, `probability.click`, `score.buy`
+        and so on. Raises FmlabError if an output is not finite.
         """
         found: dict[str, Array] = {}
-        for target, output in outputs(self.model, as_features(table), self.data.targets).items():
+        for target, output in outputs(self.model, as_features(table), self.data.targets, given).items():
             end = f".{target}" if target else ""
             score = self.data.scale.served(output)
             if self.calibration is not None:
@@ -236,7 +265,9 @@ class LoadedRun:
 
 
 @torch.no_grad()
-def outputs(model: nn.Module, features: Features, targets: Sequence[str] = ()) -> dict[str, Array]:
+def outputs(
+    model: nn.Module, features: Features, targets: Sequence[str] = (), given: Given = NOTHING
+) -> dict[str, Array]:
     """What a model gives for whole feature rows, float32 (or float64 if it computes so), by target; "" of the only one.
 
     Raises FmlabError where an output is not finite, or the model gives other targets.
@@ -245,7 +276,8 @@ def outputs(model: nn.Module, features: Features, targets: Sequence[str] = ()) -
     for low in range(0, max(1, len(features.ids)), ROWS):
         values = None if features.values is None else features.values[low : low + ROWS]
         ids = features.ids[low : low + ROWS]
-        made = model(ids, values) if len(ids) else torch.zeros(0)
+        more = given.cut(slice(low, low + ROWS)).named(model)
+        made = model(ids, values, **more) if len(ids) else torch.zeros(0)
         if isinstance(made, Mapping) != bool(targets) and len(ids):
             raise FmlabError(f"{type(model).__name__} must give scores of {', '.join(targets) or 'one target'}")
         for name, part in parts.items():

@@ -83,7 +83,7 @@ def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
     tallies, count = encoder.tallies(), 0
     with writing(args.out) as write:
         for batch in batches(args.rows, form, [*read, *passed], block=BLOCK, loose=passed):
-            new = run.score(encoder.encode(batch, tallies))
+            new = run.score_rows(batch, tallies)
             kept = batch.select(names) if typed is None else typed(len(batch))
             columns = [*kept.columns, *(pa.array(new[name]) for name in added)]
             write(pa.RecordBatch.from_arrays(columns, names=[*names, *added]))
@@ -125,6 +125,12 @@ def _list_columns(run: "LoadedRun") -> None:
     grid = Table("column", "", "field", "what it holds", box=box.SIMPLE_HEAD)
     for column in run.encoder.columns():
         for name in column.fields:
+            if name in run.encoder.more:
+                more = run.encoder.more[name]
+                what = "ids in their order" if more.codes is not None else "times" if name == "time" else "numbers"
+                need = "required" if column.required else "optional" if name == "time" else f"for a new {more.side}"
+                grid.add_row(*(escape(escaped_line(cell)) for cell in (column.name, need, name, what)))
+                continue
             given, keys = run.data.inputs[name], run.data.keys
             if fields[name].numeric:
                 what = "a number"

@@ -9,12 +9,14 @@ from torch import Tensor, nn
 
 from fmlab.contracts import is_two_sided
 from fmlab.data import Array
+from fmlab.data.asked import NOTHING, Given
 from fmlab.data.batch import Features, Tables, as_features
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import catalogue
 from fmlab.evaluation.ranked_lists import CELLS
 from fmlab.run.seen_items import Met
 from fmlab.run.serving_data import ServingData
+from fmlab.serving.asked_rows import AskedRows
 
 SAME = 1e-5  # of the largest score: a difference that rounding makes
 
@@ -49,12 +51,14 @@ class Ranker:
     """All items, ready to be ranked for queries."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module, data: ServingData) -> None:
+    def __init__(self, model: nn.Module, data: ServingData, asked: AskedRows | None = None) -> None:
         """The vectors or states of the items are computed here; raises DataError where there are none."""
         if data.items is None:
             raise DataError(f"the rows of {data.name!r} have no items to rank")
         # Without a table of users, queries are given whole: those of unknown users too.
-        self.model, self.tables = model, Tables(None, as_features(data.items))
+        asked = asked or AskedRows(model, data)
+        self.model, self.asked = model, asked
+        self.tables = Tables(None, as_features(data.items), asked.lookups if asked.names else None)
         self.catalogue, self.n_items = catalogue(model, self.tables), len(data.items.ids)
         self.popularity = None if data.popularity is None else torch.from_numpy(data.popularity)
         schema = data.schema
@@ -69,26 +73,29 @@ class Ranker:
         return (slice(low, min(low + size, queries)) for low in range(0, queries, size))
 
     @torch.no_grad()
-    def top(self, queries: Features, k: int, met: Met | None = None, fresh: Array | None = None) -> Found:
+    def top(
+        self, queries: Features, k: int, met: Met | None = None, fresh: Array | None = None, given: Given = NOTHING
+    ) -> Found:
         """Of each query the `k` items of the highest scores (float32, or float64 if the model computes so).
 
         `queries[Q, columns]`: user and context. In the order of queries and falling scores, of equal ones in the order
-        of items; fewer than `k` where fewer are left. `fresh[Q]`: users without training interactions; where the model
-        does not tell such a query from one of which nothing is known, popularity ranks. Raises FmlabError if a score
-        is not finite.
+        of items; fewer than `k` where fewer are left. `given`: what the model asks for of them.
+
+        `fresh[Q]`: users without training interactions; where the model does not tell such a query from one of which
+        nothing is known, popularity ranks. Raises FmlabError if a score is not finite.
         """
-        cold = self._cold(queries, fresh)
-        scores = self.catalogue.every(torch.arange(len(queries.ids)), queries)
+        cold = self._cold(queries, fresh, given)
+        scores = self.catalogue.every(torch.arange(len(queries.ids)), queries, given)
         if self.popularity is not None and cold.any():
             scores[cold] = self.popularity.to(scores.dtype)
         if met is not None:
             scores[torch.from_numpy(met[0]), torch.from_numpy(met[1])] = -torch.inf
         query, item, value = best_of(scores, k)
-        value = torch.where(cold[query], value, self._finished(queries, query, value).to(value.dtype))
+        value = torch.where(cold[query], value, self._finished(queries, query, value, given).to(value.dtype))
         value = value if value.dtype == torch.float64 else value.float()
         return Found(query.numpy(), item.numpy(), value.numpy(), cold.numpy())
 
-    def _cold(self, queries: Features, fresh: Array | None) -> Tensor:
+    def _cold(self, queries: Features, fresh: Array | None, given: Given) -> Tensor:
         """Which queries the model cannot tell from one of which nothing is known, whatever it says of the user's id."""
         cold = torch.zeros(len(queries.ids), dtype=torch.bool)
         if fresh is None or self.popularity is None or not fresh.any():
@@ -98,15 +105,16 @@ class Ranker:
         ids[:, 0] = self.nobody.ids[0, 0]
         values = None if queries.values is None else queries.values[at]
         if self._nobody is None:
-            self._nobody = self.catalogue.every(torch.arange(1), self.nobody).clone()
-        away = self.catalogue.every(torch.arange(len(at)), Features(ids, values)) - self._nobody
+            nothing = self.asked.query(None, np.full(1, -1), 0, {})
+            self._nobody = self.catalogue.every(torch.arange(1), self.nobody, nothing).clone()
+        away = self.catalogue.every(torch.arange(len(at)), Features(ids, values), given.cut(at)) - self._nobody
         away -= away.mean(1, keepdim=True)  # what is the same for all items changes no order
         cold[at] = away.abs().amax(1) <= SAME * self._nobody.abs().max()
         return cold
 
-    def _finished(self, queries: Features, query: Tensor, value: Tensor) -> Tensor:
+    def _finished(self, queries: Features, query: Tensor, value: Tensor, given: Given) -> Tensor:
         """The scores as `forward` gives them: ranking leaves out what is the same for all items of a query."""
         if not is_two_sided(self.model):
             return value
-        bias, _ = self.model.encode_query(*queries)
+        bias, _ = self.model.encode_query(*queries, **given.named(self.model.encode_query))
         return self.model.link(value + bias[query])

@@ -117,7 +117,8 @@ def _table(names: Sequence[str], rows: Sequence[tuple[str | None, ...]]) -> Any:
 
 def _context(encoder: "Encoder", given: Sequence[str]) -> dict[str, str]:
     """Values of the context columns; raises FmlabError unless each is given once."""
-    wanted, found = [c.name for c in encoder.columns("context")], {}
+    columns, found = encoder.columns("context"), {}
+    wanted = [c.name for c in columns]
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
@@ -127,7 +128,7 @@ def _context(encoder: "Encoder", given: Sequence[str]) -> dict[str, str]:
         if name in found:
             raise FmlabError(f"a context column has one value, {name!r} was given two")
         found[name] = value
-    if missing := [n for n in wanted if n not in found]:
+    if missing := [c.name for c in columns if c.required and c.name not in found]:
         options = " ".join(f"--context {n}=..." for n in missing)
         raise FmlabError(f"the model scores a user in a context, give {options} (or --users, see --help)")
     return found

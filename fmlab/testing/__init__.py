@@ -9,7 +9,7 @@
 They need pytest, and nothing else beyond fmlab.
 """
 
-from fmlab.testing.building import KINDS, Kind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labelled, tiny
 from fmlab.testing.data import DataContract
 from fmlab.testing.losses import LossContract
 from fmlab.testing.metrics import MetricContract
@@ -20,7 +20,9 @@ from fmlab.testing.samplers import SamplerContract
 from fmlab.testing.schedulers import SchedulerContract
 
 __all__ = [
+    "ASKED_KINDS",
     "KINDS",
+    "AskedKind",
     "DataContract",
     "Kind",
     "LossContract",

@@ -1,21 +1,24 @@
 """Tiny data sets and batches of every shape that a plugin may meet."""
 
+from dataclasses import replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 
-from fmlab.data import Array, Dataset, Field, Schema, Side, Table
+from fmlab.data import SECOND, Array, Dataset, Field, Ragged, Schema, Side, Table
 from fmlab.data.batch import Batch, Features, Tables, as_features
 
 Kind = Literal["interactions", "context", "numeric", "rows"]
+AskedKind = Literal["history", "sequences"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+ASKED_KINDS: tuple[AskedKind, ...] = get_args(AskedKind)
 
 USERS, ITEMS, ROWS = 7, 11, 24
 _USER = (Field("user", "user", USERS + 1), Field("group", "user", 4))
 _CONTEXT = (Field("weekday", "context", 8),)
 _ITEM = (Field("item", "item", ITEMS + 1), Field("genre", "item", 6, slots=3))
-_FIELDS: dict[Kind, tuple[Field, ...]] = {
+_FIELDS: dict[Kind | AskedKind, tuple[Field, ...]] = {
     "interactions": (*_USER, *_ITEM),
     "context": (*_USER, *_CONTEXT, *_ITEM),
     "numeric": (
@@ -30,18 +33,30 @@ _FIELDS: dict[Kind, tuple[Field, ...]] = {
         Field("words", "context", 7, slots=2),
         Field("size", "context", 2, numeric=True),
     ),
+    "history": (*_USER, *_ITEM),
+    "sequences": (*_USER, *_CONTEXT, *_ITEM),
 }
+_VECTORS = (Field("content", "item", 0, width=3), Field("portrait", "user", 0, width=2))
+_SEQUENCES = (
+    Field("clicked", "context", 0, sequence=True, vocabulary="item"),
+    Field("words", "item", 5, sequence=True),
+)
+_AUXILIARY: dict[Kind | AskedKind, tuple[Field, ...]] = {"history": _VECTORS, "sequences": (*_VECTORS, *_SEQUENCES)}
 
 
-def tiny(kind: Kind, *, seed: int = 0) -> Dataset:
+def tiny(kind: Kind | AskedKind, *, seed: int = 0) -> Dataset:
     """A small random data set with labels 0 and 1.
 
     "interactions": users with a group, items with a field of three slots. "context": and a weekday for each row.
     "numeric": and a numeric field on both sides. "rows": no users and items, all columns are context.
+
+    For models that ask for more than features: "history": times, and vectors of users and items. "sequences": and ids
+    in their order, one of items before each row.
     """
     rng = np.random.default_rng(seed)
-    sides = kind != "rows"
-    schema = Schema(_FIELDS[kind], USERS if sides else 0, ITEMS if sides else 0)
+    sides, auxiliary = kind != "rows", _AUXILIARY.get(kind, ())
+    schema = Schema(_FIELDS[kind], USERS if sides else 0, ITEMS if sides else 0, auxiliary)
+    counts = {"user": USERS, "item": ITEMS, "context": ROWS}
     return Dataset(
         name=f"tiny-{kind}",
         schema=schema,
@@ -52,7 +67,14 @@ def tiny(kind: Kind, *, seed: int = 0) -> Dataset:
         items=_table(rng, schema, "item", ITEMS),
         context=_table(rng, schema, "context", ROWS),
         label=np.arange(ROWS).astype(np.float32) % 2,
+        time=rng.integers(0, ROWS, ROWS) * SECOND if auxiliary else None,
+        vectors={f.name: rng.normal(size=(counts[f.side], f.width)).astype(np.float32) for f in schema.vectors},
+        sequences={f.name: _lists(rng, schema.ids_of(f), counts[f.side]) for f in schema.sequences},
     )
+
+
+def _lists(rng: np.random.Generator, ids: range, count: int) -> Ragged:
+    return Ragged.of([rng.integers(ids.start, ids.stop, n) for n in rng.integers(0, 6, count)])
 
 
 def _table(rng: np.random.Generator, schema: Schema, side: Side, rows: int) -> Table | None:
@@ -75,7 +97,8 @@ def labelled(dataset: Dataset, rows: Array | None = None) -> Batch:
     at = np.arange(dataset.rows) if rows is None else rows
     assert dataset.label is not None
     user, item = (None if c is None else torch.tensor(c[at]).long() for c in (dataset.user, dataset.item))
-    return Batch(Tables.of(dataset), user, item, _context(dataset, at), torch.tensor(dataset.label[at]))
+    label, numbers = torch.tensor(dataset.label[at]), torch.from_numpy(np.asarray(at, np.int64))
+    return Batch(Tables.of(dataset, at), user, item, _context(dataset, at), label, row=numbers)
 
 
 def candidates(dataset: Dataset, *, negatives: int = 3, rows: Array | None = None, seed: int = 0) -> Batch:
@@ -89,7 +112,8 @@ def candidates(dataset: Dataset, *, negatives: int = 3, rows: Array | None = Non
     label = torch.zeros(item.shape)
     label[:, 0] = 1
     user = torch.tensor(dataset.user[at]).long()
-    return Batch(Tables.of(dataset), user, torch.tensor(item), _context(dataset, at), label)
+    numbers = torch.from_numpy(np.asarray(at, np.int64))
+    return Batch(Tables.of(dataset, at), user, torch.tensor(item), _context(dataset, at), label, row=numbers)
 
 
 def _context(dataset: Dataset, rows: Array) -> Features | None:
@@ -133,4 +157,4 @@ def checkerboard(*, users: int = 16, items: int = 24, negatives: int = 4) -> Pla
     assert batch.item is not None
     drawn = disliked[user[rows][:, None], rng.integers(0, disliked.shape[1], (len(rows), negatives))]
     full = torch.cat([batch.item[:, :1], torch.tensor(drawn)], 1)
-    return Planted(dataset, Batch(batch.tables, batch.user, full, None, batch.label), user[held], item[held], disliked)
+    return Planted(dataset, replace(batch, item=full), user[held], item[held], disliked)

@@ -74,6 +74,17 @@ class DataContract:
             assert (a is None) == (b is None)
             assert a is None or np.array_equal(a, b)
 
+    def test_vectors_and_sequences_are_as_their_fields_say(self, dataset: Dataset) -> None:
+        """float32 vectors, int32 ids with int64 ends, one for each user, item or row; padding is no id of theirs."""
+        for field in dataset.schema.vectors:
+            vectors = dataset.vectors[field.name]
+            assert vectors.dtype == np.float32
+            assert vectors.shape == (dataset.entities(field.side), field.width)
+        for field in dataset.schema.sequences:
+            lists = dataset.sequences[field.name]
+            assert (lists.ends.dtype, lists.ids.dtype) == (np.int64, np.int32)
+            assert len(lists) == dataset.entities(field.side)
+
     def test_sides_stand_in_order(self, dataset: Dataset) -> None:
         """User, context, item: the columns of a query come before those of an item."""
         sides = [SIDES.index(f.side) for f in dataset.schema.fields]

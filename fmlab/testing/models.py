@@ -1,7 +1,7 @@
 """What every model must do."""
 
-from collections.abc import Mapping
-from copy import deepcopy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,15 @@ from torch import Tensor, nn
 
 from fmlab.contracts import FitsRows, Fitting, LabelledRows, NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Schema
+from fmlab.data.asked import Given, History, asks, history_length
 from fmlab.data.batch import Batch, Features
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import score
 from fmlab.plugin.registry import build
-from fmlab.testing.building import KINDS, Kind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labelled, tiny
 
-every_kind = pytest.mark.parametrize("kind", KINDS)
+EveryKind = Kind | AskedKind
+every_kind = pytest.mark.parametrize("kind", [*KINDS, *ASKED_KINDS])
 
 
 class ModelContract:
@@ -36,12 +38,14 @@ class ModelContract:
         """Your model, small."""
         raise NotImplementedError
 
-    def _model(self, kind: Kind, seed: int = 0) -> nn.Module:
+    def _model(self, kind: EveryKind, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         try:
             model = self.make(tiny(kind).schema)
         except FmlabError as error:
             pytest.skip(str(error))
+        if bool(asks(model)) != (kind in ASKED_KINDS):
+            pytest.skip("for models that ask for more than features" if not asks(model) else "it has what is asked")
         if isinstance(model, NeedsInteractions):
             batch = candidates(tiny(kind))
             assert batch.user is not None
@@ -52,38 +56,42 @@ class ModelContract:
         return model
 
     @every_kind
-    def test_any_leading_shape_gives_the_same_scores(self, kind: Kind) -> None:
+    def test_any_leading_shape_gives_the_same_scores(self, kind: EveryKind) -> None:
         """`[*batch, columns]` -> `[*batch]`."""
-        model, rows = self._model(kind).double().eval(), _rows(kind)
+        model = self._model(kind).double().eval()
+        rows = _rows(model, kind)
         n = rows.ids.shape[0]
-        expected = model(*rows)
+        expected = rows.scores(model)
         assert expected.shape == (n,)
         for shape in ((n, 1), (2, n // 2), (2, 3, n // 6)):
-            folded = Features(*(None if t is None else t.view(*shape, -1) for t in rows))  # type: ignore[arg-type]
-            torch.testing.assert_close(model(*folded), expected.view(shape), rtol=0, atol=1e-12)
-        single = Features(*(None if t is None else t[0] for t in rows))  # type: ignore[arg-type]
-        torch.testing.assert_close(model(*single), expected[0], rtol=0, atol=1e-12)
+            folded = rows.each(lambda t, shape=shape: t.reshape(*shape, *t.shape[1:]))  # type: ignore[misc]
+            torch.testing.assert_close(folded.scores(model), expected.view(shape), rtol=0, atol=1e-12)
+        torch.testing.assert_close(rows.each(lambda t: t[0]).scores(model), expected[0], rtol=0, atol=1e-12)
 
     @every_kind
-    def test_rows_are_scored_independently_and_left_alone(self, kind: Kind) -> None:
+    def test_rows_are_scored_independently_and_left_alone(self, kind: EveryKind) -> None:
         """A row's score does not depend on its neighbours; ids and values are not written to."""
-        model, rows = self._model(kind).double().eval(), _rows(kind)
-        before = deepcopy(rows)
+        model = self._model(kind).double().eval()
+        rows = _rows(model, kind)
+        before = Features(*(None if t is None else t.clone() for t in (rows.ids, rows.values)))  # type: ignore[arg-type]
         order = torch.randperm(len(rows.ids))[: len(rows.ids) // 2]
-        torch.testing.assert_close(model(*rows.take(order)), model(*rows)[order], rtol=0, atol=1e-12)
+        part = rows.each(lambda t: t[order])
+        torch.testing.assert_close(part.scores(model), rows.scores(model)[order], rtol=0, atol=1e-12)
         assert torch.equal(rows.ids, before.ids)
         if rows.values is not None and before.values is not None:
             assert torch.equal(rows.values, before.values)
 
     @every_kind
-    def test_no_values_mean_ones(self, kind: Kind) -> None:
+    def test_no_values_mean_ones(self, kind: EveryKind) -> None:
         """Rows without values score as with values of 1."""
-        model, rows = self._model(kind).double().eval(), _rows(kind)
+        model = self._model(kind).double().eval()
+        rows = _rows(model, kind)
         ones = torch.ones(rows.ids.shape, dtype=torch.float64)
-        torch.testing.assert_close(model(rows.ids), model(rows.ids, ones), rtol=0, atol=1e-12)
+        plain, given = replace(rows, values=None), replace(rows, values=ones)
+        torch.testing.assert_close(plain.scores(model), given.scores(model), rtol=0, atol=1e-12)
 
     @every_kind
-    def test_gradient_reaches_every_parameter(self, kind: Kind) -> None:
+    def test_gradient_reaches_every_parameter(self, kind: EveryKind) -> None:
         """Not zero and finite, for rows and for candidates."""
         for batch in _batches(kind):
             model = self._model(kind)
@@ -100,13 +108,13 @@ class ModelContract:
                 assert dense.any(), f"the gradient of {name} is zero"
 
     @every_kind
-    def test_the_seed_decides(self, kind: Kind) -> None:
+    def test_the_seed_decides(self, kind: EveryKind) -> None:
         """Two models of one seed are equal."""
         a, b = self._model(kind).eval(), self._model(kind).eval()
-        assert torch.equal(a(*_rows(kind)), b(*_rows(kind)))
+        assert torch.equal(_rows(a, kind).scores(a), _rows(b, kind).scores(b))
 
     @every_kind
-    def test_a_checkpoint_rebuilds_the_model(self, kind: Kind, tmp_path: Path) -> None:
+    def test_a_checkpoint_rebuilds_the_model(self, kind: EveryKind, tmp_path: Path) -> None:
         """From plain tensors and a plain schema alone, loaded with `weights_only=True`."""
         model, file = self._model(kind).eval(), tmp_path / "model.ckpt"
         state = model.state_dict()
@@ -116,14 +124,15 @@ class ModelContract:
         torch.manual_seed(99)
         rebuilt = self.make(Schema.from_dict(saved["schema"])).eval()
         rebuilt.load_state_dict(saved["state"])
-        assert torch.equal(rebuilt(*_rows(kind)), model(*_rows(kind)))
+        rows = _rows(model, kind)
+        assert torch.equal(rows.scores(rebuilt), rows.scores(model))
 
     @every_kind
-    def test_the_sides_add_up_to_the_whole(self, kind: Kind) -> None:
+    def test_the_sides_add_up_to_the_whole(self, kind: EveryKind) -> None:
         """`TwoSided`, `LateInteraction` and the scoring of batches equal `forward`, gradients included."""
         model = self._model(kind).double().eval()
-        for batch in _batches(kind):
-            whole = model(*batch.rows())
+        for batch in (_typed(model, b) for b in _batches(kind)):
+            whole = model(*batch.rows(), **batch.whole(model))
             for scores in (score(model, batch), *_by_sides(model, batch)):
                 assert scores.shape == batch.label.shape
                 torch.testing.assert_close(scores, whole, rtol=1e-9, atol=1e-9, check_dtype=False)
@@ -131,7 +140,7 @@ class ModelContract:
                 torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9, check_dtype=False)
 
     @every_kind
-    def test_the_link_increases(self, kind: Kind) -> None:
+    def test_the_link_increases(self, kind: EveryKind) -> None:
         """Ranking by the linear part is ranking by the score."""
         model = self._model(kind)
         if not is_two_sided(model):
@@ -140,7 +149,7 @@ class ModelContract:
         assert (model.link(z).diff() > 0).all()
 
     @every_kind
-    def test_mixed_precision_stays_finite(self, kind: Kind) -> None:
+    def test_mixed_precision_stays_finite(self, kind: EveryKind) -> None:
         """Scores and gradients under bfloat16 autocast."""
         for batch in _batches(kind):
             model = self._model(kind)
@@ -149,11 +158,37 @@ class ModelContract:
             assert torch.isfinite(scores).all()
             assert all(torch.isfinite(g).all() for g in _gradients(model, scores.float()))
 
+    @pytest.mark.parametrize("kind", ASKED_KINDS)
+    def test_padding_of_histories_changes_nothing(self, kind: AskedKind) -> None:
+        """Nor what stands there: only items that the mask shows are read. A user without any has a finite score."""
+        model = self._model(kind).double().eval()
+        rows = _rows(model, kind)
+        history = rows.given.values.get("history")
+        if history is None:
+            pytest.skip("it reads no histories")
+        more = 2
+        room = self._room(model) - history.mask.shape[1]
+        if room < more:
+            history = _shortened(history, more)
+        wide = _widened(history, more)
+        short, long = (replace(rows, given=Given({**rows.given.values, "history": h})) for h in (history, wide))
+        torch.testing.assert_close(short.scores(model), long.scores(model), rtol=0, atol=1e-10)
+        nobody = history._replace(mask=torch.zeros_like(history.mask))
+        scores = replace(rows, given=Given({**rows.given.values, "history": nobody})).scores(model)
+        assert torch.isfinite(scores).all()
+
+    @staticmethod
+    def _room(model: nn.Module) -> int:
+        return history_length(model)
+
     def test_it_learns_a_planted_task(self) -> None:
         """Held-out likes of a checkerboard outscore dislikes more often than under a constant."""
         task = checkerboard()
         torch.manual_seed(0)
-        model = self.make(task.dataset.schema)
+        try:
+            model = self.make(task.dataset.schema)
+        except FmlabError as error:
+            pytest.skip(str(error))
         _train(model, task.train, self.loss, self.optimizer, self.steps)
         model.eval()
         user, item = torch.tensor(task.user).long(), torch.tensor(task.item).long().unsqueeze(1)
@@ -196,11 +231,36 @@ def _fit_rows(model: FitsRows, batch: Batch) -> None:
     model.fit_rows(rows, rows, Fitting(log_odds=True, seed=0))
 
 
-def _rows(kind: Kind) -> Features:
-    return labelled(tiny(kind)).rows()
+@dataclass(frozen=True)
+class _Rows:
+    """Whole rows, and what a model asks for of them."""
+
+    ids: Tensor
+    values: Tensor | None
+    given: Given
+
+    def scores(self, model: nn.Module) -> Tensor:
+        scores: Tensor = model(self.ids, self.values, **self.given.named(model))
+        return scores
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> "_Rows":
+        return _Rows(change(self.ids), None if self.values is None else change(self.values), self.given.each(change))
 
 
-def _batches(kind: Kind) -> list[Batch]:
+def _rows(model: nn.Module, kind: EveryKind) -> _Rows:
+    batch = _typed(model, labelled(tiny(kind)))
+    return _Rows(*batch.rows(), Given(batch.whole(model)))
+
+
+def _typed(model: nn.Module, batch: Batch) -> Batch:
+    """With vectors as precise as the model."""
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    lookups = batch.tables.lookups
+    assert lookups is not None
+    return replace(batch, tables=replace(batch.tables, lookups=lookups.to(lookups.device, dtype)))
+
+
+def _batches(kind: EveryKind) -> list[Batch]:
     dataset = tiny(kind)
     return [labelled(dataset)] if dataset.item is None else [labelled(dataset), candidates(dataset)]
 
@@ -209,13 +269,19 @@ def _by_sides(model: Any, batch: Batch) -> list[Tensor]:
     if batch.item is None or batch.tables.items is None:
         return []
     query, items, found = batch.query(), batch.tables.items.take(batch.item), []
+    given, own = batch.given(model), batch.tables.item(model, batch.item)
     if batch.has_candidates:
         query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
+        given = given.apart()
+
+    def of(side: Any, features: Features, more: Given) -> Any:
+        return side(*features, **more.named(side))
+
     if is_two_sided(model):
-        (a, p), (b, q) = model.encode_query(*query), model.encode_item(*items)
+        (a, p), (b, q) = of(model.encode_query, query, given), of(model.encode_item, items, own)
         found.append(model.link(a + b + (p * q).sum(-1)))
     if is_late_interaction(model):
-        found.append(model.interact(model.query_state(*query), model.item_state(*items)))
+        found.append(model.interact(of(model.query_state, query, given), of(model.item_state, items, own)))
     return found
 
 
@@ -226,3 +292,22 @@ def _gradients(model: nn.Module, scores: Tensor) -> list[Tensor]:
     torch.manual_seed(1)
     found = torch.autograd.grad((scores * torch.randn_like(scores)).sum(), parameters)
     return [g.to_dense() for g in found]
+
+
+def _shortened(history: History, by: int) -> History:
+    """Without the oldest items."""
+    values, time = (None if t is None else t[:, by:] for t in (history.values, history.time))
+    vectors = {n: v[:, by:] for n, v in history.vectors.items()}
+    return History(history.ids[:, by:], history.mask[:, by:], values, time, vectors)
+
+
+def _widened(history: History, by: int) -> History:
+    """With more padding in front, that holds some ids."""
+    ids, mask, values, time, vectors = history
+
+    def padded(tensor: Tensor) -> Tensor:
+        return torch.cat([tensor[:, :1].expand(-1, by, *tensor.shape[2:]), tensor], 1)
+
+    mask = torch.cat([mask.new_zeros(len(mask), by), mask], 1)
+    values, time = (None if t is None else padded(t) for t in (values, time))
+    return History(padded(ids), mask, values, time, {n: padded(v) for n, v in vectors.items()})

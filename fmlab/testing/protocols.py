@@ -11,9 +11,10 @@ from fmlab.contracts import Evaluator, Task
 from fmlab.contracts.checks import check_report, checked_task
 from fmlab.data import Dataset
 from fmlab.data.batch import Tables
+from fmlab.data.histories import Histories
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
-from fmlab.testing.building import KINDS, Kind, tiny
+from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, tiny
 from fmlab.training.loader import TrainingLoader
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -31,11 +32,11 @@ class ProtocolContract:
         """Your protocol on a data set."""
         raise NotImplementedError
 
-    def data(self, kind: Kind) -> Dataset:
+    def data(self, kind: Kind | AskedKind) -> Dataset:
         """A small data set of the kind."""
         return tiny(kind)
 
-    def _task(self, kind: Kind) -> Task:
+    def _task(self, kind: Kind | AskedKind) -> Task:
         try:
             task = self.make(self.data(kind))
         except FmlabError as error:
@@ -95,6 +96,25 @@ class ProtocolContract:
             judged = getattr(part, "rows", None)
             if isinstance(judged, np.ndarray):
                 assert not np.isin(judged, task.training.rows).any()
+
+    @pytest.mark.parametrize("kind", ASKED_KINDS)
+    def test_histories_are_of_earlier_rows_that_are_not_judged(self, kind: AskedKind) -> None:
+        """Of every row that is trained on or judged: no row of its own moment or later, none that is judged with it."""
+        task = self._task(kind)
+        data, trained = task.dataset, task.training.rows
+        if data.user is None or data.item is None or data.time is None:
+            pytest.skip("its rows are no interactions")
+        time = np.asarray(data.time)
+        known = trained if task.test_history is None else task.test_history
+        for rows, allowed in ((trained, trained), (task.validation, trained), (task.test, known)):
+            at = getattr(rows, "rows", rows)
+            if not isinstance(at, np.ndarray):
+                continue
+            assert rows is trained or not np.isin(at, allowed).any()
+            histories = Histories.of(data, allowed)
+            user, when = (torch.from_numpy(np.asarray(c[at], np.int64)) for c in (data.user, time))
+            place, mask = histories.before(user, when, data.rows)
+            assert (histories.when[place] < when.unsqueeze(1))[mask].all()
 
     @every_kind
     def test_batches_can_be_made_of_it(self, kind: Kind) -> None:

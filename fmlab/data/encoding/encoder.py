@@ -16,7 +16,7 @@ from fmlab.data.dataset import Dataset, FieldEncoding, Table
 from fmlab.data.encoding.scaling import scaled
 from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.encoding.vocabulary import numbers
-from fmlab.data.raw.cells import readable, split
+from fmlab.data.raw.cells import parts, readable, split
 from fmlab.data.schema import SIDES, Array, Field, Schema, Side
 from fmlab.errors import DataError, choices
 
@@ -56,6 +56,27 @@ class Column:
     required: bool
 
 
+@dataclass(frozen=True)
+class MoreColumn:
+    """A raw column that only a model reads which asks for it: of a vector or a sequence, or the times.
+
+    `codes`: the ids of a sequence by their text.
+    """
+
+    field: str
+    side: Side
+    given: FieldEncoding
+    required: bool
+    codes: Mapping[str, int] | None
+
+    def known(self, texts: list[str | None]) -> list[bool]:
+        """Of each text whether it holds known values alone."""
+        if self.codes is None:
+            return [t is not None for t in texts]
+        cells = [[] if t is None else parts(t, self.given.within) for t in texts]
+        return [bool(cell) and all(part in self.codes for part in cell) for cell in cells]
+
+
 class Encoder:
     """Rows as feature ids and values, for the vocabularies of one data set."""
 
@@ -72,6 +93,7 @@ class Encoder:
         `inputs`: how the raw text of each field is read. `users`, `items`: the side tables.
         """
         self.schema = schema
+        self.more: dict[str, MoreColumn] = {}
         self.sides: dict[Side, list[_Reader]] = {side: [] for side in SIDES}
         self.tables: dict[Side, Table | None] = {"user": users, "item": items}
         for one, offset in zip(schema.fields, schema.offsets, strict=True):
@@ -87,15 +109,15 @@ class Encoder:
 
     def tallies(self) -> dict[str, Tally]:
         """One for each field, at zero."""
-        return {f.name: Tally() for f in self.schema.fields}
+        return {f.name: Tally() for f in (*self.schema.fields, *self.schema.sequences)}
 
     def known(self, field: str, texts: list[str | None]) -> list[bool]:
         """Of each text whether all that it holds are known values of a field."""
-        return self._readers[field].known(texts)
+        return self.more[field].known(texts) if field in self.more else self._readers[field].known(texts)
 
     def input(self, field: str) -> FieldEncoding:
         """How the raw text of a field is read."""
-        return self._readers[field].given
+        return self.more[field].given if field in self.more else self._readers[field].given
 
     def id_column(self, side: Side) -> str:
         """The column that names the users, or the items."""
@@ -110,6 +132,9 @@ class Encoder:
                 made.setdefault(reader.given.column, []).append(reader.field.name)
                 if at == 0 or self.tables.get(side) is None:
                     required.add(reader.given.column)
+            for more in (m for m in self.more.values() if m.side == side):
+                made.setdefault(more.given.column, []).append(more.field)
+                required |= {more.given.column} if more.required else set()
         return [Column(name, tuple(fields), name in required) for name, fields in made.items()]
 
     def refuse_missing(self, names: Collection[str], where: str, *sides: Side) -> None:

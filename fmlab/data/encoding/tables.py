@@ -1,6 +1,7 @@
 """A data set from a table in memory: the short way for a data plugin whose raw files are small."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,8 @@ def encode_table(
     made = encode(
         name, _batches(name, table.select(plan.columns)), plan, workspace, ProgressBar(f"preparing {name}", None)
     )
+    named = {field: replace(made.input(field), column=of) for field, of in (("user", user), ("item", item)) if of}
+    made = replace(made, inputs={**made.inputs, **named})
     rows = _batches(name, table.select([column.name for column in beside])) if beside else ()
     return with_auxiliary(made, rows, beside, workspace, min_count)
 

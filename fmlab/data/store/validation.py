@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fmlab.data.dataset import Dataset, Table
+from fmlab.data.dataset import Dataset, Ragged, Table
 from fmlab.data.encoding.text_arrays import ArrowTexts
 from fmlab.data.encoding.transforms import transform_of
-from fmlab.data.schema import Array, Side
+from fmlab.data.schema import Array, Field, Side
 from fmlab.errors import DataError, choices
 
 CHUNK = 1 << 20
@@ -58,19 +58,27 @@ def _check_auxiliary(dataset: Dataset) -> None:
             names = ", ".join(f.name for f in fields) or "none"
             raise DataError(f"{kind} must be those of the schema, {names}; got {', '.join(given) or 'none'}")
     for field in dataset.schema.vectors:
-        array, shape = dataset.vectors[field.name], (dataset.entities(field.side), field.width)
-        if array.shape != shape or array.dtype != np.float32:
-            raise DataError(
-                f"vectors of {field.name!r} must be float32{list(shape)}, got {array.dtype}{list(array.shape)}"
-            )
-        _check_finite(f"vectors of {field.name!r}", array)
+        check_vectors(field, dataset.vectors[field.name], dataset.entities(field.side))
     for field in dataset.schema.sequences:
-        lists, count, ids = dataset.sequences[field.name], dataset.entities(field.side), dataset.schema.ids_of(field)
-        ends = np.asarray(lists.ends)
-        whole = ends.shape == (count,) and (not count or (ends[0] >= 0 and ends[-1] == len(lists.ids)))
-        if not whole or (np.diff(ends) < 0).any():
-            raise DataError(f"sequences of {field.name!r} must be {count} lists that end one after the other")
-        _check_range(f"ids of {field.name!r}", lists.ids, ids.start, ids.stop)
+        lists, count = dataset.sequences[field.name], dataset.entities(field.side)
+        check_lists(field, lists, count, dataset.schema.ids_of(field))
+
+
+def check_vectors(field: Field, array: Array, count: int) -> None:
+    """Raise DataError unless these are `count` finite vectors of the field."""
+    shape = (count, field.width)
+    if array.shape != shape or array.dtype != np.float32:
+        raise DataError(f"vectors of {field.name!r} must be float32{list(shape)}, got {array.dtype}{list(array.shape)}")
+    _check_finite(f"vectors of {field.name!r}", array)
+
+
+def check_lists(field: Field, lists: Ragged, count: int, ids: range) -> None:
+    """Raise DataError unless these are `count` lists of ids in a range."""
+    ends = np.asarray(lists.ends)
+    whole = ends.shape == (count,) and (not count or (ends[0] >= 0 and ends[-1] == len(lists.ids)))
+    if not whole or (np.diff(ends) < 0).any():
+        raise DataError(f"sequences of {field.name!r} must be {count} lists that end one after the other")
+    _check_range(f"ids of {field.name!r}", lists.ids, ids.start, ids.stop)
 
 
 def _check_table(dataset: Dataset, side: Side, name: str, table: Table | None, rows: int) -> None:
