@@ -51,7 +51,7 @@ def test_models_say_what_pairs_of_fields_weigh() -> None:
     assert table.shape == (5, 5)
     dense = model.matrices()[0]
     assert float(table[0, 2]) == pytest.approx(float(dense[0:3, 6:9].norm()), rel=1e-6)
-    assert torch.equal(table, table.T)
+    torch.testing.assert_close(table, table.T)
     ifm = IFM(schema, dim=3)
     _, norms = ifm.field_pairs()
     place = ifm.pairs.fields.index((1, 3))
