@@ -50,6 +50,7 @@ COMMANDS = {
     "similar": "fmlab.cli.similar",
     "doctor": "fmlab.cli.doctor",
     "resume": "",  # composed and run like any command line
+    "plot": "fmlab.serving.plot",
 }
 _SECOND = (
     "plugins show",

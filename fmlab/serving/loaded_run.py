@@ -20,6 +20,7 @@ from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.calibration import Calibration
 from fmlab.evaluation.item_scorer import refuse_non_finite
+from fmlab.files import storing
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import identity_of, model_of
 from fmlab.run.locate import ENSEMBLE, locate
@@ -234,6 +235,19 @@ class LoadedRun:
             return np.full(len(ids), -1, np.int64)
         found: Array = ids[:, at].astype(np.int64) - schema.offsets[schema.column_field[at]] - 1
         return found
+
+    def plot(self, kind: str, out: "str | PathLike[str] | None" = None, **given: Any) -> Any:
+        """The matplotlib figure of a kind of `fmlab plot`, written to `out` (.png, .pdf, .svg) if that is given.
+
+        importance wants `rows`, a frame, and `label`, its column. Raises FmlabError for what the run has not.
+        """
+        from fmlab.serving.figures import draw
+
+        figure = draw(self, kind, **given)
+        if out is not None:
+            with storing(Path(out).parent):
+                figure.savefig(Path(out), dpi=150)
+        return figure
 
     def score(self, table: Table, given: Given = NOTHING) -> dict[str, Array]:
         """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.

@@ -60,6 +60,10 @@ class SimilarItems:
             )
         return number
 
+    def compare(self, at: Tensor) -> Tensor:
+        """How alike the items `at[q]` are to all, `[q, items]`."""
+        return self._compare(self.items.take(at))
+
     @torch.no_grad()
     def top(self, number: Array, k: int) -> tuple[Array, Array, Array]:
         """Places in `number`, numbers of the items most like those, and how much; an item is not like itself."""
@@ -67,7 +71,7 @@ class SimilarItems:
         size = max(1, CELLS // max(1, len(self.keys) * self.width))
         for low in range(0, len(number), size):
             at = torch.from_numpy(number[low : low + size])
-            scores = self._compare(self.items.take(at))
+            scores = self.compare(at)
             refuse_non_finite(scores)
             scores = scores.clone()
             scores[torch.arange(len(at)), at] = -torch.inf

@@ -78,7 +78,7 @@ def expand(
     if "scheduler" in (kept.get("fixed") or {}):  # models that gradients do not train take none
         fixed = dict(kept["fixed"])
         when = {"model": [m for m in models if fits[m][1]]}
-        space["scheduler"] = {"value": fixed.pop("scheduler"), "when": when}
+        space["scheduler"] = {"const": fixed.pop("scheduler"), "when": when}
         kept["fixed"] = fixed
     points = [*(raw.get("initial_points") or ()), *first]
     return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}

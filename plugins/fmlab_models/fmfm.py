@@ -54,6 +54,14 @@ class FieldMatrixFM(nn.Module):
         self.linear = nn.Parameter(torch.randn(sum(dims))) if linear == "field" else None
         self.matrices = FieldMatrices(kind, dims, [f.slots > 1 for f in schema.fields])
 
+    def field_pairs(self) -> tuple[str, Tensor]:
+        """The norm of M of every two fields, `[fields, fields]`: what `fmlab plot pairs` shows."""
+        dense, widths = self.matrices().detach(), self.matrices.widths
+        squares = dense.square().sum(0)
+        ends = torch.tensor(widths).cumsum(0).tolist()
+        spans = [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
+        return "Norm of M", torch.stack([torch.stack([squares[a, b].sum().sqrt() for b in spans]) for a in spans])
+
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         return self.bias + self._within(self.tables(ids, values, self.all), self.matrices(), self.all)

@@ -47,6 +47,16 @@ class _InteractionAwareModel(StartsFromFM):
                 total = total + factor.square().sum()
         return 0.5 * self.field_decay * total
 
+    def field_pairs(self) -> tuple[str, Tensor]:
+        """`|F_{f,g}|` of every two fields (table 3), `[fields, fields]`: what `fmlab plot pairs` shows."""
+        if self.pairs.aspects == "feature":
+            raise FmlabError("the vectors F of fields are left out by aspects=feature")
+        n = 1 + max(g for _, g in self.pairs.fields)
+        table = self.bias.new_zeros(n, n)
+        for (f, g), norm in zip(self.pairs.fields, self.pairs.importance(), strict=True):
+            table[f, g] = table[g, f] = norm
+        return "Norm of F", table
+
     def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Pairs, Tensor, IdGrouping]:
         """The linear part, the weighed pairs, the vectors of distinct features and which of them stands where."""
         rows, at = self.table.rows(ids)
