@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fmlab.contracts import ManifoldEmbeddings, is_two_sided
-from fmlab.data import Array, Table
+from fmlab.data import Array, Side, Table
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import DataError, FmlabError, StorageError, choices
 from fmlab.untrusted.parsing import read_text
@@ -76,7 +76,7 @@ def curves(run: "LoadedRun") -> Any:
         axes.plot(*zip(*points, strict=True), color=BLUE if name.startswith("val/") else RUST, marker=".")
         axes.set_title(name, fontsize=9)
         axes.set_xlabel("epoch", fontsize=8)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25)
     return figure
@@ -134,9 +134,9 @@ def permutation_importance(
         for _ in range(repeats):
             order = rng.permutation(len(ids))
             moved, numbers = ids.copy(), None if values is None else values.copy()
-            moved[:, columns] = ids[np.ix_(order, columns)]
+            moved[:, columns] = ids[np.ix_(order, np.asarray(columns))]
             if numbers is not None and values is not None:
-                numbers[:, columns] = values[np.ix_(order, columns)]
+                numbers[:, columns] = values[np.ix_(order, np.asarray(columns))]
             added.append(loss(moved, numbers) - base)
         error = float(np.std(added, ddof=1)) / len(added) ** 0.5 if len(added) > 1 else 0.0
         found[field.name] = float(np.mean(added)), 1.96 * error
@@ -167,7 +167,8 @@ def triangles(run: "LoadedRun") -> Any:
     with torch.no_grad():
         _, left = model.encode_query(*users.take(torch.from_numpy(who)))
         _, right = model.encode_item(*items.take(torch.from_numpy(what)))
-    keys = {side: run.data.keys[run.data.id_field(side)] for side in ("user", "item")}  # type: ignore[arg-type]
+    sides: tuple[Side, ...] = ("user", "item")
+    keys = {side: run.data.keys[run.data.id_field(side)] for side in sides}
     title = f"Score across the sides: {run.name} on {run.data.name}"
     figure = _heat(
         title, (left @ right.T).double().numpy(), keys["user"][who].tolist(), keys["item"][what].tolist(), 8, 7
@@ -218,7 +219,7 @@ def tsne(run: "LoadedRun") -> Any:
         raise FmlabError(f"t-SNE needs four items or more, got {len(what)}")
     found = run.similar_items()
     with torch.no_grad():
-        alike = torch.cat([found.compare(part) for part in torch.from_numpy(what).split(64)])[:, what].double()
+        alike = torch.cat([found.compare(part) for part in torch.split(torch.from_numpy(what), 64)])[:, what].double()
     away = (alike.max() - (alike + alike.T) / 2).numpy()
     np.fill_diagonal(away, 0)
     fit = TSNE(metric="precomputed", init="random", random_state=0, perplexity=min(30, (len(what) - 1) / 3))
