@@ -102,10 +102,10 @@ def _served(setting: Setting) -> list[Line | Note]:
                 value = 1000 * float(np.percentile(latencies, share))
                 goal, met = ("", None) if target is None else target.judge(value, None, more=False)
                 shape = f"{what}, {items:,} items, one client"
-                found.append(Line(shape, f"p{share}", "ms", Spread.of([value]), count, None, goal, met))
+                found.append(Line(shape, f"p{share}", "ms", Spread.of([value]), 1, None, goal, met))
             _, seconds = asyncio.run(_ask(port, path, bodies, 16))
             shape = f"{what}, {items:,} items, 16 clients"
-            found.append(Line(shape, "requests", "1/s", Spread.of([count / seconds]), count))
+            found.append(Line(shape, "requests", "1/s", Spread.of([count / seconds]), 1))
     finally:
         server.should_exit = True
         thread.join()

@@ -19,7 +19,9 @@ class Lookup(nn.Module):
     A mean of few rows leans on the next wider one: `(sum + smoothing * wider) / (count + smoothing)`, from all rows to
     the user and, apart, to the item; the pair leans on neither, its mean is kept from 0 and 1 by `smoothing / 1000`.
 
-    Source: none needed; it is the baseline of a table in which a score may be a memory of training rows.
+    Paper: Cestnik, Estimating probabilities: a crucial task in machine learning, ECAI 1990, the m-estimate.
+
+    It is the baseline of a table in which a score may be a memory of training rows.
 
     The score is the log-odds of the mean where the loss is of log-odds, else the mean.
 
@@ -29,7 +31,7 @@ class Lookup(nn.Module):
     Family: baselines
     """
 
-    defaults = {"loss": "bce", "optimizer": "sgd", "protocol": "ctr"}
+    defaults = {"loss": "bce", "optimizer": None, "protocol": "ctr"}
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Lookup(nn.Module):
             at = np.minimum(known.searchsorted(key), len(known) - 1)
             mean = np.where(known[at] == key, self.tables[f"{name} mean"][at], mean)
         found = np.log(mean / (1 - mean)) if log_odds else mean
-        return torch.from_numpy(found).to(ids.device, torch.float32)
+        return torch.from_numpy(np.asarray(found)).to(ids.device, torch.float32)
 
     def _keys(self, ids: Tensor) -> tuple[Array, Array]:
         """Numbers of users and items: their ids as the first columns of both sides have them."""

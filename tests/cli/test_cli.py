@@ -15,6 +15,7 @@ from fake_packages import install, install_broken, install_good
 from omegaconf import DictConfig, OmegaConf
 
 from fmlab.cli import main
+from fmlab.cli.command_line import COMMANDS
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.plugin import registry
 from fmlab.training.processes import LAUNCHER
@@ -189,10 +190,9 @@ def test_a_mistake_is_one_line_and_leaves_no_trace(
     [
         (
             "plugin",
-            "got 'plugin'; did you mean 'plugins'? commands: data, experiment, export, plugins, predict, recommend, "
-            "report, sweep",
+            f"got 'plugin'; did you mean 'plugins'? commands: {', '.join(sorted(COMMANDS))}",
         ),
-        ("acme", "got 'acme'; commands: data, experiment, export, plugins, predict, recommend, report, sweep"),
+        ("acme", f"got 'acme'; commands: {', '.join(sorted(COMMANDS))}"),
     ],
 )
 def test_an_unknown_command_gets_the_nearest_one(word: str, text: str, capsys: pytest.CaptureFixture[str]) -> None:

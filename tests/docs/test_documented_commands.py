@@ -32,6 +32,7 @@ def jobs(words):
     """The jobs of a multirun: every combination of values that commas separate outside brackets."""
     pairs = [w.partition("=") for w in words]
     values = [[v] if v[:1] in "[{'" else v.split(",") for _, _, v in pairs]
+    values = [["0", "1"] if v[0].startswith("range(") else v for v in values]
     for choice in product(*values):
         yield [f"{key}={value}" for (key, _, _), value in zip(pairs, choice, strict=True)]
 

@@ -75,8 +75,8 @@ def test_the_contract_of_a_model_that_breaks_it_fails() -> None:
     class PluginError(ModelContract):
         def make(self, schema: Schema) -> nn.Module:
             model = build("model", {"name": "fm"}, schema)
-            side = model.user
-            model.user = lambda ids, values=None: (side(ids, values)[0] + 1e-6, side(ids, values)[1])
+            side = model.encode_item
+            model.encode_query = lambda ids, values=None: (side(ids, values)[0] + 1e-6, side(ids, values)[1])
             model.forward = lambda ids, values=None: side(ids, values)[0]
             return model
 

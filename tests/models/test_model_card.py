@@ -177,7 +177,8 @@ def test_every_operation_of_every_model_is_counted(name: str) -> None:
     assert card.unknown == ()
     assert card.by_formula is not None
     assert card.by_formula.value == card.parameters
-    assert (card.products + card.others > 0) == (name not in ("constant", "popularity"))
+    without = ("constant", "popularity", "lookup", "catboost", "lightgbm")  # nothing, or not tensors, is computed
+    assert (card.products + card.others > 0) == (name not in without)
 
 
 @pytest.mark.parametrize("dim", [4, 9])
