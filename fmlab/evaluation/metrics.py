@@ -27,7 +27,7 @@ _OF_LISTS = "list_"
 
 def metric(text: str) -> Any:
     """The plugin that `text` names; raises FmlabError for an unknown name or a cut-off that is no number."""
-    named, *given = text.split(":")
+    named, given = _apart(text)
     name, at, k = named.partition("@")
     if at and not k.isdecimal():
         raise FmlabError(f"a metric is a name, or a name and a cut-off such as hr@10; got {text!r}")
@@ -38,6 +38,14 @@ def metric(text: str) -> Any:
             raise FmlabError(f"options of a metric are written recall@20:denominator=min, got {text!r}")
         options[option] = _plain(value)
     return checked_metric(build("metric", options, gives=(ListMetric, RankMetric, ScoreMetric)), name)
+
+
+def _apart(text: str) -> tuple[str, list[str]]:
+    """Name and cut-off, and the options after them; a name may be `package:name`."""
+    first, *rest = text.split(":")
+    if rest and "=" not in rest[0] and "@" not in first:
+        return f"{first}:{rest[0]}", rest[1:]
+    return first, rest
 
 
 def _plain(text: str) -> Any:
@@ -72,7 +80,7 @@ def rank_metric(text: str) -> ListMetric:
     One of the older form, with `of_ranks`, is taken with a warning.
     """
     bare = text.removeprefix(SAMPLED)
-    name = bare.partition("@")[0].partition(":")[0]
+    name = _apart(bare)[0].partition("@")[0]
     if _OF_LISTS + name in registry.names("metric"):
         bare = _OF_LISTS + bare
     found = metric(bare)

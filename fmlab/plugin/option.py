@@ -223,6 +223,8 @@ def _short(kind: Any) -> str:
 
 
 def _hint(value: Any, kind: Any) -> str:
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
     words = [a for a in _literals(kind) if isinstance(a, str)]
     if isinstance(value, str) and words:
         near = get_close_matches(value, words, n=1, cutoff=0.5)

@@ -2,12 +2,20 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pytorch_lightning.loggers import Logger, MLFlowLogger
 
 
-def mlflow(config: Mapping[str, Any], folder: Path, *, uri: str | None = None, experiment: str | None = None) -> Logger:
+def mlflow(
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    uri: Annotated[
+        str | None, "tracking server or folder; null is MLFLOW_TRACKING_URI, else a folder of the run"
+    ] = None,
+    experiment: Annotated[str | None, "experiment that the run belongs to; null is <data>-<protocol>"] = None,
+) -> Logger:
     """A run of MLflow. `uri`: of the tracking server; null is what MLFLOW_TRACKING_URI says, else a folder.
 
     The folder is `mlruns` in the run folder. `experiment`: null is `<data>-<protocol>`.

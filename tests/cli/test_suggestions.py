@@ -30,7 +30,7 @@ def told(capsys, *arguments):
         ("negative=3", "did you mean 'protocol.negatives'?"),
         ("traner.max_epochs=3", "did you mean 'trainer"),
         ("tensorbord=true", "did you mean 'logger'?"),
-        ("tensorbord", "did you mean 'logger='?"),
+        ("tensorbord", "did you mean 'logger=tensorboard'?"),
         ("epochs", "did you mean 'trainer.max_epochs='?"),
         ("shwo", "did you mean 'plugins show' or 'data show'?"),
         ("plugin", "did you mean 'plugins'?"),

@@ -136,7 +136,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(FmlabError, match="did you mean 'mrr'"):
         task(data, metrics=["mmr"])
     with pytest.raises(FmlabError, match="ranks items"):
-        task(data, monitor="auc")
+        task(data, monitor="logloss")
     with pytest.raises(FmlabError, match="need sampled candidates"):
         task(data, metrics=["sampled_hr@10"])
     with pytest.raises(DataError, match="every part needs at least one row"):
