@@ -67,7 +67,7 @@ def rows_of(data: Dataset, field: str) -> dict[str, int]:
 
 def task_of(folder: Path, table: str) -> Task:
     config = compose(plain(folder, table))
-    return open_task({k: config[k] for k in ("root", "cache", "data", "protocol")})
+    return open_task({k: config[k] for k in ("data_dir", "cache_dir", "data", "protocol")})
 
 
 def data_of(folder: Path, table: str) -> Dataset:

@@ -50,7 +50,7 @@ def test_without_a_home_the_cache_is_temporary_and_this_is_said(
 ) -> None:
     assert main([*BASE, "--cfg", "job", "--resolve"]) == 0
     out = capsys.readouterr().out
-    assert f"cache: {homeless}/fmlab-" in out
+    assert f"cache_dir: {homeless}/fmlab-" in out
     assert "HOME is not set" in caplog.text
     assert list(room.iterdir()) == []
     place = next(homeless.glob("fmlab-*"))
@@ -79,7 +79,7 @@ def test_a_tilde_is_the_home_folder(
     assert main([*BASE, "model.path='~/x.csv'", "cache_dir='~/c'", "--cfg", "job"]) == 0
     out = capsys.readouterr().out
     assert f"path: {tmp_path}/x.csv" in out
-    assert f"cache: {tmp_path}/c" in out
+    assert f"cache_dir: {tmp_path}/c" in out
 
 
 @pytest.mark.parametrize(
