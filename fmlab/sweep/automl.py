@@ -63,7 +63,7 @@ def expand(
     own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
     if any("target_statistics" in point for point in known):
         own["target_statistics"] = {"choice": [[], "auto"]}
-    absent = [group for group in ("loss", "optimizer") if group not in own]  # no model of the search takes one
+    absent = [group for group in ("loss", "optimizer") if not own.get(group)]  # no model of the search takes one
     space = {**own, **{k: v for k, v in (raw.get("space") or {}).items() if k.partition(".")[0] not in absent}}
     start = auto.get("initial_values") or {}
     again = [
