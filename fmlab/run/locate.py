@@ -156,7 +156,8 @@ def _best_below(folder: Path) -> Path:
             f"a run folder holds {FILE} and {CHECKPOINTS}/, {folder} has none; training leaves one in runs/"
         )
     figures = [_record(f / "metrics.json") for f in found]
-    kinds = {repr([c.get(k) for k in ("data", "fingerprint", "protocol", "monitor", "maximize")]) for c in figures}
+    said = ("data", "fingerprint", "protocol", "monitor", "maximize")
+    kinds = {repr([c.get(k) for k in said]) for c in figures if c}  # a record that cannot be read is the worst
     if len(kinds) > 1:
         shown = ", ".join(map(str, found[:SHOWN])) + (", ..." if len(found) > SHOWN else "")
         raise FmlabError(f"one run must be named, {folder} holds {len(found)} of different data or protocols: {shown}")

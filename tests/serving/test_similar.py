@@ -69,7 +69,7 @@ def test_neighbours_compare_items_by_what_their_scores_sum(room: Path) -> None:
     assert set(table["similar"][table["score"] > 0]) == {
         keys[n] for n, s in zip(near, knn.model.similarity[1 + keys.index("5")].tolist(), strict=True) if s > 0
     }
-    ease = load_run(train(room, "ease", "model=ease", *SMALL))
+    ease = load_run(train(room, "ease-alike", "model=ease", *SMALL))
     weights = ease.model.weight[1:, keys.index("5")].numpy()  # [score of, met "5"]
     order = [n for n in np.argsort(-weights, kind="stable") if keys[n] != "5"]
     assert ease.similar(["5"], k=6)["similar"].tolist() == [keys[n] for n in order[:6]]
