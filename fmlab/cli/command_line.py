@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # Imported when asked for, so that help, completion and listings stay free of torch.
 COMMANDS = {
     "plugins": "fmlab.cli.plugins",
+    "schema": "fmlab.cli.schema",
     "data": "fmlab.cli.data",
     "report": "fmlab.cli.report",
     "sweep": "fmlab.cli.sweep",
