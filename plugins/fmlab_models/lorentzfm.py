@@ -56,7 +56,8 @@ class LorentzFM(nn.Module):
         dim: Annotated[int, Range(2, None), "size of the embedding vectors"] = 10,
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
         temperature: Annotated[
-            Annotated[float, Range(0, None, open_low=True)] | None, "divisor of the scores; null is the loss's own"
+            Annotated[float, Range(0, None, open_low=True)] | None,
+            "divisor of scores in losses over candidates; null is 1/5 for rows of a user and an item alone, else 1",
         ] = None,
     ) -> None:
         """`init_std` is not 0, since at the origin of all points there is no gradient.
