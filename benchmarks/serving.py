@@ -34,12 +34,12 @@ def run(setting: Setting) -> Iterator[Results]:
 
         yield _served(setting)
     except ImportError as error:
-        yield [Note(f"serve: no package {error.name}")]
+        yield [Note(f"serve: no package {error.name}: pip install 'fmlab[serve]'")]
     try:
         import onnxruntime  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        yield [Note(f"onnx: no package {error.name}")]
+        yield [Note(f"onnx: no package {error.name}: pip install 'fmlab[onnx]'")]
         return
     for name in setting.chosen(ONNX_MODELS):
         yield _one_row(name, setting)
