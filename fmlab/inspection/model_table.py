@@ -23,7 +23,7 @@ def markdown() -> str:
     by_family: dict[str, list[Plugin]] = {}
     for plugin in inventory.describe("model"):
         if registry.package(registry.find("model", plugin.name)) == DISTRIBUTION:
-            by_family.setdefault(_line(plugin.signature.doc, "Family"), []).append(plugin)
+            by_family.setdefault(plugin.signature.family, []).append(plugin)
     order = ("baselines", "linear and pairwise", "interaction-aware", "metric and hyperbolic", "collaborative", "deep")
     rank = {family: number for number, family in enumerate(order)}
     families = sorted(by_family, key=lambda f: (rank.get(f, len(rank)), f))

@@ -45,6 +45,12 @@ class Signature:
         found = re.search(r"^(?:Paper|Source):\s*(.+(?:\n[ \t]+\S.*|(?<=[,;])\n.+)*)", self.doc, re.MULTILINE)
         return " ".join(found[1].split()) if found else ""
 
+    @property
+    def family(self) -> str:
+        """What stands behind `Family:`, the heading of a model in tables; empty where nothing does."""
+        found = re.search(r"^Family:\s*(.+)", self.doc, re.MULTILINE)
+        return found[1].strip() if found else ""
+
 
 def of_source(module: str, attribute: str) -> Signature:
     """Signature of `module:attribute` from source; raises Unreadable, or Broken."""

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+from fmlab.errors import FmlabError
+from fmlab.plugin import registry
 from fmlab.report.leaderboards import Board, Figure, Row
 from fmlab.report.notes import SIGNIFICANT
 from fmlab.report.tables import Result, TextTable, figure
 
-SIMPLE = ("lookup", "popularity", "constant")  # the plain baselines of the field, the strongest first
+BASELINES = "baselines"  # the family of models that a table has for comparison, as their docstrings say
 
 
 def overview(results: Sequence[Result]) -> TextTable:
@@ -20,11 +22,18 @@ def _line(one: Result) -> tuple[str, ...]:
     if not board.own:
         return board.title, "", metric, "", "", "", "no finished run"
     best = board.own[0]
-    simple = next((row for name in SIMPLE for row in board.own if row.model == name and row is not best), None)
+    simple = next((row for row in board.own[1:] if _is_baseline(row.model)), None)  # the best by the validation
     paper = papers_best(one, metric)
     cells = ["" if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
     cells.append("" if paper is None else f"{paper[0]:g} {paper[1]}")
     return board.title, best.model, metric, figure(best.metrics.get(metric)), *cells, verdict(one)
+
+
+def _is_baseline(model: str) -> bool:
+    try:
+        return registry.schema("model", model).family == BASELINES
+    except FmlabError:  # a run of a plugin that is not installed here
+        return False
 
 
 def shown_metric(board: Board) -> str:
