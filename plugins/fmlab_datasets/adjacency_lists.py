@@ -14,9 +14,9 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines, opened
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range
+from fmlab_datasets.given_files import locate, split_files
 from fmlab_datasets.python_literals import text
 from fmlab_datasets.streams import Cells, joined, packed, prepared
-from fmlab_datasets.warnings import locate
 
 LIGHTGCN = "https://raw.githubusercontent.com/kuandeng/LightGCN/master/Data/gowalla/"
 
@@ -86,11 +86,8 @@ class Adjacency:
 
         Raises DataError for a missing file, and for a `valid` without a `test`.
         """
-        if valid and not test:
-            raise DataError("a given split needs a test part: give test=<file> too")
-        self.raw: Sequence[RawFile] = tuple(
-            RawFile(str(locate(p, root))) for p in (path, valid, test, attributes) if p or p is path
-        )
+        files = split_files(path, valid, test, root) + ([locate(attributes, root)] if attributes else [])
+        self.raw: Sequence[RawFile] = tuple(RawFile(str(p)) for p in files)
         self.validation, self.seed, self.attributed = validation, seed, bool(attributes)
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:

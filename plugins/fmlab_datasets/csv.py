@@ -22,11 +22,12 @@ from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout
+from fmlab_datasets.given_files import split_files
 from fmlab_datasets.planning import PART, Planned
 from fmlab_datasets.side_inference import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
 from fmlab_datasets.unique import usable
-from fmlab_datasets.warnings import locate, tell
+from fmlab_datasets.warnings import tell
 
 log = logging.getLogger(__name__)
 CLOCK = {"hour": hours, "weekday": weekdays}
@@ -168,11 +169,7 @@ class Csv(Planned):
         """Empty `sep` is found in the first line. Raises DataError for a missing file or contradictory roles."""
         if test and split:
             raise DataError(f"a split is a column or files, got both split={split} and test={test}")
-        if valid and not test:
-            raise DataError("a given split needs a test part: give test=<file> too")
-        self.files = [locate(p, root) for p in (path, valid, test) if p or p is path]
-        if len(set(self.files)) < len(self.files):
-            raise DataError(f"the parts of a split are different files, got {', '.join(map(str, self.files))}")
+        self.files = split_files(path, valid, test, root)
         self.raw: Sequence[RawFile] = tuple(RawFile(str(file)) for file in self.files)
         self.validation, self.seed = validation, seed
         form = TableFormat(sep, tuple(names), True, encoding, member, quoting, escape, comment, line_breaks)

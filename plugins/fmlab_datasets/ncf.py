@@ -9,8 +9,8 @@ from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.errors import DataError
+from fmlab_datasets.given_files import locate
 from fmlab_datasets.streams import packed, prepared
-from fmlab_datasets.warnings import locate
 
 _PART = "\0part"
 

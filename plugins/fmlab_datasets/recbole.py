@@ -11,8 +11,8 @@ from fmlab.data.raw.archive import lines
 from fmlab.data.raw.table import TableFormat
 from fmlab.errors import DataError, choices
 from fmlab.plugin.option import Range
+from fmlab_datasets.given_files import locate, split_files
 from fmlab_datasets.streams import Stream, attributes, constant, drawn, joined, prepared, table
-from fmlab_datasets.warnings import locate
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
 _FORM = TableFormat(separator="\t", quoted=False)
@@ -64,9 +64,7 @@ class RecBole:
 
         Raises DataError for a missing file, and for a `valid` without a `test`.
         """
-        if valid and not test:
-            raise DataError("a given split needs a test part: give test=<file> too")
-        self.interactions = [str(locate(p, root)) for p in (path, valid, test) if p or p is path]
+        self.interactions = [str(p) for p in split_files(path, valid, test, root)]
         self.entities = {s: str(locate(p, root)) for s, p in (("user", users), ("item", items)) if p}
         self.raw: Sequence[RawFile] = tuple(RawFile(p) for p in (*self.interactions, *self.entities.values()))
         self.names, self.label, self.time = {"user": user, "item": item}, label, time

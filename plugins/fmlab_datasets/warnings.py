@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pyarrow.compute as pc
 from fmlab.data import Dataset
 from fmlab.data.encoding.number_texts import SHOWN, THOUSANDS, has_thousands, listed, stands_for_nothing
 from fmlab.data.encoding.vocabulary import numbers
-from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
 NUMERAL = r"^[+-]?[.,]?\d[\d.,' _\x{a0}\x{202f}\x{2019}]*(e[+-]?\d+)?$"
@@ -78,16 +76,3 @@ def tell(made: Dataset) -> None:
     if made.time is not None:
         ends = (np.datetime64(int(t), "us").astype("datetime64[s]") for t in (made.time.min(), made.time.max()))
         log.info("times are from %s to %s", *(str(end).replace("T", " ") for end in ends))
-
-
-def locate(path: str, root: Path) -> Path:
-    """The file of a table, from the working folder or the root folder; raises DataError."""
-    if not path:
-        raise DataError("give path=<file>, the table to be read")
-    places = [Path(path).expanduser().absolute(), (root / path).absolute()]
-    for place in places:
-        if place.is_dir():
-            raise DataError(f"a table is a file, got the folder {place}")
-        if place.is_file():
-            return place
-    raise DataError(f"the table is not there; looked for it at {', '.join(map(str, dict.fromkeys(places)))}")
