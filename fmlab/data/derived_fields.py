@@ -28,7 +28,6 @@ WEIGHT = 1.0  # of the mean label, in training rows: what a statistic of few row
 VALUES, COUNTS = 16, 8  # bins of a statistic: of the mean, and of the number of rows
 BOUND = 5.0  # of means as logarithms of odds
 LARGEST = 1 << 62  # combinations of values that a group may have
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)

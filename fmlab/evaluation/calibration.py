@@ -7,14 +7,13 @@ model's scores are judged or served.
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fmlab.data import Array
 from fmlab.errors import DataError
 
-Method = Literal["none", "platt", "isotonic"]
 LAYOUT = 1
 
 

@@ -25,7 +25,7 @@ class BCE:
         self,
         *,
         reduction: Annotated[
-            Literal["row", "mean"], "whether the loss of a batch is a sum over rows or a mean"
+            Literal["row", "mean"], "row sums the terms of a positive and its negatives, mean averages all terms"
         ] = "row",
         target_weights: Annotated[tuple[float, ...], "weight of each target in the sum of losses"] = (),
     ) -> None:

@@ -21,7 +21,7 @@ class BPR:
         self,
         *,
         reduction: Annotated[
-            Literal["row", "mean"], "whether the loss of a batch is a sum over rows or a mean"
+            Literal["row", "mean"], "row sums the terms of a positive over its negatives, mean averages them"
         ] = "row",
     ) -> None:
         """The terms of one positive are summed over its negatives ("row") or averaged ("mean")."""

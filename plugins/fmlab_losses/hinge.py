@@ -34,7 +34,7 @@ class Hinge:
             float, Range(0, None), "weight of the penalty on distances that the manifold distorts"
         ] = 0.0,
         reduction: Annotated[
-            Literal["row", "mean"], "whether the loss of a batch is a sum over rows or a mean"
+            Literal["row", "mean"], "row sums the terms of a positive over its negatives, mean averages them"
         ] = "row",
     ) -> None:
         """The hinges of one positive are summed over its negatives ("row") or averaged ("mean")."""

@@ -48,8 +48,8 @@ class InteractionAware(nn.Module):
         field_dim: Annotated[int, "size of the vectors of fields"],
         factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"],
         aspects: Annotated[Aspects, "which of the two kinds of interaction weights are used"],
-        temperature: Annotated[float, "divisor of the scores or attention logits; null is learned or 1"],
-        samples: Annotated[int | None, "pairs of columns that enter a batch; null is all"] = None,
+        temperature: Annotated[float, "divisor of the attention logits"],
+        samples: Annotated[int | None, "pairs of columns that are weighed in a batch; null is all"] = None,
     ) -> None:
         """`samples`: how many of the pairs of columns are drawn, None for all."""
         super().__init__()

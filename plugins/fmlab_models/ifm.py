@@ -107,11 +107,9 @@ class IFM(_InteractionAwareModel):
         aspects: Annotated[
             Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used"
         ] = "both",
-        temperature: Annotated[
-            float, Range(0, None, open_low=True), "divisor of the scores or attention logits; null is learned or 1"
-        ] = 10.0,
+        temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
         samples: Annotated[
-            Annotated[int, Range(1, None)] | None, "pairs of columns that enter a batch; null is all"
+            Annotated[int, Range(1, None)] | None, "pairs of columns that are weighed in a batch; null is all"
         ] = None,
         field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
         dropout: Annotated[
@@ -176,9 +174,7 @@ class INN(_InteractionAwareModel):
         aspects: Annotated[
             Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used"
         ] = "both",
-        temperature: Annotated[
-            float, Range(0, None, open_low=True), "divisor of the scores or attention logits; null is learned or 1"
-        ] = 10.0,
+        temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
         field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
         dropout: Annotated[
             float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
@@ -233,11 +229,9 @@ class DeepIFM(_InteractionAwareModel):
         hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400),
         attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 16,
         field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 16,
-        temperature: Annotated[
-            float, Range(0, None, open_low=True), "divisor of the scores or attention logits; null is learned or 1"
-        ] = 10.0,
+        temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
         samples: Annotated[
-            Annotated[int, Range(1, None)] | None, "pairs of columns that enter a batch; null is all"
+            Annotated[int, Range(1, None)] | None, "pairs of columns that are weighed in a batch; null is all"
         ] = None,
         field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
         dropout: Annotated[

@@ -9,11 +9,6 @@ import pyarrow as pa
 from fmlab.errors import DataError
 
 
-def parquet_names(path: Path) -> tuple[str, ...]:
-    """Names of the columns."""
-    return tuple(_opened(path).schema_arrow.names)
-
-
 def parquet_types(path: Path, member: str = "") -> Mapping[str, Any]:
     """The type of each column by its name; raises DataError for what is damaged, packed, or names two columns alike."""
     with path.open("rb") as file:
