@@ -5,20 +5,21 @@ from typing import Annotated
 import numpy as np
 import torch
 from scipy.linalg import lapack
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.plugin.option import Range
-from fmlab_models._histories import LARGEST, bits_width, cooccurrences, entities, pack, unpack
+from fmlab_models._histories import LARGEST, cooccurrences, pack, unpack
+from fmlab_models._item_weights import ItemWeights
 
 _EXACT = 12_000  # items up to which float64 and three matrices of it are affordable
 _ROWS = 1024
 _OVERWRITE = {lapack.spotrf: "overwrite_a", lapack.spotri: "overwrite_c"}
 
 
-class EASE(nn.Module):
+class EASE(ItemWeights):
     """A user's score of an item is a sum of learned weights of all other items in the user's history.
 
     `score(u, j) = sum_i X_ui B_ij` with `B = I - P diag(1 / diag P)`, `P = (X^T X + l2 I)^-1`: the least squares of
@@ -36,11 +37,7 @@ class EASE(nn.Module):
     Family: collaborative
     """
 
-    defaults = {"loss": None, "optimizer": None}
     space = {"l2": {"float": [10.0, 10000.0], "log": True}}
-    item_measure = "the weight that an item has for the score of the other"
-    history: Tensor
-    weight: Tensor
     pivot: Tensor
 
     def __init__(
@@ -51,14 +48,10 @@ class EASE(nn.Module):
     ) -> None:
         """Weights stand at 0 until `fit_interactions`; raises FmlabError on data without users and items, or on too
         many."""
-        super().__init__()
-        self.entities, self.l2 = entities(schema, "ease", largest=LARGEST), l2
-        users, items = schema.n_users, schema.n_items
-        self.register_buffer("history", torch.zeros(users + 1, bits_width(items), dtype=torch.uint8))
-        self.register_buffer("weight", torch.zeros(items + 1, items))
-        self.scores_catalog = items > _EXACT
+        super().__init__(schema, "ease", LARGEST)
+        self.l2, self.scores_catalog = l2, schema.n_items > _EXACT
         if self.scores_catalog:
-            self.register_buffer("pivot", torch.ones(items))  # the diagonal of P
+            self.register_buffer("pivot", torch.ones(schema.n_items))  # the diagonal of P
 
     def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Solve for the weights; row j + 1 holds what every item weighs for item j, row 0 is the unknown item's."""
@@ -111,31 +104,3 @@ class EASE(nn.Module):
             item, self.weight[1:], starts, mode="sum", per_sample_weights=self.pivot.to(self.weight.dtype)[item]
         )
         return total / self.pivot
-
-    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`ids[*batch, columns]` -> scores `[*batch]`."""
-        user, item = self.entities.of_row(ids)
-        return (self._met(user) * self.weight[item]).sum(-1)
-
-    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bias 0 and the user's history, as wide as there are items."""
-        met = self._met(self.entities.of_user(ids))
-        return torch.zeros_like(met[..., 0]), met
-
-    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Bias 0 and what every item weighs for this one."""
-        weight = self.weight[self.entities.of_item(ids)]
-        return torch.zeros_like(weight[..., 0]), weight
-
-    def link(self, z: Tensor) -> Tensor:
-        """The identity."""
-        return z
-
-    def compare_items(
-        self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
-    ) -> Tensor:
-        """What having met the first item adds to the score of the others: `[q, n]`."""
-        return self.weight[self.entities.of_item(others)][:, self.entities.of_item(ids) - 1].T
-
-    def _met(self, user: Tensor) -> Tensor:
-        return unpack(self.history[user], self.entities.items, self.weight.dtype)
