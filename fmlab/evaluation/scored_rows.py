@@ -17,9 +17,11 @@ from fmlab.evaluation.calibration import calibration_of
 from fmlab.evaluation.item_scorer import Planted, refuse_non_finite
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.evaluation.metrics import score_metric
+from fmlab.evaluation.reliability import reliability
 from fmlab.evaluation.scoring import score, target_scores
 
 ROWS = 1 << 14
+RELIABILITY = "reliability"  # what details have beside those of metrics, where labels are 0 and 1
 
 
 class _Figure(NamedTuple):
@@ -180,6 +182,14 @@ class ScoredRows:
                 names = inspect.signature(describe).parameters
                 details[name] = describe(score, label, **{view: v for view, v in views.items() if view in names})
                 self._name_groups(details[name])
+        for target in self.targets or ("",) if strict else ():
+            end = f".{target}" if target else ""
+            score, said = columns[f"score{end}"], columns.get(f"predicted{end}")
+            if said is not None and not np.allclose(said, np.exp(-np.logaddexp(0.0, -score))):
+                continue  # scores are predictions of the label itself, not log-odds
+            found = reliability(score, columns[f"label{end}"], weight)
+            if found is not None:
+                details[f"{RELIABILITY}{end}"] = found
         for name, parts in self.means.items():
             if all(part in values for part in parts):
                 values[name] = float(np.mean([values[part] for part in parts]))

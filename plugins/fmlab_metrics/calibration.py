@@ -5,8 +5,9 @@ from typing import Annotated, Any
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.evaluation.reliability import BINS, bin_sums, curve
 from fmlab.plugin.option import Range
-from fmlab_metrics._rows import both_classes, finite, log_losses, probability, ratio, tie_ends, weighted_mean, zero_one
+from fmlab_metrics._rows import both_classes, finite, log_losses, probability, ratio, weighted_mean, zero_one
 
 GROUPS = 1000
 
@@ -95,7 +96,7 @@ class ECE:
     name = "ece"
     maximize = False
 
-    def __init__(self, *, bins: Annotated[int, Range(1, None), "number of intervals of predictions"] = 15) -> None:
+    def __init__(self, *, bins: Annotated[int, Range(1, None), "number of intervals of predictions"] = BINS) -> None:
         """How many."""
         self.bins = bins
 
@@ -106,28 +107,10 @@ class ECE:
 
     def details(self, score: Array, label: Array, *, weight: Array | None = None) -> dict[str, Any]:
         """The reliability curve: of each bin that has rows the mean probability, the mean label and its rows."""
-        rows, said, seen = self._bins(score, label, weight)
-        return {
-            "curve": [
-                {"probability": p / n, "label": y / n, "rows": n}
-                for n, p, y in zip(rows.tolist(), said.tolist(), seen.tolist(), strict=True)
-                if n
-            ]
-        }
+        return {"curve": curve(*self._bins(score, label, weight))}
 
     def _bins(self, score: Array, label: Array, weight: Array | None) -> tuple[Array, Array, Array]:
         """Sums over the rows of each bin: weights, probabilities, labels."""
         score, label = finite(score), zero_one(label, "ece")
         weighted_mean(label, weight)  # it complains where there is nothing
-        weight = np.ones(len(score)) if weight is None else np.asarray(weight, np.float64)
-        order = np.argsort(score, kind="stable")
-        ends = tie_ends(score[order])
-        upto = np.cumsum(weight[order])
-        below = np.r_[0.0, upto[ends[:-1] - 1]]
-        middle = (below + upto[ends - 1]) / 2
-        place = np.minimum((self.bins * middle / upto[-1]).astype(np.int64), self.bins - 1)
-        which = np.empty(len(score), np.int64)
-        which[order] = np.repeat(place, np.diff(np.r_[0, ends]))
-        found = (np.bincount(which, v * weight, self.bins) for v in (np.ones(len(score)), probability(score), label))
-        rows, said, seen = found
-        return rows, said, seen
+        return bin_sums(score, label, weight, self.bins)

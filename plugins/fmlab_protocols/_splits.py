@@ -18,6 +18,7 @@ from fmlab.data.split import (
     user_parts,
 )
 from fmlab.errors import DataError
+from fmlab_protocols._described import GIVEN
 from fmlab_protocols.temporal import temporal_parts
 
 Split = Literal["auto", "random", "user_random", "user_time", "time", "k_fold", "given"]
@@ -81,7 +82,7 @@ class SplitRule:
         """What a report says of it."""
         kind = self.kind(data)
         if kind == "given":
-            return "given"
+            return GIVEN
         held = f"validation {self.validation:g}"
         held += f", fold {self.fold} of {self.folds}" if kind == "k_fold" else f", test {self.test:g}"
         kept = "" if self.group == "none" else f", rows of one {self.group} together"

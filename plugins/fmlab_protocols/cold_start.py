@@ -1,5 +1,6 @@
 """New users and rare items: four scenarios, and the number of interactions to learn a user from."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, require, side
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.plugin.option import Range, Renamed
+from fmlab_protocols._described import GIVEN, drawn, drawn_negatives, of_parts, with_drawn_rows
+from fmlab_protocols._described import ranked as ranked_lists
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given
@@ -132,7 +135,26 @@ class ColdStart(Task):
             test=judge(TEST),
             monitor=monitor,
             maximize=best.maximize,
+            described={
+                "split": GIVEN if given else _split_in_words(cold_users, shots, validation, test, seed),
+                "rows": of_parts(rows),
+                **_judged_in_words(names, negatives, n_candidates, seed, ranks=ranked),
+            },
         )
+
+
+def _split_in_words(cold_users: float, shots: int, validation: float, test: float, seed: int) -> str:
+    cold = f"the latest {cold_users:.0%} of the users are cold, their first {shots} interactions are trained on"
+    return f"{cold}; of the other users {drawn(validation, test, seed)}"
+
+
+def _judged_in_words(names: Sequence[str], negatives: int, n: int, seed: int, *, ranks: bool) -> dict[str, str]:
+    if not ranks:
+        return {"judged": with_drawn_rows(negatives)}
+    return {
+        **ranked_lists(names, candidates=f"{n} candidates, drawn uniformly by seed {seed}"),
+        **drawn_negatives(negatives),
+    }
 
 
 def _late(data: Dataset, share: float) -> Array:

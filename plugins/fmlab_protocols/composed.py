@@ -22,6 +22,7 @@ from fmlab.evaluation.ranks import Ties
 from fmlab.plugin.option import Range
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._candidates import read, renamed
+from fmlab_protocols._described import drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import classed, least_positive, with_step
 from fmlab_protocols._parts import without_copies
 from fmlab_protocols._splits import Group, Split, SplitRule, moment, without_pairs_before
@@ -29,6 +30,7 @@ from fmlab_protocols.rating import label_bounds
 
 Share = Annotated[int | float, Range(0, None, open_low=True)]
 Count = Annotated[int, Range(0, None)]
+_DRAWN = {"uniform": "uniformly", "popularity": "by training popularity"}
 
 
 class Composed(Task):
@@ -138,7 +140,7 @@ def _labeled(dataset: Dataset, rule: SplitRule, given: dict[str, Any]) -> dict[s
         "monitor": monitor,
         "maximize": selecting_metric(monitor, tuple(data.targets)).maximize,
         "refit": _refit(part) if given["refit"] else None,
-        "described": {"split": rule.described(data), "judged": "labeled rows", **_tested(rows, given)},
+        "described": {"split": rule.described(data), "judged": "labeled rows", **_trained(rows, given)},
     }
 
 
@@ -156,9 +158,8 @@ def _ranked(dataset: Dataset, rule: SplitRule, given: dict[str, Any]) -> dict[st
     monitor = monitor if monitor.startswith(SAMPLED) else prefix + monitor
     build = _Judges(data, dataset, rows, with_monitor(names, monitor), gains, given)
     validation, test = build.of(VALIDATION), build.of(TEST)
-    described = {"split": rule.described(data), "ties": given["ties"], "judged": build.described()}
-    described["left out when the test is ranked"] = "training and validation items" if build.apart else "training items"
-    described |= _tested(rows, given)
+    described = {"split": rule.described(data), **build.described(), **_trained(rows, given)}
+    described |= drawn_negatives(given["negatives"], anew=given["resample_negatives"])
     lost = data.schema.n_users - len(np.unique(np.asarray(data.user)[rows[TEST]]))
     data = with_step(data, f"{lost:,} users have no test item and no list") if lost else data
     return {
@@ -193,11 +194,11 @@ def _filtered(dataset: Dataset, given: dict[str, Any]) -> tuple[Dataset, Array |
     return replace(data, label=None, targets={}), None if data.label is None else np.asarray(data.label)
 
 
-def _tested(rows: dict[int, Array], given: dict[str, Any]) -> dict[str, str]:
-    """Which rows the tested model was trained on."""
+def _trained(rows: dict[int, Array], given: dict[str, Any]) -> dict[str, str]:
+    """The rows of the parts, and which of them the tested model was trained on."""
     anew = "trained anew on training and validation rows, as long as the validation selected"
     tested = anew if given["refit"] else "the one that the validation selected"
-    return {"training rows": f"{len(rows[TRAIN]):,}", "tested model": tested}
+    return {"rows": of_parts(rows), "tested model": tested}
 
 
 def _refit(part: Array) -> Array:
@@ -240,13 +241,18 @@ class _Judges:
             gains=self.gains,
         )
 
-    def described(self) -> str:
+    def described(self) -> dict[str, str]:
         """What is ranked, for a report."""
-        of = "all relevant items of a user in one list" if self.given["by"] == "user" else "a list for each test row"
-        if not any(n.startswith(SAMPLED) for n in self.names):
-            return f"all items, {of}"
-        drawn = f"{self.given['n_candidates']} sampled candidates ({self.given['candidates_by']})"
-        return f"{'candidates of a file' if self.given['candidate_file'] else drawn}, {of}"
+        given = self.given
+        drawn = f"{given['n_candidates']} candidates, drawn {_DRAWN[given['candidates_by']]} by seed {given['seed']}"
+        left_out = "training and validation items of the user" if self.apart else "training items of the user"
+        return ranked(
+            self.names,
+            whole=given["by"] == "user",
+            candidates="candidates of a file" if given["candidate_file"] else drawn,
+            left_out=left_out if given["by"] == "user" else f"{left_out}, and its other test items",
+            ties=given["ties"],
+        )
 
     def _set(self, rows: Array) -> UserItemSet:
         return UserItemSet(self.user[rows], self.item[rows], self.data.schema.n_users, self.data.schema.n_items)

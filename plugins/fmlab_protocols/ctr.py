@@ -11,6 +11,7 @@ from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.plugin.option import Range, Renamed
+from fmlab_protocols._described import GIVEN, drawn, of_parts
 from fmlab_protocols._labels import classed
 from fmlab_protocols._parts import is_given, parts, without_copies
 from fmlab_protocols._row_groups import group_of, names_of
@@ -67,13 +68,23 @@ class Ctr(Task):
         names = with_monitor(metrics, monitor)
         judge = partial(ScoredRows, data, metrics=names, group=group_of(data, group), group_names=names_of(data, group))
         rows = _kept(data, np.flatnonzero(part == TRAIN), negative_rate, seed)
+        held = [np.flatnonzero(part == where) for where in (VALIDATION, TEST)]
+        kept = (
+            {} if negative_rate == 1 else {"training": f"{negative_rate:g} of the rows with label 0, drawn by the seed"}
+        )
         super().__init__(
             dataset=data,
             training=Training(rows, negative_rate=negative_rate),
-            validation=judge(rows=np.flatnonzero(part == VALIDATION)),
-            test=judge(rows=np.flatnonzero(part == TEST)),
+            validation=judge(rows=held[0]),
+            test=judge(rows=held[1]),
             monitor=monitor,
             maximize=selecting_metric(monitor, tuple(data.targets)).maximize,
+            described={
+                "split": GIVEN if is_given(dataset, split) else drawn(validation, test, seed),
+                "rows": of_parts([rows, *held]),
+                "judged": "labeled rows",
+                **kept,
+            },
         )
 
 

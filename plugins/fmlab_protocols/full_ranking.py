@@ -12,6 +12,7 @@ from fmlab.data.negatives import UserItemSet
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
 from fmlab.plugin.option import Range, Renamed
+from fmlab_protocols._described import GIVEN, drawn, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given, parts
 
@@ -79,12 +80,19 @@ class FullRanking(Task):
         user, item = sides(data)
         observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
         observed.check(user)
-        names, trained = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
+        names = with_monitor(metrics, monitor)
+        trained, *held = (np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST))
         super().__init__(
             dataset=data,
             training=Training(trained, negatives),
-            validation=RankedLists(data, np.flatnonzero(part == VALIDATION), observed, names, trained=trained),
-            test=RankedLists(data, np.flatnonzero(part == TEST), observed, names, trained=trained),
+            validation=RankedLists(data, held[0], observed, names, trained=trained),
+            test=RankedLists(data, held[1], observed, names, trained=trained),
             monitor=monitor,
             maximize=rank_metric(monitor).maximize,
+            described={
+                "split": GIVEN if is_given(dataset, split) else drawn(validation, test, seed),
+                "rows": of_parts([trained, *held]),
+                **ranked(names),
+                **drawn_negatives(negatives),
+            },
         )

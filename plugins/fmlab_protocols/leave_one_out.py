@@ -22,6 +22,7 @@ from fmlab.evaluation.metrics import SAMPLED
 from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
+from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._parts import is_given
 
@@ -134,7 +135,26 @@ class LeaveOneOut(Task):
             monitor=monitor,
             maximize=rank_metric(monitor.removeprefix("sampled_")).maximize,
             test_history=np.flatnonzero(part != TEST),
+            described={
+                "split": _split_in_words(data, given=given, listed=bool(listed)),
+                "rows": of_parts([known["trained"], held, rows]),
+                **ranked(names, candidates=_candidates_in_words(n_candidates, seed, listed=bool(listed))),
+                **drawn_negatives(negatives, anew=resample_negatives),
+            },
         )
+
+
+def _split_in_words(data: Dataset, *, given: bool, listed: bool) -> str:
+    """What was held out."""
+    if given:
+        return GIVEN
+    by = "the order of rows" if data.time is None else "time"
+    test = "the interactions of a file are the test" if listed else "each user's last interaction is the test"
+    return f"{test}, the last one before it the validation, by {by}"
+
+
+def _candidates_in_words(n: int, seed: int, *, listed: bool) -> str:
+    return f"{n} candidates of a file" if listed else f"{n} candidates, drawn uniformly by seed {seed}"
 
 
 def _drawn(

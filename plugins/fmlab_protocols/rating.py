@@ -17,6 +17,8 @@ from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.memory import refuse_larger
 from fmlab.plugin.option import Range, Renamed
+from fmlab_protocols._described import GIVEN, of_parts, with_drawn_rows
+from fmlab_protocols._described import drawn as in_words
 from fmlab_protocols._labels import least_positive, with_step
 from fmlab_protocols._parts import is_given, parts, without_copies
 
@@ -90,15 +92,22 @@ class Rating(Task):
             part = together(data, part)
         elif is_given(data, split):
             data, part = without_copies(data, part, on_leak)
-        names, training = with_monitor(metrics, monitor), np.flatnonzero(part == TRAIN)
+        names = with_monitor(metrics, monitor)
+        training, *held = (np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST))
         bounds = label_bounds(data, training) if clip else None
         super().__init__(
             dataset=data,
             training=Training(training),
-            validation=ScoredRows(data, np.flatnonzero(part == VALIDATION), names, bounds=bounds),
-            test=ScoredRows(data, np.flatnonzero(part == TEST), names, bounds=bounds),
+            validation=ScoredRows(data, held[0], names, bounds=bounds),
+            test=ScoredRows(data, held[1], names, bounds=bounds),
             monitor=monitor,
             maximize=selecting_metric(monitor, tuple(data.targets)).maximize,
+            described={
+                "split": GIVEN if is_given(data, split) else in_words(validation, test, seed),
+                "rows": of_parts([training, *held]),
+                "judged": with_drawn_rows(negatives) if drawn else "labeled rows",
+                "predictions": "within the range of training labels" if clip else "as they are",
+            },
         )
 
 

@@ -14,6 +14,7 @@ from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.plugin.option import Range, Renamed
+from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import classed, least_positive
 
 
@@ -101,7 +102,18 @@ class Temporal(Task):
             monitor=monitor,
             maximize=(score_metric if scored else rank_metric)(monitor).maximize,
             test_history=np.sort(np.concatenate([rows[TRAIN], rows[VALIDATION]])),
+            described={
+                "split": GIVEN
+                if split == "given"
+                else f"one moment for all: the latest rows, {_sizes(validation, test)}",
+                "rows": of_parts(rows),
+                **({"judged": "labeled rows"} if scored else {**ranked(names), **drawn_negatives(negatives)}),
+            },
         )
+
+
+def _sizes(validation: int | float, test: int | float) -> str:
+    return f"validation {validation:g}, test {test:g}"
 
 
 def temporal_parts(time: Array, validation: int | float, test: int | float) -> Array:

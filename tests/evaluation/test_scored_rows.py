@@ -108,3 +108,23 @@ def test_the_planted_score_is_taken_by_indices() -> None:
 def test_rows_need_labels() -> None:
     with pytest.raises(DataError, match="need labels"):
         ScoredRows(replace(data(0), label=None), ROWS, METRICS)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_reliability_stands_beside_the_figures_where_labels_are_0_and_1(weighted: bool) -> None:
+    dataset = data(0)
+    weight = np.random.default_rng(1).random(dataset.rows).astype(np.float32) if weighted else None
+    dataset = replace(dataset, weight=weight)
+    model, rows = Whole(dataset.schema), np.sort(ROWS)
+    found = evaluate(ScoredRows(dataset, ROWS, ("logloss",)), model, dataset).details["reliability"]
+    probability = torch.sigmoid(model(torch.from_numpy(dataset.row_ids(rows).ids)).double()).numpy()
+    each, label = np.ones(len(rows)) if weight is None else weight[rows].astype(float), dataset.label[rows]
+    assert found["copc"] == pytest.approx((each * label).sum() / (each * probability).sum())
+    curve = found["curve"]
+    assert 1 < len(curve) <= 15
+    assert sum(c["rows"] for c in curve) == pytest.approx(each.sum())
+    assert [c["probability"] for c in curve] == sorted(c["probability"] for c in curve)
+    gaps = sum(c["rows"] * abs(c["label"] - c["probability"]) for c in curve)
+    assert found["ece"] == pytest.approx(gaps / each.sum())
+    other = replace(dataset, label=dataset.label * 2)
+    assert "reliability" not in evaluate(ScoredRows(other, ROWS, ("rmse",)), model, other).details

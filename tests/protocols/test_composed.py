@@ -139,7 +139,7 @@ def test_what_is_left_out_of_the_test_is_an_option() -> None:
             shown = [i for i in range(25) if (user, i) not in hidden][:5]
             relevant = [i for u, i in pairs[2] if u == user]
             assert value == sum(i in shown for i in relevant) / len(relevant)
-        assert ("validation" in t.described["left out when the test is ranked"]) is exclude
+        assert ("validation" in t.described["left out of lists"]) is exclude
 
 
 def test_sampled_candidates_are_unmet_and_follow_popularity() -> None:

@@ -1,6 +1,7 @@
 """Training anew on training and validation rows before the test."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,10 @@ COMMON = ("protocol=composed", "protocol.refit=true", "trainer.max_epochs=4", "m
 MF = ("model=mf", "loss=bpr", *COMMON)
 
 
+def trained_rows(found: dict[str, Any]) -> int:
+    return int(found["protocol_described"]["rows"].partition(" ")[0].replace(",", ""))
+
+
 def test_a_refit_is_a_run_on_both_parts_for_the_best_epochs(tmp_path: Path) -> None:
     train(tmp_path / "run", *MF)
     found = metrics(tmp_path / "run")
@@ -25,12 +30,12 @@ def test_a_refit_is_a_run_on_both_parts_for_the_best_epochs(tmp_path: Path) -> N
     plain = metrics(tmp_path / "plain")
     assert plain["validation"] == found["validation"]
     assert plain["test"] != found["test"]
-    assert found["refit"]["rows"] > int(found["protocol_described"]["training rows"].replace(",", ""))
+    assert found["refit"]["rows"] > trained_rows(found)
 
 
 def test_a_stopped_refit_goes_on(tmp_path: Path) -> None:
     train(tmp_path / "whole", *MF)
-    batches = -(-int(metrics(tmp_path / "whole")["protocol_described"]["training rows"].replace(",", "")) // 256)
+    batches = -(-trained_rows(metrics(tmp_path / "whole")) // 256)
     for name, at in (("first", 1), ("refit", 4 * batches + 1)):
         folder = tmp_path / name
         with pytest.raises((KeyboardInterrupt, SystemExit)):
