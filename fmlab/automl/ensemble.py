@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from omegaconf import OmegaConf
 
 from fmlab.automl.scores import read_scores
-from fmlab.automl.selection import calibrated, greedy, loss_of
+from fmlab.automl.selection import affordable, calibrated, greedy, loss_of
 from fmlab.contracts import Report, Task
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
@@ -33,6 +34,7 @@ from fmlab.serving.ensemble import LAYOUT, MEMBERS
 
 log = logging.getLogger("fmlab")
 FOLDER = Path(ENSEMBLE).stem
+CHOOSING = 0.5  # of the time, after which no further member is looked for
 CANDIDATES = 40  # trials that may become members: the best by the loss of their validation scores
 FROM = ("data", "protocol", "loss", "optimizer", "fingerprint", "monitor", "maximize", "statistics", "batch_size")
 
@@ -48,12 +50,14 @@ class Candidate:
     loss: float
 
 
-def make_ensemble(folder: Path, task: Task) -> Path | None:
+def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Path | None:
     """Choose, write and judge the ensemble of the trials below a sweep's `folder`; the ensemble's folder.
 
-    None, with a reason in the log, where the protocol scores no rows or fewer than two trials have scores. The task is
-    that of the trials, without derived fields. Raises StorageError.
+    None, with a reason in the log, where fewer than two trials can be members. `seconds`: how long all of it may take;
+    members that would take longer to judge, by the times of their trials, are left out. The task is that of the trials,
+    without derived fields. Raises StorageError.
     """
+    until = None if seconds is None else time.monotonic() + seconds
     if not isinstance(task.validation, ScoredRows):
         log.info("no ensemble: its members are chosen by scores of labelled rows, and this protocol ranks items")
         return None
@@ -67,7 +71,10 @@ def make_ensemble(folder: Path, task: Task) -> Path | None:
         log.info(f"no ensemble: it takes two trials with validation scores, there are {len(found)}")
         return None
     scores = np.stack([c.scores for c in found])
-    weights = greedy(scores, label, log_odds=log_odds)
+    weights = greedy(
+        scores, label, log_odds=log_odds, until=None if until is None else until - CHOOSING * (seconds or 0)
+    )
+    weights = affordable(weights, [_seconds(c) for c in found], until)
     factor, bias = calibrated(weights @ scores, label) if log_odds else (1.0, 0.0)
     chosen = {c.number: float(w) for c, w in zip(found, weights, strict=True) if w}
     members = [c for c in found if c.number in chosen]
@@ -75,6 +82,11 @@ def make_ensemble(folder: Path, task: Task) -> Path | None:
     _write(place, members, {"layout": LAYOUT, "weights": chosen, "scale": factor, "bias": bias})
     _judge(place, members, chosen, found[0], task)
     return place
+
+
+def _seconds(trial: Candidate) -> float:
+    """What judging the trial took."""
+    return float(trial.content.get("seconds_test") or 0.0)
 
 
 def _scale(runs: list[Path]) -> tuple[LabelScale, bool]:

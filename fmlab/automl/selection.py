@@ -4,6 +4,9 @@ Source: Caruana et al., Ensemble selection from libraries of models, ICML 2004: 
 replacement, each time the one that lowers the loss most. The calibration is that of Platt, 1999.
 """
 
+import time
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit
@@ -16,17 +19,19 @@ LEAST_ROWS = 1000  # that two numbers of a calibration are fitted on
 _BLOCK = 1 << 16  # rows of all models that are compared at once
 
 
-def greedy(scores: Array, label: Array, *, log_odds: bool, rounds: int = ROUNDS) -> Array:
+def greedy(scores: Array, label: Array, *, log_odds: bool, rounds: int = ROUNDS, until: float | None = None) -> Array:
     """Weights float64[models] that add up to 1, for `scores[models, rows]` and `label[rows]`.
 
     The loss is log loss of log-odds with labels 0 and 1, else the squared error. Of the ensembles of 1 to `rounds`
-    members the best is taken.
+    members the best is taken. `until`: time.monotonic() after which no further member is looked for.
     """
     scores = np.clip(scores, -BOUND, BOUND) if log_odds else scores
     count = np.zeros(len(scores), np.int64)
     total = np.zeros(scores.shape[1], np.float32)
     best, least = count, np.inf
     for size in range(1, rounds + 1):
+        if size > 1 and until is not None and time.monotonic() > until:
+            break
         losses = _losses(scores, total, size, label, log_odds)
         chosen = int(np.argmin(losses))
         count = count + (np.arange(len(count)) == chosen)
@@ -34,6 +39,19 @@ def greedy(scores: Array, label: Array, *, log_odds: bool, rounds: int = ROUNDS)
         if losses[chosen] < least:
             best, least = count, losses[chosen]
     return best / best.sum()
+
+
+def affordable(weights: Array, seconds: Sequence[float], until: float | None) -> Array:
+    """Weights that add up to 1, without the least ones where judging their models would last longer than `until`.
+
+    `seconds[models]`: what judging each takes. The model of the largest weight stays.
+    """
+    kept = weights.copy()
+    left = np.inf if until is None else until - time.monotonic()
+    for model in np.argsort(weights, kind="stable"):
+        if np.count_nonzero(kept) > 1 and kept[model] and float(np.asarray(seconds)[kept > 0].sum()) > left:
+            kept[model] = 0.0
+    return kept / kept.sum()
 
 
 def _losses(scores: Array, total: Array, size: int, label: Array, log_odds: bool) -> Array:

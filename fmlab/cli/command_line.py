@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NoReturn
 from fmlab import __version__
 from fmlab.cli.exit_codes import ended, failed, message
 from fmlab.errors import FmlabError
+from fmlab.terminal import elapsed
 from fmlab.terminal.escaping import safe_log, shown
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ _OWN_OVERRIDES = ("hydra.mode=", "hydra.job_logging.root.handlers=")  # keys tha
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
+    elapsed.begin()
     given = sys.argv[1:] if arguments is None else list(arguments)
     with _stopping_on_signals() as stop, _logging_left_as_it_was(), safe_log():
         try:

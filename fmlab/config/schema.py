@@ -134,7 +134,7 @@ class Sweep:
     ] = None
     threads: Annotated[Annotated[int, Range(1, 1024)] | None, "CPU threads of a worker; null is its share"] = None
     seeds: Annotated[tuple[Seed, ...], "seeds that each trial is run with, whose mean counts; [] is the run's own"] = ()
-    budget: Annotated[str | Above0 | None, "wall-clock time of the search, such as 90s, 20m or 6h"] = None
+    budget: Annotated[str | Above0 | None, "wall-clock time of the whole command, such as 90s, 20m or 6h"] = None
     storage: Annotated[
         str | None, "file or URL of the study: sqlite:///, postgresql://, grpc://; null is a journal in the folder"
     ] = None

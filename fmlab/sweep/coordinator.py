@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +15,33 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.automl.scores import drop_losers, kept_by, kept_bytes
 from fmlab.errors import FmlabError, StorageError
 from fmlab.sweep import suggest as proposal
+from fmlab.sweep.budget import Budget, reserve
 from fmlab.sweep.heartbeat import myself
-from fmlab.sweep.messages import Job, SweepFailed, trial_folder
+from fmlab.sweep.messages import Job, SweepFailed, mark_folders, trial_folder
 from fmlab.sweep.queue import TrialQueue
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import open_storage
-from fmlab.sweep.study import Study
+from fmlab.sweep.study import Study, ask_of
 from fmlab.sweep.summary import Board
 from fmlab.sweep.worker_pool import Event, WorkerPool
 
 log = logging.getLogger("fmlab")
 _POLL = 0.5  # seconds between looks at the study when nothing is heard
 _ALIKE = 3  # first trials that may fail with one message before the sweep is stopped
+_STOP = 10.0  # seconds a worker may take to stop
+_LAST_FIGURES = 10.0  # seconds that a trial may take longer than it was told
+_OVERDUE = 3.0  # times what a trial may train, after which one that cannot be cut is ended
 _BARREN = 3  # workers that may die one after the other without having started a trial
 
 
 class Coordinator:
     """Starts and watches the workers of one sweep."""
 
-    def __init__(self, sweep: Sweep, job: Job, *, workers: int) -> None:
-        """`job` as the workers get it; raises StorageError if the storage cannot be opened."""
+    def __init__(self, sweep: Sweep, job: Job, *, workers: int, budget: Budget | None = None) -> None:
+        """`job` as the workers get it; `budget` is that of the sweep unless its clock runs already.
+
+        Raises StorageError if the storage cannot be opened.
+        """
         proposal.quiet()
         proposal.make_sampler(sweep, 0)
         proposal.make_pruner(sweep)
@@ -41,7 +49,9 @@ class Coordinator:
         self.ledger, creator = Study.create(open_storage(job.storage), sweep.study, sweep.directions)
         self.agenda = TrialQueue(sweep, self.ledger, Path(job.folder), creator=creator, workers=workers)
         self.team, self.board = WorkerPool(job), Board(sweep, job.storage)
-        self._began: float | None = None
+        self.budget = budget or Budget(sweep.budget)
+        self._limit: float | None = None  # of time.monotonic: the end of the search, as workers were told
+        self._waits = False
         self._barren = 0
         self._ended: list[Event] = []
 
@@ -57,7 +67,7 @@ class Coordinator:
                 while not self._over(trials := self.ledger.trials()):
                     self._step(trials)
             finally:
-                for event in self.team.dismiss():
+                for event in self.team.dismiss(self.budget.patience(_STOP)):
                     if event["event"] == "finished":
                         self.board.trial(event)
                 self.agenda.release(self.team.pids, myself()["host"])
@@ -66,41 +76,78 @@ class Coordinator:
             raise SweepFailed(f"{failed} points of sweep {self.sweep.name} failed; the same command tries them again")
 
     def _step(self, trials: list[FrozenTrial]) -> None:
-        left = self._left()
         self.agenda.reap(trials)
-        if left is None or left > 0:
+        if not self._late(trials):
+            left = self._remind(trials)
             self.agenda.fill(trials)
             self.team.hire(self._size(trials), left)
+        self._cut_overdue(trials)
         for event in self.team.hear(_POLL):
             self._note(event)
+
+    def _remind(self, trials: list[FrozenTrial]) -> float | None:
+        """Seconds left of the search; workers hear of it where what comes after takes longer than was known."""
+        self.budget.reserve = reserve(self.sweep, trials, self.workers)
+        left = self.budget.for_search()
+        if left is not None:
+            end = time.monotonic() + left
+            if self._limit is not None and abs(end - self._limit) > 1:
+                self.team.limit(left)
+            if self._limit is None or abs(end - self._limit) > 1:
+                self._limit = end
+        return left
 
     def _size(self, trials: list[FrozenTrial]) -> int:
         """No more workers than there is work for."""
         open_trials = sum(not t.state.is_finished() for t in trials)
         return min(self.workers, max(open_trials, len(self.team.members)))
 
-    def _left(self) -> float | None:
-        """Seconds left of the budget, None without one; its clock starts with the first worker that is ready."""
-        if self.sweep.budget is None or self._began is None:
-            return self.sweep.budget
-        return self.sweep.budget - (time.monotonic() - self._began)
+    def _late(self, trials: list[FrozenTrial]) -> bool:
+        """Whether the time of the search is over; never before a trial is finished, so that something can be used."""
+        left = self.budget.for_search()
+        if left is None or left > 0:
+            return False
+        if any(t.state == TrialState.COMPLETE for t in trials) or self.budget.given_up:
+            return True
+        if not self._waits:
+            self._waits = True
+            log.warning("the time is over and no trial is finished: the first one is waited for")
+        return False
 
     def _over(self, trials: list[FrozenTrial]) -> bool:
-        left = self._left()
-        if left is None or left > 0:
-            return self.agenda.done(trials)
-        assert self.sweep.budget is not None
-        if left < -(30 + 0.1 * self.sweep.budget):  # runs end with their epoch; this one does not
-            return True
+        if self._late(trials):
+            # What still runs has had the time that it was told; a few seconds for its last figures.
+            left = self.budget.for_search()
+            assert left is not None
+            return not self._running(trials) or left < -self.budget.patience(_LAST_FIGURES)
+        idle = self.budget.seconds is not None and bool(self.team.members) and self.team.idle >= set(self.team.members)
+        return idle or self.agenda.done(trials)
+
+    def _running(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Trials that workers of this coordinator run."""
         mine = {m.process.pid for m in self.team.members.values()}
         running = [t for t in trials if t.state == TrialState.RUNNING]
-        return not any(t.user_attrs.get("worker", {}).get("pid") in mine for t in running)
+        return [t for t in running if t.user_attrs.get("worker", {}).get("pid") in mine]
+
+    def _cut_overdue(self, trials: list[FrozenTrial]) -> None:
+        """End trials that cannot be cut and take far longer than a trial may, unless nothing is finished yet."""
+        if not any(t.state == TrialState.COMPLETE for t in trials):
+            return
+        for trial in self._running(trials):
+            most = self.sweep.most(ask_of(trial).index)
+            begun = trial.datetime_start
+            if most is None or begun is None or (datetime.now() - begun).total_seconds() < _OVERDUE * most:
+                continue
+            if self.ledger.cut(trial, f"it took longer than {_OVERDUE:g} times what a trial may"):
+                mark_folders(trial_folder(Path(self.job.folder), trial.number), ("running",), "pruned")
+                log.warning(f"trial {trial.number} takes too long and is ended")
+                self.team.end(trial.user_attrs["worker"]["pid"])
 
     def _note(self, event: Event) -> None:
         """Raises what ends the sweep early."""
         match event["event"]:
-            case "ready":
-                self._began = self._began or time.monotonic()
+            case "idle":
+                self.team.idle.add(event["member"])
             case "started":
                 self._barren = 0
             case "finished":

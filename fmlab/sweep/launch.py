@@ -19,14 +19,15 @@ from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.plugin import registry
 from fmlab.records.folder import sweep_below
+from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
-from fmlab.sweep.spec import Sweep, of_now, read, seconds
+from fmlab.sweep.spec import Sweep, of_now, read
 from fmlab.sweep.storage import locate
 from fmlab.sweep.validation import check_points
+from fmlab.terminal.elapsed import elapsed
 
 log = logging.getLogger("fmlab")
-ENSEMBLE_SHARE = 0.06  # of the budget, in which the ensemble is chosen and judged
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
 
@@ -48,7 +49,6 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         plain = compose(_early(raw, typed))
         plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
         raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)), left_out)
-    raw = _reserve(raw)
     sweep = read(name, raw, command)
     workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
@@ -74,32 +74,29 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         keeps_scores=sweep.settings.ensemble,
     )
     sweep_below(folder)
+    budget = Budget(sweep.budget, elapsed())
     if not sweep.settings.refit_seeds and not sweep.settings.ensemble:
-        Coordinator(sweep, job, workers=workers).run()
+        Coordinator(sweep, job, workers=workers, budget=budget).run()
         return
     try:
-        Coordinator(sweep, job, workers=workers).run()
+        Coordinator(sweep, job, workers=workers, budget=budget).run()
     except SweepFailed as error:  # some points did not work; the best of the others is what was asked for
         log.warning(str(error))
     from fmlab.report.terminal import print_leaderboards
 
+    searched = elapsed()
     if sweep.settings.ensemble:
-        _ensemble(sweep, folder, compose(lasting))
+        _ensemble(sweep, folder, compose(lasting), budget)
     if sweep.settings.refit_seeds:
         from fmlab.sweep.refit import refit
 
-        refit(sweep, job, workers)
+        refit(sweep, job, workers, budget)
     print_leaderboards(folder, best=True)
+    limit = "" if sweep.budget is None else f" of {sweep.budget:.0f} s"
+    log.info(f"it took {elapsed():.0f} s{limit}: the search {searched:.0f} s, what came after it the rest")
 
 
-def _reserve(raw: dict[str, Any]) -> dict[str, Any]:
-    """The sweep with the part of its budget that the search may take; the rest is left for the ensemble."""
-    if not raw.get("ensemble") or raw.get("budget") is None:
-        return raw
-    return {**raw, "budget": round(seconds(raw["budget"]) * (1 - ENSEMBLE_SHARE), 3)}
-
-
-def _ensemble(sweep: Sweep, folder: Path, config: DictConfig) -> None:
+def _ensemble(sweep: Sweep, folder: Path, config: DictConfig, budget: Budget) -> None:
     """Make the ensemble of the trials, unless models may have a number of parameters only."""
     if sweep.settings.max_parameters is not None:
         log.info("no ensemble: max_parameters bounds a single model")
@@ -108,24 +105,18 @@ def _ensemble(sweep: Sweep, folder: Path, config: DictConfig) -> None:
     from fmlab.run import open_task
 
     plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-    make_ensemble(folder, open_task(cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True))))
+    task = open_task(cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)))
+    make_ensemble(folder, task, budget.left())
 
 
 def _announce(sweep: Sweep, folder: Path, left_out: Mapping[str, str]) -> None:
-    """Say in a line each who takes part in a search over all models, and what the budget does not hold."""
+    """Say who takes part in a search over all models."""
     if left_out:
         place, models = folder / "left-out.txt", {p.key: p.domain for p in sweep.space.parameters}.get("model")
         write_text(place, "".join(f"{model}: {reason}\n" for model, reason in left_out.items()))
         taking = f"{len(models.grid())} models take part" if models is not None else "one model takes part"
         log.info(
             f"sweep {sweep.name}: {taking}, {len(left_out)} do not suit the data or the protocol: {place} says why"
-        )
-    if sweep.settings.budget is not None and sweep.settings.refit_seeds:
-        seeds = ", ".join(map(str, sweep.settings.refit_seeds))
-        log.info(
-            f"budget {sweep.settings.budget} is the time of the search, from the first worker that is ready; after it "
-            f"the best point is trained again with seeds {seeds}, on whole epochs and without a limit, which takes "
-            "time of its own: refit_seeds=[] leaves it out"
         )
 
 

@@ -26,6 +26,12 @@ class TrialPruned(Exception):
     status = "pruned"
 
 
+class TrialTooLong(Exception):
+    """There is no time for the trial; a later invocation of the sweep tries it."""
+
+    status = "no time"
+
+
 class TrialLost(Exception):
     """The trial was given up while its worker was silent; somebody else runs it again."""
 
@@ -56,7 +62,9 @@ class Progress:
 
     report: Callable[[int, float], bool] = lambda step, value: False
     given_up: Callable[[], bool] = lambda: False
-    deadline: float | None = None  # of time.monotonic
+    deadline: float | None = None  # of time.monotonic: the trial is to be over, figures and all
+    most: float | None = None  # of time.monotonic: training ends
+    tail: float = 0.0  # seconds that the trial takes after its training
     prunes: bool = False
     metric: str | None = None
     max_parameters: int | None = None
@@ -82,8 +90,19 @@ class Progress:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether the sweep's budget is spent."""
-        return self.deadline is not None and time.monotonic() > self.deadline
+        """Whether training has to end."""
+        now = time.monotonic()
+        over = self.most is not None and now > self.most
+        return over or (self.deadline is not None and now > self.deadline - self.tail)
+
+    def judging(self, each: float, now: float, parts: float) -> None:
+        """Note that a validation takes `each` seconds, of which `now` are left, and that `parts` more will follow.
+
+        Raises TrialTooLong where they take longer than there is time.
+        """
+        self.tail = max(self.tail, each * parts)
+        if self.deadline is not None and time.monotonic() + now + each > self.deadline:
+            raise TrialTooLong(f"a validation takes {each:.0f} s, for which there is no time")
 
 
 def trial_folder(folder: Path, number: int) -> Path:

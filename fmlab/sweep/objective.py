@@ -29,6 +29,7 @@ from fmlab.training.learner import Learner
 from fmlab.training.lightning_messages import quiet
 
 _POLL = 0.5  # seconds between looks at a run in its own process
+_LOOK = 1.0  # seconds of a validation after which its length is told
 
 
 class Reporter(pl.Callback):
@@ -37,14 +38,31 @@ class Reporter(pl.Callback):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
         self.cut: dict[str, float] | None = None  # where its time ended a run that had more to do
+        self._began, self._blocks = 0.0, 0  # of the validation that runs
         self.scores: Array | None = None  # float32 of the validation rows, where rows are scored
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raises TrialPruned where the model is larger than the sweep takes."""
         self.progress.refuse_larger(sum(p.numel() for p in pl_module.parameters() if p.requires_grad))
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the clock: what validations take is kept back for those after training."""
+        self._began, self._blocks = time.monotonic(), 0
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any, **__: Any) -> None:
+        """Raises TrialTooLong where the validation would last longer than there is time, TrialLost."""
+        self.progress.check()
+        self._blocks += 1
+        spent = time.monotonic() - self._began
+        if trainer.state.fn == "fit" and spent > _LOOK:
+            each = spent * len(pl_module.task.validation) / self._blocks
+            self.progress.judging(each, each - spent, _parts(pl_module))
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report; raises Pruned, or Lost. What is validated after training is kept."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            each = time.monotonic() - self._began
+            self.progress.tail = max(self.progress.tail, each * _parts(pl_module))
         if trainer.state.fn == "validate":
             self.scores = _scores(pl_module)
         if trainer.state.fn != "fit" or trainer.sanity_checking:
@@ -87,6 +105,11 @@ def _scores(learner: pl.LightningModule) -> Array | None:
         return None
     unit, columns = learner.judged
     return np.asarray(columns["score"][np.argsort(unit, kind="stable")], np.float32)
+
+
+def _parts(learner: Any) -> float:
+    """Validations that judging takes after training is cut: that of the epoch, that of the best one, and the test."""
+    return 2 + len(learner.task.test) / max(1, len(learner.task.validation))
 
 
 def _monitor(learner: pl.LightningModule) -> str:

@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.files import storing
 from fmlab.records.shared_files import copy_shared
 from fmlab.run.serving_data import FILE
+from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.launch import lasting_overrides
 from fmlab.sweep.messages import Job
@@ -25,9 +26,10 @@ from fmlab.sweep.summary import best_trials
 log = logging.getLogger("fmlab")
 
 
-def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
+def refit(sweep: Sweep, job: Job, workers: int, budget: Budget) -> Path | None:
     """Train the best point with `refit_seeds`; leaves `best.ckpt` in the sweep's folder and returns its path.
 
+    Within what is left of the budget: where that is too short, training ends earlier, and its record says so.
     The seeds are a grid of their own beside the study, so that an interrupted refit goes on as well.
     """
     best = best_trials(sweep, Study.open(open_storage(job.storage), sweep.study).trials())
@@ -41,7 +43,7 @@ def refit(sweep: Sweep, job: Job, workers: int) -> Path | None:
         f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.refit_seeds))}"
         f"{_estimate(sweep, best[0], overrides, workers)}"
     )
-    Coordinator(again, task, workers=min(workers, len(sweep.refit_seeds))).run()
+    Coordinator(again, task, workers=min(workers, len(sweep.refit_seeds)), budget=Budget(budget.left())).run()
     done = best_trials(again, Study.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
     source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
     if source is None or not source.is_file():

@@ -62,7 +62,7 @@ def missing(
 
 def _again(attempts: Sequence[FrozenTrial], forgiven: frozenset[int], retries: int) -> bool:
     now = [reason(t) for t in attempts if t.number not in forgiven]
-    return "failed" not in now and now.count("lost") <= retries
+    return not {"failed", "no time"} & set(now) and now.count("lost") <= retries
 
 
 def unfinished(wanted: Iterable[TrialRequest], trials: Sequence[FrozenTrial]) -> int:

@@ -76,7 +76,7 @@ def again(trial: FrozenTrial) -> TrialRequest:
 
 
 def reason(trial: FrozenTrial) -> str:
-    """Why a trial failed: failed, lost, interrupted, dropped."""
+    """Why a trial failed: failed, lost, interrupted, dropped, no time."""
     return str(trial.user_attrs.get("reason", "failed"))
 
 
@@ -155,6 +155,10 @@ class Study(Patient):
     def give_up(self, trial: FrozenTrial, why: str, message: str) -> bool:
         """Fail a running or waiting trial; False if it has just ended otherwise."""
         return self._end(self._id(trial.number), TrialState.FAIL, None, {"reason": why, "error": message})
+
+    def cut(self, trial: FrozenTrial, message: str) -> bool:
+        """End a running trial for good, without a value; False if it has just ended otherwise."""
+        return self._end(self._id(trial.number), TrialState.PRUNED, None, {"error": message})
 
     # --------------------------------------------------------------------------------------- workers
 

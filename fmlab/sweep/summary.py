@@ -103,7 +103,7 @@ def failures(sweep: Sweep, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     slots = by_slot(trials)
     ended = [a for a in slots.values() if all(t.state == TrialState.FAIL for t in a)]
     last = [max(a, key=lambda t: ask_of(t).attempt) for a in ended]
-    return [t for t in last if reason(t) != "interrupted"]
+    return [t for t in last if reason(t) not in ("interrupted", "no time")]
 
 
 def best_trials(sweep: Sweep, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -22,8 +22,18 @@ from fmlab.config.overrides import override
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_text
 from fmlab.sweep import suggest as proposal
+from fmlab.sweep.budget import least, measured, seconds_of
 from fmlab.sweep.heartbeat import HeartbeatThread, myself
-from fmlab.sweep.messages import Job, Objective, Progress, TrialLost, TrialPruned, mark_folders, trial_folder
+from fmlab.sweep.messages import (
+    Job,
+    Objective,
+    Progress,
+    TrialLost,
+    TrialPruned,
+    TrialTooLong,
+    mark_folders,
+    trial_folder,
+)
 from fmlab.sweep.space import Point
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import open_storage
@@ -44,7 +54,8 @@ class Worker:
         self.sweep = read(job.name, job.raw, job.command)
         self.ledger = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
         self.deadline = None if job.seconds is None else time.monotonic() + job.seconds
-        self.stopping = self._training = False
+        self.progress: Progress | None = None  # of the trial that runs
+        self.stopping = self._training = self._idle = False
 
     def interrupt(self, *_: Any) -> None:
         """Stop: a run is interrupted now, a step of the ledger is finished first."""
@@ -57,8 +68,7 @@ class Worker:
         me, pause = myself(), _IDLE[0]
         self.tell("ready")
         while not self.stopping:
-            spent = self.deadline is not None and time.monotonic() >= self.deadline
-            claim = None if spent else self.ledger.claim(me)
+            claim = self.ledger.claim(me) if self._has_time() else None
             if claim is None:
                 time.sleep(pause)
                 pause = min(2 * pause, _IDLE[1])
@@ -67,20 +77,40 @@ class Worker:
                 gc.collect()
                 pause = _IDLE[0]
 
+    def limit(self, seconds: float) -> None:
+        """So many seconds of the search are left."""
+        self.deadline, self._idle = time.monotonic() + seconds, False
+        if self.progress is not None:
+            self.progress.deadline = self.deadline
+
+    def _has_time(self) -> bool:
+        """Whether the quickest trial so far fits into the time; until one is finished, time does not count."""
+        if self.deadline is None:
+            return True
+        trials = self.ledger.trials(TrialState.COMPLETE)
+        fits = not trials or time.monotonic() + least(trials) < self.deadline
+        if not fits and not self._idle:
+            self.tell("idle")
+        self._idle = not fits
+        return fits
+
     def _trial(self, claim: RunningTrial) -> None:
         heart = HeartbeatThread(lambda count: self.ledger.beat(claim, count), self.sweep.settings.heartbeat)
         heart.start()
         began, folder = time.monotonic(), trial_folder(Path(self.job.folder), claim.number)
-        progress = self._progress(claim, heart)
+        progress = self.progress = self._progress(claim, heart)
         state, values, notes, full = TrialState.FAIL, None, dict[str, Any](), None
         point = Point({}, {})
         try:
             point = self._point(claim)
             self.tell("started", number=claim.number, overrides=self._shown(point))
+            self._refuse_too_long(point, progress)
             values = self._values(claim, point, folder, progress)
             state = TrialState.COMPLETE
         except TrialPruned:
             state, values = TrialState.PRUNED, progress.reported[-1:] or None
+        except TrialTooLong as error:
+            notes = {"reason": "no time", "error": shown(str(error))}
         except TrialLost as error:
             notes = {"reason": "lost", "error": shown(str(error))}
         except KeyboardInterrupt:
@@ -96,9 +126,9 @@ class Worker:
             if why == "failed":
                 self._keep_error(folder, point)
         finally:
-            self._training = False
+            self._training, self.progress = False, None
             heart.stop()
-        result = {"folder": str(folder), "seconds": round(time.monotonic() - began, 3)}
+        result = {"folder": str(folder), "seconds": round(time.monotonic() - began, 3), **measured(folder)}
         accepted = self.ledger.finish(claim, state, values, notes | {"result": result})
         if not accepted:
             mark_folders(folder, None, "refused")
@@ -109,15 +139,26 @@ class Worker:
 
     def _progress(self, claim: RunningTrial, heart: HeartbeatThread) -> Progress:
         most = self.sweep.most(claim.ask.index)
-        ends = [d for d in (self.deadline, None if most is None else time.monotonic() + most) if d is not None]
         return Progress(
             report=lambda step, value: self.ledger.report(claim, step, value),
             given_up=heart.refused.is_set,
-            deadline=min(ends) if ends else None,
+            deadline=self.deadline,
+            most=None if most is None else time.monotonic() + most,
             prunes=self.sweep.pruner not in ("none", "wilcoxon") and len(self.sweep.directions) == 1,
             metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
             max_parameters=self.sweep.settings.max_parameters,
         )
+
+    def _refuse_too_long(self, point: Point, progress: Progress) -> None:
+        """Raises TrialTooLong for a model of which trials have taken longer than there is time."""
+        if progress.deadline is None:
+            return
+        trials, model = self.ledger.trials(TrialState.COMPLETE), point.params.get("model")
+        alike = [t for t in trials if model is not None and t.params.get("model") == model]
+        progress.tail = max((seconds_of(t, "judged") for t in alike or trials), default=0.0)
+        quickest = least(trials, model)
+        if time.monotonic() + quickest > progress.deadline:
+            raise TrialTooLong(f"it takes {quickest:.0f} s at least, for which there is no time")
 
     def _point(self, claim: RunningTrial) -> Point:
         """The trial's point, written to the study before anything runs."""
@@ -199,7 +240,7 @@ def main(environment: MutableMapping[str, str]) -> int:
         module, _, name = job.objective.partition(":")
         worker = Worker(job, getattr(importlib.import_module(module), name)(job, environment), tell)
         signal.signal(signal.SIGINT, worker.interrupt)
-        threading.Thread(target=_listen, daemon=True).start()
+        threading.Thread(target=_listen, args=(worker,), daemon=True).start()
         worker.work()
     except FmlabError as error:
         tell("fatal", error=shown(str(error)), code=error.code)
@@ -218,8 +259,8 @@ def _private_stdout() -> TextIO:
     return events
 
 
-def _listen() -> None:
-    """Wait for the end of stdin: the coordinator closed it, or is dead."""
-    while sys.stdin.readline():
-        continue
+def _listen(worker: Worker) -> None:
+    """Hear how much time is left, and wait for the end of stdin: the coordinator closed it, or is dead."""
+    while line := sys.stdin.readline():
+        worker.limit(float(line))
     os.kill(os.getpid(), signal.SIGINT)

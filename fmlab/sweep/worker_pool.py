@@ -18,7 +18,6 @@ from fmlab.sweep.messages import Job
 
 # Workers inherit the environment; only this line of the program, and the command line, read it.
 PROGRAM = "import os, sys; from fmlab.sweep.worker import main; sys.exit(main(os.environ))"
-_STOP = 10.0  # seconds a worker may take to stop
 Event = dict[str, Any]
 
 
@@ -54,6 +53,12 @@ class WorkerProcess:
                 self._events.put({**json.loads(line), "member": self.number})
         self._events.put({"event": "gone", "member": self.number, "status": self.process.wait()})
 
+    def limit(self, seconds: float) -> None:
+        """Tell it how many seconds of the search are left."""
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            print(seconds, file=self.process.stdin, flush=True)
+
     def dismiss(self) -> None:
         """Ask it to stop: the end of its stdin says so."""
         assert self.process.stdin is not None
@@ -68,6 +73,7 @@ class WorkerPool:
         self.job = job
         self.members: dict[int, WorkerProcess] = {}
         self.pids: set[int] = set()  # of all there ever were
+        self.idle: set[int] = set()  # members for which nothing fits into the time that is left
         self._events: queue.Queue[Event] = queue.Queue()
         self._numbers = count()
 
@@ -96,12 +102,24 @@ class WorkerPool:
                 self.members.pop(event["member"], None)
         return found
 
-    def dismiss(self) -> list[Event]:
-        """Stop all workers: asked first, killed when they take too long or when interrupted again; their last words."""
+    def limit(self, seconds: float) -> None:
+        """Tell all workers how many seconds of the search are left."""
+        self.idle.clear()
+        for member in self.members.values():
+            member.limit(seconds)
+
+    def end(self, pid: int) -> None:
+        """Kill the worker of that process, if it is one."""
+        for member in self.members.values():
+            if member.process.pid == pid:
+                member.process.kill()
+
+    def dismiss(self, patience: float) -> list[Event]:
+        """Stop all workers: asked first, killed after `patience` seconds or when interrupted again; their last words."""
         found: list[Event] = []
         for member in self.members.values():
             member.dismiss()
-        until = time.monotonic() + _STOP
+        until = time.monotonic() + patience
         try:
             while self.members and time.monotonic() < until:
                 found += self.hear(0.1)

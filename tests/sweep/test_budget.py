@@ -3,15 +3,19 @@
 import json
 import logging
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
+sys.path.insert(0, str(Path(__file__).parent))
 
+import sweeping
 from run_folders import make_run
 
 from fmlab.config import composition
@@ -20,11 +24,18 @@ from fmlab.report import tables as sheets
 from fmlab.report.leaderboards import best_of_each, boards
 from fmlab.report.runs import find_runs
 from fmlab.sweep import automl as auto
+from fmlab.sweep.budget import Budget, least, reserve
 from fmlab.sweep.launch import _announce
-from fmlab.sweep.messages import Job, Progress
+from fmlab.sweep.messages import Job, Progress, TrialTooLong
 from fmlab.sweep.objective import Reporter, Training
 from fmlab.sweep.refit import _estimate
 from fmlab.sweep.spec import read
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+
 
 RAW = {"budget": "3m", "refit_seeds": [1, 2, 3], "space": {"model": {"choice": ["mf", "fm"]}}}
 
@@ -35,16 +46,79 @@ def said(caplog, raw, folder, left_out=()):
     return [r.getMessage() for r in caplog.records]
 
 
-def test_a_refit_after_the_budget_is_announced(caplog, tmp_path):
-    (line,) = said(caplog, RAW, tmp_path)
-    assert line.startswith("budget 3m is the time of the search")
-    assert "trained again with seeds 1, 2, 3" in line
-    assert "refit_seeds=[] leaves it out" in line
+def finished(value, model="mf", **result):
+    domain = CategoricalDistribution(["mf", "fm"])
+    return create_trial(
+        state=TrialState.COMPLETE,
+        value=value,
+        params={"model": model},
+        distributions={"model": domain},
+        user_attrs={"result": result},
+    )
 
 
-@pytest.mark.parametrize("raw", [{**RAW, "refit_seeds": []}, {**RAW, "budget": None, "n_trials": 2}])
-def test_nothing_is_announced_where_the_budget_holds_all(raw, caplog, tmp_path):
-    assert said(caplog, raw, tmp_path) == []
+def test_what_comes_after_the_search_is_kept_back_by_measured_times():
+    trials = [finished(n, seconds=10.0, judged=float(n)) for n in range(1, 9)]
+    plain = {**RAW, "budget": 1000, "refit_seeds": [], "direction": "maximize"}
+    assert reserve(read("a", plain), trials, 2) == 0
+    both = read("a", {**plain, "ensemble": True})
+    assert reserve(both, [], 2) == pytest.approx(1.5 + 20)
+    assert reserve(both, trials, 2) == pytest.approx(1.5 + 20 + 2 * (3 + 4 + 5 + 6 + 7 + 8))
+    refit = read("a", {**plain, "refit_seeds": [1, 2, 3], "train_fraction": 0.5})
+    assert reserve(refit, trials, 2) == pytest.approx(1.5 + 2 * 10 / 0.5), "three seeds on two workers, whole epochs"
+    assert reserve(read("a", {**plain, "budget": 20, "ensemble": True}), trials, 2) == pytest.approx(6)
+    assert reserve(read("a", {**plain, "budget": None, "n_trials": 2}), trials, 2) == 0
+
+
+def test_a_trial_takes_at_least_what_a_limit_cannot_cut():
+    trials = [
+        finished(1, seconds=9.0, fit=5.0),
+        finished(1, seconds=3.0),
+        finished(1, "fm", seconds=30.0, fit=1.0),
+    ]
+    assert least(trials) == 3
+    assert least(trials, "mf") == 3
+    assert least(trials, "fm") == 29
+    assert least(trials, "new") == 3
+    assert least([]) == 0
+
+
+def test_the_clock_of_a_budget_began_with_the_command():
+    budget = Budget(100.0, spent=90.0)
+    budget.reserve = 6.0
+    assert 3 < budget.for_search() <= 4
+    assert 9 < budget.left() <= 10
+    assert Budget(None, spent=90.0).for_search() is None
+
+
+def test_a_validation_that_is_too_long_ends_the_trial_and_the_tail_ends_training_early():
+    progress = Progress(deadline=time.monotonic() + 100)
+    assert not progress.time_is_up
+    progress.judging(10.0, 5.0, 3.0)
+    assert progress.tail == 30
+    with pytest.raises(TrialTooLong, match="a validation takes 80 s"):
+        progress.judging(80.0, 40.0, 3.0)
+    assert progress.time_is_up, "training would end 240 seconds before the deadline"
+    assert Progress(most=time.monotonic() - 1).time_is_up
+
+
+@pytest.mark.usefixtures("toy")
+def test_the_first_trial_is_waited_for_and_what_still_runs_is_ended(tmp_path, caplog):
+    space = {"sleep": {"choice": [3, 500]}, "x": {"choice": [1]}}
+    sweeping.conduct(tmp_path, {"sampler": "grid", "budget": 0.5, "space": space})
+    trials = sweeping.trials_of(tmp_path, {"sampler": "grid"})
+    assert [t.state for t in trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    assert trials[1].user_attrs["reason"] == "interrupted"
+    assert "the first one is waited for" in caplog.text
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_trial_that_cannot_be_cut_is_ended_when_it_takes_too_long(tmp_path):
+    space = {"sleep": {"choice": [0.1, 500]}, "x": {"choice": [1]}}
+    raw = {"sampler": "grid", "budget": 200, "trial_time_fraction": 0.005, "space": space}
+    sweeping.conduct(tmp_path, raw)
+    states = [t.state for t in sweeping.trials_of(tmp_path, raw)]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED]
 
 
 def test_models_that_do_not_take_part_are_one_line_and_a_file(caplog, tmp_path):

@@ -1,0 +1,89 @@
+"""The wall-clock time of a sweep: what is left for the search, and what is kept back for what comes after it."""
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from fmlab.sweep.spec import Sweep
+
+BASE, SHARE = 1.5, 0.02  # seconds, and share of the budget, that choosing an ensemble and saying it may take
+MEMBERS = 6  # trials whose time of judging is kept back twice: to choose by, and to judge what was chosen
+MOST = 0.3  # of the budget, that is kept back at most
+LATE = 3.0  # budgets that the first finished trial is waited for
+
+
+class Budget:
+    """Seconds from a moment on, of which some are kept back; without a number of them there is no end.
+
+    `reserve` are the seconds that are kept back.
+    """
+
+    def __init__(self, seconds: float | None, spent: float = 0.0) -> None:
+        """`spent`: seconds of the budget that are gone."""
+        self.seconds, self.reserve = seconds, 0.0
+        self._end = None if seconds is None else time.monotonic() + seconds - spent
+
+    def left(self) -> float | None:
+        """Seconds to the end, negative after it; None where there is none."""
+        return None if self._end is None else self._end - time.monotonic()
+
+    def for_search(self) -> float | None:
+        """Seconds in which trials may run."""
+        left = self.left()
+        return None if left is None else left - self.reserve
+
+    def patience(self, usual: float) -> float:
+        """Seconds that workers may take to stop: less of a small budget."""
+        return usual if self.seconds is None else min(usual, 1 + 0.02 * self.seconds)
+
+    @property
+    def given_up(self) -> bool:
+        """Whether not even the first finished trial is waited for any more."""
+        left = self.left()
+        return left is not None and self.seconds is not None and left < -LATE * max(self.seconds, 60.0)
+
+
+def reserve(sweep: Sweep, trials: Sequence[FrozenTrial], workers: int) -> float:
+    """Seconds to keep back for the ensemble and the refit, by the times that trials have measured so far."""
+    if sweep.budget is None:
+        return 0.0
+    done = [t for t in trials if t.state == TrialState.COMPLETE]
+    kept = 0.0
+    if sweep.settings.ensemble:
+        judged = sorted((seconds_of(t, "judged") for t in done), reverse=True)[:MEMBERS]
+        kept += BASE + SHARE * sweep.budget + 2 * sum(judged)
+    if sweep.refit_seeds and done:
+        sign = 1 if sweep.directions[0] == "maximize" else -1
+        best = max(done, key=lambda t: sign * t.values[0])
+        rounds = -(-len(sweep.refit_seeds) // min(workers, len(sweep.refit_seeds)))
+        kept += BASE + rounds * seconds_of(best, "seconds") / float(sweep.settings.train_fraction or 1)
+    return min(kept, MOST * sweep.budget)
+
+
+def seconds_of(trial: FrozenTrial, part: str) -> float:
+    """What a trial measured: `seconds` in all, `fit` those that a limit can cut, `judged` those of its figures."""
+    return float(trial.user_attrs.get("result", {}).get(part) or 0.0)
+
+
+def measured(folder: Path) -> dict[str, float]:
+    """The seconds of a finished run: `fit` and `judged`."""
+    try:
+        content: Any = json.loads((folder / "metrics.json").read_text("utf-8"))
+        parts = {"fit": content.get("seconds_fit"), "judged": content.get("seconds_test")}
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return {name: float(value) for name, value in parts.items() if isinstance(value, int | float)}
+
+
+def least(trials: Iterable[FrozenTrial], model: Any = None) -> float:
+    """Seconds that a trial takes at least, however early its training is cut: the quickest so far, 0 where none is.
+
+    Those of the same `model` tell it where there are some.
+    """
+    done = [t for t in trials if t.state == TrialState.COMPLETE]
+    alike = [t for t in done if model is not None and t.params.get("model") == model]
+    return min((seconds_of(t, "seconds") - seconds_of(t, "fit") for t in alike or done), default=0.0)
