@@ -1,26 +1,25 @@
 """The ensemble of a sweep's trials: chosen by the validation scores that they kept, judged once, written as a run."""
 
 import io
-import json
 import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from omegaconf import OmegaConf
 
-from fmlab.automl.scores import read_scores
-from fmlab.automl.selection import affordable, calibrated, greedy, loss_of
+from fmlab.automl.candidates import Candidate, complete, with_scores
+from fmlab.automl.list_selection import choose
+from fmlab.automl.selection import affordable, calibrated, greedy
 from fmlab.contracts import Report, Task
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
-from fmlab.evaluation import ScoredRows, evaluate
+from fmlab.evaluation import RankedLists, ScoredRows, evaluate
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.files import storing, write_bytes, write_json, write_text
 from fmlab.records import environment
@@ -39,17 +38,6 @@ CANDIDATES = 40  # trials that may become members: the best by the loss of their
 FROM = ("data", "protocol", "loss", "optimizer", "fingerprint", "monitor", "maximize", "statistics", "batch_size")
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A finished trial with its validation scores, float32[rows], and their mean loss."""
-
-    number: str
-    folder: Path
-    content: Mapping[str, Any]
-    scores: Array
-    loss: float
-
-
 def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Path | None:
     """Choose, write and judge the ensemble of the trials below a sweep's `folder`; the ensemble's folder.
 
@@ -58,35 +46,56 @@ def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Pat
     without derived fields. Raises StorageError.
     """
     until = None if seconds is None else time.monotonic() + seconds
-    if not isinstance(task.validation, ScoredRows):
-        log.info("no ensemble: its members are chosen by scores of labelled rows, and this protocol ranks items")
+    ranks = isinstance(task.validation, RankedLists)
+    if not ranks and not isinstance(task.validation, ScoredRows):
+        log.info("no ensemble: its members are chosen by scored rows or ranked lists, and this protocol judges others")
         return None
-    runs = [path.parent for path in sorted((folder / "trials").glob("*/metrics.json"))]
-    if not runs:
+    found = complete(folder)
+    spread: Array = np.ones(1)
+    content: dict[str, Any] = {"layout": LAYOUT, "scale": 1.0, "bias": 0.0}
+    if ranks:
+        found = sorted(found, key=lambda c: (-c.worth, c.number))
+        kept, weights, spread = choose(found, task, until)
+        content["ranks"] = True
+    else:
+        kept, weights, content["scale"], content["bias"] = _by_scores(folder, found, task, until)
+    if len(kept) < 2:
+        log.info(f"no ensemble: it takes two trials that can be members, there are {len(kept)}")
         return None
-    scale, log_odds = _scale(runs)
-    label = scale.standardized(np.asarray(task.dataset.label)[task.validation.rows])
-    found = _candidates(folder, runs, label, log_odds)
-    if len(found) < 2:
-        log.info(f"no ensemble: it takes two trials with validation scores, there are {len(found)}")
-        return None
-    scores = np.stack([c.scores for c in found])
-    weights = greedy(
-        scores, label, log_odds=log_odds, until=None if until is None else until - CHOOSING * (seconds or 0)
-    )
-    weights = affordable(weights, [_seconds(c) for c in found], until)
-    factor, bias = calibrated(weights @ scores, label) if log_odds else (1.0, 0.0)
-    chosen = {c.number: float(w) for c, w in zip(found, weights, strict=True) if w}
-    members = [c for c in found if c.number in chosen]
+    weights = affordable(weights, [c.seconds for c in kept], until)
+    shares = {c.number: float(w) for c, w in zip(kept, weights, strict=True) if w}
+    content["weights"] = {c.number: float(w) for c, w in zip(kept, weights / spread, strict=True) if w}
+    members = [c for c in kept if c.number in shares]
     place = folder / FOLDER
-    _write(place, members, {"layout": LAYOUT, "weights": chosen, "scale": factor, "bias": bias})
-    _judge(place, members, chosen, found[0], task)
+    _write(place, members, content)
+    model = load_run(place).model
+    validation = evaluate(task.validation, model, task.dataset)
+    value = validation.values[task.monitor] * (1 if task.maximize else -1)
+    if ranks and value <= kept[0].worth:  # members were chosen by some lists only
+        shutil.rmtree(place)
+        log.info(f"no ensemble: on the whole validation it is no better than trial {kept[0].number}")
+        return None
+    test = evaluate(task.test, model, task.dataset)
+    _record(place, members, shares, kept[0], (validation, test))
     return place
 
 
-def _seconds(trial: Candidate) -> float:
-    """What judging the trial took."""
-    return float(trial.content.get("seconds_test") or 0.0)
+def _by_scores(
+    folder: Path, found: Sequence[Candidate], task: Task, until: float | None
+) -> tuple[list[Candidate], Array, float, float]:
+    """Candidates, the best first, their weights, and the calibration of the sum, by kept scores of labelled rows."""
+    assert isinstance(task.validation, ScoredRows)
+    if not found:
+        return [], np.ones(0), 1.0, 0.0
+    scale, log_odds = _scale([c.folder for c in found])
+    label = scale.standardized(np.asarray(task.dataset.label)[task.validation.rows])
+    scored = with_scores(folder, found, label, log_odds)[:CANDIDATES]
+    if len(scored) < 2:
+        return scored, np.ones(len(scored)), 1.0, 0.0
+    scores = np.stack([c.scores for c in scored])
+    half = None if until is None else time.monotonic() + CHOOSING * (until - time.monotonic())
+    weights = greedy(scores, label, log_odds=log_odds, until=half)
+    return scored, weights, *(calibrated(weights @ scores, label) if log_odds else (1.0, 0.0))
 
 
 def _scale(runs: list[Path]) -> tuple[LabelScale, bool]:
@@ -96,24 +105,6 @@ def _scale(runs: list[Path]) -> tuple[LabelScale, bool]:
             data = read_serving_data(run / FILE)
             return data.scale, data.log_odds
     raise StorageError(f"an ensemble needs trials that can be served, none of {len(runs)} can be")
-
-
-def _candidates(folder: Path, runs: list[Path], label: Array, log_odds: bool) -> list[Candidate]:
-    """The best trials by their loss, best first."""
-    made = []
-    for run in runs:
-        try:
-            content = json.loads((run / "metrics.json").read_text("utf-8"))
-        except (OSError, ValueError):  # its worker was killed
-            continue
-        kept, best = content.get("scores"), run / CHECKPOINTS / "best.ckpt"
-        if content.get("status") != "complete" or not isinstance(kept, str) or not best.is_file():
-            continue
-        scores = read_scores(folder, kept)
-        if scores is not None and scores.shape == label.shape and (run / FILE).is_file():
-            loss = float(loss_of(scores, label, log_odds=log_odds).mean())
-            made.append(Candidate(run.name, run, content, scores, loss))
-    return sorted(made, key=lambda c: (c.loss, c.number))[:CANDIDATES]
 
 
 def _write(place: Path, members: list[Candidate], content: Mapping[str, Any]) -> None:
@@ -136,10 +127,15 @@ def _share(source: Path, target: Path) -> None:
             shutil.copyfile(source, target)
 
 
-def _judge(place: Path, members: list[Candidate], weights: Mapping[str, float], best: Candidate, task: Task) -> None:
-    """Judge the ensemble on validation and test, once; leave what a run leaves, and say how it compares."""
-    files, model = RunFolder(place), load_run(place).model
-    validation, test = (evaluate(part, model, task.dataset) for part in (task.validation, task.test))
+def _record(
+    place: Path,
+    members: list[Candidate],
+    weights: Mapping[str, float],
+    best: Candidate,
+    judged: tuple[Report, Report],
+) -> None:
+    """Leave what a run leaves, with the reports of validation and test, and say how it compares."""
+    files, (validation, test) = RunFolder(place), judged
     content = {
         **{k: best.content[k] for k in FROM if k in best.content},
         "status": "complete",

@@ -5,7 +5,7 @@ replacement, each time the one that lowers the loss most. The calibration is tha
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
@@ -39,6 +39,27 @@ def greedy(scores: Array, label: Array, *, log_odds: bool, rounds: int = ROUNDS,
         if losses[chosen] < least:
             best, least = count, losses[chosen]
     return best / best.sum()
+
+
+def greedy_by(
+    value: Callable[[Array], float], models: int, *, maximize: bool, rounds: int, until: float | None = None
+) -> Array:
+    """Weights float64[models] that add up to 1 by the `value` of a mixture, else as `greedy`."""
+    count, best, most = np.zeros(models), np.zeros(models), -np.inf
+    for size in range(1, rounds + 1):
+        found = np.full(models, -np.inf)
+        for model in range(models):
+            if size > 1 and until is not None and time.monotonic() > until:
+                break
+            figure = value((count + (np.arange(models) == model)) / size)
+            found[model] = figure if maximize else -figure
+        chosen = int(np.argmax(found))
+        if not np.isfinite(found[chosen]):
+            break
+        count = count + (np.arange(models) == chosen)
+        if found[chosen] > most:
+            best, most = count, found[chosen]
+    return np.asarray(best / best.sum())
 
 
 def affordable(weights: Array, seconds: Sequence[float], until: float | None) -> Array:

@@ -22,6 +22,7 @@ sampler. A protocol may carry
 from fmlab.contracts.loss import Loss, ValidatesLabels
 from fmlab.contracts.metric import ListMetric, RankMetric, Ranks, ScoreMetric
 from fmlab.contracts.model import (
+    AddsScores,
     BeginsSteps,
     ChoosesScorers,
     ComparesItems,
@@ -48,6 +49,7 @@ from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
+    "AddsScores",
     "BeginsSteps",
     "BlockResult",
     "ChoosesByScore",

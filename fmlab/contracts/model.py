@@ -111,6 +111,15 @@ class ScoresCatalog(Protocol):
 
 
 @runtime_checkable
+class AddsScores(Protocol):
+    """A model that ranks by a weighted sum of what other models give, before their links."""
+
+    def summands(self) -> Sequence[tuple[float, Any]]:
+        """Weights and models."""
+        ...
+
+
+@runtime_checkable
 class Tempered(Protocol):
     """A model whose score of one candidate has a narrow range: losses over candidates read `score / temperature`.
 

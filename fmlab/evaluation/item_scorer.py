@@ -3,6 +3,7 @@
 | scorer                       | done once          | for a block of queries                                  |
 |------------------------------|--------------------|---------------------------------------------------------|
 | `Planted` (indices)          | -                  | one matrix product                                      |
+| `AddsScores`                 | that of its models | the weighted sum of what its models give                |
 | `ScoresCatalog`              | -                  | its own scores of all items                             |
 | `TwoSided`                   | all item vectors   | one matrix product; the link increases, so it is left out |
 | `LateInteraction`                  | all item states    | query states, then `interact` in chunks                  |
@@ -17,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from fmlab.contracts import ScoresCatalog, is_late_interaction, is_two_sided
+from fmlab.contracts import AddsScores, ScoresCatalog, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, PlantedScores
 from fmlab.data.asked import NOTHING, Given, asks, history_length
 from fmlab.data.batch import Features, Tables
@@ -83,6 +84,8 @@ def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
         return _Product(lambda u, _, __: (bias[u], user[u]), scorer.item_bias.to(device), item)
     if isinstance(scorer, CandidateScorer):
         return scorer
+    if isinstance(scorer, AddsScores):
+        return _Sum(scorer, tables)
     if isinstance(scorer, ScoresCatalog) and scorer.scores_catalog:
         return _Catalog(scorer, tables)
     if is_two_sided(scorer):
@@ -133,6 +136,22 @@ class _Product:
         bias, vector = self.side(user, context, more)  # the bias is the same for all items of a query
         refuse_non_finite(bias, vector.square())
         return torch.cat([vector, torch.ones_like(vector[:, :1])], 1).to(self.kind)
+
+
+class _Sum:
+    """The weighted sum of what several models give, each by its own way; links are left out of all."""
+
+    def __init__(self, scorer: AddsScores, tables: Tables) -> None:
+        self.parts = [(weight, catalogue(model, tables)) for weight, model in scorer.summands()]
+
+    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+        return self._added([weight * part.every(user, context, more) for weight, part in self.parts])
+
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+        return self._added([weight * part.some(user, context, item, more) for weight, part in self.parts])
+
+    def _added(self, found: list[Tensor]) -> Tensor:
+        return sum(found[1:], found[0])
 
 
 class _Catalog:

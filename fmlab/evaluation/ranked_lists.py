@@ -2,7 +2,8 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from copy import copy
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +31,23 @@ LIST_CELLS = 1 << 23
 
 SAMPLED_CELLS = 1 << 16
 """Scores of a block that ranks sampled candidates only: each may need a vector of its own."""
+
+
+class BlockScores(NamedTuple):
+    """What a model gives one block: `scores[queries, items]`, those that are not ranked at -inf, and of each relevant
+    item its score `own`, its number `item`, its query `which` and its `unit`; the `deviation` over items is the mean of
+    the queries.
+
+    With sampled candidates, the columns are these, and a query is a list; `ranked[queries, n]` are those that count.
+    """
+
+    scores: Tensor
+    own: Tensor
+    item: Tensor
+    which: Tensor
+    unit: Tensor
+    deviation: Tensor
+    ranked: Tensor | None = None
 
 
 class RankedLists:
@@ -178,6 +196,41 @@ class RankedLists:
         if top is not None:
             unit, columns = self._with_top(unit, columns, top, lists)
         return BlockResult(unit, columns)
+
+    def scores(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockScores:
+        """All scores of one block of lists, of which `block` gives the ranks."""
+        lists = slice(int(self.blocks[index]), int(self.blocks[index + 1]))
+        cases = slice(int(self.begin[lists.start]), int(self.begin[lists.stop]))
+        user, which, context, more = self._queries(cases, scorer, tables)
+        scores, unit = state.every(user, context, more).clone(), torch.arange(cases.start, cases.stop)
+        own, deviation = scores[which, self.item[cases]], scores.double().std(1).mean().float()
+        if self.candidates is not None:
+            near = self.candidates[lists].to(torch.int64)
+            of_list = which if self.whole else torch.arange(len(which))
+            query = torch.arange(len(user)) if self.whole else which
+            found = scores[query.unsqueeze(1), near.clamp_min(0)]
+            ranked = near >= 0
+            if self.whole:
+                found, ranked = self._with_fellows(found, ranked, own, lists)
+            return BlockScores(found, own, self.item[cases], of_list, unit, deviation, ranked)
+        scores.view(-1).index_fill_(0, self._met(user), -torch.inf)
+        if self.whole:
+            scores[which, self.item[cases]] = own
+        return BlockScores(scores, own, self.item[cases], which, unit, deviation)
+
+    def _with_fellows(self, near: Tensor, ranked: Tensor, own: Tensor, lists: slice) -> tuple[Tensor, Tensor]:
+        """Scores of candidates and, after them, of all relevant items of their list; and which of them count."""
+        count = torch.from_numpy(np.diff(self.begin)[lists])
+        fellows = own.new_zeros(len(count), int(count.max()))
+        there = torch.arange(fellows.shape[1]) < count.unsqueeze(1)
+        fellows[there] = own  # lists stand one after the other
+        return torch.cat([near, fellows], 1), torch.cat([ranked, there], 1)
+
+    def only(self, metric: str) -> "RankedLists":
+        """A judge of the same lists that gives one of its metrics from ranks alone."""
+        made = copy(self)
+        made.metrics, made.top = {metric: self.metrics[metric]}, 0
+        return made
 
     def _rank_all(
         self, scores: Tensor, user: Tensor, which: Tensor, item: Tensor, own: Tensor

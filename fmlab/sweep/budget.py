@@ -11,6 +11,8 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.sweep.spec import Sweep
 
 BASE, SHARE = 1.5, 0.02  # seconds, and share of the budget, that choosing an ensemble and saying it may take
+START = 0.4  # of the time from the command to the first trial, which tells how fast the machine is now: as much again
+TRAINING = 0.02  # of the budget, that a trial has to have for its training
 MEMBERS = 6  # trials whose time of judging is kept back twice: to choose by, and to judge what was chosen
 MOST = 0.3  # of the budget, that is kept back at most
 LATE = 3.0  # budgets that the first finished trial is waited for
@@ -19,12 +21,12 @@ LATE = 3.0  # budgets that the first finished trial is waited for
 class Budget:
     """Seconds from a moment on, of which some are kept back; without a number of them there is no end.
 
-    `reserve` are the seconds that are kept back.
+    `reserve` are the seconds that are kept back, `start` those that had gone when the first worker was ready.
     """
 
     def __init__(self, seconds: float | None, spent: float = 0.0) -> None:
         """`spent`: seconds of the budget that are gone."""
-        self.seconds, self.reserve = seconds, 0.0
+        self.seconds, self.reserve, self.start = seconds, 0.0, 0.0
         self._end = None if seconds is None else time.monotonic() + seconds - spent
 
     def left(self) -> float | None:
@@ -40,6 +42,12 @@ class Budget:
         """Seconds that workers may take to stop: less of a small budget."""
         return usual if self.seconds is None else min(usual, 1 + 0.02 * self.seconds)
 
+    def ready(self) -> None:
+        """A worker is ready."""
+        left = self.left()
+        if left is not None and self.seconds is not None and not self.start:
+            self.start = self.seconds - left
+
     @property
     def given_up(self) -> bool:
         """Whether not even the first finished trial is waited for any more."""
@@ -47,15 +55,18 @@ class Budget:
         return left is not None and self.seconds is not None and left < -LATE * max(self.seconds, 60.0)
 
 
-def reserve(sweep: Sweep, trials: Sequence[FrozenTrial], workers: int) -> float:
-    """Seconds to keep back for the ensemble and the refit, by the times that trials have measured so far."""
+def reserve(sweep: Sweep, trials: Sequence[FrozenTrial], workers: int, start: float = 0.0) -> float:
+    """Seconds to keep back for the ensemble and the refit, by the times that trials have measured so far.
+
+    `start`: seconds that the start took.
+    """
     if sweep.budget is None:
         return 0.0
     done = [t for t in trials if t.state == TrialState.COMPLETE]
     kept = 0.0
     if sweep.settings.ensemble:
         judged = sorted((seconds_of(t, "judged") for t in done), reverse=True)[:MEMBERS]
-        kept += BASE + SHARE * sweep.budget + 2 * sum(judged)
+        kept += BASE + SHARE * sweep.budget + START * start + 2 * sum(judged)
     if sweep.refit_seeds and done:
         sign = 1 if sweep.directions[0] == "maximize" else -1
         best = max(done, key=lambda t: sign * t.values[0])

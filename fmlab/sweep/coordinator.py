@@ -87,7 +87,7 @@ class Coordinator:
 
     def _remind(self, trials: list[FrozenTrial]) -> float | None:
         """Seconds left of the search; workers hear of it where what comes after takes longer than was known."""
-        self.budget.reserve = reserve(self.sweep, trials, self.workers)
+        self.budget.reserve = reserve(self.sweep, trials, self.workers, self.budget.start)
         left = self.budget.for_search()
         if left is not None:
             end = time.monotonic() + left
@@ -146,6 +146,8 @@ class Coordinator:
     def _note(self, event: Event) -> None:
         """Raises what ends the sweep early."""
         match event["event"]:
+            case "ready":
+                self.budget.ready()
             case "idle":
                 self.team.idle.add(event["member"])
             case "started":

@@ -22,7 +22,7 @@ from fmlab.config.overrides import override
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_text
 from fmlab.sweep import suggest as proposal
-from fmlab.sweep.budget import least, measured, seconds_of
+from fmlab.sweep.budget import TRAINING, least, measured, seconds_of
 from fmlab.sweep.heartbeat import HeartbeatThread, myself
 from fmlab.sweep.messages import (
     Job,
@@ -84,11 +84,12 @@ class Worker:
             self.progress.deadline = self.deadline
 
     def _has_time(self) -> bool:
-        """Whether the quickest trial so far fits into the time; until one is finished, time does not count."""
+        """Whether the quickest trial so far and some training fit into the time, which counts once one is finished."""
         if self.deadline is None:
             return True
         trials = self.ledger.trials(TrialState.COMPLETE)
-        fits = not trials or time.monotonic() + least(trials) < self.deadline
+        training = TRAINING * (self.sweep.budget or 0.0)
+        fits = not trials or time.monotonic() + least(trials) + training < self.deadline
         if not fits and not self._idle:
             self.tell("idle")
         self._idle = not fits

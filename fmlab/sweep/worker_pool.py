@@ -115,7 +115,7 @@ class WorkerPool:
                 member.process.kill()
 
     def dismiss(self, patience: float) -> list[Event]:
-        """Stop all workers: asked first, killed after `patience` seconds or when interrupted again; their last words."""
+        """Stop all workers: asked, and killed after `patience` seconds or when interrupted again; their last words."""
         found: list[Event] = []
         for member in self.members.values():
             member.dismiss()

@@ -88,3 +88,96 @@ def test_a_copied_ensemble_serves_and_a_damaged_one_is_refused(
     (tmp_path / "moved" / "ensemble.json").write_text('{"layout": 1, "weights": {"../x": 1}, "scale": 1, "bias": 0}')
     with pytest.raises(StorageError, match="malformed"):
         load_run(tmp_path / "moved")
+
+
+LISTS = ("data=csv", "data.user=u", "data.item=i", "protocol=full_ranking", "protocol.k_core=0", "protocol.test=0.2")
+RANKERS = (
+    ("model=popularity",),
+    ("model=ease", "model.l2=5"),
+    ("model=mf", "loss=bpr", "model.dim=8", "optimizer.lr=0.02", "batch_size=256"),
+    ("model=itemknn", "model.neighbours=5"),
+)
+
+
+@pytest.fixture(scope="module", params=["full", "user", "sampled"])
+def ranking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object, str]:
+    """A folder with trials that rank items, its task, and the metric that selects."""
+    from omegaconf import OmegaConf
+
+    folder, rng = tmp_path_factory.mktemp("lists"), np.random.default_rng(1)
+    liked = rng.integers(0, 4, 80)[:, None] == np.arange(60) // 15
+    rows = np.argwhere((liked & (rng.random((80, 60)) < 0.6)) | (rng.random((80, 60)) < 0.05))
+    pd.DataFrame(rows, columns=["u", "i"]).to_csv(folder / "rows.csv", index=False)
+    other = ("protocol=composed", "protocol.validation=0.2", "protocol.test=0.2")
+    protocol = {
+        "full": ("protocol.validation=0.2",),
+        "user": other,
+        "sampled": (*other, "protocol.judge=sampled", "protocol.n_candidates=20"),
+    }[request.param]
+    start = LISTS if request.param == "full" else LISTS[:3]
+    places = {"data.path": str(folder / "rows.csv"), "cache": str(folder / "cache")}
+    base = [*start, *protocol, *SMALL[1:], "trainer.max_epochs=8", *(f"{k}={v}" for k, v in places.items())]
+    train = Training(Job("s", {}, places, [], "", str(folder), keeps_scores=True), {})
+    for number, model in enumerate(RANKERS):
+        train([*base, *model], folder / "trials" / f"{number:04d}", Progress())
+    task = open_task(OmegaConf.to_container(compose(base, {}), resolve=True))
+    return folder, task, task.monitor
+
+
+def test_figures_of_mixtures_are_nearly_those_of_all_lists(ranking: tuple[Path, object, str]) -> None:
+    """Of one model and of a mixture: candidates are the first of each model, so that only ties count otherwise."""
+    from fmlab.evaluation import evaluate
+    from fmlab.evaluation.kept_lists import KeptLists
+    from fmlab.serving.ensemble import RankingEnsemble
+
+    folder, task, monitor = ranking
+    models = [load_run(folder / "trials" / n).model for n in ("0001", "0002")]
+    kept = KeptLists.of(task.validation, models, task.dataset, monitor, most=10_000)
+    for weights in ((1.0, 0.0), (0.4, 0.6)):
+        mixed = RankingEnsemble(models, list(np.array(weights) / kept.scale), task.dataset.schema).eval()
+        exact = evaluate(task.validation, mixed, task.dataset).values[monitor]
+        assert kept.value(np.array(weights)) == pytest.approx(exact, abs=2e-3)
+
+
+def test_an_ensemble_of_rankers_is_chosen_by_validation_and_served(ranking: tuple[Path, object, str]) -> None:
+    folder, task, monitor = ranking
+    made = make_ensemble(folder, task)
+    trials = {p.parent.name: json.loads(p.read_text()) for p in folder.glob("trials/*/metrics.json")}
+    best = max(t["validation"][monitor] for t in trials.values())
+    if made is None:
+        assert not (folder / "ensemble").exists()
+        return
+    record = json.loads((made / "metrics.json").read_text())
+    assert record["validation"][monitor] > best
+    assert all(w > 0 for w in json.loads((made / "ensemble.json").read_text())["weights"].values())
+    run = load_run(folder)
+    lists = run.recommend(["0", "1"], k=5)
+    rows = pd.DataFrame({"u": lists["u"], "i": lists["i"]})
+    np.testing.assert_allclose(run.predict(rows)["score"], lists["score"], rtol=1e-4, atol=1e-5)
+
+
+def test_two_sided_members_stack_exactly(ranking: tuple[Path, object, str], tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from fmlab.contracts import is_two_sided
+    from fmlab.serving.ensemble import RankingEnsemble
+
+    folder, task, _ = ranking
+    runs = [load_run(folder / "trials" / n) for n in ("0001", "0002")]
+    both = RankingEnsemble([r.model for r in runs], [0.5, 2.0], task.dataset.schema)
+    assert is_two_sided(both)
+    rows = pd.DataFrame({"u": ["0", "5", "7"], "i": ["3", "4", "59"]})
+    expected = 0.5 * runs[0].predict(rows)["score"] + 2 * runs[1].predict(rows)["score"]
+    found = replace(runs[0], model=both, data=replace(runs[0].data, log_odds=False)).predict(rows)["score"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_nothing_that_takes_too_long_to_judge_is_a_member() -> None:
+    from time import monotonic
+
+    from fmlab.automl.selection import affordable
+
+    weights = np.array([0.5, 0.1, 0.4])
+    np.testing.assert_allclose(affordable(weights, [1.0, 1.0, 1.0], None), weights)
+    np.testing.assert_allclose(affordable(weights, [1e3, 1e6, 1e3], monotonic() + 1e4), [5 / 9, 0, 4 / 9])
+    np.testing.assert_allclose(affordable(weights, [1e3, 1e3, 1e3], monotonic()), [1, 0, 0])
