@@ -33,8 +33,9 @@ from fmlab.terminal import elapsed
 from fmlab.terminal.escaping import safe_log, shown
 
 if TYPE_CHECKING:
-    from hydra._internal.hydra import Hydra
     from hydra.core.config_search_path import ConfigSearchPath
+
+    from fmlab.config.hydra_internals import Hydra
 
 # Imported when asked for, so that help, completion and listings stay free of torch.
 COMMANDS = {
@@ -142,11 +143,11 @@ def _hydra(arguments: list[str], of_file: Sequence[str] = ()) -> int:
 
     `of_file`: overrides that a file holds, before those that were typed.
     """
-    from hydra._internal.hydra import Hydra
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf.errors import OmegaConfBaseException
 
     from fmlab.config.composition import Loader, install, search_path
+    from fmlab.config.hydra_internals import Hydra
     from fmlab.config.messages import explain
 
     parser = _parser()
@@ -179,9 +180,9 @@ def _hydra(arguments: list[str], of_file: Sequence[str] = ()) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    from hydra._internal.utils import get_args_parser
+    from fmlab.config.hydra_internals import argument_parser
 
-    parser = get_args_parser()
+    parser = argument_parser()
     parser.prog = "fmlab"
     parser.set_defaults(config_name="config")
 

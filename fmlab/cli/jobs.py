@@ -6,13 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from hydra._internal.callbacks import Callbacks
-from hydra._internal.hydra import Hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobStatus, run_job
-from hydra.types import HydraContext, RunMode
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from fmlab.config.hydra_internals import Hydra, is_plain_multirun_part, run_task
 from fmlab.errors import FmlabError
 from fmlab.records.folder import refuse_link
 from fmlab.terminal.escaping import escaped_line
@@ -20,7 +18,6 @@ from fmlab.training.lightning_messages import quiet
 from fmlab.training.processes import this_launch
 
 log = logging.getLogger("fmlab")
-_PLAIN = "hydra._internal.core_plugins.basic_"
 
 
 class Jobs:
@@ -39,7 +36,7 @@ class Jobs:
         if config.trainer.progress == "auto":
             config.trainer.progress = self.terminal
         plain = hydra.mode == RunMode.MULTIRUN and all(
-            str(part["_target_"]).startswith(_PLAIN) for part in (hydra.sweeper, hydra.launcher)
+            is_plain_multirun_part(str(part["_target_"])) for part in (hydra.sweeper, hydra.launcher)
         )
         folder = Path(hydra.runtime.output_dir)
         self.folder = Path(hydra.sweep.dir) if plain else folder
@@ -68,11 +65,7 @@ class Jobs:
         """Compose and run a single job; raises what it raised."""
         config = hydra.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=True)
         refuse_link(Path(str(config.hydra.run.dir), f"{config.hydra.job.name}.log"))  # Hydra opens it
-        context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-        done = run_job(self, config, "hydra.run.dir", None, context)
-        if done.status is JobStatus.FAILED:
-            raise done._return_value
-        return float(done.return_value)
+        return float(run_task(hydra, self, config))
 
     def print_figures(self) -> None:
         """Leaderboards of what was run here; another sweeper prints its own."""

@@ -14,8 +14,6 @@ from typing import Any
 
 import yaml
 from hydra import version
-from hydra._internal.sources_registry import SourcesRegistry
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -28,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fmlab.config.gate import CheckedFiles, GuardedLoader, refuse_long
+from fmlab.config.hydra_internals import read_files_with, search_path_of
 from fmlab.config.messages import explain
 from fmlab.config.partners import GROUPS, binding, listed, partners_and_values, refuse_absent
 from fmlab.config.renames import add_old_names, take_new_names
@@ -240,10 +239,9 @@ class Loader(GuardedLoader):
                 self._veil(config, self.vault)
         return config
 
-    def _compose_config_from_defaults_list(self, defaults: Any, repo: Any) -> DictConfig:
-        config = super()._compose_config_from_defaults_list(defaults, repo)
+    def extend_config(self, config: DictConfig) -> None:
+        """Add the old names of options, so that overrides may use them."""
         add_old_names(config)
-        return config
 
     @staticmethod
     def _veil(config: DictConfig, vault: MutableMapping[str, str]) -> None:
@@ -274,7 +272,7 @@ def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (),
     """
     for plugin in (PluginSource, SweepSource, SearchPath):
         Plugins.instance().register(plugin)
-    SourcesRegistry.instance().types["file"] = CheckedFiles  # a plugin of a known scheme would not replace Hydra's
+    read_files_with(CheckedFiles)
     version.setbase("1.3")
     setup_globals()
 
@@ -291,7 +289,7 @@ def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (),
 
 def search_path(folder: str | None = None) -> ConfigSearchPath:
     """The search path of the program, with another primary folder if one is given."""
-    return create_config_search_path(folder or str(beside("conf")))
+    return search_path_of(folder or str(beside("conf")))
 
 
 def compose(overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> DictConfig:

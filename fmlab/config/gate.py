@@ -10,9 +10,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
-from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
 from hydra.core.hydra_config import HydraConfig
@@ -22,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from fmlab.config.folders import expanded, leaves
+from fmlab.config.hydra_internals import ConfigFiles, ExtensibleLoader
 from fmlab.config.hydra_keys import check_file, check_overrides
 from fmlab.errors import FmlabError, choices
 from fmlab.terminal.escaping import escaped_line
@@ -36,22 +34,20 @@ _LONGEST = 20_000  # characters of an override
 _NO_PATHS = ("tags",)  # shown, never opened
 
 
-class CheckedFiles(FileConfigSource):
+class CheckedFiles(ConfigFiles):
     """Hydra's config files, each of bounded size: aliases of YAML can make gigabytes of a few lines."""
 
-    def load_config(self, config_path: str) -> ConfigResult:
-        """As Hydra's; raises FmlabError for a file that is too large, or nested too deep."""
-        path = Path(self.path) / self._normalize_file_name(config_path)
+    def check_file(self, path: Path) -> None:
+        """Raise FmlabError for a file that is too large, or nested too deep."""
         try:
             check_yaml(read_text(path), _VALUES)
         except (OSError, UnicodeError):  # Hydra says so
             pass
         except ValueError as error:
             raise FmlabError(f"config file {path} {error}") from None
-        return super().load_config(config_path)
 
 
-class GuardedLoader(ConfigLoaderImpl):
+class GuardedLoader(ExtensibleLoader):
     """Hydra's loader, which composes only what the gate lets through; raises FmlabError."""
 
     def __init__(
@@ -70,34 +66,32 @@ class GuardedLoader(ConfigLoaderImpl):
         keys = {line.lstrip("+").partition("=")[0] for line in overrides}
         return {k for k in keys if "/" not in k and "@" not in k and ("." in k or not self.repository.group_exists(k))}
 
-    def _process_config_searchpath(
-        self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
-    ) -> None:
-        lines = [str(o.input_line) for o in parsed_overrides]
-        keys = self.keys_typed(lines) if any(o.key_or_group.split(".")[0] == "hydra" for o in parsed_overrides) else ()
-        check_overrides(parsed_overrides, lambda key: key in keys)
-        for override in parsed_overrides:
+    def check_overrides(self, overrides: Sequence[Override]) -> None:
+        """Raise FmlabError for a key of `hydra.*` that is not accepted, or a search path that is not one of folders."""
+        lines = [str(o.input_line) for o in overrides]
+        keys = self.keys_typed(lines) if any(o.key_or_group.split(".")[0] == "hydra" for o in overrides) else ()
+        check_overrides(overrides, lambda key: key in keys)
+        for override in overrides:
             if override.key_or_group == "hydra.searchpath":
                 _check_search_path(override.value())
-        primary = None if config_name is None else repo.load_config(config_path=config_name)
-        if primary is not None and isinstance(primary.config, DictConfig):
-            try:
-                found = OmegaConf.select(primary.config, "hydra.searchpath")
-            except OmegaConfBaseException:
-                found = "an interpolation"
-            if found:
-                raise FmlabError(
-                    "hydra.searchpath is for the command line, not for a config file, got it in "
-                    f"{config_name}: type hydra.searchpath=[file:///a/folder], or --config-dir"
-                )
-        super()._process_config_searchpath(config_name, parsed_overrides, repo)
 
-    def _load_single_config(self, default: ResultDefault, repo: IConfigRepository) -> ConfigResult:
-        result = super()._load_single_config(default, repo)
+    def check_primary(self, name: str, config: DictConfig) -> None:
+        """Raise FmlabError for a search path in the primary config."""
+        try:
+            found = OmegaConf.select(config, "hydra.searchpath")
+        except OmegaConfBaseException:
+            found = "an interpolation"
+        if found:
+            raise FmlabError(
+                "hydra.searchpath is for the command line, not for a config file, got it in "
+                f"{name}: type hydra.searchpath=[file:///a/folder], or --config-dir"
+            )
+
+    def check_config(self, default: ResultDefault, result: ConfigResult) -> None:
+        """Raise FmlabError for a key of `hydra.*` that a config file may not set."""
         config = result.config
         if isinstance(config, DictConfig) and "hydra" in config and not self._belongs(default, result):
             check_file(config._get_node("hydra"), f"{default.config_path} of {result.path}")
-        return result
 
     def _belongs(self, default: ResultDefault, result: ConfigResult) -> bool:
         """Whether a config is Hydra's part as fmlab, Hydra or an installed plugin of Hydra ships it, in its place."""

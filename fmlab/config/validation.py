@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fmlab.config import schema as settings
 from fmlab.config.folders import cache_folder, expanded
+from fmlab.config.hydra_internals import is_part_of_hydra
 from fmlab.config.messages import explain
 from fmlab.config.partners import absent, takes_none
 from fmlab.config.suggestions import meant, nearest, paths_of
@@ -198,7 +199,7 @@ def refuse_import_paths(hydra: DictConfig) -> None:
 def _is_harmless(key: str, value: str) -> bool:
     part, last = key.split(".")[1], key.rpartition(".")[2]
     if last == "_target_":
-        return value.startswith(("hydra_plugins.", "hydra._internal.core_plugins."))
+        return value.startswith("hydra_plugins.") or is_part_of_hydra(value)
     if part in ("job_logging", "hydra_logging"):
         if last == "class":
             return value in _HANDLERS

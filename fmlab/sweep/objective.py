@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from fmlab.automl.scores import keep_scores
 from fmlab.config import composition
+from fmlab.config.hydra_internals import search_path_from
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_json
@@ -126,11 +126,7 @@ class Training:
         torch.set_num_threads(job.threads)
         typed = [f"{key}={value}" for key, value in job.command.items()]  # the rest was written in the sweep's file
         composition.install(environment, typed=typed)
-        path = composition.search_path()
-        if job.search_path:
-            path = ConfigSearchPathImpl()
-            for provider, place in job.search_path:
-                path.append(provider, place)
+        path = search_path_from(job.search_path) if job.search_path else composition.search_path()
         self._loader = composition.Loader(path, vault=environment, complete=True, typed=typed)
         self._config_name = job.config_name
         self._scores = Path(job.folder) if job.keeps_scores else None
