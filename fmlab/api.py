@@ -53,9 +53,9 @@ if TYPE_CHECKING:
     from fmlab.data.asked import History as History
     from fmlab.data.asked import Sequence as Sequence
     from fmlab.data.batch import Batch as Batch
-    from fmlab.data.encoding.auxiliary import read_vectors as read_vectors
-    from fmlab.data.encoding.auxiliary import with_vectors as with_vectors
     from fmlab.data.encoding.tables import encode_table as encode_table
+    from fmlab.data.encoding.vectors import read_vectors as read_vectors
+    from fmlab.data.encoding.vectors import with_vectors as with_vectors
     from fmlab.data.negatives import UserItemSet as UserItemSet
     from fmlab.data.raw.archive import lines as lines
     from fmlab.data.sampling import SamplingBatch as SamplingBatch
@@ -84,7 +84,7 @@ _WHERE = {
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Ragged Schema Table",
     "fmlab.data.asked": "History Sequence",
     "fmlab.data.batch": "Batch",
-    "fmlab.data.encoding.auxiliary": "read_vectors with_vectors",
+    "fmlab.data.encoding.vectors": "read_vectors with_vectors",
     "fmlab.data.encoding.tables": "encode_table",
     "fmlab.data.negatives": "UserItemSet",
     "fmlab.data.raw.archive": "lines",

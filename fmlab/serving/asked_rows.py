@@ -16,9 +16,10 @@ from fmlab.data import Array, Field, Ragged, Side
 from fmlab.data.asked import NOTHING, Given, History, asks, history_length
 from fmlab.data.asked import Sequence as Ids
 from fmlab.data.batch import Features, as_features
-from fmlab.data.encoding.auxiliary import sequences_of, vectors_of
 from fmlab.data.encoding.encoder import MoreColumn, Tallies
+from fmlab.data.encoding.sequences import sequences_of
 from fmlab.data.encoding.times import SHORT, Times
+from fmlab.data.encoding.vectors import vectors_of
 from fmlab.data.histories import Histories, windows
 from fmlab.data.lookups import Lookups
 from fmlab.errors import DataError

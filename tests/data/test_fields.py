@@ -9,8 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from fmlab.data import Dataset, Field, Ragged, Schema
-from fmlab.data.encoding.auxiliary import read_vectors, with_vectors
 from fmlab.data.encoding.tables import encode_table
+from fmlab.data.encoding.vectors import read_vectors, with_vectors
 from fmlab.data.filtering import positives
 from fmlab.data.store.serialization import pack, unpack
 from fmlab.data.store.validation import check
