@@ -13,8 +13,8 @@ from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines, opened
 from fmlab.errors import DataError
-from fmlab.plugin.option import Range
 from fmlab_datasets.given_files import locate, split_files
+from fmlab_datasets.options import Seed, TableFile, TestFile, ValidationFile, ValidationShare
 from fmlab_datasets.python_literals import text
 from fmlab_datasets.streams import Cells, joined, packed, prepared
 
@@ -71,16 +71,12 @@ class Adjacency:
         self,
         root: Path,
         *,
-        path: Annotated[str, "the file"],
-        valid: Annotated[str, "file of the validation part; empty for none"] = "",
-        test: Annotated[str, "file of the test part; empty for none"] = "",
+        path: TableFile,
+        valid: ValidationFile = "",
+        test: TestFile = "",
         attributes: Annotated[str, "file with the attributes of items; empty for none"] = "",
-        validation: Annotated[
-            float,
-            Range(0.0, 1.0, open_low=True, open_high=True),
-            "share of the training rows that become the validation part",
-        ] = 0.1,
-        seed: Annotated[int, "seed of what is drawn"] = 0,
+        validation: ValidationShare = 0.1,
+        seed: Seed = 0,
     ) -> None:
         """Paths are relative to the working folder, then to the root folder, or absolute.
 
@@ -115,12 +111,8 @@ class Gowalla:
         self,
         root: Path,
         *,
-        validation: Annotated[
-            float,
-            Range(0.0, 1.0, open_low=True, open_high=True),
-            "share of the training rows that become the validation part",
-        ] = 0.1,
-        seed: Annotated[int, "seed of what is drawn"] = 0,
+        validation: ValidationShare = 0.1,
+        seed: Seed = 0,
     ) -> None:
         """`validation` is a share of the training interactions."""
         self.raw: Sequence[RawFile] = tuple(RawFile(f"gowalla/{p}", (LIGHTGCN + p,)) for p in ("train.txt", "test.txt"))

@@ -11,7 +11,7 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab.errors import DataError
-from fmlab.plugin.option import Range
+from fmlab_datasets.options import Buckets, MinCount
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/avazu-ctr-prediction/data"
@@ -43,12 +43,8 @@ class Avazu:
         root: Path,
         *,
         time: Annotated[Literal["drop", "parts"], "what is done with the hour of the impression"] = "drop",
-        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 5,
-        buckets: Annotated[
-            int,
-            Range(0, None),
-            "number of buckets that values of each categorical field are hashed into; 0 hashes nothing",
-        ] = 0,
+        min_count: MinCount = 5,
+        buckets: Buckets = 0,
     ) -> None:
         """The file is `train.gz` as Kaggle gives it, or unpacked."""
         self.time, self.min_count, self.buckets = time, min_count, buckets

@@ -11,7 +11,8 @@ from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import log_squared
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.table import TableFormat
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Renamed
+from fmlab_datasets.options import Buckets, MinCount
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table
 
 PAGE = "https://www.kaggle.com/c/criteo-display-ad-challenge (or https://ailab.criteo.com/ressources/)"
@@ -47,12 +48,8 @@ class Criteo:
             "whether counts become the category floor(ln(x)^2) or stay numbers",
             Renamed("numbers", {"log2": "log_squared"}),
         ] = "log_squared",
-        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 8,
-        buckets: Annotated[
-            int,
-            Range(0, None),
-            "number of buckets that values of each categorical field are hashed into; 0 hashes nothing",
-        ] = 0,
+        min_count: MinCount = 8,
+        buckets: Buckets = 0,
     ) -> None:
         """The file is `train.txt`, in the archive `dac.tar.gz` or out of it."""
         self.encoding, self.min_count, self.buckets = numeric_encoding, min_count, buckets

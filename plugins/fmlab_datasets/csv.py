@@ -23,6 +23,21 @@ from fmlab.errors import DataError
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout
 from fmlab_datasets.given_files import split_files
+from fmlab_datasets.options import (
+    Buckets,
+    ItemColumn,
+    ItemFields,
+    LabelColumn,
+    MinCount,
+    Seed,
+    TableFile,
+    TestFile,
+    TimeColumn,
+    UserColumn,
+    UserFields,
+    ValidationFile,
+    ValidationShare,
+)
 from fmlab_datasets.planning import PART, Planned
 from fmlab_datasets.side_inference import settled
 from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
@@ -91,15 +106,11 @@ class Csv(Planned):
         self,
         root: Path,
         *,
-        path: Annotated[str, "the file"],
-        valid: Annotated[str, "file of the validation part; empty for none"] = "",
-        test: Annotated[str, "file of the test part; empty for none"] = "",
-        validation: Annotated[
-            float,
-            Range(0.0, 1.0, open_low=True, open_high=True),
-            "share of the training rows that become the validation part",
-        ] = 0.1,
-        seed: Annotated[int, "seed of what is drawn"] = 0,
+        path: TableFile,
+        valid: ValidationFile = "",
+        test: TestFile = "",
+        validation: ValidationShare = 0.1,
+        seed: Seed = 0,
         sep: Annotated[str, "text between cells; empty is found in the first line"] = "",
         header: Annotated[bool | Literal["auto", "none"] | None, "whether the first line names the columns"] = "auto",
         names: Annotated[tuple[str, ...], "names of the columns in their order"] = (),
@@ -113,9 +124,9 @@ class Csv(Planned):
         thousands: Annotated[
             Literal["", ",", ".", " ", "'", "_"], "sign between thousands in numbers; empty for none"
         ] = "",
-        user: Annotated[str, "column of users"] = "",
-        item: Annotated[str, "column of items"] = "",
-        label: Annotated[str, "column of labels; empty where all rows are positives"] = "",
+        user: UserColumn = "",
+        item: ItemColumn = "",
+        label: LabelColumn = "",
         targets: Annotated[tuple[str, ...], "columns of further labels"] = (),
         weight: Annotated[str, "column of the weights of rows; empty for none"] = "",
         group: Annotated[str, "column that groups rows which are judged together; empty for none"] = "",
@@ -125,7 +136,7 @@ class Csv(Planned):
             "what is done with rows that have no label",
             Renamed("unlabelled", {"refuse": "error"}),
         ] = "error",
-        time: Annotated[str, "column of times; empty for none"] = "",
+        time: TimeColumn = "",
         time_unit: Annotated[Literal["auto", "s", "ms", "us", "ns"], "unit of numeric times"] = "auto",
         split: Annotated[str, "column that holds train, valid or test"] = "",
         categorical: Annotated[tuple[str, ...], "columns that are categories"] = (),
@@ -145,8 +156,8 @@ class Csv(Planned):
             tuple[Literal["hour", "weekday"], ...], "fields that are made of the time of a row", Renamed("clock")
         ] = (),
         na_values: Annotated[tuple[str, ...], "texts that stand for a missing value", Renamed("missing")] = (),
-        user_fields: Annotated[tuple[str, ...], "columns that are attributes of users"] = (),
-        item_fields: Annotated[tuple[str, ...], "columns that are attributes of items"] = (),
+        user_fields: UserFields = (),
+        item_fields: ItemFields = (),
         context_fields: Annotated[tuple[str, ...], "columns that are features of the row"] = (),
         on_leak: Annotated[
             Literal["error", "allow"],
@@ -155,12 +166,8 @@ class Csv(Planned):
         ] = "error",
         drop_columns: Annotated[tuple[str, ...], "columns that are not read", Renamed("ignore")] = (),
         standardize: Annotated[bool, "whether numbers get mean 0 and deviation 1"] = True,
-        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 1,
-        buckets: Annotated[
-            int,
-            Range(0, None),
-            "number of buckets that values of each categorical field are hashed into; 0 hashes nothing",
-        ] = 0,
+        min_count: MinCount = 1,
+        buckets: Buckets = 0,
         min_label: Annotated[float | None, "lowest label of a positive; null where the protocol decides"] = None,
         k_core: Annotated[
             int, Range(0, None), "fewest positives of each user and item; 0 keeps all", Renamed("core")

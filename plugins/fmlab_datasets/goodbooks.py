@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.errors import DataError, choices
+from fmlab_datasets.options import Fields
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
 RAW_ADDRESS = "https://raw.githubusercontent.com/zygmuntz/goodbooks-10k/master/"
@@ -33,7 +33,7 @@ class Goodbooks:
         self,
         root: Path,
         *,
-        fields: Annotated[tuple[str, ...], "fields that are read"] = ("authors", "year", "language"),
+        fields: Fields = ("authors", "year", "language"),
     ) -> None:
         """Raises DataError for an unknown field."""
         for field in fields:

@@ -12,8 +12,18 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.raw.fetch import find
 from fmlab.errors import DataError, choices
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Renamed
 from fmlab_datasets.movielens import CITATION, LICENCE
+from fmlab_datasets.options import (
+    Fields,
+    ItemColumn,
+    ItemFields,
+    MinCount,
+    TestFile,
+    UserColumn,
+    UserFields,
+    ValidationFile,
+)
 from fmlab_datasets.streams import packed, prepared
 
 HEAD = 10_000  # rows from which the kind of each field is told
@@ -45,17 +55,17 @@ class LibFM:
         root: Path,
         *,
         train: Annotated[str, "file of the training part"],
-        valid: Annotated[str, "file of the validation part; empty for none"] = "",
-        test: Annotated[str, "file of the test part; empty for none"] = "",
-        fields: Annotated[tuple[str, ...], "fields that are read"] = (),
-        user: Annotated[str, "column of users"] = "",
-        item: Annotated[str, "column of items"] = "",
-        user_fields: Annotated[tuple[str, ...], "columns that are attributes of users"] = (),
-        item_fields: Annotated[tuple[str, ...], "columns that are attributes of items"] = (),
+        valid: ValidationFile = "",
+        test: TestFile = "",
+        fields: Fields = (),
+        user: UserColumn = "",
+        item: ItemColumn = "",
+        user_fields: UserFields = (),
+        item_fields: ItemFields = (),
         on_values: Annotated[
             Literal["error", "drop"], "what is done with values other than 1", Renamed("values", {"refuse": "error"})
         ] = "error",
-        min_count: Annotated[int, Range(1, None), "fewest rows of a value that is no unknown one"] = 1,
+        min_count: MinCount = 1,
     ) -> None:
         """Paths are relative to the root folder, or absolute. Raises DataError for one of `valid` and `test` alone."""
         if bool(valid) != bool(test):

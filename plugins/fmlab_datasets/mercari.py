@@ -8,6 +8,7 @@ from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.plugin.option import Range, Renamed
+from fmlab_datasets.options import TimeColumn
 from fmlab_datasets.streams import Stream, first_found, frequent, prepared, table
 
 FIELDS = ("category", "condition", "shipping_method", "origin", "duration")
@@ -34,7 +35,7 @@ class Mercari:
         root: Path,
         *,
         min_interactions: Annotated[int, Range(1, None), "fewest items of a user", Renamed("least")] = 5,
-        time: Annotated[str, "column of times; empty for none"] = "",
+        time: TimeColumn = "",
     ) -> None:
         """`time` names a column of times, if there is one; users with fewer items are left out."""
         self.min_interactions, self.time = min_interactions, time

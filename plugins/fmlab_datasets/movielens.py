@@ -11,6 +11,7 @@ from fmlab.contracts import RawFile
 from fmlab.data import SECOND, Array, Dataset, PositivesRule, Side
 from fmlab.data.raw.archive import lines, opened
 from fmlab.errors import DataError, choices
+from fmlab_datasets.options import Fields
 from fmlab_datasets.published import published
 from fmlab_datasets.tables import Column, assemble, category, counted, identity, several
 
@@ -51,7 +52,7 @@ class MovieLens:
             Literal["frequent", "full", "prefix3", "prefix2"], "how the zip codes of users are read"
         ] = "full",
         genres: Annotated[Literal["slots", "string"], "how the genres of films are read, if at all"] = "slots",
-        fields: Annotated[tuple[str, ...], "fields that are read"] = (
+        fields: Fields = (
             "user",
             "gender",
             "age",

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
 
 from fmlab.contracts import RawFile
 from fmlab.data import Dataset
@@ -10,6 +9,7 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.errors import DataError
 from fmlab_datasets.given_files import locate
+from fmlab_datasets.options import TableFile
 from fmlab_datasets.streams import packed, prepared
 
 _PART = "\0part"
@@ -32,7 +32,7 @@ class NCF:
     licence = "yours"
     citation = "none"
 
-    def __init__(self, root: Path, *, path: Annotated[str, "the file"]) -> None:
+    def __init__(self, root: Path, *, path: TableFile) -> None:
         """`path`: what the names begin with, relative to the working folder, then to the root folder, or absolute."""
         self.raw: Sequence[RawFile] = tuple(
             RawFile(str(locate(f"{path}.{part}.rating", root))) for part in ("train", "test")

@@ -10,8 +10,19 @@ from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.raw.table import TableFormat
 from fmlab.errors import DataError, choices
-from fmlab.plugin.option import Range
 from fmlab_datasets.given_files import locate, split_files
+from fmlab_datasets.options import (
+    Fields,
+    ItemColumn,
+    LabelColumn,
+    Seed,
+    TableFile,
+    TestFile,
+    TimeColumn,
+    UserColumn,
+    ValidationFile,
+    ValidationShare,
+)
 from fmlab_datasets.streams import Stream, attributes, constant, drawn, joined, prepared, table
 
 _TYPES = ("token", "token_seq", "float", "float_seq")
@@ -43,22 +54,18 @@ class RecBole:
         self,
         root: Path,
         *,
-        path: Annotated[str, "the file"],
-        valid: Annotated[str, "file of the validation part; empty for none"] = "",
-        test: Annotated[str, "file of the test part; empty for none"] = "",
+        path: TableFile,
+        valid: ValidationFile = "",
+        test: TestFile = "",
         users: Annotated[str, "number of users"] = "",
         items: Annotated[str, "number of items"] = "",
-        user: Annotated[str, "column of users"] = "user_id",
-        item: Annotated[str, "column of items"] = "item_id",
-        label: Annotated[str, "column of labels; empty where all rows are positives"] = "",
-        time: Annotated[str, "column of times; empty for none"] = "",
-        fields: Annotated[tuple[str, ...], "fields that are read"] = (),
-        validation: Annotated[
-            float,
-            Range(0.0, 1.0, open_low=True, open_high=True),
-            "share of the training rows that become the validation part",
-        ] = 0.1,
-        seed: Annotated[int, "seed of what is drawn"] = 0,
+        user: UserColumn = "user_id",
+        item: ItemColumn = "item_id",
+        label: LabelColumn = "",
+        time: TimeColumn = "",
+        fields: Fields = (),
+        validation: ValidationShare = 0.1,
+        seed: Seed = 0,
     ) -> None:
         """Paths are relative to the working folder, then to the root folder, or absolute.
 

@@ -13,6 +13,7 @@ from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
 from fmlab.errors import DataError, choices
 from fmlab.plugin.option import Range
+from fmlab_datasets.options import Fields
 from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import Cells, attributes, first_found, joined, packed, prepared, table
 
@@ -53,7 +54,7 @@ class Steam:
         self,
         root: Path,
         *,
-        fields: Annotated[tuple[str, ...], "fields that are read"] = (
+        fields: Fields = (
             "app_name",
             "title",
             "release_date",
@@ -100,7 +101,7 @@ class Steam200k:
         root: Path,
         *,
         behavior: Annotated[Literal["play", "purchase"], "which behavior counts as an interaction"] = "play",
-        fields: Annotated[tuple[str, ...], "fields that are read"] = (
+        fields: Fields = (
             "release_date",
             "publisher",
             "developer",

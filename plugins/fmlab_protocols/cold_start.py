@@ -20,6 +20,17 @@ from fmlab_protocols._described import GIVEN, drawn, drawn_negatives, of_parts, 
 from fmlab_protocols._described import ranked as ranked_lists
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
+from fmlab_protocols._options import (
+    Clip,
+    Metrics,
+    MinLabel,
+    Monitor,
+    NCandidates,
+    Negatives,
+    OnSaturated,
+    OnSharedPair,
+    Seed,
+)
 from fmlab_protocols._parts import is_given
 from fmlab_protocols.rating import label_bounds, together, with_negatives
 
@@ -57,29 +68,19 @@ class ColdStart(Task):
         task: Annotated[
             Literal["rating", "ranking"], "what is judged: scores of rows or lists of items", Renamed("judged")
         ] = "rating",
-        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
+        min_label: MinLabel = None,
         cold_users: Annotated[
             float, Range(0.0, 1.0, open_low=True, open_high=True), "share of the users that are cold, the latest ones"
         ] = 0.2,
         cold_items: Annotated[int, Range(1, None), "training interactions below which an item is cold"] = 10,
         shots: Annotated[int, Range(0, None), "first interactions of a cold user that are trained on"] = 5,
         split: Annotated[Literal["auto", "user", "given"], "how rows are divided"] = "auto",
-        on_leak: Annotated[
-            Literal["error", "drop"],
-            "what is done with rows of one part that copy rows of another",
-            Renamed("leaks", {"refuse": "error"}),
-        ] = "error",
-        on_saturated: Annotated[
-            Literal["error", "drop"],
-            "what is done with users that have every item",
-            Renamed("saturated", {"refuse": "error"}),
-        ] = "error",
+        on_leak: OnSharedPair = "error",
+        on_saturated: OnSaturated = "error",
         validation: Annotated[float, Range(0.0, 0.5, open_low=True), "share or number of validation rows"] = 0.1,
         test: Annotated[float, Range(0.0, 0.5, open_low=True, open_high=True), "share or number of test rows"] = 0.2,
-        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 2,
-        n_candidates: Annotated[
-            int, Range(1, None), "sampled items that a held-out item is ranked among", Renamed("candidates")
-        ] = 99,
+        negatives: Negatives = 2,
+        n_candidates: NCandidates = 99,
         bins: Annotated[tuple[int, ...], "lowest numbers of training interactions of the reported groups of users"] = (
             0,
             1,
@@ -87,10 +88,10 @@ class ColdStart(Task):
             10,
             20,
         ),
-        clip: Annotated[bool, "whether predictions are kept within the range of training labels"] = True,
-        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (),
-        monitor: Annotated[str, "validation metric that selects"] = "",
+        clip: Clip = True,
+        seed: Seed = 0,
+        metrics: Metrics = (),
+        monitor: Monitor = "",
     ) -> None:
         """Empty `metrics` and `monitor` are those of the paper. Raises DataError without times or a given split."""
         least = least_positive(dataset, min_label)

@@ -24,6 +24,7 @@ from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._candidates import read, renamed
 from fmlab_protocols._described import drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import classed, least_positive, with_step
+from fmlab_protocols._options import CandidateFile, CandidateIds, Metrics, MinLabel, Monitor, Negatives, Seed
 from fmlab_protocols._parts import without_copies
 from fmlab_protocols._splits import Group, Split, SplitRule, moment, without_pairs_before
 from fmlab_protocols.rating import label_bounds
@@ -65,7 +66,7 @@ class Composed(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
+        min_label: MinLabel = None,
         since: Annotated[str, "earliest time of a row; empty for none"] = "",
         until: Annotated[str, "time before which rows are kept; empty for none"] = "",
         repeated: Annotated[Literal["first", "last"], "which interaction of a repeated pair is kept"] = "first",
@@ -82,7 +83,7 @@ class Composed(Task):
         group: Annotated[Group, "what stays together in one part"] = "none",
         folds: Annotated[int, Range(2, None), "number of folds"] = 5,
         fold: Annotated[Count, "which fold is the test; of other splits which repetition"] = 0,
-        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        seed: Seed = 0,
         judge: Annotated[
             Literal["all", "sampled", "rows"], "what is judged: lists of all items, sampled candidates, labeled rows"
         ] = "all",
@@ -91,23 +92,21 @@ class Composed(Task):
         ] = "user",
         n_candidates: Annotated[int, Range(1, None), "sampled items that a held-out item is ranked among"] = 100,
         candidates_by: Annotated[Literal["uniform", "popularity"], "what candidates are drawn by"] = "uniform",
-        candidate_file: Annotated[
-            str, "file of test items and candidates, written if it is not there; empty for none"
-        ] = "",
-        candidate_ids: Annotated[Literal["raw", "compact"], "whether the file has raw ids or numbers from 0"] = "raw",
+        candidate_file: CandidateFile = "",
+        candidate_ids: CandidateIds = "raw",
         exclude_validation: Annotated[bool, "whether validation items are left out when the test is ranked"] = True,
         ties: Annotated[Ties, "rank of items with equal scores"] = "expected",
         on_leak: Annotated[
             Literal["error", "drop", "allow"], "what is done with rows of one part that copy rows of another"
         ] = "error",
         on_saturated: Annotated[Literal["error", "drop"], "what is done with users that have every item"] = "error",
-        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 1,
+        negatives: Negatives = 1,
         resample_negatives: Annotated[bool, "whether every epoch draws new negatives"] = True,
         refit: Annotated[
             bool, "whether the model is trained anew on training and validation rows before the test"
         ] = False,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (),
-        monitor: Annotated[str, "validation metric that selects"] = "",
+        metrics: Metrics = (),
+        monitor: Monitor = "",
     ) -> None:
         """Empty `metrics` and `monitor` are recall and NDCG at 10 and 20, or those of ctr and rating for `judge=rows`.
 

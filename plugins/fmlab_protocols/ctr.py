@@ -1,7 +1,7 @@
 """Labelled rows: how well does the score tell clicks from the rest."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -10,9 +10,10 @@ from fmlab.data import Array, Dataset
 from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, drawn, of_parts
 from fmlab_protocols._labels import classed
+from fmlab_protocols._options import Metrics, MinLabel, Monitor, OnSharedRow, RowSplit, Seed, TestRows, ValidationRows
 from fmlab_protocols._parts import is_given, parts, without_copies
 from fmlab_protocols._row_groups import group_of, names_of
 
@@ -42,22 +43,18 @@ class Ctr(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
-        split: Annotated[Literal["auto", "random", "given"], "how rows are divided"] = "auto",
-        on_leak: Annotated[
-            Literal["error", "drop", "allow"],
-            "what is done with rows of one part that copy rows of another",
-            Renamed("leaks", {"refuse": "error"}),
-        ] = "error",
-        validation: Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"] = 0.1,
-        test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
-        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
+        min_label: MinLabel = None,
+        split: RowSplit = "auto",
+        on_leak: OnSharedRow = "error",
+        validation: ValidationRows = 0.1,
+        test: TestRows = 0.1,
+        seed: Seed = 0,
         group: Annotated[str, "what stays together in one part"] = "auto",
         negative_rate: Annotated[
             float, Range(0, 1, open_low=True), "share of the rows with label 0 that are kept in training"
         ] = 1.0,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = ("auc", "logloss"),
-        monitor: Annotated[str, "validation metric that selects"] = "logloss",
+        metrics: Metrics = ("auc", "logloss"),
+        monitor: Monitor = "logloss",
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
         data = classed(dataset, min_label)

@@ -1,6 +1,6 @@
 """Random split of positives; every test item is ranked among all items that its user has not met."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import numpy as np
 
@@ -11,9 +11,20 @@ from fmlab.data.leakage import refuse_shared
 from fmlab.data.negatives import UserItemSet
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, drawn, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import least_positive
+from fmlab_protocols._options import (
+    KCore,
+    Metrics,
+    MinLabel,
+    Monitor,
+    Negatives,
+    OnSaturated,
+    OnSharedPair,
+    RowSplit,
+    Seed,
+)
 from fmlab_protocols._parts import is_given, parts
 
 
@@ -40,35 +51,23 @@ class FullRanking(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
-        k_core: Annotated[
-            Annotated[int, Range(0, None)] | None,
-            "fewest positives of each user and item; null is the rule of the data set",
-            Renamed("core"),
-        ] = None,
-        split: Annotated[Literal["auto", "random", "given"], "how rows are divided"] = "auto",
-        on_leak: Annotated[
-            Literal["error", "drop"],
-            "what is done with rows of one part that copy rows of another",
-            Renamed("leaks", {"refuse": "error"}),
-        ] = "error",
-        on_saturated: Annotated[
-            Literal["error", "drop"],
-            "what is done with users that have every item",
-            Renamed("saturated", {"refuse": "error"}),
-        ] = "error",
+        min_label: MinLabel = None,
+        k_core: KCore = None,
+        split: RowSplit = "auto",
+        on_leak: OnSharedPair = "error",
+        on_saturated: OnSaturated = "error",
         validation: Annotated[
             int | float | None, Range(0, None, open_low=True), "share or number of validation rows"
         ] = None,
         test: Annotated[int | float | None, Range(0, None, open_low=True), "share or number of test rows"] = None,
-        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 10,
-        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (
+        negatives: Negatives = 10,
+        seed: Seed = 0,
+        metrics: Metrics = (
             "mrr",
             "hr@10",
             "ndcg",
         ),
-        monitor: Annotated[str, "validation metric that selects"] = "mrr",
+        monitor: Monitor = "mrr",
     ) -> None:
         """Raises DataError when a part is empty or a user has met every item."""
         rule = dataset.rule

@@ -24,6 +24,18 @@ from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import least_positive
+from fmlab_protocols._options import (
+    CandidateFile,
+    CandidateIds,
+    Metrics,
+    MinLabel,
+    Monitor,
+    NCandidates,
+    Negatives,
+    OnSaturated,
+    OnSharedPair,
+    Seed,
+)
 from fmlab_protocols._parts import is_given
 
 log = logging.getLogger(__name__)
@@ -68,39 +80,27 @@ class LeaveOneOut(Task):
         self,
         dataset: Dataset,
         *,
-        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
+        min_label: MinLabel = None,
         k_core: Annotated[
             int, Range(0, None), "fewest positives of each user and item; 0 keeps all", Renamed("core")
         ] = 0,
-        n_candidates: Annotated[
-            int, Range(1, None), "sampled items that a held-out item is ranked among", Renamed("candidates")
-        ] = 100,
-        candidate_file: Annotated[
-            str, "file of test items and candidates, written if it is not there; empty for none"
-        ] = "",
-        candidate_ids: Annotated[Literal["raw", "compact"], "whether the file has raw ids or numbers from 0"] = "raw",
+        n_candidates: NCandidates = 100,
+        candidate_file: CandidateFile = "",
+        candidate_ids: CandidateIds = "raw",
         split: Annotated[Literal["auto", "time", "given"], "how rows are divided"] = "auto",
-        on_leak: Annotated[
-            Literal["error", "drop"],
-            "what is done with rows of one part that copy rows of another",
-            Renamed("leaks", {"refuse": "error"}),
-        ] = "error",
-        on_saturated: Annotated[
-            Literal["error", "drop"],
-            "what is done with users that have every item",
-            Renamed("saturated", {"refuse": "error"}),
-        ] = "error",
-        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 1,
+        on_leak: OnSharedPair = "error",
+        on_saturated: OnSaturated = "error",
+        negatives: Negatives = 1,
         resample_negatives: Annotated[bool, "whether every epoch draws new negatives", Renamed("redraw")] = True,
         train_on_validation: Annotated[bool, "whether all rows but the test are trained on"] = False,
-        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (
+        seed: Seed = 0,
+        metrics: Metrics = (
             "sampled_hr@10",
             "sampled_ndcg@10",
             "hr@10",
             "ndcg@10",
         ),
-        monitor: Annotated[str, "validation metric that selects"] = "sampled_ndcg@10",
+        monitor: Monitor = "sampled_ndcg@10",
     ) -> None:
         """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
         least = least_positive(dataset, min_label)

@@ -1,7 +1,7 @@
 """Regression on +1 and -1 with sampled negatives, or on the rows' own labels."""
 
 from dataclasses import replace
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -16,10 +16,21 @@ from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.memory import refuse_larger
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, of_parts, with_drawn_rows
 from fmlab_protocols._described import drawn as in_words
 from fmlab_protocols._labels import least_positive, with_step
+from fmlab_protocols._options import (
+    Clip,
+    Metrics,
+    Monitor,
+    OnSaturated,
+    OnSharedRow,
+    RowSplit,
+    Seed,
+    TestRows,
+    ValidationRows,
+)
 from fmlab_protocols._parts import is_given, parts, without_copies
 
 
@@ -49,23 +60,15 @@ class Rating(Task):
         dataset: Dataset,
         *,
         negatives: Annotated[int, Range(0, None), "negatives that are drawn to each training positive"] = 2,
-        split: Annotated[Literal["auto", "random", "given"], "how rows are divided"] = "auto",
-        on_leak: Annotated[
-            Literal["error", "drop", "allow"],
-            "what is done with rows of one part that copy rows of another",
-            Renamed("leaks", {"refuse": "error"}),
-        ] = "error",
-        on_saturated: Annotated[
-            Literal["error", "drop"],
-            "what is done with users that have every item",
-            Renamed("saturated", {"refuse": "error"}),
-        ] = "error",
-        validation: Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"] = 0.2,
-        test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
-        clip: Annotated[bool, "whether predictions are kept within the range of training labels"] = True,
-        seed: Annotated[int, "seed of the split and of what is drawn"] = 0,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = ("rmse", "mae"),
-        monitor: Annotated[str, "validation metric that selects"] = "rmse",
+        split: RowSplit = "auto",
+        on_leak: OnSharedRow = "error",
+        on_saturated: OnSaturated = "error",
+        validation: ValidationRows = 0.2,
+        test: TestRows = 0.1,
+        clip: Clip = True,
+        seed: Seed = 0,
+        metrics: Metrics = ("rmse", "mae"),
+        monitor: Monitor = "rmse",
     ) -> None:
         """Raises DataError when a part is empty, labels are missing or not finite, or a user has met every item."""
         if dataset.targets:

@@ -13,9 +13,10 @@ from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, requir
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Renamed
 from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import classed, least_positive
+from fmlab_protocols._options import KCore, Metrics, MinLabel, Monitor, Negatives, OnSaturated, TestRows, ValidationRows
 
 
 class Temporal(Task):
@@ -46,28 +47,20 @@ class Temporal(Task):
         task: Annotated[
             Literal["auto", "ranking", "ctr"], "what is judged: lists of items or labelled rows", Renamed("judged")
         ] = "auto",
-        min_label: Annotated[float | None, "lowest label of a positive; null is the rule of the data set"] = None,
-        k_core: Annotated[
-            Annotated[int, Range(0, None)] | None,
-            "fewest positives of each user and item; null is the rule of the data set",
-            Renamed("core"),
-        ] = None,
+        min_label: MinLabel = None,
+        k_core: KCore = None,
         split: Annotated[Literal["time", "given"], "how rows are divided"] = "time",
-        validation: Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"] = 0.1,
-        test: Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"] = 0.1,
+        validation: ValidationRows = 0.1,
+        test: TestRows = 0.1,
         cold_entities: Annotated[
             Literal["drop", "keep"],
             "what is done with judged rows of users or items that no training row has",
             Renamed("unseen"),
         ] = "drop",
-        on_saturated: Annotated[
-            Literal["error", "drop"],
-            "what is done with users that have every item",
-            Renamed("saturated", {"refuse": "error"}),
-        ] = "error",
-        negatives: Annotated[int, Range(1, None), "negatives that are drawn to each training positive"] = 10,
-        metrics: Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"] = (),
-        monitor: Annotated[str, "validation metric that selects"] = "",
+        on_saturated: OnSaturated = "error",
+        negatives: Negatives = 10,
+        metrics: Metrics = (),
+        monitor: Monitor = "",
     ) -> None:
         """Empty `metrics` and `monitor` are those of full_ranking or ctr. Raises DataError without times."""
         if dataset.time is None:

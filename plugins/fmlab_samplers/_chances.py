@@ -1,7 +1,5 @@
 """The chance of each item to be drawn, for the correction by its logarithm."""
 
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
@@ -21,7 +19,7 @@ class LogChances:
         self,
         chance: Tensor,
         *,
-        correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"],
+        correction: bool,
     ) -> None:
         self.table = (chance / chance.sum()).log() if correction else None
 

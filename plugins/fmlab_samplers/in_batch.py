@@ -1,13 +1,12 @@
 """Negatives from the other positives of a batch."""
 
-from typing import Annotated
-
 import torch
 from torch import Tensor
 
 from fmlab.data.negatives import UserItemSet, draw_negatives
 from fmlab.data.sampling import SamplingBatch, random_numbers
 from fmlab_samplers._chances import LogChances, popularity_weights
+from fmlab_samplers._options import Correction
 
 ATTEMPTS = 8
 
@@ -29,7 +28,7 @@ class InBatch:
         self,
         observed: UserItemSet,
         *,
-        log_q_correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"] = True,
+        log_q_correction: Correction = True,
     ) -> None:
         """`observed`: the training positives."""
         self.chances = LogChances(popularity_weights(observed, 1.0), correction=log_q_correction)

@@ -9,6 +9,7 @@ from fmlab.data.negatives import UserItemSet, draw_negatives
 from fmlab.data.sampling import SamplingBatch, draw_weighted
 from fmlab.plugin.option import Range
 from fmlab_samplers._chances import LogChances, popularity_weights
+from fmlab_samplers._options import Correction, Exponent
 from fmlab_samplers.in_batch import draw_from_pool
 
 
@@ -29,8 +30,8 @@ class Mixed:
         *,
         popular: Annotated[Literal["in_batch", "popularity"], "where the popular items come from"] = "in_batch",
         share: Annotated[float, Range(0, 1), "share of the negatives that are not uniform"] = 0.5,
-        exponent: Annotated[float, Range(0, None), "exponent of the popularity"] = 0.75,
-        log_q_correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"] = True,
+        exponent: Exponent = 0.75,
+        log_q_correction: Correction = True,
     ) -> None:
         """`observed`: the training positives."""
         self.popular, self.share, self.correction = popular, share, log_q_correction

@@ -1,13 +1,11 @@
 """Negatives by the popularity of items."""
 
-from typing import Annotated
-
 from torch import Tensor
 
 from fmlab.data.negatives import UserItemSet
 from fmlab.data.sampling import SamplingBatch, draw_weighted
-from fmlab.plugin.option import Range
 from fmlab_samplers._chances import LogChances, popularity_weights
+from fmlab_samplers._options import Correction, Exponent
 
 
 class Popularity:
@@ -27,8 +25,8 @@ class Popularity:
         self,
         observed: UserItemSet,
         *,
-        exponent: Annotated[float, Range(0, None), "exponent of the popularity"] = 0.75,
-        log_q_correction: Annotated[bool, "whether losses subtract the logarithm of the chance of an item"] = True,
+        exponent: Exponent = 0.75,
+        log_q_correction: Correction = True,
     ) -> None:
         """`observed`: the training positives."""
         weight = popularity_weights(observed, exponent)
