@@ -13,7 +13,6 @@ process of a run this is.
 | 130, 143  | interrupted by Ctrl-C, by SIGTERM                          |
 """
 
-import argparse
 import importlib
 import logging
 import os
@@ -24,18 +23,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
 
 from fmlab import __version__
-from fmlab.cli.exit_codes import ended, failed, message
+from fmlab.cli.collecting import rare_collections
+from fmlab.cli.exit_codes import ended, failed
+from fmlab.cli.hydra_program import run_hydra
 from fmlab.errors import FmlabError
 from fmlab.terminal import elapsed
-from fmlab.terminal.escaping import safe_log, shown
-
-if TYPE_CHECKING:
-    from hydra.core.config_search_path import ConfigSearchPath
-
-    from fmlab.config.hydra_internals import Hydra
+from fmlab.terminal.escaping import safe_log
 
 # Imported when asked for, so that help, completion and listings stay free of torch.
 COMMANDS = {
@@ -65,8 +60,6 @@ _SECOND = (
     "sweep recover",
     "experiment list",
 )
-FAILED_JOBS = 3
-_OWN_OVERRIDES = ("hydra.mode=", "hydra.job_logging.root.handlers=")  # keys that the program itself gives Hydra
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -89,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(arguments: list[str]) -> int:
     if not arguments:
-        return _hydra(["--help"])
+        return run_hydra(["--help"])
     first = arguments[0]
     if first == "resume":
         return _resume(arguments[1:])
@@ -102,7 +95,7 @@ def _dispatch(arguments: list[str]) -> int:
     if "--version" in arguments:
         print(f"fmlab {__version__}")
         return 0
-    return _hydra(arguments)
+    return run_hydra(arguments)
 
 
 def _resume(arguments: list[str]) -> int:
@@ -112,7 +105,7 @@ def _resume(arguments: list[str]) -> int:
         print(resume.USAGE)
         return 0
     of_folder, typed = resume.overrides(arguments)
-    return _hydra(typed, of_folder)
+    return run_hydra(typed, of_folder)
 
 
 def _near(word: str) -> str:
@@ -132,114 +125,9 @@ def _near(word: str) -> str:
 
 
 def _command(name: str, arguments: list[str]) -> int:
-    return int(importlib.import_module(COMMANDS[name]).main(arguments, os.environ))
-
-
-# --------------------------------------------------------------------------------------------- Hydra
-
-
-def _hydra(arguments: list[str], of_file: Sequence[str] = ()) -> int:
-    """What `hydra.main` does, with the checking loader and with exceptions left to `main`.
-
-    `of_file`: overrides that a file holds, before those that were typed.
-    """
-    from hydra.core.global_hydra import GlobalHydra
-    from omegaconf.errors import OmegaConfBaseException
-
-    from fmlab.config.composition import Loader, install, search_path
-    from fmlab.config.hydra_internals import Hydra
-    from fmlab.config.messages import explain
-
-    parser = _parser()
-    args = parser.parse_intermixed_args(arguments)
-    runs = not (args.help or args.hydra_help or args.cfg or args.info or args.shell_completion)
-    if sum(map(bool, (args.cfg, args.info, args.shell_completion, args.multirun))) > 1:
-        raise FmlabError("only one of -m, --cfg, --info and --shell-completion can be given")
-    if args.experimental_rerun:
-        raise FmlabError("--experimental-rerun unpickles a file, which runs what is in it; it is refused")
-    if args.resolve and not (args.cfg or args.help):
-        raise FmlabError("--resolve goes with --cfg or --help")
-    from fmlab.sweep.commandline import translate
-
-    # What is typed is the user's word; config files are trusted with less, see SECURITY.md.
-    typed = translate(args.overrides, multirun=bool(args.multirun)) if runs else args.overrides
-    install(os.environ, typed=typed, hide=not runs)
-    path = search_path(args.config_path and os.path.abspath(args.config_path))
-    if args.config_dir:
-        _add_folder(path, args.config_dir)
-    loader = Loader(path, vault=os.environ, complete=runs, typed=[*typed, *_OWN_OVERRIDES])
-    loader.nested = bool(args.shell_completion)
-    hydra = Hydra(task_name="fmlab", config_loader=loader)
-    GlobalHydra.instance().initialize(hydra)
-    try:
-        return _run(hydra, args, [*of_file, *typed]) if runs else _show(hydra, parser, args)
-    except OmegaConfBaseException as error:
-        raise FmlabError(explain(error)) from error
-    finally:
-        GlobalHydra.instance().clear()
-
-
-def _parser() -> argparse.ArgumentParser:
-    from fmlab.config.hydra_internals import argument_parser
-
-    parser = argument_parser()
-    parser.prog = "fmlab"
-    parser.set_defaults(config_name="config")
-
-    def refuse(message: str) -> NoReturn:
-        raise FmlabError(f"{message}; see fmlab --help")
-
-    parser.error = refuse  # type: ignore[method-assign]
-    return parser
-
-
-def _add_folder(path: "ConfigSearchPath", folder: str) -> None:
-    from pathlib import Path
-
-    from hydra.core.config_search_path import SearchPathQuery
-
-    from fmlab.config.composition import places
-
-    if not os.path.isdir(folder):
-        raise FmlabError(f"--config-dir must be a folder, got {folder!r}")
-    anchor = SearchPathQuery(provider="schema")
-    for place in places(Path(folder).absolute()):
-        path.prepend(provider="command-line", path=place, anchor=anchor)
-
-
-def _show(hydra: "Hydra", parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
-    if args.help:
-        hydra.app_help(args.config_name, parser, args)
-    elif args.hydra_help:
-        hydra.hydra_help(args.config_name, parser, args)
-    elif args.cfg:
-        hydra.show_cfg(args.config_name, args.overrides, args.cfg, args.package, args.resolve)
-    elif args.info:
-        hydra.show_info(args.info, args.config_name, args.overrides)
-    else:
-        try:
-            hydra.shell_completion(args.config_name, args.overrides)
-        except FmlabError:  # half a line is often no config
-            return FmlabError.code
-    return 0
-
-
-def _run(hydra: "Hydra", args: argparse.Namespace, overrides: list[str]) -> int:
-    from fmlab.cli.jobs import Jobs
-    from fmlab.training.processes import is_child
-
-    if is_child(os.environ):
-        overrides = [*overrides, "hydra.job_logging.root.handlers=[file]"]
-    jobs = Jobs(terminal=sys.stderr.isatty())
-    if not args.multirun:
-        jobs.run_one(hydra, args.config_name, [*overrides, "hydra.mode=RUN"])
-        jobs.print_figures()
-        return 0
-    hydra.multirun(args.config_name, jobs, [*overrides, "hydra.mode=MULTIRUN"])
-    jobs.print_figures()
-    for overrides_of_job, error in jobs.failed:
-        print(shown(f"failed: {' '.join(overrides_of_job)}: {message(error)}"), file=sys.stderr)
-    return FAILED_JOBS if jobs.failed else 0
+    with rare_collections():
+        command = importlib.import_module(COMMANDS[name])
+    return int(command.main(arguments, os.environ))
 
 
 @contextmanager

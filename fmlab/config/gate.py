@@ -5,7 +5,7 @@ read, each config file when it is loaded, and the whole before it is used.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -107,12 +107,10 @@ class GuardedLoader(ExtensibleLoader):
     def check_folders(self, config: DictConfig, overrides: Sequence[str]) -> None:
         """Check where Hydra would write; raises FmlabError."""
         typed = self.keys_typed(overrides)
+        values = _selected(config, dict.fromkeys((*_FOLDERS, *_INSIDE, *_SWEEPER)))
         if config.hydra.job.env_set or config.hydra.job.env_copy:
             raise FmlabError("hydra.job.env_set and hydra.job.env_copy are refused: a config sets no variables")
-        for key in dict.fromkeys((*_FOLDERS, *_INSIDE, *_SWEEPER)):
-            value = _selected(config, key)
-            if value is None:
-                continue
+        for key, value in values.items():
             if key == "hydra.sweeper.storage" and key not in typed and "://" in value:
                 raise FmlabError(
                     f"{key} of a config file must be a file in the working folder, got a URL; type storage="
@@ -146,18 +144,21 @@ class GuardedLoader(ExtensibleLoader):
                 )
 
 
-def _selected(config: DictConfig, key: str) -> str | None:
-    """The value as the run will have it; where a part is known later, such as the number of a job, the text of now."""
+def _selected(config: DictConfig, keys: Iterable[str]) -> dict[str, str]:
+    """Values as the run will have them; where a part is known later, such as the number of a job, the text of now."""
+    found = {}
     before = HydraConfig.instance().cfg
     try:
-        HydraConfig.instance().set_config(config)
-        value = OmegaConf.select(config, key, throw_on_missing=True)
-    except OmegaConfBaseException:
-        value = _raw(config, key)
+        HydraConfig.instance().set_config(config)  # copies the part of Hydra, which takes a while
+        for key in keys:
+            try:
+                found[key] = OmegaConf.select(config, key, throw_on_missing=True)
+            except OmegaConfBaseException:
+                found[key] = _raw(config, key)
     finally:
         HydraConfig.instance().cfg = before
         OmegaConf.set_readonly(config.hydra, None)
-    return None if value is None else str(value)
+    return {key: str(value) for key, value in found.items() if value is not None}
 
 
 def _raw(config: DictConfig, key: str) -> Any:

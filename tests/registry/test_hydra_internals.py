@@ -54,7 +54,6 @@ USED = [
         "runs",
     ),
     (PROGRAM.multirun, ["self", "config_name", "task_function", "overrides", "with_log_configuration"], "-m"),
-    (PROGRAM.app_help, ["self", "config_name", "args_parser", "args"], "--help"),
     (PROGRAM.hydra_help, ["self", "config_name", "args_parser", "args"], "--hydra-help"),
     (PROGRAM.show_cfg, ["self", "config_name", "overrides", "cfg_type", "package", "resolve"], "--cfg"),
     (PROGRAM.show_info, ["self", "info", "config_name", "overrides", "run_mode"], "--info"),
