@@ -12,7 +12,7 @@ from fmlab.automl.scores import read_scores
 from fmlab.automl.selection import loss_of
 from fmlab.data import Array
 from fmlab.run.locate import CHECKPOINTS
-from fmlab.run.serving_data import FILE
+from fmlab.run.serving_file import FILE
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from fmlab.records.folder import RunFolder
 from fmlab.records.per_case import read_units
 from fmlab.report.significance import Comparison, Groups, Judged, compare
 from fmlab.run.locate import CHECKPOINTS, ENSEMBLE
-from fmlab.run.serving_data import FILE, read_serving_data
+from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving import load_run
 from fmlab.serving.ensemble import LAYOUT, MEMBERS
 

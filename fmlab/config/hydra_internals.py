@@ -6,7 +6,7 @@ every parameter that is used here, and says what breaks without it.
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def search_path_of(folder: str) -> ConfigSearchPath:
     return create_config_search_path(folder)
 
 
-def search_path_from(entries: Sequence[tuple[str, str]]) -> ConfigSearchPath:
+def search_path_from(entries: Iterable[Sequence[str]]) -> ConfigSearchPath:
     """The search path of these entries alone, each a provider and a place."""
     path = ConfigSearchPathImpl()
     for provider, place in entries:

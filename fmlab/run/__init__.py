@@ -1,7 +1,8 @@
 """One run: a composed config becomes a trained, selected and tested model in a run folder.
 
 `opening` gives the data set and the task, `building` all parts, `experiment` fits, selects and judges. What a run
-leaves is `record`, `serving_data` and the files of `fmlab.records.folder`; `loading` and `locate` read it again.
+leaves is `record`, `serving_data` in its `serving_file`, and the files of `fmlab.records.folder`; `loading` and
+`locate` read it again.
 """
 
 from fmlab.run.building import assemble

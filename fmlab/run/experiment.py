@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -16,25 +16,23 @@ from pytorch_lightning.callbacks import Callback
 
 from fmlab.contracts import FitsRows, Report, Task
 from fmlab.data import Dataset, statistics
-from fmlab.data.asked import asks
 from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.leakage import said, unseen_of
-from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation import evaluate, flops, planted_scorer
-from fmlab.evaluation.audit import audit_of, audited
+from fmlab.evaluation.audit import Audit, audit_of, audited
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder, sweep_beside
-from fmlab.records.shared_files import write_shared
 from fmlab.run.building import Parts, assemble
 from fmlab.run.calibrating import calibrate, check_calibration
-from fmlab.run.derived_task import OPTIONS, with_derived_fields
+from fmlab.run.derived_task import with_derived_fields
+from fmlab.run.keeping import keep_serving_data
 from fmlab.run.locate import locate
-from fmlab.run.opening import open_source, open_task, reuse, task_key
+from fmlab.run.opening import open_source, open_task
 from fmlab.run.record import RunRecord
 from fmlab.run.refit import check_refit, keep, refit, refitted
 from fmlab.run.row_fitting import asked, fit_rows
-from fmlab.run.serving_data import FILE, ServingData
 from fmlab.run.warm_start import grow, open_trained, options_from
 from fmlab.terminal.escaping import shown
 from fmlab.training import loggers
@@ -97,21 +95,56 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> float:
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
+    opened = _open(plain, record)
+    validation, test, diverged = _train(plain, opened, place, resume, record, used, callbacks)
+    _report(opened, validation, test, diverged, record)
+    if is_first_process():
+        units = io.BytesIO()
+        np.savez_compressed(units, allow_pickle=False, **test.units)
+        write_bytes(place.units, units.getvalue())
+    return float(validation.values[opened.task.monitor])
+
+
+class _Opened(NamedTuple):
+    """The data of a run: the data set before its protocol left out rows, what is judged, and what is trained on.
+
+    `task` is `judged` with the fields that `derived` adds to its rows, and with the groups of `audit`.
+    """
+
+    source: Dataset
+    judged: Task
+    task: Task
+    derived: DerivedFields | None
+    audit: Audit | None
+
+
+def _open(plain: Mapping[str, Any], record: RunRecord) -> _Opened:
+    """The data and the task, told in the record and in the log."""
     source = open_source(plain)
-    task = open_task(plain, source)
-    data = task.dataset
+    judged = open_task(plain, source)
+    data = judged.dataset
     record.update(statistics=statistics.measured(data), published=statistics.published(data))
-    tested = audit_of(task, refitted(task).training.rows)
-    new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
+    audit = audit_of(judged, refitted(judged).training.rows)
+    new = unseen_of(data, judged.training.rows, validation=judged.validation, test=judged.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
-    record.update(protocol_described=dict(task.described))
-    facts = [f"  {name}: {what}" for name, what in task.described.items()]
-    for line in (*statistics.lines(data), *facts, *said(new), *(tested.lines("test") if tested else ())):
+    record.update(protocol_described=dict(judged.described))
+    facts = [f"  {name}: {what}" for name, what in judged.described.items()]
+    for line in (*statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
         log.info(line)
-    judged = task
     task, derived = with_derived_fields(plain, judged)
-    task = audited(task, tested)
-    data = task.dataset
+    return _Opened(source, judged, audited(task, audit), derived, audit)
+
+
+def _build(
+    plain: dict[str, Any],
+    opened: _Opened,
+    place: RunFolder,
+    record: RunRecord,
+    used: list[Any],
+    callbacks: Sequence[Callback],
+) -> tuple[dict[str, Any], Parts]:
+    """The parts of the run, and its options with those that trained models of `warm_start` give."""
+    task, data = opened.task, opened.task.dataset
     trained = [open_trained(p) for p in plain["warm_start"]]
     found = options_from(plain["model"], trained)
     if found:
@@ -125,80 +158,70 @@ def _run(
     check_calibration(plain, task, parts.learner.loss)
     if trained:
         record.update(warm_start=[{"path": str(t.path), "fields": t.counts, "anew": t.anew} for t in trained])
-    del trained  # it may be large
-    _keep_serving_data(plain, source, judged, derived, parts, place)
-    parameters = sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
-    record.update(parameters=parameters, flops=flops.of_row(parts.model, data).total)
-    log.info(f"{plain['model']['name']}: {parameters:,} parameters, {len(task.training.rows):,} training rows")
+    record.update(parameters=_parameters(parts), flops=flops.of_row(parts.model, data).total)
+    rows = f"{len(task.training.rows):,} training rows"
+    log.info(f"{plain['model']['name']}: {_parameters(parts):,} parameters, {rows}")
+    return plain, parts
+
+
+def _parameters(parts: Parts) -> int:
+    return sum(p.numel() for p in parts.model.parameters() if p.requires_grad)
+
+
+def _train(
+    plain: dict[str, Any],
+    opened: _Opened,
+    place: RunFolder,
+    resume: Path | None,
+    record: RunRecord,
+    used: list[Any],
+    callbacks: Sequence[Callback],
+) -> tuple[Report, Report, Mapping[str, float] | None]:
+    """Reports of the validation and of the test, and where training diverged.
+
+    The parts are named here alone, so that a model is gone before a refit builds the next one.
+    """
+    plain, parts = _build(plain, opened, place, record, used, callbacks)
+    if is_first_process():
+        keep_serving_data(plain, opened.source, opened.judged, opened.derived, parts, place)
+    task, trains, rounds = parts.task, _parameters(parts) > 0, None
     with ending_children(parts.trainer):
-        rounds = None
         if isinstance(parts.model, FitsRows):
             scale, seed = label_scale_of(parts.model), int(plain["seed"])
             fitted = fit_rows(parts.model, task, parts.learner.loss, scale, seed, asked(callbacks))
             record.update(**fitted)
             rounds = int(fitted["epochs"])
-        best = _fit(parts, plain, resume, record) if parameters else _save_untrained(parts)
+        best = _fit(parts, plain, resume, record) if trains else _save_untrained(parts)
         began = time.perf_counter()
-        validation = _judge(parts, best if parameters else None, "validate")
+        validation = _judge(parts, best if trains else None, "validate")
         record.update(**calibrate(plain, task, parts, place))
         if task.refit is not None:
             parts, best, anew = refit(_released(parts), plain, place, callbacks, resume is not None, rounds)
             record.update(refit=anew)
-        test = _judge(parts, best if parameters else None, "test")
+        test = _judge(parts, best if trains else None, "test")
     keep(place, best)
     record.update(seconds_test=round(time.perf_counter() - began, 3))
-    value, planted = validation.values[task.monitor], planted_scorer(data)
+    return validation, test, parts.learner.diverged
+
+
+def _report(
+    opened: _Opened, validation: Report, test: Report, diverged: Mapping[str, float] | None, record: RunRecord
+) -> None:
+    """Tell in the record and in the log how the model was judged."""
+    task, audit = opened.task, opened.audit
+    planted = planted_scorer(task.dataset)
     record.update(
         status="complete",
         monitor=task.monitor,
         maximize=task.maximize,
         validation=dict(validation.values),
         test=dict(test.values),
-        audit=None if tested is None else {"shares": dict(tested.shares), "groups": _plain(test.groups)},
+        audit=None if audit is None else {"shares": dict(audit.shares), "groups": _plain(test.groups)},
         **({"test_details": dict(test.details)} if test.details else {}),
-        known_best=None if planted is None else dict(evaluate(task.test, planted, data).values),
+        known_best=None if planted is None else dict(evaluate(task.test, planted, task.dataset).values),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
-    record.update(**soundness.findings(task, test, parts.learner.diverged))
-    if is_first_process():
-        units = io.BytesIO()
-        np.savez_compressed(units, allow_pickle=False, **test.units)
-        write_bytes(place.units, units.getvalue())
-    return value
-
-
-def _keep_serving_data(
-    plain: Mapping[str, Any],
-    source: Dataset,
-    task: Task,
-    derived: DerivedFields | None,
-    parts: Parts,
-    place: RunFolder,
-) -> None:
-    """Leave what serving needs of the data in the run folder.
-
-    `source`: before the protocol left out rows; `task`: before `derived` made its rows wider.
-    """
-    if not is_first_process():
-        return
-    log_odds, scale = bool(getattr(parts.learner.loss, "log_odds", False)), label_scale_of(parts.model)
-    names = asks(parts.model)
-
-    def content() -> bytes:
-        return ServingData.of(
-            source, refitted(task), scale=scale, log_odds=log_odds, derived=derived, names=names
-        ).to_bytes()
-
-    try:
-        packed = reuse(
-            "serving",
-            repr((task_key(plain, source), scale, log_odds, *names, *(plain.get(n) for n in OPTIONS))),
-            content,
-        )
-    except DataError as error:
-        log.warning("this run cannot be used by predict, recommend and export: %s", error)
-        return
-    write_shared(place.path / FILE, packed, Path(plain["cache_dir"]))
+    record.update(**soundness.findings(task, test, diverged))
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:

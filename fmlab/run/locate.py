@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.records.record import read_record
-from fmlab.run.serving_data import FILE
+from fmlab.run.serving_file import FILE
 from fmlab.terminal.escaping import escaped_line
 
 log = logging.getLogger("fmlab")

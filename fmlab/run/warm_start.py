@@ -23,7 +23,8 @@ from fmlab.errors import FmlabError
 from fmlab.plugin.registry import load
 from fmlab.run.loading import build_model, identity_of, model_of
 from fmlab.run.locate import locate
-from fmlab.run.serving_data import FILE, ServingData, read_serving_data
+from fmlab.run.serving_data import ServingData
+from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.training.checkpoints import read_checkpoint
 
 log = logging.getLogger("fmlab")

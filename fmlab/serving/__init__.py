@@ -23,6 +23,6 @@ def load_run(path: "str | PathLike[str]") -> "LoadedRun":
     Raises StorageError (a subclass of FmlabError) where there is none or it is damaged, FmlabError where the files are
     not of one run. Nothing that the files hold is executed.
     """
-    from fmlab.serving.loaded_run import load
+    from fmlab.serving.loading import load
 
     return load(Path(path))

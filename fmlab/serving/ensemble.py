@@ -15,8 +15,9 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.label_scale import label_scale_of, set_label_scale
 from fmlab.run.locate import CHECKPOINTS, Located
-from fmlab.run.serving_data import FILE, read_serving_data
-from fmlab.serving.loaded_run import LoadedRun, load
+from fmlab.run.serving_file import FILE, read_serving_data
+from fmlab.serving.loaded_run import LoadedRun
+from fmlab.serving.loading import load
 from fmlab.untrusted.parsing import read_json
 
 MEMBERS = "members"

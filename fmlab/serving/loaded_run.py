@@ -1,6 +1,5 @@
-"""A trained model ready to score: what `load_run` gives."""
+"""A trained model ready to score: what `load_run` gives, read by `loading`."""
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,24 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fmlab.data import Array, Side, Table
 from fmlab.data.asked import NOTHING, Given
-from fmlab.data.batch import Features, as_features
+from fmlab.data.batch import as_features
 from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
-from fmlab.errors import DataError, FmlabError, StorageError
+from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation.calibration import Calibration
-from fmlab.evaluation.item_scorer import refuse_non_finite
 from fmlab.files import storing
-from fmlab.records.folder import RunFolder
-from fmlab.run.loading import identity_of, model_of
-from fmlab.run.locate import ENSEMBLE, locate
 from fmlab.run.seen_items import EXCLUDES, Exclude
-from fmlab.run.serving_data import FILE, ServingData, read_serving_data
-from fmlab.run.wider_rows import served
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.run.serving_data import ServingData
+from fmlab.serving.outputs import outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +31,6 @@ if TYPE_CHECKING:
     from fmlab.serving.similar import Measure, SimilarItems
 
 log = logging.getLogger(__name__)
-ROWS = 1 << 14  # scored at once
 
 
 @dataclass(frozen=True)
@@ -276,66 +268,3 @@ class LoadedRun:
     def _no_rows(self) -> tuple[Array, Array | None]:
         shape = (0, self.data.schema.n_columns)
         return np.zeros(shape, np.int32), np.zeros(shape, np.float32) if self.data.schema.numeric else None
-
-
-@torch.no_grad()
-def outputs(
-    model: nn.Module, features: Features, targets: Sequence[str] = (), given: Given = NOTHING
-) -> dict[str, Array]:
-    """What a model gives for whole feature rows, float32 (or float64 if it computes so), by target; "" of the only one.
-
-    Raises FmlabError where an output is not finite, or the model gives other targets.
-    """
-    parts: dict[str, list[Tensor]] = {name: [] for name in targets or ("",)}
-    for low in range(0, max(1, len(features.ids)), ROWS):
-        values = None if features.values is None else features.values[low : low + ROWS]
-        ids = features.ids[low : low + ROWS]
-        more = given.cut(slice(low, low + ROWS)).named(model)
-        made = model(ids, values, **more) if len(ids) else torch.zeros(0)
-        if isinstance(made, Mapping) != bool(targets) and len(ids):
-            raise FmlabError(f"{type(model).__name__} must give scores of {', '.join(targets) or 'one target'}")
-        for name, part in parts.items():
-            one = made[name] if isinstance(made, Mapping) else made
-            part.append(one if one.dtype == torch.float64 else one.float())
-            refuse_non_finite(part[-1])
-    return {name: torch.cat(part).numpy() for name, part in parts.items()}
-
-
-def load(path: Path) -> LoadedRun:
-    """The run of a folder or checkpoint (`fmlab.run.locate`); raises StorageError, FmlabError where parts do not
-    belong."""
-    place = locate(path)
-    if place.checkpoint.name == ENSEMBLE:
-        from fmlab.serving.ensemble import load_ensemble  # which loads its members by this module
-
-        return load_ensemble(place)
-    try:
-        saved = read_checkpoint(place.checkpoint)
-    except MemoryError as error:
-        raise StorageError(f"{place.checkpoint} is larger than the memory") from error
-    identity, schema = identity_of(saved, place.checkpoint)
-    held = place.folder / FILE
-    if not held.is_file():
-        raise StorageError(
-            f"a run keeps what serving needs in {FILE}, {place.folder} has none: it was trained by an earlier version "
-            "of fmlab, or copied without that file; copy it from the run folder, or train again"
-        )
-    data = read_serving_data(held)
-    if data.trained != schema or data.fingerprint != identity.get("data"):
-        raise FmlabError(f"{held} and {place.checkpoint} must come from one run, they are of other data")
-    model = served(model_of(saved, place.checkpoint), data.derived)
-    calibration = _calibration(RunFolder(place.folder).calibration, data)
-    return LoadedRun(place.folder, place.checkpoint, identity, model, data, calibration)
-
-
-def _calibration(path: Path, data: ServingData) -> Calibration | None:
-    """That of a run folder, None without one; raises StorageError for one that is malformed or of other targets."""
-    if not path.is_file():
-        return None
-    try:
-        found = Calibration.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        if set(found.maps) != set(data.targets or ("",)):
-            raise ValueError("it is of other targets")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise StorageError(f"{path} is malformed: {type(error).__name__}: {error}") from error
-    return found

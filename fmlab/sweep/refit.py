@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.files import storing
 from fmlab.records.shared_files import copy_shared
-from fmlab.run.serving_data import FILE
+from fmlab.run.serving_file import FILE
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.launch import lasting_overrides

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from trained import HEADER, cells, data_of, fmlab, forward, train, write, write_clicks
 
 from fmlab.run import load_model
-from fmlab.serving import loaded_run as loaded
+from fmlab.serving import outputs
 
 
 def by_hand(place: Path) -> np.ndarray:
@@ -177,7 +177,7 @@ def test_batches_of_rows_give_the_scores_of_all_at_once(
             yield batch
 
     monkeypatch.setattr(tabular, "batches", small)
-    monkeypatch.setattr(loaded, "ROWS", 7)
+    monkeypatch.setattr(outputs, "ROWS", 7)
     assert fmlab("predict", clicks, room / "clicks.csv", "--out", tmp_path / "out.csv") == 0
     assert len(seen) > 5
     np.testing.assert_allclose(scores(tmp_path / "out.csv"), by_hand(clicks), rtol=1e-5, atol=1e-6)

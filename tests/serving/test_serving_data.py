@@ -18,7 +18,7 @@ from trained import data_of, fmlab, task_of, write
 from fmlab.data.store.container import BEGIN, END, Container, to_bytes
 from fmlab.errors import FmlabError, StorageError
 from fmlab.records.shared_files import copy_shared, write_shared
-from fmlab.run.serving_data import FILE, read_serving_data
+from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving import load_run
 from fmlab.training.checkpoints import _MARK, read_checkpoint
 

@@ -1,0 +1,37 @@
+"""What a model gives for whole rows of features."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fmlab.data import Array
+from fmlab.data.asked import NOTHING, Given
+from fmlab.data.batch import Features
+from fmlab.errors import FmlabError
+from fmlab.evaluation.item_scorer import refuse_non_finite
+
+ROWS = 1 << 14  # scored at once
+
+
+@torch.no_grad()
+def outputs(
+    model: nn.Module, features: Features, targets: Sequence[str] = (), given: Given = NOTHING
+) -> dict[str, Array]:
+    """What a model gives for whole feature rows, float32 (or float64 if it computes so), by target; "" of the only one.
+
+    Raises FmlabError where an output is not finite, or the model gives other targets.
+    """
+    parts: dict[str, list[Tensor]] = {name: [] for name in targets or ("",)}
+    for low in range(0, max(1, len(features.ids)), ROWS):
+        values = None if features.values is None else features.values[low : low + ROWS]
+        ids = features.ids[low : low + ROWS]
+        more = given.cut(slice(low, low + ROWS)).named(model)
+        made = model(ids, values, **more) if len(ids) else torch.zeros(0)
+        if isinstance(made, Mapping) != bool(targets) and len(ids):
+            raise FmlabError(f"{type(model).__name__} must give scores of {', '.join(targets) or 'one target'}")
+        for name, part in parts.items():
+            one = made[name] if isinstance(made, Mapping) else made
+            part.append(one if one.dtype == torch.float64 else one.float())
+            refuse_non_finite(part[-1])
+    return {name: torch.cat(part).numpy() for name, part in parts.items()}
