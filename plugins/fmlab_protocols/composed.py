@@ -1,37 +1,33 @@
 """A protocol made of parts: which interactions count, how they are split, how models are judged."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from functools import partial
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset
 from fmlab.data.filtering import Filter, filtered, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import UserItemSet, draw_distinct, draw_popular
-from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
+from fmlab.data.split import TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
-from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, selecting_metric, with_monitor
+from fmlab.evaluation import ScoredRows, rank_metric, selecting_metric, with_monitor
 from fmlab.evaluation.label_scale import is_binary
-from fmlab.evaluation.metrics import SAMPLED
 from fmlab.evaluation.ranks import Ties
 from fmlab.plugin.option import Range
-from fmlab_protocols._candidates import names as names_of
-from fmlab_protocols._candidates import read, renamed
-from fmlab_protocols._described import drawn_negatives, of_parts, ranked
+from fmlab_protocols._described import drawn_negatives, of_parts
 from fmlab_protocols._labels import classed, least_positive, with_step
 from fmlab_protocols._options import CandidateFile, CandidateIds, Metrics, MinLabel, Monitor, Negatives, Seed
 from fmlab_protocols._parts import without_copies
+from fmlab_protocols._ranking import Candidates, DrawnBy, ListOf, ListsOfParts, Ranking
 from fmlab_protocols._splits import Group, Split, SplitRule, moment, without_pairs_before
 from fmlab_protocols.rating import label_bounds
 
 Share = Annotated[int | float, Range(0, None, open_low=True)]
 Count = Annotated[int, Range(0, None)]
-_DRAWN = {"uniform": "uniformly", "popularity": "by training popularity"}
+OnLeak = Literal["error", "drop", "allow"]
 
 
 class Composed(Task):
@@ -87,18 +83,14 @@ class Composed(Task):
         judge: Annotated[
             Literal["all", "sampled", "rows"], "what is judged: lists of all items, sampled candidates, labeled rows"
         ] = "all",
-        by: Annotated[
-            Literal["user", "row"], "whether a list has all relevant items of a user or one test row"
-        ] = "user",
+        by: Annotated[ListOf, "whether a list has all relevant items of a user or one test row"] = "user",
         n_candidates: Annotated[int, Range(1, None), "sampled items that a held-out item is ranked among"] = 100,
-        candidates_by: Annotated[Literal["uniform", "popularity"], "what candidates are drawn by"] = "uniform",
+        candidates_by: Annotated[DrawnBy, "what candidates are drawn by"] = "uniform",
         candidate_file: CandidateFile = "",
         candidate_ids: CandidateIds = "raw",
         exclude_validation: Annotated[bool, "whether validation items are left out when the test is ranked"] = True,
         ties: Annotated[Ties, "rank of items with equal scores"] = "expected",
-        on_leak: Annotated[
-            Literal["error", "drop", "allow"], "what is done with rows of one part that copy rows of another"
-        ] = "error",
+        on_leak: Annotated[OnLeak, "what is done with rows of one part that copy rows of another"] = "error",
         on_saturated: Annotated[Literal["error", "drop"], "what is done with users that have every item"] = "error",
         negatives: Negatives = 1,
         resample_negatives: Annotated[bool, "whether every epoch draws new negatives"] = True,
@@ -112,24 +104,62 @@ class Composed(Task):
 
         Raises DataError when a part is empty, rows lack what an option needs, or a user has met every item.
         """
-        given = dict(locals())
         rule = SplitRule(split, validation, test, group, folds, fold, seed)
-        parts = _labeled(dataset, rule, given) if judge == "rows" else _ranked(dataset, rule, given)
+        reported = _Reported(metrics, monitor, refit)
+        if judge == "rows":
+            parts = _labeled(dataset, rule, reported, min_label, on_leak)
+        else:
+            wanted = Filter(
+                least_positive(dataset, dataset.rule.min_label if min_label is None else min_label),
+                moment(since, "protocol.since"),
+                moment(until, "protocol.until"),
+                repeated,
+                user_counts=(min_user_interactions, max_user_interactions),
+                item_counts=(min_item_interactions, max_item_interactions),
+                core=dataset.rule.core if k_core is None else k_core,
+            )
+            if split in ("auto", "given") and dataset.split is not None and on_leak != "allow":
+                refuse_shared(dataset, wanted.min_label, on_leak)
+            data = without_saturated(filtered(dataset, wanted, labels=True), on_saturated)
+            candidates = Candidates(n_candidates, candidates_by, seed, candidate_file, candidate_ids)
+            ranking = Ranking(by, ties, exclude_validation or refit, refit, judge == "sampled", candidates)
+            train = partial(Training, negatives=negatives, redraw=resample_negatives)
+            parts = _ranked(data, dataset, rule, reported, ranking, train)
         super().__init__(**parts)
 
 
-def _labeled(dataset: Dataset, rule: SplitRule, given: dict[str, Any]) -> dict[str, Any]:
+class _Reported(NamedTuple):
+    """What is reported, what selects, and whether the tested model is trained anew after that."""
+
+    metrics: tuple[str, ...]
+    monitor: str
+    refit: bool
+
+    def about(self, rows: dict[int, Array]) -> dict[str, str]:
+        """The rows of the parts, and which of them the tested model was trained on, for a report."""
+        anew = "trained anew on training and validation rows, as long as the validation selected"
+        tested = anew if self.refit else "the one that the validation selected"
+        return {"rows": of_parts(rows), "tested model": tested}
+
+    def rows(self, part: Array) -> Array | None:
+        """The rows that the tested model is trained on anew, None where it is not."""
+        return np.flatnonzero((part == TRAIN) | (part == VALIDATION)) if self.refit else None
+
+
+def _labeled(
+    dataset: Dataset, rule: SplitRule, reported: _Reported, min_label: float | None, on_leak: OnLeak
+) -> dict[str, Any]:
     """The task that scores labeled rows."""
     if dataset.label is None:
         raise DataError(f"judge=rows needs labels; {dataset.name!r} has none: all its rows are positives")
-    classes = given["min_label"] is not None or dataset.rule.min_label is not None or is_binary(dataset.label)
-    data = classed(dataset, given["min_label"]) if classes else dataset
+    classes = min_label is not None or dataset.rule.min_label is not None or is_binary(dataset.label)
+    data = classed(dataset, min_label) if classes else dataset
     part = rule.parts(data)
     if rule.kind(data) == "given":
-        data, part = without_copies(data, part, given["on_leak"])
+        data, part = without_copies(data, part, on_leak)
     rows = {where: np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST)}
-    monitor = given["monitor"] or ("logloss" if classes else "rmse")
-    names = with_monitor(given["metrics"] or (("auc", "logloss") if classes else ("rmse", "mae")), monitor)
+    monitor = reported.monitor or ("logloss" if classes else "rmse")
+    names = with_monitor(reported.metrics or (("auc", "logloss") if classes else ("rmse", "mae")), monitor)
     bounds = None if classes else label_bounds(data, rows[TRAIN])
     return {
         "dataset": data,
@@ -138,156 +168,41 @@ def _labeled(dataset: Dataset, rule: SplitRule, given: dict[str, Any]) -> dict[s
         "test": ScoredRows(data, rows[TEST], names, bounds=bounds),
         "monitor": monitor,
         "maximize": selecting_metric(monitor, tuple(data.targets)).maximize,
-        "refit": _refit(part) if given["refit"] else None,
-        "described": {"split": rule.described(data), "judged": "labeled rows", **_trained(rows, given)},
+        "refit": reported.rows(part),
+        "described": {"split": rule.described(data), "judged": "labeled rows", **reported.about(rows)},
     }
 
 
-def _ranked(dataset: Dataset, rule: SplitRule, given: dict[str, Any]) -> dict[str, Any]:
-    """The task that ranks items."""
-    data, gains = _filtered(dataset, given)
+def _ranked(
+    positives: Dataset,
+    source: Dataset,
+    rule: SplitRule,
+    reported: _Reported,
+    ranking: Ranking,
+    train: Callable[[Array], Training],
+) -> dict[str, Any]:
+    """The task that ranks items, of the positives of a data set."""
+    gains = None if positives.label is None else np.asarray(positives.label)
+    data = replace(positives, label=None, targets={})
     part = rule.parts(data)
     if rule.kind(data) == "given":
         part = without_pairs_before(data, part)
     rows = {where: np.flatnonzero(part == where) for where in (TRAIN, VALIDATION, TEST)}
-    prefix = SAMPLED if given["judge"] == "sampled" or given["candidate_file"] else ""
-    usual = ("recall@10", "ndcg@10", "recall@20", "ndcg@20") if given["by"] == "user" else ("mrr", "hr@10", "ndcg@10")
-    names = [n if n.startswith(SAMPLED) else prefix + n for n in given["metrics"] or usual]
-    monitor = given["monitor"] or ("ndcg@20" if given["by"] == "user" else "ndcg@10")
-    monitor = monitor if monitor.startswith(SAMPLED) else prefix + monitor
-    build = _Judges(data, dataset, rows, with_monitor(names, monitor), gains, given)
-    validation, test = build.of(VALIDATION), build.of(TEST)
-    described = {"split": rule.described(data), **build.described(), **_trained(rows, given)}
-    described |= drawn_negatives(given["negatives"], anew=given["resample_negatives"])
+    names, monitor = ranking.metrics(reported.metrics, reported.monitor)
+    lists = ListsOfParts(data, source, rows, names, gains, ranking)
+    validation, test = lists.of(VALIDATION), lists.of(TEST)
+    training = train(rows[TRAIN])
+    described = {"split": rule.described(data), **lists.described(), **reported.about(rows)}
+    described |= drawn_negatives(training.negatives, anew=training.redraw)
     lost = data.schema.n_users - len(np.unique(np.asarray(data.user)[rows[TEST]]))
     data = with_step(data, f"{lost:,} users have no test item and no list") if lost else data
     return {
         "dataset": data,
-        "training": Training(rows[TRAIN], given["negatives"], given["resample_negatives"]),
+        "training": training,
         "validation": validation,
         "test": test,
         "monitor": monitor,
         "maximize": rank_metric(monitor).maximize,
-        "refit": _refit(part) if given["refit"] else None,
+        "refit": reported.rows(part),
         "described": described,
     }
-
-
-def _filtered(dataset: Dataset, given: dict[str, Any]) -> tuple[Dataset, Array | None]:
-    """The positives, and their labels where there are any."""
-    rule = dataset.rule
-    least = least_positive(dataset, rule.min_label if given["min_label"] is None else given["min_label"])
-    if given["split"] in ("auto", "given") and dataset.split is not None and given["on_leak"] != "allow":
-        refuse_shared(dataset, least, given["on_leak"])
-    counts = [(given[f"min_{side}_interactions"], given[f"max_{side}_interactions"]) for side in ("user", "item")]
-    wanted = Filter(
-        least,
-        moment(given["since"], "protocol.since"),
-        moment(given["until"], "protocol.until"),
-        given["repeated"],
-        user_counts=counts[0],
-        item_counts=counts[1],
-        core=rule.core if given["k_core"] is None else given["k_core"],
-    )
-    data = without_saturated(filtered(dataset, wanted, labels=True), given["on_saturated"])
-    return replace(data, label=None, targets={}), None if data.label is None else np.asarray(data.label)
-
-
-def _trained(rows: dict[int, Array], given: dict[str, Any]) -> dict[str, str]:
-    """The rows of the parts, and which of them the tested model was trained on."""
-    anew = "trained anew on training and validation rows, as long as the validation selected"
-    tested = anew if given["refit"] else "the one that the validation selected"
-    return {"rows": of_parts(rows), "tested model": tested}
-
-
-def _refit(part: Array) -> Array:
-    return np.flatnonzero((part == TRAIN) | (part == VALIDATION))
-
-
-class _Judges:
-    """The evaluations of both judged parts."""
-
-    def __init__(
-        self,
-        data: Dataset,
-        source: Dataset,
-        rows: dict[int, Array],
-        names: tuple[str, ...],
-        gains: Array | None,
-        given: dict[str, Any],
-    ) -> None:
-        self.data, self.source, self.rows, self.names, self.gains, self.given = data, source, rows, names, gains, given
-        self.user, self.item = sides(data)
-        self.apart = bool(given["exclude_validation"] or given["refit"])
-        self.known = self._set(rows[TRAIN])
-        self.known.check(self.user[rows[TRAIN]], names=data.keys.get("user"))
-
-    def of(self, where: int) -> RankedLists:
-        """The evaluation of one part."""
-        before = [TRAIN] + ([VALIDATION] if where == TEST and self.apart else [])
-        trained = np.concatenate([self.rows[w] for w in before])
-        hidden = np.concatenate([trained, self.rows[where]]) if self.given["by"] == "row" else trained
-        refit = where == TEST and self.given["refit"]
-        return RankedLists(
-            self.data,
-            self.rows[where],
-            self._set(hidden),
-            self.names,
-            by=self.given["by"],
-            candidates=self._candidates(where),
-            ties=self.given["ties"],
-            trained=np.concatenate([self.rows[TRAIN], self.rows[VALIDATION]]) if refit else self.rows[TRAIN],
-            gains=self.gains,
-        )
-
-    def described(self) -> dict[str, str]:
-        """What is ranked, for a report."""
-        given = self.given
-        drawn = f"{given['n_candidates']} candidates, drawn {_DRAWN[given['candidates_by']]} by seed {given['seed']}"
-        left_out = "training and validation items of the user" if self.apart else "training items of the user"
-        return ranked(
-            self.names,
-            whole=given["by"] == "user",
-            candidates="candidates of a file" if given["candidate_file"] else drawn,
-            left_out=left_out if given["by"] == "user" else f"{left_out}, and its other test items",
-            ties=given["ties"],
-        )
-
-    def _set(self, rows: Array) -> UserItemSet:
-        return UserItemSet(self.user[rows], self.item[rows], self.data.schema.n_users, self.data.schema.n_items)
-
-    def _candidates(self, where: int) -> Tensor | None:
-        """Candidates of each row, or of each user who has rows in ascending order."""
-        if not any(n.startswith(SAMPLED) for n in self.names):
-            return None
-        rows, n, seed = self.rows[where], self.given["n_candidates"], self.given["seed"]
-        if self.given["candidate_file"] and where == TEST:
-            return self._listed(rows)
-        met = self._set(np.arange(self.data.rows))
-        if self.given["by"] == "user":
-            users = np.unique(self.user[rows]).astype(np.int64)
-            case = users
-        else:
-            users, case = self.user[rows].astype(np.int64), rows
-        met.check(users, n, "; lower protocol.n_candidates", self.data.keys.get("user"))
-        drawn = torch.from_numpy(users), torch.from_numpy(case)
-        if self.given["candidates_by"] == "popularity":
-            weight = np.bincount(self.item[self.rows[TRAIN]], minlength=self.data.schema.n_items)
-            return draw_popular(met, *drawn, n, weight, seed=seed)
-        return draw_distinct(met, *drawn, n, seed=seed)
-
-    def _listed(self, rows: Array) -> Tensor:
-        """Candidates of the test rows as a file lists them."""
-        path = Path(self.given["candidate_file"]).expanduser()
-        if self.given["by"] != "row":
-            raise DataError("a file of candidates lists them for test rows: it goes with protocol.by=row")
-        if not path.is_file():
-            raise DataError(f"protocol.candidate_file must be a file, got {path}, which does not exist")
-        compact = self.given["candidate_ids"] == "compact"
-        listed = read(path, self.data, renamed(self.data, self.source, names_of(self.source, compact)))
-        order = np.argsort(listed.rows)
-        if not np.array_equal(listed.rows[order], np.sort(rows)):
-            got = f"{len(listed.rows):,} are listed, {len(rows):,} in the split"
-            raise DataError(f"a file of candidates must list the test rows of the split, {got}, and they differ")
-        place = np.argsort(np.argsort(rows, kind="stable"), kind="stable")
-        return torch.from_numpy(listed.items[order][place])
