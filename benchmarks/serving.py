@@ -2,10 +2,10 @@
 
 import asyncio
 import json
-import socket
-import threading
+import multiprocessing
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from fmlab.serving.loaded_run import LoadedRun
 
 ABOUT = "requests over loopback to `fmlab serve` at 100,000 items; one row by onnxruntime and by torch"
 USERS, ITEMS, ROWS = 10_000, 100_000, 100
-LATENCY = 0.005
+LATENCY, CLIENTS = 0.005, 16
 ONNX_MODELS = ("fm", "lorentzfm", "deepfm", "mf", "hyperml")
 
 
@@ -70,29 +70,15 @@ def trained(name: str, users: int, items: int, **options: Any) -> LoadedRun:
 
 
 def _served(setting: Setting) -> list[Line | Note]:
-    import uvicorn
-
-    from fmlab.serving.server import application
-
-    items, count = setting.size(ITEMS, 50), setting.size(2000, 10)
-    server = uvicorn.Server(
-        uvicorn.Config(application(trained("fm", setting.size(USERS, 20), items)), log_level="error", port=0)
-    )
-    held = socket.socket()
-    held.bind(("127.0.0.1", 0))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    port, rng, found = held.getsockname()[1], np.random.default_rng(0), list[Line | Note]()
-    users = setting.size(USERS, 20)
+    users, items, count = setting.size(USERS, 20), setting.size(ITEMS, 50), setting.size(2000, 10)
+    rng, found = np.random.default_rng(0), list[Line | Note]()
     requests = {
         "recommend": lambda: {"users": [str(rng.integers(users))], "k": 10},
         f"score {ROWS} rows": lambda: {
             "rows": [{"user": str(rng.integers(users)), "item": str(rng.integers(items))} for _ in range(ROWS)]
         },
     }
-    try:
+    with _serving(users, items) as port:
         for what, make in requests.items():
             bodies = [json.dumps(make()).encode() for _ in range(count)]
             path = f"/{what.split()[0]}"
@@ -103,13 +89,36 @@ def _served(setting: Setting) -> list[Line | Note]:
                 goal, met = ("", None) if target is None else target.judge(value, None, more=False)
                 shape = f"{what}, {items:,} items, one client"
                 found.append(Line(shape, f"p{share}", "ms", Spread.of([value]), 1, None, goal, met))
-            _, seconds = asyncio.run(_ask(port, path, bodies, 16))
-            shape = f"{what}, {items:,} items, 16 clients"
+            _, seconds = asyncio.run(_ask(port, path, bodies, CLIENTS))
+            shape = f"{what}, {items:,} items, {CLIENTS} clients"
             found.append(Line(shape, "requests", "1/s", Spread.of([count / seconds]), 1))
-    finally:
-        server.should_exit = True
-        thread.join()
     return found
+
+
+@contextmanager
+def _serving(users: int, items: int) -> Iterator[int]:
+    """The port of a server in a process of its own: it shares no interpreter with the clients."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, users, items), daemon=True)
+    process.start()
+    there.close()
+    try:
+        yield here.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _serve(told: Any, users: int, items: int) -> None:
+    from fmlab.serving.server import application, listening, server_of
+
+    torch.set_num_threads(1)
+    app, sockets = application(trained("fm", users, items)), listening("127.0.0.1", 0)
+    for one in sockets:
+        one.listen(CLIENTS)
+    told.send(sockets[0].getsockname()[1])
+    server_of(app).run(sockets)
 
 
 async def _ask(port: int, path: str, bodies: list[bytes], clients: int) -> tuple[list[float], float]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,7 @@ from fmlab.errors import StorageError
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 20
+_DRAFT = re.compile(r"\..+\.fmlab-[0-9]+(\.old)?\.tmp")
 
 
 @contextmanager
@@ -125,6 +127,60 @@ def write_stream(path: Path, write: Callable[[BinaryIO], None]) -> None:
         finally:
             draft.unlink(missing_ok=True)
         sync(path.parent)
+
+
+@contextmanager
+def draft_of(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A file, or a folder, beside `path`, to be renamed to it when it is whole; what is not renamed is removed.
+
+    It is locked while it is written. What a killed process left is not locked any more: whoever writes into the same
+    folder next removes it. Raises StorageError.
+    """
+    draft = path.with_name(f".{path.name}.fmlab-{os.getpid()}.tmp")
+    with storing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_drafts(path.parent)
+        descriptor = _locked_draft(draft, folder)
+        try:
+            yield draft
+        finally:
+            os.close(descriptor)
+            _remove(draft)
+
+
+def remove_drafts(folder: Path) -> None:
+    """Remove what killed writers left in a folder, see `draft_of`."""
+    for path in folder.glob(".*.tmp"):
+        if _DRAFT.fullmatch(path.name):
+            with suppress(OSError):  # it is being written, or is gone, or locks are not known here
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    _remove(path)
+                finally:
+                    os.close(descriptor)
+
+
+def _locked_draft(draft: Path, folder: bool) -> int:
+    while True:
+        _remove(draft)  # of a process with the number of this one
+        if folder:
+            draft.mkdir()
+        else:
+            draft.touch()
+        descriptor = os.open(draft, os.O_RDONLY | os.O_CLOEXEC)
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if draft.exists() and draft.stat().st_ino == os.fstat(descriptor).st_ino:
+            return descriptor
+        os.close(descriptor)  # another process took it for one that was left, before it was locked
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -9,6 +9,7 @@ Every method is optional, and none costs a model that does not have it:
 | with every training loss    | `regularization()`, added to it                                             |
 | when the optimizer is built | `parameter_roles()`                                                         |
 | when rows are scored        | `TwoSided`, `LateInteraction`; `scorers()` where options decide             |
+| for a user without training | `fold_in(item)`                                                             |
 """
 
 from collections.abc import Mapping, Sequence
@@ -208,6 +209,18 @@ class NeedsInteractions(Protocol):
 
     def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """`user[n]`, `item[n]`: indices of the training positives, rows with a label above 0 if there are labels."""
+        ...
+
+
+@runtime_checkable
+class FoldsIn(Protocol):
+    """A model that scores all items for a user of whom only a history is known, without training.
+
+    Without it `LoadedRun.recommend(history=...)` solves for a query vector, if the model is `TwoSided`.
+    """
+
+    def fold_in(self, item: Tensor) -> Tensor:
+        """`item[n]`: numbers of different items that the user has met -> scores of all items in their order."""
         ...
 
 

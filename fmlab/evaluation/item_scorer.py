@@ -108,14 +108,17 @@ def query(tables: Tables, user: Tensor, context: Features | None) -> Features:
 
 class _Product:
     """Item vectors and, as one more column against a 1 of the query, item biases: scores are one product, without the
-    pass that adding biases would take, in memory that blocks of one size share."""
+    pass that adding biases would take, in memory that blocks of one size share.
+
+    `bias`: of the queries that were scored last, `[Q]`, which is the same for all items and left out of scores.
+    """
 
     def __init__(self, side: Callable[..., tuple[Tensor, Tensor]], bias: Tensor, vector: Tensor) -> None:
         # Autocast may serve the model, but products rounded to 8 bits would tie items that differ.
         self.kind = torch.promote_types(vector.dtype, torch.float32)
         self.side, self.items = side, torch.cat([vector, bias.unsqueeze(1)], 1).to(self.kind)
         refuse_non_finite(self.items.square())  # so that no product of two vectors overflows
-        self.scores = self.items.new_empty(0)
+        self.scores, self.bias = self.items.new_empty(0), self.items.new_empty(0)
 
     def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
         query = self._query(user, context, more)
@@ -133,7 +136,8 @@ class _Product:
             return torch.bmm(wide.view(*item.shape, -1), query).squeeze(-1)
 
     def _query(self, user: Tensor, context: Features | None, more: Given) -> Tensor:
-        bias, vector = self.side(user, context, more)  # the bias is the same for all items of a query
+        bias, vector = self.side(user, context, more)
+        self.bias = bias
         refuse_non_finite(bias, vector.square())
         return torch.cat([vector, torch.ones_like(vector[:, :1])], 1).to(self.kind)
 

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from fmlab.contracts import is_two_sided
 from fmlab.data import Array
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import FmlabError
-from fmlab.evaluation.item_scorer import refuse_non_finite
 from fmlab.serving.program import sample
+from fmlab.serving.vectors import vectors_of
 
 if TYPE_CHECKING:
     from fmlab.serving.loaded_run import LoadedRun
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 FILE = "items.usearch"
 K, QUERIES, GOAL = 10, 500, 0.99
 CONNECTIVITY, BUILD, FIRST, MOST = 32, 256, 64, 4096
-CHUNK = 1 << 14
 
 
 def write_index(run: "LoadedRun", folder: Path) -> dict[str, Any]:
@@ -42,8 +40,8 @@ def write_index(run: "LoadedRun", folder: Path) -> dict[str, Any]:
         raise FmlabError(f"an index is of items: the rows of {run.data.name!r} have none")
     if not is_two_sided(run.model):
         raise FmlabError(f"an index finds inner products, and the score of {run.name} is no product of two sides")
-    items = _side(run.model.encode_item, as_features(run.data.items), bias=True)
-    queries = _side(run.model.encode_query, _queries(run), bias=False)
+    items = vectors_of(run.model.encode_item, as_features(run.data.items)).numpy()
+    queries = vectors_of(run.model.encode_query, _queries(run), bias=False).numpy()
     longest = float(np.linalg.norm(items, axis=1).max())
     scale = 1 / longest if longest > 0 else 1.0  # float32 then holds the coordinates of any model
     reduced = lifted(items * scale)
@@ -107,18 +105,3 @@ def _queries(run: "LoadedRun") -> Features:
     table = as_features(sample(run.data, QUERIES))
     part = run.data.schema.query
     return Features(table.ids[:, part], None if table.values is None else table.values[:, part])
-
-
-@torch.no_grad()
-def _side(side: Any, rows: Features, *, bias: bool) -> Array:
-    """Vectors float64[rows, d + 1]: the last column is the bias, or 1."""
-    parts = []
-    for low in range(0, len(rows.ids), CHUNK):
-        values = None if rows.values is None else rows.values[low : low + CHUNK]
-        own, vector = side(rows.ids[low : low + CHUNK], values)
-        last = own if bias else torch.ones_like(own)
-        parts.append(torch.cat([vector.double(), last.double().unsqueeze(1)], 1))
-    found = torch.cat(parts)
-    refuse_non_finite(found)
-    made: Array = found.numpy()
-    return made

@@ -15,6 +15,7 @@ from fmlab.data import Table
 from fmlab.data.encoding.encoder import QUERY
 from fmlab.errors import FmlabError, choices
 from fmlab.run.seen_items import EXCLUDES
+from fmlab.serving.fold_in import fold_in
 from fmlab.serving.frames import cells_batch
 from fmlab.serving.lists import Lists, check_k
 from fmlab.serving.similar import MEASURES
@@ -74,8 +75,9 @@ class Engine:
         return answers
 
     def recommend(self, requests: Sequence[Request]) -> list[Answer]:
-        """`{"users": [id], "k", "exclude", "context": {column: cell}}`, or `rows` of users in their contexts, ->
-        `{"results": [{"items": [{"item", "score"}], "by_popularity"}]}`, one for each user in their order."""
+        """`{"users": [id], "k", "exclude", "context": {column: cell}}`, or `rows` of users in their contexts, or
+        `histories` of new users, -> `{"results": [{"items": [{"item", "score"}], "by_popularity"}]}`, one for each user
+        in their order."""
         return [_answered(self._recommended, request) for request in requests]
 
     def similar(self, requests: Sequence[Request]) -> list[Answer]:
@@ -105,13 +107,15 @@ class Engine:
         return unseen
 
     def _recommended(self, request: Request) -> dict[str, Any]:
-        _refuse_keys(request, ("users", "rows", "k", "exclude", "context"))
+        _refuse_keys(request, ("users", "rows", "histories", "k", "exclude", "context"))
         k, exclude = self._k(request), request.get("exclude", "all")
         if exclude not in EXCLUDES:
             raise FmlabError(f"exclude must be one of {', '.join(EXCLUDES)}, got {exclude!r}")
+        if sum(name in request for name in ("users", "rows", "histories")) != 1:
+            raise FmlabError("recommend takes either users, a list of ids, rows with their context, or histories")
+        if "histories" in request:
+            return {"results": [self._folded(one, k, exclude) for one in self._histories(request)]}
         lists, encoder = Lists(self.run, k, exclude), self.run.encoder
-        if ("users" in request) == ("rows" in request):
-            raise FmlabError("recommend takes either users, a list of ids, or rows with their context")
         if "users" in request:
             context = request.get("context") or {}
             if not isinstance(context, Mapping):
@@ -128,6 +132,19 @@ class Engine:
         for place, item, score in zip(np.concatenate(lists.places).tolist(), texts, scores, strict=True):
             results[place]["items"].append({"item": item, "score": score})
         return {"results": results}
+
+    def _histories(self, request: Request) -> list[Any]:
+        given = request["histories"]
+        if not isinstance(given, list) or not given or "context" in request:
+            raise FmlabError("histories must be a list of one or more lists of ids, without a context")
+        self._refuse_many(given, "histories")
+        return [self._ids(one, "a history") for one in given]
+
+    def _folded(self, history: list[Any], k: int, exclude: str) -> dict[str, Any]:
+        found = fold_in(self.run, history, k, keep_history=exclude == "none")
+        texts = self.run.item_texts.take(pa.array(found.item)).to_pylist()
+        items = [{"item": t, "score": s} for t, s in zip(texts, found.score.tolist(), strict=True)]
+        return {"items": items, "by_popularity": found.by_popularity, "unknown_items": found.unknown}
 
     def _similar(self, request: Request) -> dict[str, Any]:
         _refuse_keys(request, ("items", "k", "measure"))

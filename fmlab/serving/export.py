@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -96,26 +95,22 @@ def export(run: "LoadedRun", out: Path, formats: Sequence[Format] = ("files",), 
         names = ", ".join(run.asked.names)
         raise FmlabError(f"an exported model reads ids and values alone, {run.name} asks for {names} as well")
     refuse_folder(out, force)
-    from fmlab.files import storing, sync
+    from fmlab.files import draft_of, storing, sync
 
-    draft = out.absolute().with_name(f".{out.absolute().name}.{os.getpid()}.tmp")
-    with storing(out.absolute().parent):
-        try:
-            draft.mkdir(parents=True)
-            said = _write(run, draft, list(dict.fromkeys(formats)))
-            for path in (*draft.iterdir(), draft):
-                sync(path)
-            refuse_folder(out, force)
-            if out.exists():
-                old = draft.with_name(f"{draft.name}.old")
-                out.replace(old)
-                draft.replace(out)
-                shutil.rmtree(old)
-            else:
-                draft.replace(out)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-        sync(out.absolute().parent)
+    place = out.absolute()
+    with storing(place.parent), draft_of(place, folder=True) as draft:
+        said = _write(run, draft, list(dict.fromkeys(formats)))
+        for path in (*draft.iterdir(), draft):
+            sync(path)
+        refuse_folder(out, force)
+        if out.exists():
+            old = draft.with_suffix(".old.tmp")
+            out.replace(old)
+            draft.replace(out)
+            shutil.rmtree(old)
+        else:
+            draft.replace(out)
+        sync(place.parent)
     return said
 
 

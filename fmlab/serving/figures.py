@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fmlab.contracts import ManifoldEmbeddings, is_two_sided
-from fmlab.data import Array, Side, Table
+from fmlab.contracts import ManifoldEmbeddings
+from fmlab.data import Array
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import DataError, FmlabError, StorageError, choices
+from fmlab.serving.drawing import BLUE, RUST, axes_of, heat_map
+from fmlab.serving.row_figures import importance, interactions, mutual_information
 from fmlab.untrusted.parsing import read_text
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from fmlab.serving.loaded_run import LoadedRun
 
-REPEATS, SHOWN, LABELLED = 10, 2000, 25
-RUST, BLUE = "#b5532a", "#2a6f97"
+SHOWN = 2000
 
 
 def draw(run: "LoadedRun", kind: str, **given: Any) -> Any:
@@ -32,18 +31,9 @@ def draw(run: "LoadedRun", kind: str, **given: Any) -> Any:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise FmlabError(f'plots need the package {error.name}: pip install "fmlab[report]"') from error
-    if given and kind != "importance":
-        raise FmlabError(f"rows and label belong to importance, a plot of {kind} takes none")
+    if given and kind not in OF_ROWS:
+        raise FmlabError(f"rows and label belong to {', '.join(OF_ROWS)}, a plot of {kind} takes none")
     return KINDS[kind](run, **given)
-
-
-def _axes(title: str, width: float = 7, height: float = 4.5) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.set_title(title, fontsize=11)
-    return figure, axes
 
 
 def curves(run: "LoadedRun") -> Any:
@@ -82,67 +72,6 @@ def curves(run: "LoadedRun") -> Any:
     return figure
 
 
-def importance(run: "LoadedRun", *, rows: "pd.DataFrame | None" = None, label: str = "label") -> Any:
-    """How much worse the loss of labelled rows gets when a field is shuffled among them, with 95 % intervals."""
-    if rows is None:
-        raise FmlabError("importance needs labelled rows that training has not seen: rows=frame, label=column")
-    found = permutation_importance(run, rows, label)
-    figure, axes = _axes(
-        f"Importance of fields: {run.name} on {run.data.name}", height=max(2.5, 0.32 * len(found) + 1.3)
-    )
-    names = sorted(found, key=lambda name: found[name][0])
-    axes.barh(
-        names, [found[n][0] for n in names], xerr=[found[n][1] for n in names], color=BLUE, ecolor=RUST, capsize=3
-    )
-    axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_xlabel(f"{'log loss' if run.data.log_odds else 'squared error'} added by shuffling the field")
-    return figure
-
-
-def permutation_importance(
-    run: "LoadedRun", rows: "pd.DataFrame", label: str, repeats: int = REPEATS, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """Of each field the mean loss that shuffling it adds over `repeats` shuffles, and half of its 95 % interval.
-
-    Source: Breiman, Random forests, Machine Learning 2001, section 10. The interval is over shuffles: normal, of
-    `repeats` of them. Raises DataError where the rows have no such label.
-    """
-    from fmlab.serving.frames import frame_batches
-
-    if label not in rows.columns:
-        raise DataError(f"rows need the column of labels, got no {label!r}; {choices(label, map(str, rows.columns))}")
-    target = np.asarray(rows[label], np.float64)
-    if not np.isfinite(target).all() or (run.data.log_odds and not np.isin(target, (0, 1)).all()):
-        raise DataError(f"labels must be {'0 or 1' if run.data.log_odds else 'finite numbers'} in {label!r}")
-    run.encoder.refuse_missing([str(c) for c in rows.columns], "the frame")
-    tallies = run.encoder.tallies()
-    parts = [run.encoder.encode(batch, tallies) for batch in frame_batches(rows, run.encoder)]
-    ids = np.concatenate([p.ids for p in parts])
-    values = None if parts[0].values is None else np.concatenate([p.values for p in parts if p.values is not None])
-
-    def loss(ids: Array, values: Array | None) -> float:
-        score = run.score(Table(ids, values))["score"].astype(np.float64)
-        if run.data.log_odds:
-            return float((np.logaddexp(0, score) - target * score).mean())
-        return float(np.square(score - target).mean())
-
-    base, rng, schema = loss(ids, values), np.random.default_rng(seed), run.data.schema
-    found = {}
-    for number, field in enumerate(schema.fields):
-        columns = [c for c, f in enumerate(schema.column_field) if f == number]
-        added = []
-        for _ in range(repeats):
-            order = rng.permutation(len(ids))
-            moved, numbers = ids.copy(), None if values is None else values.copy()
-            moved[:, columns] = ids[np.ix_(order, np.asarray(columns))]
-            if numbers is not None and values is not None:
-                numbers[:, columns] = values[np.ix_(order, np.asarray(columns))]
-            added.append(loss(moved, numbers) - base)
-        error = float(np.std(added, ddof=1)) / len(added) ** 0.5 if len(added) > 1 else 0.0
-        found[field.name] = float(np.mean(added)), 1.96 * error
-    return found
-
-
 def pairs(run: "LoadedRun") -> Any:
     """What a model itself says of every two fields: |F| of IFM, the norm of M of FwFM, FvFM and FmFM."""
     said = getattr(run.model, "field_pairs", None)
@@ -152,29 +81,21 @@ def pairs(run: "LoadedRun") -> Any:
     names = [f.name for f in run.data.schema.fields]
     numbers = table.double().numpy().copy()
     numbers[numbers == 0] = np.nan  # a field of one slot has no pair with itself
-    size = max(4.5, 0.45 * len(names) + 2)
-    return _heat(f"{what}: {run.name} on {run.data.name}", numbers, names, names, size, size)
+    return heat_map(f"{what}: {run.name} on {run.data.name}", numbers, names, names)
 
 
-def triangles(run: "LoadedRun") -> Any:
-    """Inner products of users' and items' vectors, the most popular first: LorentzFM's violations of the triangle
-    inequality between the sides (Xu, Wu, AAAI 2020, figure 5)."""
-    users, items, counts = _sides(run)
-    model = run.model
-    if not is_two_sided(model):
-        raise FmlabError(f"a heat map of users and items needs a two-sided model, {run.name} is none")
-    who, what = _most(run, counts)
-    with torch.no_grad():
-        _, left = model.encode_query(*users.take(torch.from_numpy(who)))
-        _, right = model.encode_item(*items.take(torch.from_numpy(what)))
-    sides: tuple[Side, ...] = ("user", "item")
-    keys = {side: run.data.keys[run.data.id_field(side)] for side in sides}
-    title = f"Score across the sides: {run.name} on {run.data.name}"
-    figure = _heat(
-        title, (left @ right.T).double().numpy(), keys["user"][who].tolist(), keys["item"][what].tolist(), 8, 7
-    )
-    figure.axes[0].set(xlabel="items, the most popular first", ylabel="users, the most active first")
-    return figure
+def dimensions(run: "LoadedRun") -> Any:
+    """The smaller size of the vectors of every two fields, by which FmFM's matrices grow (Sun et al., WWW 2021,
+    figure 7)."""
+    sizes, fields = getattr(run.model, "dims", None), run.data.trained.fields
+    if not isinstance(sizes, tuple) or len(sizes) != len(fields):
+        raise FmlabError(
+            f"{run.name} has vectors of one size; models with sizes by field have dims, such as fmfm with model.dims"
+        )
+    numbers = np.minimum.outer(np.array(sizes, np.float64), np.array(sizes, np.float64))
+    np.fill_diagonal(numbers, np.nan)
+    names = [f"{f.name} ({n})" for f, n in zip(fields, sizes, strict=True)]
+    return heat_map(f"Smaller vector of two fields: {run.name} on {run.data.name}", numbers, names, names)
 
 
 def disk(run: "LoadedRun") -> Any:
@@ -184,7 +105,7 @@ def disk(run: "LoadedRun") -> Any:
     model = run.model
     if not isinstance(model, ManifoldEmbeddings) or type(model.manifold).__name__ != "Poincare":
         raise FmlabError(f"a disk shows points of the Poincaré ball, those of {run.name} are elsewhere")
-    who, what = _most(run, counts, SHOWN)
+    who, what = _most(run, counts)
     with torch.no_grad():
         left = model.user_points(*users.take(torch.from_numpy(who))).double()
         right = model.item_points(*items.take(torch.from_numpy(what))).double()
@@ -193,7 +114,7 @@ def disk(run: "LoadedRun") -> Any:
     if flat.shape[1] < 2:
         flat = torch.cat([flat, torch.zeros_like(flat)], 1)
     flat = flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-12) * points.norm(dim=1, keepdim=True)
-    figure, axes = _axes(f"Poincaré disk: {run.name} on {run.data.name}", 6.2, 6.2)
+    figure, axes = axes_of(f"Poincaré disk: {run.name} on {run.data.name}", 6.2, 6.2)
     from matplotlib.patches import Circle
 
     axes.add_patch(Circle((0, 0), 1, fill=False, color="black", linewidth=0.8))
@@ -214,7 +135,7 @@ def tsne(run: "LoadedRun") -> Any:
     except ImportError as error:
         raise FmlabError(f'a plot by t-SNE needs the package {error.name}: pip install "fmlab[report]"') from error
     _, _, counts = _sides(run)
-    what = _most(run, counts, SHOWN)[1]
+    what = _most(run, counts)[1]
     if len(what) < 4:
         raise FmlabError(f"t-SNE needs four items or more, got {len(what)}")
     found = run.similar_items()
@@ -224,7 +145,7 @@ def tsne(run: "LoadedRun") -> Any:
     np.fill_diagonal(away, 0)
     fit = TSNE(metric="precomputed", init="random", random_state=0, perplexity=min(30, (len(what) - 1) / 3))
     flat = fit.fit_transform(np.maximum(away, 0))
-    figure, axes = _axes(f"Items by t-SNE: {run.name} on {run.data.name}", 7, 6)
+    figure, axes = axes_of(f"Items by t-SNE: {run.name} on {run.data.name}", 7, 6)
     shade = axes.scatter(*flat.T, s=12, c=np.log1p(counts[what]), cmap="viridis", linewidths=0)
     figure.colorbar(shade, ax=axes, label="log(1 + training interactions)", shrink=0.8)
     axes.set(xticks=[], yticks=[])
@@ -243,7 +164,7 @@ def _sides(run: "LoadedRun") -> tuple[Features, Features, Array]:
     return as_features(data.users), as_features(data.items), counts
 
 
-def _most(run: "LoadedRun", counts: Array, most: int = LABELLED) -> tuple[Array, Array]:
+def _most(run: "LoadedRun", counts: Array, most: int = SHOWN) -> tuple[Array, Array]:
     """Users with most interactions, and items."""
     seen, n_users = run.data.seen, run.data.schema.n_users
     met = np.zeros(n_users, np.int64)
@@ -253,25 +174,16 @@ def _most(run: "LoadedRun", counts: Array, most: int = LABELLED) -> tuple[Array,
     return np.argsort(-met, kind="stable")[:most], np.argsort(-counts, kind="stable")[:most]
 
 
-def _heat(title: str, numbers: Array, rows: list[str], columns: list[str], width: float, height: float) -> Any:
-    figure, axes = _axes(title, width, height)
-    most = float(np.nanmax(np.abs(numbers))) or 1.0
-    signed = bool((numbers < 0).any())
-    image = axes.imshow(
-        numbers, cmap="RdBu_r" if signed else "viridis", vmin=-most if signed else 0, vmax=most, aspect="auto"
-    )
-    axes.set_xticks(range(len(columns)), [c[:18] for c in columns], rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(rows)), [r[:18] for r in rows])
-    axes.tick_params(labelsize=8)
-    figure.colorbar(image, ax=axes, shrink=0.8)
-    return figure
-
-
+OF_ROWS: Mapping[str, Callable[..., Any]] = {
+    "importance": importance,
+    "interactions": interactions,
+    "mutual_information": mutual_information,
+}
 KINDS: Mapping[str, Callable[..., Any]] = {
     "curves": curves,
-    "importance": importance,
+    **OF_ROWS,
     "pairs": pairs,
-    "triangles": triangles,
+    "dimensions": dimensions,
     "disk": disk,
     "tsne": tsne,
 }

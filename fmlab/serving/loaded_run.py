@@ -85,6 +85,13 @@ class LoadedRun:
         return Ranker(self.model, self.data, self.asked)
 
     @cached_property
+    def folds(self) -> Any:
+        """What scores all items for a history by `fold_in`, and has a `link`; raises FmlabError without one."""
+        from fmlab.serving.fold_in import folder_of
+
+        return folder_of(self)
+
+    @cached_property
     def item_texts(self) -> Any:
         """The ids of the items in their order, pyarrow.StringArray."""
         import pyarrow as pa
@@ -129,13 +136,18 @@ class LoadedRun:
 
     def recommend(
         self,
-        users: "Iterable[object] | pd.DataFrame",
+        users: "Iterable[object] | pd.DataFrame | None" = None,
         k: int = 10,
         *,
+        history: "Iterable[object] | None" = None,
         exclude: Exclude = "all",
         context: Mapping[str, object] | None = None,
     ) -> "pd.DataFrame":
         """The `k` best items of each user, best first: columns of the query, `rank` (from 1), the item, `score`.
+
+        `history`: ids of items that one new user has met, instead of `users`; the model is not trained, see
+        `fmlab.serving.fold_in`. The items of the history are left out, but for `exclude="none"`; how many of them
+        training did not know is in `result.attrs["unknown_items"]`.
 
         `users` are ids, or a frame with the column of users and those of the context. `context`: values of the context
         columns, for ids. `exclude`: items of the user that are left out, see `fmlab.run.seen_items`. A user of whom the
@@ -144,18 +156,25 @@ class LoadedRun:
         """
         import pandas as pd
 
+        from fmlab.serving.fold_in import check_history, fold_in
         from fmlab.serving.frames import frame_batches
         from fmlab.serving.lists import Lists, check_k
 
         check_k(k)
         if exclude not in EXCLUDES:
             raise FmlabError(f"exclude must be one of {', '.join(EXCLUDES)}, got {exclude!r}")
+        if (users is None) == (history is None) or (history is not None and context):
+            raise FmlabError("recommend takes either users, perhaps in a context, or the history of a new user")
+        if history is not None:
+            made = fold_in(self, check_history(history), k, keep_history=exclude == "none")
+            return made.table(self)
         lists = Lists(self, k, exclude)
         if not isinstance(users, pd.DataFrame):
+            assert users is not None
             users = pd.DataFrame({self.encoder.id_column("user"): list(users), **(context or {})}, dtype=object)
         self.encoder.refuse_missing([str(c) for c in users.columns], "users", *QUERY)
-        made = [lists.of(batch).to_pandas() for batch in frame_batches(users, self.encoder, *QUERY)]
-        found = pd.concat(made, ignore_index=True) if made else pd.DataFrame(columns=lists.header)
+        parts = [lists.of(batch).to_pandas() for batch in frame_batches(users, self.encoder, *QUERY)]
+        found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=lists.header)
         found.attrs["by_popularity"] = lists.by_popularity
         return found
 

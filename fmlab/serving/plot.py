@@ -11,12 +11,16 @@ DESCRIPTION = """\
 Draws a trained run with matplotlib (pip install "fmlab[report]"):
 
   curves      loss and validation metrics by epoch
-  importance  of fields: loss added by shuffling one, with intervals; wants --rows, labelled rows that are new
+  importance  of fields: loss added by shuffling one, with intervals; --rows are labelled rows that are new
+  interactions  what every two fields add to the score of a row of --rows with the highest label, and with the lowest
+              (lorentzfm, fm; figure 5 of LorentzFM's paper)
+  mutual_information  of pairs of fields and the label of --rows (figure 6 of FmFM's paper)
   pairs       what the model itself says of every two fields (ifm, fwfm, fvfm, fmfm)
-  triangles   scores across the sides of the most active users and most popular items (lorentzfm's figure 5)
+  dimensions  the smaller size of the vectors of every two fields (fmfm with model.dims; figure 7 of its paper)
   disk        users and items in the Poincaré disk (hyperml)
   tsne        items in the plane, by what the model takes for alike"""
-KINDS = ("curves", "importance", "pairs", "triangles", "disk", "tsne")  # as in `fmlab.serving.figures`
+OF_ROWS = ("importance", "interactions", "mutual_information")  # as in `fmlab.serving.figures`
+KINDS = ("curves", *OF_ROWS, "pairs", "dimensions", "disk", "tsne")
 ENDS = (".png", ".pdf", ".svg")
 
 
@@ -25,8 +29,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     args = _parser().parse_args(arguments)
     if args.out.suffix.lower() not in ENDS:
         raise FmlabError(f"--out must end in {', '.join(ENDS)}, got {args.out}")
-    if (args.rows is None) == (args.kind == "importance"):
-        raise FmlabError("--rows goes with importance, which needs it")
+    if (args.rows is None) == (args.kind in OF_ROWS):
+        raise FmlabError(f"--rows goes with {', '.join(OF_ROWS)}, which need it")
     from fmlab.serving import load_run
 
     show_messages()
@@ -44,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("kind", metavar="KIND", choices=KINDS, help=", ".join(KINDS))
     parser.add_argument("run", metavar="RUN", type=Path, help=TYPE_OF_RUN)
     parser.add_argument("--out", metavar="FILE", type=Path, required=True, help=", ".join(ENDS))
-    parser.add_argument("--rows", metavar="FILE", type=Path, help="of importance: a table with labels")
+    parser.add_argument("--rows", metavar="FILE", type=Path, help="a table with labels")
     parser.add_argument("--label", metavar="COLUMN", default="label", help="of --rows (default: label)")
     return parser
 

@@ -18,6 +18,7 @@ from fmlab.run.seen_items import Met
 from fmlab.run.serving_data import ServingData
 from fmlab.serving.asked_rows import AskedRows
 
+PARTS = 64  # of all items, for each item of a list: more make the bound closer
 SAME = 1e-5  # of the largest score: a difference that rounding makes
 
 
@@ -36,8 +37,8 @@ def best_of(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
     They fall within a row; equal ones stand in the order of columns. What is -inf is left out.
     """
-    least = scores.topk(min(k, scores.shape[1]), 1).values[:, -1:]
-    row, column = ((scores >= least) & (scores > -torch.inf)).nonzero(as_tuple=True)  # ascending; ties make more
+    least = _at_least(scores, min(k, scores.shape[1])).clamp_min(torch.finfo(scores.dtype).min)
+    row, column = (scores >= least).nonzero(as_tuple=True)  # ascending; more than k of some rows
     value = scores[row, column]
     order = torch.argsort(value, descending=True, stable=True)
     order = order[torch.argsort(row[order], stable=True)]
@@ -45,6 +46,18 @@ def best_of(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     count = torch.bincount(row, minlength=len(scores))
     rank = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
     return row[rank < k], column[rank < k], value[rank < k]
+
+
+def _at_least(scores: Tensor, k: int) -> Tensor:
+    """A number `[Q, 1]` that `k` scores of each row reach, and hardly more: the k-th largest of the maxima of parts.
+
+    It costs one pass over the scores, where their k-th largest would cost several. With few parts it is that one.
+    """
+    width = scores.shape[1] // (PARTS * k)
+    if width < 2:
+        return scores.topk(k, 1).values[:, -1:]
+    parts = scores[:, : PARTS * k * width].reshape(len(scores), PARTS * k, width).amax(2)
+    return parts.topk(k, 1).values[:, -1:]
 
 
 class Ranker:
@@ -116,5 +129,7 @@ class Ranker:
         """The scores as `forward` gives them: ranking leaves out what is the same for all items of a query."""
         if not is_two_sided(self.model):
             return value
-        bias, _ = self.model.encode_query(*queries, **given.named(self.model.encode_query))
+        bias = getattr(self.catalogue, "bias", None)  # of these queries, which were encoded just now
+        if bias is None:
+            bias, _ = self.model.encode_query(*queries, **given.named(self.model.encode_query))
         return self.model.link(value + bias[query])

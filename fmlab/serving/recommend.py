@@ -11,6 +11,7 @@ from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
 
 if TYPE_CHECKING:
     from fmlab.data.encoding.encoder import Encoder
+    from fmlab.run.seen_items import Exclude
     from fmlab.serving.loaded_run import LoadedRun
 
 DESCRIPTION = """\
@@ -24,7 +25,11 @@ A user of whom the model knows nothing, neither the id nor an attribute that --u
 items with most training interactions, whose number is then the score; how many users is said.
 
 A model with context columns scores a user in a context: give --context NAME=VALUE for each (an empty VALUE is an
-unknown one), or --users, a table with a header that has a column for the user and one for each of the context."""
+unknown one), or --users, a table with a header that has a column for the user and one for each of the context.
+
+--history gives the items that a new user has met, and lists rank, item and score for that user. The model is not
+trained: EASE and ItemKNN score as they would have, iALS solves for the user's vector, and other models of two sides
+take the vector that least squares predict from the histories of the training. Items of the history are left out."""
 
 
 EXCLUDES = ("none", "train", "train+validation", "all")  # as in `fmlab.run.seen_items`, which help need not import
@@ -33,7 +38,7 @@ EXCLUDES = ("none", "train", "train+validation", "all")  # as in `fmlab.run.seen
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     """Run `fmlab recommend RUN (--user ID ... | --users FILE)`; returns the exit code. Raises FmlabError."""
     args = _parser().parse_args(arguments)
-    if args.context and args.users:
+    if args.context and (args.users or args.history):
         raise FmlabError("--context goes with --user; with --users the file has the columns of the context")
     from fmlab.serving import load_run
     from fmlab.serving.table_writer import refuse_extension
@@ -42,7 +47,11 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if args.users is not None and not args.users.is_file():
         raise FmlabError(f"--users must be a file, got {args.users}")
     show_messages()
-    _recommend(load_run(args.run), args)
+    run = load_run(args.run)
+    if args.history:
+        _fold_in(run, args)
+    else:
+        _recommend(run, args)
     return 0
 
 
@@ -53,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", metavar="RUN", type=Path, help=TYPE_OF_RUN)
     who = parser.add_mutually_exclusive_group(required=True)
     who.add_argument("--user", metavar="ID", action="append", default=[], help="a user; may be given several times")
+    who.add_argument("--history", metavar="ITEM", nargs="+", help="items that one new user has met")
     who.add_argument("--users", metavar="FILE", type=Path, help="a table with one row a query; equal rows count once")
     parser.add_argument("--context", metavar="NAME=VALUE", action="append", default=[], help="with --user")
     parser.add_argument("-k", metavar="K", type=int, default=10, help="items for each user (default: 10)")
@@ -84,6 +94,21 @@ def _recommend(run: "LoadedRun", args: argparse.Namespace) -> None:
     if lists.short:
         few = f"there were {lists.short:,} items too few for lists of {args.k}: {len(lists.items):,} in all"
         print(few, file=sys.stderr)
+
+
+def _fold_in(run: "LoadedRun", args: argparse.Namespace) -> None:
+    import pyarrow as pa
+
+    from fmlab.serving.table_writer import writing
+
+    exclude: Exclude = "none" if args.seen else args.exclude
+    found = run.recommend(history=args.history, k=args.k, exclude=exclude)
+    with writing(args.out) as write:
+        write(pa.RecordBatch.from_pandas(found, preserve_index=False))
+    if count := found.attrs["unknown_items"]:
+        print(f"{count:,} of {len(args.history):,} items of the history are unknown to the model", file=sys.stderr)
+    if found.attrs["by_popularity"]:
+        print("nothing is known of the user: these are the items with most training interactions", file=sys.stderr)
 
 
 def _queries(encoder: "Encoder", args: argparse.Namespace) -> Iterator[Any]:

@@ -1,12 +1,14 @@
 """`fmlab serve`: a trained model behind HTTP, one process, on this machine alone unless `--host` says otherwise."""
 
 import argparse
+import errno
 import json
 import logging
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ Serves a trained model over HTTP (pip install "fmlab[serve]"). Requests and answ
 
   POST /score      {"rows": [{column: cell, ...}, ...]}           as fmlab predict
   POST /recommend  {"users": [id, ...], "k": 10, "exclude": "all", "context": {...}}   as fmlab recommend
+  POST /recommend  {"histories": [[item, ...], ...], "k": 10}     as fmlab recommend --history, for new users
   POST /similar    {"items": [id, ...], "k": 10, "measure": "auto"}                    as LoadedRun.similar
   GET  /health     the model, its data and what it can answer
   GET  /metrics    requests, rows, seconds and unknown values, as Prometheus reads them
@@ -41,7 +44,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     args = _parser().parse_args(arguments)
     try:
         import fastapi  # noqa: F401
-        import uvicorn
+        import uvicorn  # noqa: F401
     except ImportError as error:
         raise FmlabError(f'serve needs the package {error.name}: pip install "fmlab[serve]"') from error
     for name in ("max_rows", "max_k", "max_body", "threads"):
@@ -59,8 +62,10 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     app = application(load_run(args.run), Limits(args.max_rows, args.max_k), body=args.max_body)
     if args.host not in LOOPBACK:
         print(f"whoever reaches {args.host} may ask: there is no password", file=sys.stderr)
-    print(f"http://{args.host}:{args.port}", file=sys.stderr)
-    uvicorn.run(app, host=args.host, port=args.port, log_level="warning", access_log=False, limit_concurrency=2048)
+    sockets = listening(args.host, args.port)
+    print(f"http://{args.host}:{sockets[0].getsockname()[1]}", file=sys.stderr)
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
+        server_of(app).run(sockets)
     return 0
 
 
@@ -74,6 +79,50 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-body", metavar="BYTES", type=int, default=BODY, help=f"of a request (default: {BODY})")
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="of torch (default: 1)")
     return parser
+
+
+def listening(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to all addresses of a host; `port` 0 takes a free one. Raises FmlabError where that cannot be.
+
+    Their connections send at once. An answer goes out in two pieces, head and body; without TCP_NODELAY the second one
+    would wait until the client has acknowledged the first, which clients put off for 40 ms. asyncio sets that option
+    only where a socket names its protocol, and a connection has what its listening socket has.
+    """
+    made: list[socket.socket] = []
+    try:
+        known = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, _, _, address in dict.fromkeys(known):
+            try:
+                made.append(_bound(family, kind, address))
+            except OSError as error:
+                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or len(known) == 1:
+                    raise  # a machine without IPv6 may still name its addresses
+    except OSError as error:
+        for one in made:
+            one.close()
+        raise FmlabError(f"a server needs a free port of this machine, got {host}:{port}: {error.strerror}") from error
+    return made
+
+
+def _bound(family: int, kind: int, address: Any) -> socket.socket:
+    made = socket.socket(family, kind, socket.IPPROTO_TCP)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def server_of(app: Any) -> Any:
+    """The uvicorn.Server of an application; `run(sockets)` serves until it is stopped."""
+    import uvicorn
+
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, limit_concurrency=2048))
 
 
 def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int = BODY) -> Any:

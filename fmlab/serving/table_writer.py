@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from fmlab.errors import DataError, FmlabError
-from fmlab.files import storing, sync
+from fmlab.files import draft_of, storing, sync
 from fmlab.terminal.escaping import escaped
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
@@ -43,20 +42,15 @@ def writing(out: Path | None) -> Iterator[Write]:
     if out is None:
         yield _text(_put_escaped if sys.stdout.isatty() else sys.stdout.buffer.write, ",")
         return
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    with storing(out.parent):
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            with draft.open("wb") as file:
-                if out.suffix.lower() == PARQUET:
-                    with _parquet(file) as write:
-                        yield write
-                else:
-                    yield _text(file.write, SEPARATORS[out.suffix.lower()])
-            sync(draft)
-            draft.replace(out)
-        finally:
-            draft.unlink(missing_ok=True)
+    with storing(out.parent), draft_of(out) as draft:
+        with draft.open("wb") as file:
+            if out.suffix.lower() == PARQUET:
+                with _parquet(file) as write:
+                    yield write
+            else:
+                yield _text(file.write, SEPARATORS[out.suffix.lower()])
+        sync(draft)
+        draft.replace(out)
         sync(out.parent)
 
 

@@ -1,7 +1,7 @@
 """A finished run in Python: its figures, its model for scoring and lists, its folder."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -63,15 +63,17 @@ class FittedRun:
 
     def recommend(
         self,
-        users: Any,
+        users: Any = None,
         k: int = 10,
         *,
+        history: "Iterable[object] | None" = None,
         exclude: "Exclude" = "all",
         context: Mapping[str, object] | None = None,
     ) -> "pd.DataFrame":
-        """The `k` best items of each user that the user has not met; ids or a frame, see `LoadedRun.recommend`."""
+        """The `k` best items of each user that the user has not met; ids or a frame, or the `history` of a new user,
+        see `LoadedRun.recommend`."""
         given = as_pandas(users) if _is_table(users) else users
-        return self.model.recommend(given, k, exclude=exclude, context=context)
+        return self.model.recommend(given, k, history=history, exclude=exclude, context=context)
 
     def similar(self, items: Any, k: int = 10) -> "pd.DataFrame":
         """The `k` items most like each of these; ids or a frame, see `LoadedRun.similar`."""

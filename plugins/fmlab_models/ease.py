@@ -99,7 +99,15 @@ class EASE(ItemWeights):
             as_tuple=True
         )
         starts = torch.bincount(query, minlength=len(ids)).cumsum(0)
-        starts = torch.cat([starts.new_zeros(1), starts[:-1]])
+        return self._summed(item, torch.cat([starts.new_zeros(1), starts[:-1]]))
+
+    def fold_in(self, item: Tensor) -> Tensor:
+        """Scores of all items, as for a user of the training who has met these: exact."""
+        if self.scores_catalog:
+            return self._summed(item, item.new_zeros(1))[0]
+        return self.weight[1:, item].sum(1)
+
+    def _summed(self, item: Tensor, starts: Tensor) -> Tensor:
         total = functional.embedding_bag(
             item, self.weight[1:], starts, mode="sum", per_sample_weights=self.pivot.to(self.weight.dtype)[item]
         )

@@ -61,6 +61,12 @@ class FM(nn.Module):
         """The identity."""
         return z
 
+    def column_pairs(self, ids: Tensor, values: Tensor | None = None) -> tuple[str, Tensor]:
+        """`<v_i, v_j> x_i x_j` of every two columns, `[*batch, columns, columns]`, as `fmlab plot` shows it."""
+        vectors = self.table(ids)[..., 1:]
+        vectors = vectors if values is None else vectors * values.unsqueeze(-1)
+        return "Inner products", vectors @ vectors.mT
+
     def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Weights and pairs, sums of vectors, and by what each factor is multiplied if some are dropped."""
         rows, at = self.table.rows(ids)

@@ -79,6 +79,12 @@ class IALS(nn.Module):
         q = self.items[self.entities.of_item(ids)]
         return torch.zeros_like(q[..., 0]), q
 
+    def fold_in(self, item: Tensor) -> Tensor:
+        """Scores of all items by the vector that is best for the items met: the step of a sweep for one user."""
+        q = self.items[1:].double()
+        (p,) = self._solve(q, torch.zeros_like(item), item, 1)
+        return (q @ p).to(self.items)
+
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z

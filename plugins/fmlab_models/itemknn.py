@@ -86,6 +86,12 @@ class ItemKNN(nn.Module):
         row.scatter_(-1, self.nearest[item], self.similarity[item])
         return torch.zeros_like(row[..., 0]), row
 
+    def fold_in(self, item: Tensor) -> Tensor:
+        """Scores of all items, as for a user of the training who has met these: exact."""
+        met = self.similarity.new_zeros(self.entities.items)
+        met[item] = 1.0
+        return (met[self.nearest[1:]] * self.similarity[1:]).sum(1)
+
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z

@@ -87,6 +87,16 @@ class LorentzFM(nn.Module):
         """The identity."""
         return z
 
+    def column_pairs(self, ids: Tensor, values: Tensor | None = None) -> tuple[str, Tensor]:
+        """`T(v_i, v_j) x_i x_j` of every two columns, `[*batch, columns, columns]`, as `fmlab plot` shows it.
+
+        The score counts each pair twice.
+        """
+        v = self.table(ids).double()
+        v0 = (1 + v.square().sum(-1, keepdim=True)).sqrt()
+        pairs = (1 + v0 @ v0.mT - v @ v.mT - v0 - v0.mT) / (v0 @ v0.mT)
+        return "Triangle scores T", pairs if values is None else pairs * (values.unsqueeze(-1) * values.unsqueeze(-2))
+
     def compare_items(
         self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
     ) -> Tensor:

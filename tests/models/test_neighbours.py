@@ -140,3 +140,28 @@ def test_ease_of_many_items_gives_the_same_in_less_memory(monkeypatch: pytest.Mo
     query = torch.arange(1, 92).unsqueeze(1)
     dense = small.encode_query(query)[1] @ small.weight[1:].T
     torch.testing.assert_close(large.catalog_scores(query), dense, atol=1e-5, rtol=1e-4)
+
+
+def folded(model: Any) -> np.ndarray:
+    return torch.stack([model.fold_in(torch.from_numpy(np.flatnonzero(x))) for x in X]).double().numpy()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_a_history_is_folded_into_ease_and_itemknn_exactly(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fmlab_models.ease._EXACT", ITEMS if exact else 1)
+    for model in (EASE(SCHEMA, l2=3.0), ItemKNN(SCHEMA, neighbours=4)):
+        np.testing.assert_allclose(folded(model.eval()), np.zeros_like(X))
+        found = scores(model)
+        assert abs(found).max() > 0.1
+        np.testing.assert_allclose(folded(model), found, atol=1e-5)
+
+
+def test_a_history_is_folded_into_ials_by_the_step_of_a_sweep() -> None:
+    model = IALS(SCHEMA, dim=4, sweeps=2, unobserved=0.2, l2=0.1, exponent=0.5)
+    scores(model)
+    q, expected = model.items[1:].double().numpy(), []
+    for x in X:
+        decay = 0.1 * (x.sum() + 0.2 * ITEMS) ** 0.5
+        system = (q.T * x) @ q + 0.2 * q.T @ q + decay * np.eye(4)
+        expected.append(q @ np.linalg.solve(system, q.T @ x))
+    np.testing.assert_allclose(folded(model), expected, atol=1e-6)

@@ -1,18 +1,22 @@
 """Plots: the numbers that are drawn, and that each kind is drawn or says why not."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from fmlab_models.fm import FM
 from fmlab_models.fmfm import FmFM
 from fmlab_models.ifm import IFM
+from fmlab_models.lorentzfm import LorentzFM
 from trained import fmlab
 
+from fmlab.data import Table
 from fmlab.errors import DataError, FmlabError
 from fmlab.serving import load_run
-from fmlab.serving.figures import permutation_importance
+from fmlab.serving.row_figures import pair_information, permutation_importance
 from fmlab.testing import tiny
 
 pytest.importorskip("matplotlib")
@@ -60,7 +64,7 @@ def test_models_say_what_pairs_of_fields_weigh() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("two_sided", "curves"), ("two_sided", "triangles"), ("hyperbolic", "disk"), ("hyperbolic", "tsne")],
+    [("two_sided", "curves"), ("hyperbolic", "disk"), ("hyperbolic", "tsne")],
 )
 def test_each_kind_is_drawn(name: str, kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(name)
@@ -82,4 +86,54 @@ def test_what_cannot_be_drawn_is_said(
         run.plot("curve")
     assert fmlab("plot", "curves", two_sided, "--out", tmp_path / "p.gif") == 2
     assert fmlab("plot", "importance", two_sided, "--out", tmp_path / "p.png") == 2
-    assert "--rows goes with importance" in capsys.readouterr().err
+    assert "--rows goes with importance, interactions, mutual_information" in capsys.readouterr().err
+
+
+def test_pairs_of_columns_are_those_of_the_score() -> None:
+    schema = tiny("numeric").schema
+    torch.manual_seed(0)
+    fm, lorentz = FM(schema, dim=3, init_std=0.5), LorentzFM(schema, dim=4, init_std=0.5)
+    ids = torch.tensor([schema.offsets[f] + 1 for f in schema.column_field]).unsqueeze(0)
+    values = torch.linspace(0.5, 2, schema.n_columns).unsqueeze(0)
+    with torch.no_grad():
+        for model, times in ((fm, 0.5), (lorentz, 1.0)):
+            _, pairs = model.column_pairs(ids, values)
+            total = times * (pairs.sum() - pairs[0].diagonal().sum())
+            linear = model(ids, values) - total
+            if model is fm:
+                linear = linear - model.bias - (model.table(ids)[..., 0] * values).sum()
+            torch.testing.assert_close(linear.double(), torch.zeros(1).double(), atol=1e-5, rtol=0)
+
+
+def test_information_of_pairs_is_that_of_their_table(clicks: Path) -> None:
+    run = load_run(clicks)
+    schema = run.data.schema
+    rng, columns = np.random.default_rng(0), schema.n_columns
+    ids = np.array([[schema.offsets[f] for f in schema.column_field]] * 400, np.int32)
+    ids[:, 0] += 1 + rng.integers(0, 2, 400)
+    item = schema.item.start
+    ids[:, item] += 1 + rng.integers(0, 2, 400)
+    label = ((ids[:, 0] + ids[:, item]) % 2).astype(float)  # each alone tells nothing, both tell all
+    found = pair_information(run, Table(ids, np.ones((400, columns), np.float32)), label)
+    a, b = schema.column_field[0], schema.column_field[item]
+    share = label.mean()
+    assert found[a, b] == pytest.approx(-(share * np.log(share) + (1 - share) * np.log(1 - share)))
+    assert found[a, a] < 0.02
+    np.testing.assert_array_equal(found, found.T)
+
+
+def test_plots_of_rows_are_drawn(clicks: Path, room: Path, tmp_path: Path) -> None:
+    for kind in ("interactions", "mutual_information"):
+        out = tmp_path / f"{kind}.png"
+        assert fmlab("plot", kind, clicks, "--rows", room / "clicks.csv", "--label", "clicked", "--out", out) == 0
+        assert out.stat().st_size > 5000
+
+
+def test_sizes_of_fields_are_drawn(clicks: Path) -> None:
+    run = load_run(clicks)
+    with pytest.raises(FmlabError, match="fm has vectors of one size"):
+        run.plot("dimensions")
+    sizes = tuple(range(2, 2 + len(run.data.schema.fields)))
+    sized = replace(run, model=FmFM(run.data.schema, dims=sizes))
+    shown = sized.plot("dimensions").axes[0].images[0].get_array()
+    assert shown[1, 3] == sizes[1]

@@ -1,6 +1,7 @@
 """The server answers what the command line answers, and says what is wrong with a request in the same words."""
 
 import asyncio
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from fmlab.errors import DataError, FmlabError
 from fmlab.serving import load_run
 from fmlab.serving.batching import Batcher, Overloaded
 from fmlab.serving.engine import Engine, Limits
+from fmlab.serving.server import listening
 
 ITEM_ROWS = [{"user": "7", "item": "3"}, {"user": "never", "item": "5"}]
 
@@ -150,3 +152,21 @@ def test_rows_without_items_are_scored_and_not_ranked(clicks: Path) -> None:
     (answer,) = engine.recommend([{"users": ["7"]}])
     assert isinstance(answer, FmlabError)
     assert "the request has no" in str(answer)
+
+
+def test_connections_send_at_once() -> None:
+    """The head of an answer and its body are two pieces: the second must not wait for the client to acknowledge."""
+    (listener,) = listening("127.0.0.1", 0)
+    listener.listen(1)
+    with listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.proto == socket.IPPROTO_TCP  # what asyncio looks at
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_port_that_is_taken_is_refused() -> None:
+    (held,) = listening("127.0.0.1", 0)
+    held.listen(1)
+    with held, pytest.raises(FmlabError, match=r"a server needs a free port of this machine, got 127\.0\.0\.1:\d+: "):
+        listening("127.0.0.1", held.getsockname()[1])

@@ -189,7 +189,7 @@ class _Reader:
 
     def __init__(self, field: Field, offset: int, given: FieldEncoding, keys: list[str]) -> None:
         self.field, self.offset, self.given = field, offset, given
-        self.codes = {key: number for number, key in enumerate(keys, 1)}
+        self.codes: dict[str | None, int] = {key: number for number, key in enumerate(keys, 1)}
         self.transform = transform_of(given)
 
     def known(self, texts: list[str | None]) -> list[bool]:
@@ -218,12 +218,17 @@ class _Reader:
             values[:, 0] = np.where(missing, 1, self._numbers(texts))[places]
         else:
             table = np.zeros((count + 1, self.field.slots), np.int32)
-            for row, found in enumerate(self._parts(texts)):
+            whole = [None] * count if self.given.within else list(map(self.codes.get, texts))
+            table[:count, 0] = [code or 0 for code in whole]
+            rest = [row for row, code in enumerate(whole) if code is None]  # none, several or unseen
+            for row, found in zip(rest, self._parts([texts[row] for row in rest]), strict=True):
                 codes = [self.codes.get(part, 0) for part in found]
                 missing[row] = not found
                 unseen[row], dropped[row] = codes.count(0), max(0, len(codes) - self.field.slots)
                 table[row, : len(codes)] = codes[: self.field.slots]
-        strange = [t for t, n in zip(readable(column.dictionary).to_pylist(), unseen, strict=False) if n]
+        strange = []
+        if unseen.any():
+            strange = [t for t, n in zip(readable(column.dictionary).to_pylist(), unseen, strict=False) if n]
         tally.count(unseen[places], missing[places], dropped[places], strange)
         return (table + np.int32(self.offset))[places], values
 

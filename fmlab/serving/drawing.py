@@ -1,0 +1,39 @@
+"""What the pictures of trained runs share, by matplotlib."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fmlab.data import Array
+
+RUST, BLUE = "#b5532a", "#2a6f97"
+
+
+def axes_of(title: str, width: float = 7, height: float = 4.5) -> tuple[Any, Any]:
+    """A figure with one pair of axes; sizes in inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=11)
+    return figure, axes
+
+
+def heat_map(title: str, numbers: Array, rows: Sequence[str], columns: Sequence[str]) -> Any:
+    """A figure of numbers `[rows, columns]`; NaN stays white."""
+    figure, axes = axes_of(title, max(4.5, 0.45 * len(columns) + 2), max(4.5, 0.45 * len(rows) + 2))
+    shade = draw_heat(axes, numbers, rows, columns, float(np.nanmax(np.abs(numbers), initial=0)))
+    figure.colorbar(shade, ax=axes, shrink=0.8)
+    return figure
+
+
+def draw_heat(axes: Any, numbers: Array, rows: Sequence[str], columns: Sequence[str], most: float) -> Any:
+    """Numbers from -`most` or 0 to `most` as colors, red where they are above 0 and blue below."""
+    signed, most = bool((numbers < 0).any()), most or 1.0
+    colors, least = ("RdBu_r", -most) if signed else ("viridis", 0.0)
+    shade = axes.imshow(numbers, cmap=colors, vmin=least, vmax=most, aspect="auto")
+    axes.set_xticks(range(len(columns)), [c[:18] for c in columns], rotation=60, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(rows)), [r[:18] for r in rows])
+    axes.tick_params(labelsize=8)
+    return shade
