@@ -1,7 +1,8 @@
 """What every manifold offers, and the scalar functions they share.
 
-A manifold works on stored coordinates `[*batch, d]`. All operations broadcast over the leading axes, leave their
-arguments alone, and give the dtype of the point they were given. Its origin is the zero vector.
+A manifold is geometry alone: lengths, maps and gradients on stored coordinates `[*batch, d]`. How an optimizer steps is
+the optimizer's. All operations broadcast over the leading axes, leave their arguments alone, and give the dtype of the
+point they were given. Its origin is the zero vector.
 
 Points and gradients may be float32 or float64; the arithmetic inside is float64 wherever float32 would lose digits.
 """
@@ -21,7 +22,8 @@ class Manifold(ABC):
     """A Riemannian manifold in one chart.
 
     `x`, `y` are points `[*batch, d]`; `u`, `w` tangent vectors at a point, in the same coordinates. Equal settings
-    make equal manifolds.
+    make equal manifolds. A curvature is a number, or a scalar tensor that gradients reach through `dist`, `inner` and
+    the maps.
     """
 
     @abstractmethod
@@ -34,7 +36,7 @@ class Manifold(ABC):
 
     def norm(self, x: Tensor, u: Tensor) -> Tensor:
         """Length of a tangent vector at `x`, `[*batch]`."""
-        return root(self.inner(x, u, u))
+        return safe_sqrt(self.inner(x, u, u))
 
     @abstractmethod
     def exp(self, x: Tensor, u: Tensor) -> Tensor:
@@ -44,18 +46,29 @@ class Manifold(ABC):
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent vector at `x` whose exponential is `y`."""
 
+    def expmap0(self, u: Tensor) -> Tensor:
+        """The exponential map at the origin."""
+        return self.exp(torch.zeros_like(u), u)
+
+    def logmap0(self, y: Tensor) -> Tensor:
+        """The logarithm at the origin, the inverse of `expmap0`."""
+        return self.log(torch.zeros_like(y), y)
+
     @abstractmethod
     def transport(self, x: Tensor, y: Tensor, u: Tensor) -> Tensor:
         """`u` carried from `x` to `y` in parallel along the geodesic between them."""
 
     @abstractmethod
-    def gradient(self, x: Tensor, egrad: Tensor) -> Tensor:
-        """Riemannian gradient from the partial derivatives in the stored coordinates."""
+    def riemannian_gradient(self, x: Tensor, egrad: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+        """`scale` times the Riemannian gradient, from the partial derivatives in the stored coordinates.
 
-    def slope(self, x: Tensor, egrad: Tensor) -> Tensor:
-        """Length of the Riemannian gradient in the metric, float64 `[*batch, 1]`."""
+        `scale` is one number, or `[*batch, 1]` of the points.
+        """
+
+    def gradient_norm(self, x: Tensor, egrad: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+        """`scale` times the length of the Riemannian gradient in the metric, float64 `[*batch, 1]`."""
         g = egrad.double()
-        return root(dot(g, self.gradient(x.double(), g)))
+        return scale * safe_sqrt(dot(g, self.riemannian_gradient(x.double(), g)))
 
     @abstractmethod
     def project(self, x: Tensor) -> Tensor:
@@ -63,17 +76,7 @@ class Manifold(ABC):
 
     def retract(self, x: Tensor, u: Tensor) -> Tensor:
         """First-order approximation of `exp`: a straight step in coordinates, then `project`."""
-        return self.project(x + u)
-
-    @abstractmethod
-    def descend(
-        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
-    ) -> Tensor:
-        """One step of gradient descent from `x`, at most `max_norm` long; `egrad` holds the partial derivatives.
-
-        `lr` is one rate, or `[*batch, 1]` of the points.
-        Each manifold has a customary map; `exact` asks for the exponential map where that is another one.
-        """
+        return self.project((x + u).to(x.dtype))
 
 
 def dot(a: Tensor, b: Tensor) -> Tensor:
@@ -81,7 +84,7 @@ def dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1, keepdim=True)
 
 
-def root(s: Tensor) -> Tensor:
+def safe_sqrt(s: Tensor) -> Tensor:
     """Square root of `s >= 0` whose gradient at 0 is 0."""
     positive = s > 0
     return torch.where(positive, s, 1.0).sqrt() * positive
@@ -89,10 +92,10 @@ def root(s: Tensor) -> Tensor:
 
 def arcosh1p(t: Tensor) -> Tensor:
     """`arcosh(1 + t)` for `t >= 0` without loss of digits near 0; its gradient at `t <= 0` is 0."""
-    return 2 * torch.asinh(root(t / 2))
+    return 2 * torch.asinh(safe_sqrt(t / 2))
 
 
-def over(function: Callable[[Tensor], Tensor], square: Tensor) -> Tensor:
+def odd_ratio(function: Callable[[Tensor], Tensor], square: Tensor) -> Tensor:
     """`function(n) / n` of `n = sqrt(square)` for an odd function with slope 1 at 0; smooth at 0."""
     n = square.clamp_min(TINY).sqrt()
     return function(n) / n
@@ -103,3 +106,17 @@ def limit(limits: dict[torch.dtype, float], dtype: torch.dtype) -> float:
     if dtype not in limits:
         raise FmlabError(f"points of a manifold must be float32 or float64, got {dtype}")
     return limits[dtype]
+
+
+def check_curvature(curvature: float | Tensor, of: str) -> None:
+    """Raise FmlabError unless it is positive and finite; of a tensor only the shape is looked at, not the number."""
+    if isinstance(curvature, Tensor):
+        if curvature.dim():
+            raise FmlabError(f"curvature must be a number or a scalar, got a tensor of shape {tuple(curvature.shape)}")
+    elif not 0 < curvature < float("inf"):
+        raise FmlabError(f"curvature must be positive: {of}, got {curvature}")
+
+
+def in_double(curvature: float | Tensor) -> float | Tensor:
+    """The curvature as the arithmetic inside reads it."""
+    return curvature.double() if isinstance(curvature, Tensor) else curvature

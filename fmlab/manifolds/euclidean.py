@@ -5,16 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from fmlab.manifolds.base import Manifold, dot, root
+from fmlab.manifolds.base import Manifold, dot, safe_sqrt
 
 
 @dataclass(frozen=True)
 class Euclidean(Manifold):
-    """R^d with the ordinary inner product. Its steps are not bounded: `descend` is plain gradient descent."""
+    """R^d with the ordinary inner product."""
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
         """`|x - y|`."""
-        return root(dot(x - y, x - y)).squeeze(-1)
+        return safe_sqrt(dot(x - y, x - y)).squeeze(-1)
 
     def inner(self, x: Tensor, u: Tensor, w: Tensor) -> Tensor:
         """`<u, w>` at every point."""
@@ -22,7 +22,7 @@ class Euclidean(Manifold):
 
     def exp(self, x: Tensor, u: Tensor) -> Tensor:
         """`x + u`."""
-        return x + u
+        return (x + u).to(x.dtype)
 
     def log(self, x: Tensor, y: Tensor) -> Tensor:
         """`y - x`."""
@@ -32,16 +32,10 @@ class Euclidean(Manifold):
         """`u` itself: vectors look the same everywhere."""
         return u + torch.zeros_like(x + y)
 
-    def gradient(self, x: Tensor, egrad: Tensor) -> Tensor:
-        """`egrad` itself."""
-        return egrad
+    def riemannian_gradient(self, x: Tensor, egrad: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+        """`scale egrad`."""
+        return egrad * scale
 
     def project(self, x: Tensor) -> Tensor:
         """`x` itself."""
         return x
-
-    def descend(
-        self, x: Tensor, egrad: Tensor, lr: float | Tensor, *, exact: bool = False, max_norm: float = 1.0
-    ) -> Tensor:
-        """`x - lr egrad`."""
-        return x - lr * egrad

@@ -5,8 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fmlab.errors import FmlabError
 from fmlab.manifolds.base import Manifold
 from fmlab.manifolds.euclidean import Euclidean
+from fmlab.manifolds.product import Product
 
 FLAT = Euclidean()
 
@@ -17,6 +19,9 @@ class ManifoldParameter(nn.Parameter):
     `data` must lie on the manifold; optimizers keep it there. `step_scale` multiplies the steps of optimizers that
     divide by the size of past gradients: such a division also cancels a factor that the loss puts on all gradients of
     the parameter, a temperature for instance, and this puts the factor back.
+
+    The manifold has fixed settings. Where a curvature is learned, store points of the unit hyperboloid, ball or sphere,
+    which stay points whatever the curvature becomes: divided by its root they are those of the curved space.
     """
 
     manifold: Manifold
@@ -25,7 +30,12 @@ class ManifoldParameter(nn.Parameter):
     def __new__(
         cls, data: Tensor, manifold: Manifold, requires_grad: bool = True, *, step_scale: float = 1.0
     ) -> "ManifoldParameter":
-        """Wrap `data[*batch, d]` without copying it."""
+        """Wrap `data[*batch, d]` without copying it; raises FmlabError for a manifold whose curvature is a tensor."""
+        if any(isinstance(getattr(m, "curvature", None), Tensor) for m in _factors(manifold)):
+            raise FmlabError(
+                "the curvature of a parameter's manifold must be a number, got a tensor; store points in units of the "
+                "curvature radius, on a manifold of curvature 1"
+            )
         parameter = torch.Tensor._make_subclass(cls, data, requires_grad)
         parameter.manifold, parameter.step_scale = manifold, step_scale
         return parameter
@@ -37,6 +47,10 @@ class ManifoldParameter(nn.Parameter):
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         """For worker processes."""
         return _rebuilt, (self.detach(), self.manifold, self.requires_grad, self.step_scale)
+
+
+def _factors(manifold: Manifold) -> list[Manifold]:
+    return [m for m, _ in manifold.factors] if isinstance(manifold, Product) else [manifold]
 
 
 def _rebuilt(data: Tensor, manifold: Manifold, requires_grad: bool, step_scale: float) -> ManifoldParameter:

@@ -109,7 +109,8 @@ def disk(run: "LoadedRun") -> Any:
     with torch.no_grad():
         left = model.user_points(*users.take(torch.from_numpy(who))).double()
         right = model.item_points(*items.take(torch.from_numpy(what))).double()
-    points = torch.cat([left, right]) * float(model.manifold.curvature) ** 0.5
+        curvature = float(model.manifold.curvature)
+    points = torch.cat([left, right]) * curvature**0.5
     flat = points if points.shape[1] <= 2 else points @ torch.linalg.svd(points, full_matrices=False)[2][:2].T
     if flat.shape[1] < 2:
         flat = torch.cat([flat, torch.zeros_like(flat)], 1)

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fmlab.manifolds import Lorentz, Manifold, ManifoldParameter, Poincare
+from fmlab.manifolds import Lorentz, Manifold, ManifoldParameter, Poincare, Product, Sphere
 from fmlab.training.optimizers import MAIN, fit_optimizers
+
+MIXED = Product((Lorentz(0.5), 2), (Sphere(2.0), 1))
 
 
 class OptimizerContract:
@@ -57,7 +59,9 @@ class OptimizerContract:
         optimizer.step()
         assert torch.equal(parameter.detach(), torch.ones(3))
 
-    @pytest.mark.parametrize("manifold", [Lorentz(), Poincare(1.0), Poincare(4.0)], ids=str)
+    @pytest.mark.parametrize(
+        "manifold", [Lorentz(), Lorentz(4.0), Poincare(1.0), Poincare(4.0), Sphere(), MIXED], ids=str
+    )
     @pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
     def test_points_stay_on_their_manifold(self, manifold: Manifold, size: float) -> None:
         """However large the gradient is."""

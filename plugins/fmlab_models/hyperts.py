@@ -1,8 +1,8 @@
 """HyperML with its points kept in the tangent space of the origin."""
 
-import torch
 from torch import Tensor
 
+from fmlab.manifolds import Poincare
 from fmlab.nn.init import near_origin
 from fmlab_models.hyperml import HyperML
 
@@ -16,9 +16,10 @@ class HyperTS(HyperML):
       recommender systems, WSDM 2020, section 3.4 and equations 7 to 9.
 
     The tangent space at the origin is Euclidean, so any ordinary optimizer is exact: gradients pass through the
-    exponential map. It starts from `log_0` of HyperML's points.
+    exponential map. It starts from `log_0` of HyperML's points. With `learn_curvature` c is trained with the vectors,
+    and bends the space between them: as c tends to 0 the score tends to `-4 |z_u - z_i|^2`.
 
-    Parameters: (U + I) dim
+    Parameters: (U + I) dim + learn_curvature
     Cost: O(dim)
     Test: tests/models/test_metric_family.py::test_hyperts_is_hyperml_on_mapped_points
     Family: metric and hyperbolic
@@ -27,22 +28,11 @@ class HyperTS(HyperML):
     defaults = {"loss": "hinge", "optimizer": "adam"}
     space = {"curvature": {"float": [0.5, 8.0], "log": True}}
 
-    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`ids[*batch, columns]` -> scores `[*batch]`."""
-        user, item = (self._point(z) for z in self.tables(ids))
-        return self.interact((user,), (item,))
-
-    def user_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`exp_0` of the user's vector, `[*batch, dim]`."""
-        return self._point(self.tables.of_user(ids))
-
-    def item_points(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
-        """`exp_0` of the item's vector, `[*batch, dim]`."""
-        return self._point(self.tables.of_item(ids))
-
-    def _point(self, z: Tensor) -> Tensor:
-        return self.manifold.exp(torch.zeros_like(z), z)
+    def _in_ball(self, stored: Tensor) -> Tensor:
+        if self.learned_curvature is None:
+            return self.ball.expmap0(stored)
+        return self.ball.expmap0(stored * self.learned_curvature() ** 0.5)
 
     def _start(self, rows: int, dim: int) -> Tensor:
-        points = self.manifold.project(near_origin(rows, dim))
-        return self.manifold.log(torch.zeros_like(points), points)
+        ball = Poincare(self.curvature)
+        return ball.logmap0(ball.project(near_origin(rows, dim)))

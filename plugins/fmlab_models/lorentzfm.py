@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.manifolds import Lorentz, ManifoldParameter
+from fmlab.manifolds import LearnedCurvature, Lorentz, ManifoldParameter
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import triangle_pairs
 from fmlab.plugin.option import Range
@@ -25,6 +25,11 @@ class LorentzFM(nn.Module):
     although it is printed with T's bounds; T is implemented. "x0 >= beta" and "0 = (beta, 0, ...)" hold for beta = 1,
     the only case used. There is no bias, no linear term and no L2.
 
+    On the hyperboloid of curvature `-c`, `{v : <v, v>_L = -1/c}` with the origin `(1/sqrt(c), 0, ...)`, equation 9 with
+    `<0, v>_L` written out is `T_c(u, v) = c T(sqrt(c) u, sqrt(c) v)`: the score of points measured in radii of
+    curvature, times c. Points are stored so, on the unit hyperboloid; `curvature` bounds what a pair gives, to
+    `[-c/2, 2c]`, and the order of scores is the same at every c. With `learn_curvature` it is trained with the points.
+
     A point has `dim` ambient coordinates, of which `dim - 1` are stored: `v0 = sqrt(1 + |v|^2)`. With
     `c = 1 - 1/v0` and `b = v/v0`, `T(u, v) = c_u c_v - <b_u, b_v>`, hence in time linear in the columns
     `score = (sum c x)^2 - |sum b x|^2 + sum (|b|^2 - c^2) x^2`, where `|b|^2 - c^2 = 2 c / v0`.
@@ -37,7 +42,7 @@ class LorentzFM(nn.Module):
     and a loss that asks for more drives all points to where it no longer tells items apart. The rows of the paper have
     66 pairs and more.
 
-    Parameters: n (dim - 1)
+    Parameters: n (dim - 1) + learn_curvature
     Cost: O(C dim)
     Test: tests/models/test_model_oracles.py::test_lorentzfm_is_its_sum_over_ordered_pairs
     Family: metric and hyperbolic
@@ -59,6 +64,10 @@ class LorentzFM(nn.Module):
             Annotated[float, Range(0, None, open_low=True)] | None,
             "divisor of scores in losses over candidates; null is 1/5 for rows of a user and an item alone, else 1",
         ] = None,
+        curvature: Annotated[
+            float, Range(0, None, open_low=True), "absolute curvature of hyperbolic space, a factor of scores"
+        ] = 1.0,
+        learn_curvature: Annotated[bool, "whether the curvature is trained, from that value on"] = False,
     ) -> None:
         """`init_std` is not 0, since at the origin of all points there is no gradient.
 
@@ -66,6 +75,8 @@ class LorentzFM(nn.Module):
         """
         super().__init__()
         self.temperature = _temperature(schema) if temperature is None else temperature
+        self.curvature = curvature
+        self.learned_curvature = LearnedCurvature(curvature) if learn_curvature else None
         points = init_std * torch.randn(schema.n_features, dim - 1)
         self.table = EmbeddingTable(ManifoldParameter(points, self.manifold, step_scale=1 / self.temperature))
         self.register_buffer("signature", torch.tensor([1.0] + [-1.0] * (dim - 1)), persistent=False)
@@ -77,11 +88,17 @@ class LorentzFM(nn.Module):
     def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pairs within the query, and `2 (sum c x, -sum b x)`: a pair across the sides counts twice as well."""
         bias, vector = self.encode_item(ids, values)
-        return bias, vector * (2 * self.signature)
+        return bias, self._times_curvature(vector * (2 * self.signature))
 
     def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Pairs within the item, and `(sum c x, sum b x)`, of width `dim`."""
-        return triangle_pairs(*self.table.rows(ids), values)
+        bias, vector = triangle_pairs(*self.table.rows(ids), values)
+        return self._times_curvature(bias), vector
+
+    def _times_curvature(self, scores: Tensor) -> Tensor:
+        if self.learned_curvature is not None:
+            return scores * self.learned_curvature()
+        return scores if self.curvature == 1 else scores * self.curvature
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
@@ -100,7 +117,10 @@ class LorentzFM(nn.Module):
     def compare_items(
         self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
     ) -> Tensor:
-        """Minus the distance of every two items `[q, n]`; the point of an item is the centroid of its features."""
+        """Minus the distance of every two items `[q, n]`, in radii of curvature.
+
+        The point of an item is the centroid of its features.
+        """
         left, right = self._centroid(ids, values), self._centroid(others, other_values)
         return -self.manifold.dist(left.unsqueeze(-2), right.unsqueeze(-3))
 

@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from fmlab.manifolds import Euclidean, manifold_of, step_scale_of
 from fmlab.plugin.option import Range
+from fmlab_optimizers._descent import ExponentialMap, MaxStep, descend, rename_options
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
 TINY = 1e-150  # a point without any gradient so far has a rate too
@@ -19,11 +20,11 @@ class RAdaGrad(Optimizer):
 
     `s <- s + |g|^2`, `x <- exp_x(-lr g / sqrt(s))` with `g` the Riemannian gradient of a point and `|g|` its length in
     the metric there; `s` starts at `initial`. `lr` is multiplied by the `step_scale` of a parameter that has one. On
-    the Poincaré ball the step is the straight one of HyperML, equation 14, unless `exact` asks for the exponential map.
+    the Poincaré ball the step is the straight one of HyperML, equation 14, unless `exponential_map` asks for that map.
 
     A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial)`; one that
     stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
-    `max_norm`. A point without gradient stays, so that steps over touched rows are exactly dense ones. In flat space
+    `max_step`. A point without gradient stays, so that steps over touched rows are exactly dense ones. In flat space
     every coordinate is a factor of its own: plain parameters get AdaGrad, without a bound.
 
     Paper: Bécigneul, Ganea, Riemannian adaptive optimization methods, ICLR 2019, with a point's row for a factor of the
@@ -38,11 +39,17 @@ class RAdaGrad(Optimizer):
         *,
         lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.2,
         initial: Annotated[float, Range(0, None), "initial sum of squared gradients"] = 0.001,
-        exact: Annotated[bool, "whether steps follow the exponential map"] = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True), "largest length of a step"] = 0.1,
+        exponential_map: ExponentialMap = False,
+        max_step: MaxStep = 0.1,
     ) -> None:
         """Options are the defaults of parameter groups."""
-        super().__init__(parameters, {"lr": lr, "initial": initial, "exact": exact, "max_norm": max_norm})
+        geometry = {"exponential_map": exponential_map, "max_step": max_step}
+        super().__init__(parameters, {"lr": lr, "initial": initial, **geometry})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Checkpoints of earlier releases are read too."""
+        super().__setstate__(state)
+        rename_options(self.param_groups)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -54,7 +61,7 @@ class RAdaGrad(Optimizer):
             if not state:
                 state["norm"] = torch.full_like(p if flat else p[..., :1], group["initial"] ** 0.5)
             x, norm = read(p, rows), read(state["norm"], rows)
-            length = grad.double() if flat else manifold.slope(x, grad)
+            length = grad.double() if flat else manifold.gradient_norm(x, grad)
             # The root of the sum is kept: it stays finite in the dtype of the points, to which a loaded state is cast.
             total = length.square().add_(norm.double().square()).sqrt_()
             write(state["norm"], rows, norm.copy_(total))
@@ -62,6 +69,7 @@ class RAdaGrad(Optimizer):
             if flat:
                 x.sub_((rate * grad).to(x.dtype))
             else:
-                x = manifold.descend(x, grad, rate, exact=group["exact"], max_norm=group["max_norm"])
+                geometry = {key: group[key] for key in ("exponential_map", "max_step")}
+                x = descend(manifold, x, grad, rate, **geometry)
             write(p, rows, x)
         return loss

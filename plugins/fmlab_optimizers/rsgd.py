@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from fmlab.manifolds import manifold_of
 from fmlab.plugin.option import Range
+from fmlab_optimizers._descent import ExponentialMap, MaxStep, descend, rename_options
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
 
@@ -16,12 +17,12 @@ class RSGD(Optimizer):
     """Riemannian stochastic gradient descent, row-sparse on embedding tables; plain descent on plain parameters.
 
     `x <- exp_x(-lr grad f(x))` on the hyperboloid (LorentzFM, equations 11 and 12), the straight step clipped into
-    the ball on the Poincaré ball (HyperML, equation 14), where `exact` asks for the exponential map. Points without
+    the ball on the Poincaré ball (HyperML, equation 14), where `exponential_map` asks for that map. Points without
     gradient do not move, so steps over touched rows are exactly dense ones.
 
-    The step of a point is at most `max_norm` long, in the metric of its manifold. The papers have no such bound, but
+    The step of a point is at most `max_step` long, in the metric of its manifold. The papers have no such bound, but
     a feature that stands in every row sums its gradient over the batch, and at the papers' learning rates leaps to
-    where it hardly gets a gradient any more. `max_norm=40` leaves all steps alone that float32 can hold.
+    where it hardly gets a gradient any more. `max_step=40` leaves all steps alone that float32 can hold.
 
     `burn_in` epochs at the start use `burn_in_factor` times the learning rate (Nickel, Kiela, Poincaré embeddings,
     NeurIPS 2017; "burn-in period" in LorentzFM).
@@ -36,15 +37,20 @@ class RSGD(Optimizer):
         parameters: Iterable[nn.Parameter],
         *,
         lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 3.0,
-        exact: Annotated[bool, "whether steps follow the exponential map"] = False,
-        max_norm: Annotated[float, Range(0, 40, open_low=True), "largest length of a step"] = 0.03,
+        exponential_map: ExponentialMap = False,
+        max_step: MaxStep = 0.03,
         burn_in: Annotated[int, Range(0, None), "epochs with a smaller step size at the start"] = 0,
         burn_in_factor: Annotated[float, Range(0, 1, open_low=True), "factor on the step size in the burn-in"] = 0.1,
     ) -> None:
         """`burn_in` counts epochs. Options are the defaults of parameter groups."""
-        options = {"lr": lr, "exact": exact, "max_norm": max_norm, "burn_in": burn_in, "burn_in_factor": burn_in_factor}
-        super().__init__(parameters, options)
+        geometry = {"exponential_map": exponential_map, "max_step": max_step}
+        super().__init__(parameters, {"lr": lr, **geometry, "burn_in": burn_in, "burn_in_factor": burn_in_factor})
         self.start_epoch(0)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Checkpoints of earlier releases are read too."""
+        super().__setstate__(state)
+        rename_options(self.param_groups)
 
     def start_epoch(self, epoch: int) -> None:
         """Slow down if this is one of the first `burn_in` epochs, counted from 0."""
@@ -56,6 +62,6 @@ class RSGD(Optimizer):
         """One update; gives the loss of `closure`. Raises FmlabError if a gradient is not finite."""
         loss = evaluate(closure)
         for group, p, rows, grad in touched(self.param_groups):
-            lr, descend = group["lr"] * group["pace"], manifold_of(p).descend
-            write(p, rows, descend(read(p, rows), grad, lr, exact=group["exact"], max_norm=group["max_norm"]))
+            geometry = {key: group[key] for key in ("exponential_map", "max_step")}
+            write(p, rows, descend(manifold_of(p), read(p, rows), grad, group["lr"] * group["pace"], **geometry))
         return loss

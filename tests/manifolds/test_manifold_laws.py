@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from fmlab.errors import FmlabError
-from fmlab.manifolds import Euclidean, Lorentz, Poincare, arcosh1p
+from fmlab.manifolds import Euclidean, Lorentz, Poincare, Product, Sphere, arcosh1p
 
-MANIFOLDS = [Euclidean(), Lorentz(), Poincare(0.1), Poincare(1.0), Poincare(10.0)]
+CURVED = [kind(c) for kind in (Lorentz, Poincare, Sphere) for c in (0.1, 1.0, 10.0)]
+MIXED = Product((Lorentz(0.5), 1), (Sphere(2.0), 1), (Euclidean(), 1))
+MANIFOLDS = [Euclidean(), *CURVED, MIXED]
 SHAPES = [(3,), (5, 3), (2, 5, 3)]
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}
 
@@ -88,6 +90,15 @@ def test_exponential_of_nothing_and_logarithm_of_the_same_point_stay(manifold, d
         close(manifold.log(x, x), torch.zeros_like(x))
 
 
+def test_maps_at_the_origin_are_the_maps_there(manifold, dtype, shape):
+    y = points(manifold, shape, dtype, 1)
+    zero = torch.zeros_like(y)
+    close(manifold.logmap0(y), manifold.log(zero, y), 5)
+    close(manifold.expmap0(manifold.logmap0(y)), y, 5)
+    close(manifold.expmap0(y * 0.1), manifold.exp(zero, y * 0.1), 5)
+    close(manifold.expmap0(zero), zero)
+
+
 def test_transport_keeps_inner_products(manifold, dtype, shape):
     x, y = points(manifold, shape, dtype, 1), points(manifold, shape, dtype, 2)
     u, w = tangent(manifold, x, 3), tangent(manifold, x, 4)
@@ -104,30 +115,21 @@ def test_transport_carries_the_velocity_of_a_geodesic(manifold, dtype, shape):
 def test_gradient_represents_the_differential(manifold, dtype, shape):
     x = points(manifold, shape, dtype, 1)
     egrad, w = torch.randn(shape, dtype=dtype), tangent(manifold, x, 2)
-    close(manifold.inner(x, manifold.gradient(x, egrad), w), (egrad * w).sum(-1), 5)
+    close(manifold.inner(x, manifold.riemannian_gradient(x, egrad), w), (egrad * w).sum(-1), 5)
 
 
-def test_slope_is_the_length_of_the_gradient(manifold, dtype, shape):
+def test_the_norm_of_a_gradient_is_its_length(manifold, dtype, shape):
     x = points(manifold, shape, dtype, 0)
     egrad = torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
-    expected = manifold.norm(x.double(), manifold.gradient(x.double(), egrad.double())).unsqueeze(-1)
-    torch.testing.assert_close(manifold.slope(x, egrad), expected, rtol=1e-9, atol=0)
-
-
-def test_descent_takes_a_rate_for_each_point(manifold, dtype):
-    x = points(manifold, (5, 3), dtype, 0)
-    egrad = torch.randn((5, 3), dtype=dtype, generator=torch.Generator().manual_seed(1))
-    rates = torch.linspace(0.01, 0.2, 5, dtype=torch.float64)
-    together = manifold.descend(x, egrad, rates.unsqueeze(-1))
-    for point, g, rate, got in zip(x, egrad, rates.tolist(), together, strict=True):
-        torch.testing.assert_close(got, manifold.descend(point, g, rate), check_dtype=False)
+    expected = manifold.norm(x.double(), manifold.riemannian_gradient(x.double(), egrad.double())).unsqueeze(-1)
+    torch.testing.assert_close(manifold.gradient_norm(x, egrad), expected, rtol=1e-9, atol=0)
 
 
 def test_gradient_of_half_the_squared_distance_points_away_from_the_other_point(manifold, dtype, shape):
     x, y = points(manifold, shape, dtype, 1).requires_grad_(), points(manifold, shape, dtype, 2).requires_grad_()
     (manifold.dist(x, y).square() / 2).sum().backward()
-    close(manifold.gradient(x.detach(), x.grad), -manifold.log(x.detach(), y.detach()), 5)
-    close(manifold.gradient(y.detach(), y.grad), -manifold.log(y.detach(), x.detach()), 5)
+    close(manifold.riemannian_gradient(x.detach(), x.grad), -manifold.log(x.detach(), y.detach()), 5)
+    close(manifold.riemannian_gradient(y.detach(), y.grad), -manifold.log(y.detach(), x.detach()), 5)
 
 
 def test_retraction_agrees_with_the_exponential_to_first_order(manifold, dtype):
@@ -147,36 +149,12 @@ def test_projection_leaves_ordinary_points_and_what_it_gave_alone(manifold, dtyp
     torch.testing.assert_close(manifold.project(far), far, rtol=4 * torch.finfo(dtype).eps, atol=0)
 
 
-@pytest.mark.parametrize("exact", [False, True])
-def test_descent_follows_the_negative_gradient(manifold, dtype, shape, exact):
-    x, egrad = points(manifold, shape, dtype, 1), torch.randn(shape, dtype=dtype)
-    reached = manifold.descend(x, egrad, 1e-3, exact=exact)
-    close(reached, manifold.exp(x, -1e-3 * manifold.gradient(x, egrad)), 1e9 if dtype == torch.float64 else 100)
-    if exact:
-        close(reached, manifold.exp(x, -1e-3 * manifold.gradient(x, egrad)))
-
-
-@pytest.mark.parametrize("size", [1.0, 1e10, 1e30])
-def test_descent_takes_no_step_longer_than_its_bound(dtype, shape, size):
-    for manifold in MANIFOLDS[1:]:
-        x, egrad = points(manifold, shape, dtype, 1), size * torch.randn(shape, dtype=dtype)
-        bound = 0.25 * unit(manifold)
-        reached = manifold.descend(x, egrad, 1e3, exact=True, max_norm=bound)
-        close(manifold.dist(x, reached), torch.full(shape[:-1], bound, dtype=dtype), 5)
-
-
-def test_descent_without_gradient_stays(manifold, dtype, shape):
-    x = points(manifold, shape, dtype, 1)
-    for exact in (False, True):
-        close(manifold.descend(x, torch.zeros_like(x), 1.0, exact=exact), x)
-
-
 def test_arguments_are_left_alone(manifold, dtype, shape):
     arguments = [points(manifold, shape, dtype, 1), points(manifold, shape, dtype, 2), torch.randn(shape, dtype=dtype)]
     before = [a.clone() for a in arguments]
     x, y, u = arguments
     manifold.dist(x, y), manifold.inner(x, u, u), manifold.exp(x, u), manifold.log(x, y), manifold.transport(x, y, u)
-    manifold.gradient(x, u), manifold.project(x), manifold.retract(x, u), manifold.descend(x, u, 0.1)
+    manifold.riemannian_gradient(x, u), manifold.project(x), manifold.retract(x, u)
     assert all(torch.equal(a, b) for a, b in zip(arguments, before, strict=True))
 
 
@@ -207,12 +185,32 @@ def test_maps_at_the_origin_have_finite_gradients(manifold, dtype):
 def test_equal_settings_make_equal_manifolds():
     assert Poincare(2.0) == Poincare(2.0) != Poincare(1.0)
     assert Lorentz() == Lorentz() != Euclidean()
+    assert Sphere(2.0) != Poincare(2.0)
+    assert Product((Lorentz(), 2), (Sphere(), 1)) == Product((Lorentz(), 2), (Sphere(), 1))
+    assert len({Lorentz(2.0), Lorentz(2.0), Product((Lorentz(), 2)), Product((Lorentz(), 3))}) == 3
 
 
 @pytest.mark.parametrize("curvature", [0.0, -1.0, float("nan"), float("inf")])
-def test_curvature_must_be_positive(curvature):
+@pytest.mark.parametrize("kind", [Lorentz, Poincare, Sphere])
+def test_curvature_must_be_positive(kind, curvature):
     with pytest.raises(FmlabError, match="curvature must be positive"):
-        Poincare(curvature)
+        kind(curvature)
+
+
+def test_a_curvature_is_a_scalar():
+    with pytest.raises(FmlabError, match=r"a number or a scalar, got a tensor of shape \(2,\)"):
+        Lorentz(torch.ones(2))
+
+
+@pytest.mark.parametrize("factors", [(), ((Lorentz(), 0),)])
+def test_a_product_has_factors_with_coordinates(factors):
+    with pytest.raises(FmlabError, match="factors of one coordinate or more"):
+        Product(*factors)
+
+
+def test_a_product_refuses_points_of_another_width():
+    with pytest.raises(FmlabError, match="3 coordinates, got 4"):
+        MIXED.dist(torch.zeros(4), torch.zeros(4))
 
 
 def test_half_precision_points_are_refused():

@@ -8,10 +8,10 @@ from fmlab_optimizers.rsgd import RSGD
 from optimizer_cases import assert_resumes, lookups, parameters, train
 from torch import nn
 
-from fmlab.manifolds import Lorentz, ManifoldParameter, Poincare
+from fmlab.manifolds import Lorentz, ManifoldParameter, Poincare, Sphere
 from fmlab.testing import OptimizerContract
 
-CURVED = [Lorentz(), Poincare(0.5), Poincare(2.0)]
+CURVED = [Lorentz(), Lorentz(2.0), Poincare(0.5), Poincare(2.0), Sphere(0.5)]
 
 
 class TestContract(OptimizerContract):
@@ -50,7 +50,7 @@ def ambient_reference(start, grads, lr, initial):
 def test_steps_on_the_hyperboloid_are_those_of_the_ambient_formula():
     points = points_on(Lorentz())
     start, steps = points.detach().clone(), [lookups(points, seed, rows=20) for seed in range(12)]
-    optimizer = RAdaGrad([points], lr=0.2, initial=0.05, max_norm=40.0)
+    optimizer = RAdaGrad([points], lr=0.2, initial=0.05, max_step=40.0)
     for sparse, _ in steps:
         points.grad = sparse
         optimizer.step()
@@ -73,10 +73,10 @@ def test_a_step_scale_puts_back_the_factor_of_gradients_that_the_division_cancel
 
 
 @pytest.mark.parametrize("manifold", CURVED, ids=str)
-@pytest.mark.parametrize("exact", [False, True])
-def test_dense_gradients_make_the_same_steps_as_sparse_ones(manifold, exact):
+@pytest.mark.parametrize("exponential_map", [False, True])
+def test_dense_gradients_make_the_same_steps_as_sparse_ones(manifold, exponential_map):
     one, other = points_on(manifold), points_on(manifold)
-    optimizers = [RAdaGrad([p], lr=0.1, exact=exact) for p in (one, other)]
+    optimizers = [RAdaGrad([p], lr=0.1, exponential_map=exponential_map) for p in (one, other)]
     for step in range(5):
         one.grad, other.grad = lookups(one, step, rows=20)
         for optimizer in optimizers:
@@ -88,7 +88,7 @@ def test_dense_gradients_make_the_same_steps_as_sparse_ones(manifold, exact):
 @pytest.mark.parametrize("manifold", CURVED, ids=str)
 def test_with_small_gradients_it_is_rsgd_at_the_rate_lr_over_root_initial(manifold):
     one, other = points_on(manifold), points_on(manifold)
-    pair = RAdaGrad([one], lr=3.0, initial=0.01), RSGD([other], lr=30.0, max_norm=0.3)
+    pair = RAdaGrad([one], lr=3.0, initial=0.01), RSGD([other], lr=30.0, max_step=0.3)
     for step in range(5):
         one.grad = lookups(one, step, size=1e-6)[0]
         other.grad = one.grad.clone()
@@ -100,7 +100,7 @@ def test_with_small_gradients_it_is_rsgd_at_the_rate_lr_over_root_initial(manifo
 def test_a_point_of_every_row_is_slowed_by_its_own_gradients():
     """The first step of a large gradient is bounded, the hundredth has a tenth of its rate."""
     points = points_on(Lorentz(), rows=1)
-    optimizer, lengths = RAdaGrad([points], lr=0.3, initial=0.0, max_norm=40.0), []
+    optimizer, lengths = RAdaGrad([points], lr=0.3, initial=0.0, max_step=40.0), []
     for _ in range(100):
         before = points.detach().clone()
         points.grad = 50 * torch.ones(1, 4, dtype=torch.float64) / (1 + 2 * before.square().sum())
@@ -115,7 +115,7 @@ def test_a_step_is_no_longer_than_its_bound():
         points = points_on(manifold)
         before = points.detach().clone()
         points.grad = torch.full((30, 4), 1e6, dtype=torch.float64)
-        RAdaGrad([points], lr=10.0, exact=True, max_norm=0.5).step()
+        RAdaGrad([points], lr=10.0, exponential_map=True, max_step=0.5).step()
         torch.testing.assert_close(manifold.dist(before, points), torch.full((30,), 0.5).double(), rtol=1e-9, atol=0)
 
 

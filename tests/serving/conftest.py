@@ -45,6 +45,13 @@ def hyperbolic(room: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def curved(room: Path) -> Path:
+    """Its link depends on a number that was learned."""
+    options = ("model.curvature=2", "model.learn_curvature=true", "optimizer.lr=0.5")
+    return train(room, "curved", "model=hyperml", *options, *SMALL)
+
+
+@pytest.fixture(scope="session")
 def constant(room: Path) -> Path:
     """All scores are equal."""
     return train(room, "constant", "model=constant", *SMALL)

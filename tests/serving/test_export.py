@@ -25,7 +25,7 @@ def ids(path: Path) -> list[str]:
     return table["id"].to_pylist()
 
 
-@pytest.mark.parametrize("name", ["two_sided", "hyperbolic"])
+@pytest.mark.parametrize("name", ["two_sided", "hyperbolic", "curved"])
 def test_vectors_give_the_scores_of_predict_and_the_order_of_recommend(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -43,7 +43,7 @@ def test_vectors_give_the_scores_of_predict_and_the_order_of_recommend(
     rows = write(tmp_path / "rows.csv", ["user", "item"], [[users[u], items[i]] for u, i in pairs])
     assert fmlab("predict", place, rows, "--out", tmp_path / "scores.csv") == 0
     link = load_model(place / "checkpoints" / "best.ckpt").link
-    made = link(torch.tensor([float(query[u] @ item[i] + bias[u]) for u, i in pairs])).numpy()
+    made = link(torch.tensor([float(query[u] @ item[i] + bias[u]) for u, i in pairs])).detach().numpy()
     np.testing.assert_allclose(made, [float(r["score"]) for r in cells(tmp_path / "scores.csv")], rtol=1e-5, atol=1e-5)
     assert fmlab("recommend", place, "--user", users[7], "--seen", "-k", 40, "--out", tmp_path / "list.csv") == 0
     order = np.argsort(-(item @ query[7]), kind="stable")

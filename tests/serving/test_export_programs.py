@@ -27,14 +27,14 @@ TREES = ("catboost", "lightgbm")  # they are programs of their own libraries
 FAST = ("fm", "lorentzfm", "hyperml")
 
 
-def tiny_run(name: str) -> LoadedRun:
+def tiny_run(name: str, **options: Any) -> LoadedRun:
     """An untrained model on the first tiny data set that it takes, as a run."""
     kinds: tuple[Kind, ...] = ("numeric", "interactions")
     torch.manual_seed(0)
     for kind in kinds:
         data = tiny(kind)
         try:
-            model = registry.build("model", {"name": name}, data.schema, gives=torch.nn.Module)
+            model = registry.build("model", {"name": name, **options}, data.schema, gives=torch.nn.Module)
         except FmlabError:
             continue
         if isinstance(model, NeedsInteractions):
@@ -54,7 +54,7 @@ def tiny_run(name: str) -> LoadedRun:
             for parameter in model.parameters():
                 if parameter.dim() == 1 and not hasattr(parameter, "manifold"):
                     parameter.add_(0.3 * torch.randn_like(parameter))
-        return LoadedRun(Path(), Path(), {"model": {"name": name}}, model.eval(), held)
+        return LoadedRun(Path(), Path(), {"model": {"name": name, **options}}, model.eval(), held)
     raise AssertionError(f"no tiny data set for {name}")
 
 
@@ -72,6 +72,14 @@ def test_every_model_has_an_onnx_model(name: str, tmp_path: Path) -> None:
     session = program.onnx_session(tmp_path / "model.onnx")
     assert [entry.name for entry in session.get_outputs()] == ["score", "probability"]
     assert all(not isinstance(entry.shape[0], int) for entry in session.get_inputs())
+
+
+@pytest.mark.parametrize("learn", [False, True])
+@pytest.mark.parametrize("name", ["lorentzfm", "hyperml", "hyperts"])
+def test_a_curvature_goes_into_the_onnx_model(name: str, learn: bool, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    run = tiny_run(name, curvature=2.5, learn_curvature=learn)
+    assert program.write_onnx(run, tmp_path)["largest_difference_from_predict"] <= 1e-5
 
 
 def test_a_program_of_torch_gives_the_scores_of_predict(clicks: Path, tmp_path: Path) -> None:
