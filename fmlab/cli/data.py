@@ -50,9 +50,9 @@ class Chosen:
 def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> int:
     """Run `fmlab data ...`; returns the exit code. The folders come from the config, which reads `environment`."""
     if arguments and arguments[0] in ("split", "audit"):
-        from fmlab.cli import split
+        from fmlab.cli import audit, split
 
-        return split.main(arguments[0], arguments[1:], environment)
+        return (split if arguments[0] == "split" else audit).main(arguments[1:], environment)
     args = _parsed(arguments)
     show = Console(width=None if Console().is_terminal else WIDTH, highlight=False)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fmlab.config.overrides import text
 from fmlab.errors import FmlabError, choices
 from fmlab.files import storing, write_bytes
+from fmlab.report.judged import facts_of
 from fmlab.report.runs import Run, find_runs, number
 from fmlab.terminal.escaping import escaped_line
 
@@ -52,7 +53,10 @@ def frame_of(folders: "str | Path | Iterable[str | Path]" = "runs") -> "pd.DataF
 
 
 def columns(runs: Sequence[Run]) -> dict[str, Column]:
-    """Facts of the runs, then `validation/<metric>` and `test/<metric>`, then the options of their configs.
+    """Facts of the runs, then `validation/<metric>` and `test/<metric>`, then how they were judged and the options of
+    their configs.
+
+    How they were judged: `test/<metric> on <group>`, `audit/<share>`, `protocol/<what>` in words, `reliability/copc`.
 
     A column holds numbers, or truth values, or else texts as the command line takes them; None where a run has none.
     """
@@ -69,6 +73,7 @@ def _line(run: Run) -> dict[str, Any]:
         line["warnings"] = " ".join(map(str, found))
     for part in ("validation", "test"):
         line |= {f"{part}/{name}": number(value) for name, value in (run.content.get(part) or {}).items()}
+    line |= facts_of(run)
     names = {k: v for k, v in run.config.items() if not k.endswith(".name") or k.startswith("logger.")}
     return {**names, **{k: v for k, v in line.items() if v is not None}}
 

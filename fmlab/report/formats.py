@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from fmlab.report.judged import groups_of, on_group
 from fmlab.report.leaderboards import KNOWN_BEST, Row
 from fmlab.report.tables import Result, TextTable
 
@@ -74,7 +75,18 @@ def _escaped(text: str) -> str:
 
 _COLUMNS = (
     *("data", "fingerprint", "protocol", "board", "model", "settings", "loss", "optimizer"),
-    *("metric", "mean", "deviation", "monitor", "validation", "seeds", "parameters", "seconds", "rows_per_second"),
+    *(
+        "metric",
+        "mean",
+        "deviation",
+        "rows",
+        "monitor",
+        "validation",
+        "seeds",
+        "parameters",
+        "seconds",
+        "rows_per_second",
+    ),
     *("best_difference", "best_low", "best_high", "best_p"),
     *("baseline", "baseline_difference", "baseline_low", "baseline_high", "baseline_p"),
     *("warnings", "source"),
@@ -95,6 +107,12 @@ def as_csv(found: Sequence[Result]) -> str:
                 cells = {"metric": name, "mean": mean, "deviation": deviation, **_row_cells(row)}
                 cells |= {"monitor": board.monitor} if row.runs else {}
                 writer.writerow(_filled({**place, **cells, **_test_cells(one, own.get(id(row)), name)}))
+        for row in board.own:
+            for group, rows in groups_of(board).items():
+                for name in row.metrics:
+                    if (value := on_group(row, group, name)) is not None:
+                        cells = {"metric": f"{name} on {group}", "mean": value[0], "deviation": value[1]}
+                        writer.writerow(_filled({**place, **cells, **_row_cells(row), "rows": rows}))
         for paper in one.printed:
             for name, text in paper.values.items():
                 cells = {"model": paper.model, "metric": name, "mean": text, "source": paper.source}

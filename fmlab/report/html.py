@@ -1,22 +1,25 @@
 """One HTML file with everything in it: an overview, tables, plots, what did not finish.
 
-Light or dark as the reader's system is, wide or narrow. Nothing is fetched. Columns sort by a click and long tables
-filter by a text; the page says the same without its script.
+Light or dark as the reader's system is, wide or narrow. Nothing is fetched. Columns sort by a click or a key; long
+tables, and the leaderboards of a page, filter by a text. The page says the same without its script.
 """
 
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from fmlab import __version__
 from fmlab.config.overrides import override
-from fmlab.report.leaderboards import Row
+from fmlab.report.judged import SHARES, percent, protocol_of, shares_of, shown_metric
+from fmlab.report.leaderboards import Board, Row
+from fmlab.report.notes import judged_lines
 from fmlab.report.overview import overview
 from fmlab.report.page_style import SCRIPT, STYLE
 from fmlab.report.plots import plots
 from fmlab.report.runs import Run
-from fmlab.report.tables import Result, TextTable, sheets
+from fmlab.report.tables import Result, TextTable, leaderboard, parts_of_the_test, printed_tables
 from fmlab.terminal.escaping import escaped_line
 
 _SHORT = 60  # characters of the options that tell a row from others; the rest is behind a click
@@ -24,26 +27,67 @@ _SHORT = 60  # characters of the options that tell a row from others; the rest i
 
 def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str]) -> str:
     """The page; `remarks` are what did not finish and what cannot be read."""
-    done = sum(r.complete for r in runs)
+    done, boards = (
+        sum(r.complete for r in runs),
+        "1 leaderboard" if len(results) == 1 else f"{len(results)} leaderboards",
+    )
     parts = [
-        f"<h1>fmlab report</h1><p class=note>{done} finished runs of {len(runs)}, {len(results)} leaderboards; "
+        f"<h1>fmlab report</h1><p class=note>{done} finished runs of {len(runs)}, {boards}; "
         f"fmlab {__version__}, {time.strftime('%Y-%m-%d %H:%M')}</p>",
         _overview(results) if len(results) > 1 else "",
     ]
     for n, one in enumerate(results):
-        parts.append(f'<h2 id="b{n}">{escape(one.board.title)}</h2>')
-        if len(results) == 1 and one.board.own:
-            parts.append(f"<p>{escape(overview(results).rows[0][-1].capitalize())}.</p>")
-        parts.append(f"<p class=note>data fingerprint {escape(one.board.fingerprint[:16])}</p>")
-        board, *printed = sheets(one)
-        parts += [_leaderboard(one, board), *(_sheet(s) for s in printed)]
-        parts.append(f"<div class=plots>{''.join(f'<figure>{p}</figure>' for p in plots(one.board))}</div>")
+        said = overview([one]).rows[0][-1] if len(results) == 1 and one.board.own else ""
+        parts.append(_section(one, n, said))
     if remarks:
         parts.append(f"<h2>Not counted</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in remarks)}</ul>")
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
     head = f"<meta charset=utf-8>{view}<title>fmlab report</title><style>{STYLE}</style>"
     script = f"<script>{SCRIPT}</script>"
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}{script}</body></html>\n"
+
+
+def _section(one: Result, n: int, said: str) -> str:
+    """A leaderboard with all that belongs to it; `said`: its verdict, where no overview has it."""
+    board = one.board
+    verdict = f"<p>Verdict: {escape(said)}.</p>" if said else ""
+    metrics = [shown_metric(board), *(m for m in board.metrics if m != shown_metric(board))]
+    on_parts = [sheet for metric in metrics for sheet in parts_of_the_test(one, metric)]
+    parts = [
+        f'<h2 id="b{n}">{escape(escaped_line(board.title))}</h2>{verdict}',
+        _judged(board),
+        _leaderboard(one, _without_facts(leaderboard(one), board)),
+        *(_table(sheet, "board") for sheet in on_parts[:1]),
+    ]
+    if len(on_parts) > 1:
+        tables = "".join(_table(sheet, "board") for sheet in on_parts[1:])
+        parts.append(f"<details><summary>the other metrics on parts of the test</summary>{tables}</details>")
+    parts += [_printed(sheet) for sheet in printed_tables(one)]
+    parts.append(f"<div class=plots>{''.join(f'<figure>{p}</figure>' for p in plots(board))}</div>")
+    return f"<section class=of-board>{''.join(parts)}</section>"
+
+
+def _without_facts(sheet: TextTable, board: Board) -> TextTable:
+    """The table without the notes that stand above it already."""
+    above = set(map(escaped_line, judged_lines(board)))
+    return replace(sheet, notes=tuple(note for note in sheet.notes if note not in above))
+
+
+def _judged(board: Board) -> str:
+    """The protocol in words, and bars for what of the test stands in training."""
+    told = {**protocol_of(board), "data fingerprint": board.fingerprint[:16]}
+    words = "".join(f"<dt>{_safe(name)}</dt><dd>{_safe(text)}</dd>" for name, text in told.items())
+    bars = "".join(
+        f'<li><span class=share style="background-size:{100 * share:.1f}% 100%">{percent(share)}</span>'
+        f"<span>{_safe(SHARES[name])}</span></li>"
+        for name, share in shares_of(board).items()
+    )
+    shares = f"<div><h3>Of the test rows</h3><ul class=shares>{bars}</ul></div>" if bars else ""
+    return f"<div class=judged><div><h3>How it was judged</h3><dl>{words}</dl></div>{shares}</div>"
+
+
+def _safe(text: str) -> str:
+    return escape(escaped_line(text))
 
 
 def _overview(results: Sequence[Result]) -> str:
@@ -77,7 +121,9 @@ def _name(row: Row, title: str) -> str:
     told = escaped_line(row.label)
     short = told if len(told) <= _SHORT else f"{told[: _SHORT - 1]}…"
     mark = title.removeprefix(escaped_line(row.title))
-    options = "<br/>".join(escape(escaped_line(override(k.removesuffix(".name"), v))) for k, v in _options(row).items())
+    seeds = f"{'seed' if len(row.seeds) == 1 else 'seeds'} {', '.join(map(str, row.seeds))}"
+    lines = [seeds, *(override(k.removesuffix(".name"), v) for k, v in _options(row).items())]
+    options = "<br/>".join(map(_safe, lines))
     summary = f"{escape(row.model)}{escape(mark)} <span class=told>{escape(short)}</span>"
     return f"<details><summary>{summary}</summary><div class=options>{options}</div></details>"
 
@@ -111,13 +157,17 @@ def _figure(text: str, longest: float | None) -> str:
     return f'<td class="n b" style="background-size:{100 * value / longest:.0f}% 100%">{escape(text)}</td>'
 
 
-def _sheet(sheet: TextTable) -> str:
+def _table(sheet: TextTable, kind: str) -> str:
     figures = _figures(sheet)
     rows = "".join(
         f"<tr>{''.join(_cell('td', text, is_figure) for text, is_figure in zip(row, figures, strict=True))}</tr>"
         for row in sheet.rows
     )
-    framed = _framed(sheet, _head(sheet), rows, "printed")
+    return _framed(sheet, _head(sheet), rows, kind)
+
+
+def _printed(sheet: TextTable) -> str:
+    framed = _table(sheet, "printed")
     if any(row[-1] for row in sheet.rows):
         return framed
     title = escape(sheet.title.rpartition(": ")[2].partition(",")[0])

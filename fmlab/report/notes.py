@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from fmlab.report.comparisons import Comparisons
+from fmlab.report.judged import SHARES, percent, protocol_of, shares_of
 from fmlab.report.leaderboards import Board
 
 SIGNIFICANT = 0.05
@@ -11,7 +12,8 @@ WARNED = "(!)"  # stands behind a row whose runs warn of something
 
 def notes(board: Board, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     """Warnings of the runs, what the tests say, what is left out and why."""
-    lines = ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
+    lines = judged_lines(board)
+    lines += ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
     lines += [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
     tested = [c for c in tests if c.found]
     if tested:
@@ -21,6 +23,15 @@ def notes(board: Board, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     why = list(dict.fromkeys(w for c in tests for w in c.why))
     lines += [f"not tested: {w}" for w in why[:3]]
     return (*lines, f"not tested: {len(why) - 3} more") if len(why) > 3 else tuple(lines)
+
+
+def judged_lines(board: Board) -> list[str]:
+    """The protocol in words, and what of the test stands in training."""
+    told = protocol_of(board)
+    lines = ["protocol: " + "; ".join(f"{name}: {text}" for name, text in told.items())] if told else []
+    shares = shares_of(board)
+    said = [f"{percent(share)} {SHARES[name]}" for name, share in shares.items() if share > 0]
+    return [*lines, "of the test rows " + ", ".join(said)] if said else lines
 
 
 def _method(board: Board, tested: Sequence[Comparisons]) -> list[str]:

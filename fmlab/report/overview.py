@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
+from fmlab.report.judged import shown_metric
 from fmlab.report.leaderboards import Board, Figure, Row
 from fmlab.report.notes import SIGNIFICANT
 from fmlab.report.tables import Result, TextTable, figure
@@ -34,12 +35,6 @@ def _is_baseline(model: str) -> bool:
         return registry.schema("model", model).family == BASELINES
     except FmlabError:  # a run of a plugin that is not installed here
         return False
-
-
-def shown_metric(board: Board) -> str:
-    """The metric that selects models, or the first where the test part does not give it."""
-    names = board.metrics
-    return board.monitor if board.monitor in names or not names else names[0]
 
 
 def papers_best(one: Result, metric: str) -> tuple[float, str] | None:

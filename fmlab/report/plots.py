@@ -1,4 +1,4 @@
-"""What a leaderboard looks like: history, importance, parallel coordinates, curves, costs, embedding sizes."""
+"""What a leaderboard looks like: history, importance, parallel coordinates, curves, reliability, costs, sizes."""
 
 import csv
 import math
@@ -10,6 +10,7 @@ import numpy as np
 
 from fmlab.config.overrides import text
 from fmlab.report import svg
+from fmlab.report.judged import curve_of
 from fmlab.report.leaderboards import Board, Row
 from fmlab.report.runs import LARGEST, Run
 from fmlab.report.svg import Axis, Series
@@ -33,6 +34,7 @@ def plots(board: Board) -> list[str]:
         else "",
         _parallel(board, runs, [name for name, _ in ranked]),
         _curves(board),
+        _reliability(board),
         _cost(board, "parameters", "parameters", "parameters"),
         _cost(board, "seconds_fit", "seconds of training", "time"),
         _sizes(board),
@@ -154,6 +156,24 @@ def _curves(board: Board) -> str:
             series.append(Series(row.model, points, "line"))
     title = f"Learning curves: {board.monitor} of the validation, best row of each model"
     return svg.chart(title, "epoch", board.monitor, series, names=_models(board)) if series else ""
+
+
+def _reliability(board: Board) -> str:
+    """Mean label over mean probability, of the row of each model that is best on the validation: one of its runs."""
+    best: dict[str, Row] = {}
+    for row in board.own:
+        best.setdefault(row.model, row)
+    series = []
+    for row in list(best.values())[:_CURVES]:
+        if points := curve_of(row.runs[0]):
+            notes = [f"{row.title}: {p:.4g} said, {y:.4g} seen, {n:,.0f} rows" for p, y, n in points]
+            series.append(Series(row.model, [(p, y) for p, y, _ in points], "line", notes))
+    if not series:
+        return ""
+    most = max(max(point) for one in series for point in one.points)
+    series.append(Series("as said", [(0.0, 0.0), (most, most)], "guide"))
+    title = "Reliability on the test: labels by what models say of them"
+    return svg.chart(title, "mean probability", "mean label", series, names=_models(board))
 
 
 def _curve(run: Run, column: str) -> list[tuple[float, float]]:

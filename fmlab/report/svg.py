@@ -26,11 +26,14 @@ _SHAPES = ("circle", "square", "diamond")
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one name: dots, a line through dots, or the steps of a best value so far. `notes` are tooltips."""
+    """Points of one name: dots, a line through dots, steps of a best value so far, or a dashed line to compare with.
+
+    `notes` are tooltips. Steps and dashed lines stand in no legend.
+    """
 
     name: str
     points: Sequence[tuple[float, float]]
-    kind: Literal["dots", "line", "steps"] = "dots"
+    kind: Literal["dots", "line", "steps", "guide"] = "dots"
     notes: Sequence[str] = field(default=())
 
 
@@ -76,20 +79,21 @@ def chart(
         parts.append(_text(_LEFT - 6, up(value) + 4, text, anchor="end"))
         parts.append(_line(_LEFT, up(value), WIDTH - _RIGHT, up(value), "grid"))
     parts += [_series(one, known.index(one.name), across, up) for one in series]
-    there = {s.name for s in series if s.kind != "steps"}
+    there = {s.name for s in series if s.kind in ("dots", "line")}
     return _svg(title, "".join(parts), [(i, name) for i, name in enumerate(known) if name in there])
 
 
 def _series(one: Series, place: int, across: Callable[[float], float], up: Callable[[float], float]) -> str:
-    colour = "#9aa3b2" if one.kind == "steps" else _COLOURS[place % len(_COLOURS)]
+    colour = "#9aa3b2" if one.kind in ("steps", "guide") else _COLOURS[place % len(_COLOURS)]
     parts = []
     known = [(i, across(a), up(b)) for i, (a, b) in enumerate(one.points) if math.isfinite(a) and math.isfinite(b)]
     if one.kind != "dots" and known:
         path = f"M{known[0][1]:.1f},{known[0][2]:.1f}"
         for _, a, b in known[1:]:
             path += f"H{a:.1f}V{b:.1f}" if one.kind == "steps" else f"L{a:.1f},{b:.1f}"
-        parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>')
-    if one.kind != "steps":
+        dashes = ' stroke-dasharray="5 4"' if one.kind == "guide" else ""
+        parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dashes}/>')
+    if one.kind in ("dots", "line"):
         shape = _SHAPES[place // len(_COLOURS) % len(_SHAPES)]
         for i, a, b in known:
             parts.append(_dot(shape, a, b, colour, one.notes[i] if i < len(one.notes) else ""))
@@ -122,18 +126,20 @@ def bars(title: str, x: str, items: Sequence[tuple[str, float]]) -> str:
 
 def parallel(title: str, axes: Sequence[Axis], worth: Sequence[float], notes: Sequence[str]) -> str:
     """Parallel coordinates: a line for each run, coloured by its worth from 0 to 1, the best on top."""
-    top, width = _TOP + 30, max(WIDTH, 120 * len(axes))
+    widest = max((len(axis.name) for axis in axes), default=0)
+    top, width = _TOP + 30, max(WIDTH, max(120, 7 * widest + 14) * len(axes))  # no name over another
     bottom = max(HEIGHT - 24, top + 13 * max((len(a.labels) for a in axes), default=0))  # no label over another
-    step = (width - 140) / max(1, len(axes) - 1)
+    left = max(60.0, 3.6 * widest + 6)
+    step = (width - 2 * left - 20) / max(1, len(axes) - 1)
     parts = []
     for line in sorted(range(len(worth)), key=lambda i: worth[i]):
         places = [a.places[line] for a in axes]  # what a run does not have is drawn below the axis
         down = [bottom + 10 if p is None else bottom - (bottom - top) * p for p in places]
-        path = "M" + "L".join(f"{60 + step * i:.1f},{b:.1f}" for i, b in enumerate(down))
+        path = "M" + "L".join(f"{left + step * i:.1f},{b:.1f}" for i, b in enumerate(down))
         style = f'stroke="{shade(worth[line])}" stroke-opacity=".7" stroke-width="1.4" fill="none"'
         parts.append(f'<path d="{path}" {style}><title>{escape(notes[line])}</title></path>')
     for i, axis in enumerate(axes):
-        across = 60 + step * i
+        across = left + step * i
         parts.append(_line(across, top, across, bottom, "axis"))
         parts.append(_text(across, _TOP + 14, axis.name, anchor="middle", bold=True))
         for place, text in axis.labels:

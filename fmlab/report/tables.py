@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field, replace
 
+from fmlab.report import judged
 from fmlab.report.comparisons import Comparisons, against, baseline
 from fmlab.report.leaderboards import COUNTS, Board, Figure, Row
 from fmlab.report.notes import SIGNIFICANT, WARNED, notes
@@ -80,7 +81,12 @@ def result(board: Board, model: str | None = None) -> Result:
 
 
 def sheets(found: Result) -> list[TextTable]:
-    """The leaderboard, and each table of a paper with the printed figures beside ours."""
+    """The leaderboard, figures on parts of the test, and tables of papers with the printed figures beside ours."""
+    return [leaderboard(found), *parts_of_the_test(found), *printed_tables(found)]
+
+
+def leaderboard(found: Result) -> TextTable:
+    """A line for each row of the board, with its tests and costs."""
     board, metrics = found.board, found.board.metrics
     head = ["model", f"validation {board.monitor}", *metrics]
     tests = [c for c in found.tests if c.found]
@@ -98,8 +104,36 @@ def sheets(found: Result) -> list[TextTable]:
             cells += _test(compared.found.get(places.get(id(row), -1)))[: 3 if chances else 2]
         rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
     title = f"{board.title}: test, sorted by validation {board.monitor}"
-    shown = [TextTable(title, tuple(head), tuple(rows), 1, notes(board, found.tests))]
-    return shown + [_printed(found, source) for source in dict.fromkeys(p.source for p in found.printed)]
+    return TextTable(title, tuple(head), tuple(rows), 1, notes(board, found.tests))
+
+
+def parts_of_the_test(found: Result, metric: str = "") -> list[TextTable]:
+    """Figures on parts of the test rows and of calibration, of one metric, which selects unless it is named; none where
+    no run holds any."""
+    board, metric = found.board, metric or judged.shown_metric(found.board)
+    groups = {
+        n: rows for n, rows in judged.groups_of(board).items() if any(judged.on_group(r, n, metric) for r in board.own)
+    }
+    extra = [n for n in judged.CALIBRATION if any(judged.calibration_of(r, n) for r in board.own)]
+    if not groups and not extra:
+        return []
+    head = ("model", f"{metric}, all rows", *(f"{n} ({rows:,})" for n, rows in groups.items()), *extra)
+    rows = []
+    for row in board.own:
+        cells = [figure(row.metrics.get(metric)), *(figure(judged.on_group(row, n, metric)) for n in groups)]
+        rows.append((_title(row), *cells, *(figure(judged.calibration_of(row, n)) for n in extra)))
+    said = [f"{name}: {judged.CALIBRATION[name]}" for name in extra]
+    title = (
+        f"{board.title}: test {metric} on parts of the test, and calibration"
+        if extra
+        else (f"{board.title}: test {metric} on parts of the test")
+    )
+    return [TextTable(title, head, tuple(rows), 1, tuple(["; ".join(said)] if said else ()))]
+
+
+def printed_tables(found: Result) -> list[TextTable]:
+    """Each table of a paper with the printed figures beside ours."""
+    return [_printed(found, source) for source in dict.fromkeys(p.source for p in found.printed)]
 
 
 def _title(row: Row) -> str:

@@ -131,6 +131,25 @@ def test_an_audit_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "audit", "csv", *given]) == 0
     told = capsys.readouterr().out
     assert "their user and item stand in a training row" in told
+    assert main(["data", "audit", "csv", *given, "--markdown"]) == 0
+    head, _, row = capsys.readouterr().out.strip().splitlines()[2:]
+    cells = dict(zip(head.split(" | "), row.split(" | "), strict=True))
+    assert cells["| data"] == "| csv"
+    assert cells["test rows"] == "40"
+    assert cells["pair in training"] in told
+
+
+def test_an_audit_without_a_name_is_of_every_data_set_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("gowalla").mkdir()
+    lines = "".join(f"{u} {' '.join(str((u + k) % 12) for k in range(6))}\n" for u in range(9))
+    Path("gowalla/train.txt").write_text(lines)
+    Path("gowalla/test.txt").write_text("".join(f"{u} {(u + 7) % 12} {(u + 8) % 12}\n" for u in range(9)))
+    small = ["data_dir=.", "cache_dir=cache", "protocol=composed"]
+    assert main(["data", "audit", *small, "--markdown"]) == 0
+    told = capsys.readouterr()
+    rows = [line for line in told.out.splitlines() if line.startswith("| ")][2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| gowalla", "| synthetic"]
+    assert rows[0].split(" | ")[1:3] == ["composed", "18"]
 
 
 def test_what_is_no_list_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
