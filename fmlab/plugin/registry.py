@@ -181,7 +181,7 @@ def _signature(kind: str, entry: EntryPoint) -> Signature:
 
 
 def target(entry: EntryPoint) -> tuple[str, str]:
-    """Module and object; raises Broken, where `EntryPoint` itself would fail or give None."""
+    """Module and object; raises PluginError, where `EntryPoint` itself would fail or give None."""
     found = re.fullmatch(r"([\w.]+)\s*:\s*([\w.]+)", entry.value)
     if not found:
         raise PluginError(f"an entry point must be 'module:object', got {entry.value!r}")
@@ -189,7 +189,7 @@ def target(entry: EntryPoint) -> tuple[str, str]:
 
 
 def checked_signature(kind: str, signature: Signature) -> Signature:
-    """The signature, if a plugin of this kind can be called; raises Broken."""
+    """The signature, if a plugin of this kind can be called; raises PluginError."""
     given = next(names for known, names in GIVEN.items() if known == kind)
     got = signature.positional
     if got is not None and len(got) != len(given):

@@ -53,7 +53,7 @@ class Signature:
 
 
 def of_source(module: str, attribute: str) -> Signature:
-    """Signature of `module:attribute` from source; raises Unreadable, or Broken."""
+    """Signature of `module:attribute` from source; raises Unreadable, or PluginError."""
     module, node = definition(module, attribute, MAX_HOPS)
     if node.decorator_list:
         raise Unreadable("a decorator may change the signature")
@@ -93,7 +93,7 @@ def _lineage(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
 
 
 def of_object(plugin: Callable[..., Any]) -> Signature:
-    """Signature of an imported plugin; raises Broken if an option is not annotated as options must be."""
+    """Signature of an imported plugin; raises PluginError if an option is not annotated as options must be."""
     function = plugin.__init__ if inspect.isclass(plugin) else plugin
     try:
         hints = get_type_hints(function, include_extras=True)

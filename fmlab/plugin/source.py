@@ -77,7 +77,7 @@ def missing_import(module: str) -> str | None:
 
 
 def definition(module: str, attribute: str, hops: int) -> tuple[str, ast.ClassDef | ast.FunctionDef]:
-    """The module that defines what `module` calls `attribute`, and the definition; raises Unreadable, or Broken."""
+    """The module that defines what `module` calls `attribute`, and the definition; raises Unreadable or PluginError."""
     for node in tree_of(module).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == attribute:
             return module, node

@@ -21,6 +21,7 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.files import storing
 
 log = logging.getLogger("fmlab")
+SERVING = "serving.bin"  # what a run keeps of the data, so that its model is used without them
 IfExists = Literal["error", "resume", "overwrite"]
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _DRAFT = re.compile(r"\..+\.[0-9]+\.tmp")  # as `files.write_bytes` names what it is writing
@@ -34,7 +35,7 @@ class RunFolder:
         self.lock = path / ".lock"
         self.config, self.environment = path / "config.yaml", path / "environment.json"
         self.metrics, self.curves, self.units = path / "metrics.json", path / "metrics.csv", path / "units.npz"
-        self.calibration = path / "calibration.json"
+        self.calibration, self.serving = path / "calibration.json", path / SERVING
         self.checkpoints = path / "checkpoints"
         self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
 
@@ -119,8 +120,9 @@ class RunFolder:
 
     def _clear(self) -> None:
         """Remove the files of the run that was here, and nothing else."""
+        files = [path for path in vars(self).values() if path not in (self.path, self.lock, self.checkpoints)]
         with storing(self.path):
-            for path in (self.metrics, self.units, self.curves, self.last, self.best, self.config, self.environment):
+            for path in files:
                 path.unlink(missing_ok=True)
 
 

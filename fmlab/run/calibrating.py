@@ -39,6 +39,8 @@ def check_calibration(plain: Mapping[str, Any], task: Task, loss: Any) -> None:
 def calibrate(plain: Mapping[str, Any], task: Task, parts: Parts, place: RunFolder) -> dict[str, Any]:
     """Fit on what the validation has just scored, in every process alike; what the record says of it."""
     if plain["calibrate"] == "none":
+        if is_first_process():
+            place.calibration.unlink(missing_ok=True)  # of a run that this one resumes
         return {}
     assert isinstance(task.validation, ScoredRows)
     assert parts.learner.judged is not None

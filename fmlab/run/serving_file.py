@@ -17,13 +17,14 @@ from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
 from fmlab.evaluation.label_scale import LabelScale
+from fmlab.records.folder import SERVING
 from fmlab.run.asked_data import unpack_asked
 from fmlab.run.derived_arrays import pack_derived, unpack_derived
 from fmlab.run.seen_items import Seen
 from fmlab.run.serving_data import ServingData
 from fmlab.untrusted.dataclasses import checked
 
-FILE = "serving.bin"
+FILE = SERVING
 LAYOUT = 1
 MOST_SLOTS = 1 << 16
 MOST_NUMBERS = 1 << 20  # of a vector

@@ -28,7 +28,7 @@ def layout(form: TableFormat, header: bool | str | None) -> TableFormat:
         if sign and ((name == "escape" and len(sign) != 1) or '"' in sign or sign == form.separator):
             raise DataError(f"{name} is one character, and neither a quote nor the separator, got {sign!r}")
     if form.escape and not form.quoted:
-        raise DataError(f"escape={form.escape} is for quotes, and quoted=false takes them for any other character")
+        raise DataError(f"escape={form.escape} is for quotes, and quoting=false takes them for any other character")
     has = not form.names if header == "auto" else header is True
     return replace(form, header=has)
 

@@ -100,6 +100,17 @@ def test_a_run_that_was_trained_too_little_is_calibrated_and_served_so(
         load_run(copy)
 
 
+def test_a_run_that_replaces_a_calibrated_one_is_not_calibrated(clicks: Path, tmp_path: Path) -> None:
+    short = ("trainer.max_epochs=1", "optimizer.lr=0.02")
+    train(tmp_path / "run", clicks, *short, "calibrate=platt")
+    train(tmp_path / "run", clicks, *short, "if_exists=overwrite")
+    train(tmp_path / "plain", clicks, *short)
+    frame = pd.read_csv(clicks, dtype=str)
+    found, plain = (load_run(tmp_path / folder).predict(frame) for folder in ("run", "plain"))
+    assert "calibrated" not in found.attrs
+    pd.testing.assert_frame_equal(found, plain)
+
+
 def test_negatives_that_are_left_out_are_corrected_for(clicks: Path, tmp_path: Path) -> None:
     long = ("trainer.max_epochs=15", "optimizer.lr=0.02")
     whole = train(tmp_path / "whole", clicks, *long)["test"]

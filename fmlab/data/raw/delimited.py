@@ -37,8 +37,6 @@ def delimited_batches(
     reader = _Reader(path, form, columns)
     quoting = form.quoting
     for block in blocks(path, form.member, form.encoding, line - 1, heard, size, quoting):
-        if block[-1] != ord("\n"):
-            log.warning("the last line of %s does not end: is the file cut short?", path)
         if quoting and quoting.opened:
             raise DataError(reader.never_closed(block, line))
         parsed, lines = reader.read(block, line)
@@ -60,7 +58,6 @@ class _Reader:
             delimiter=self.separator,
             quote_char='"' if form.quoted else False,
             escape_char=form.escape or False,
-            invalid_row_handler=self._skip,
         )
         self.types = dict.fromkeys(columns, TEXT)
         self.convert = arrow.ConvertOptions(
@@ -88,10 +85,6 @@ class _Reader:
         if self.form.quoted and not self.form.escape and block.obj is not None:
             self._refuse_escapes(block, line)
         return table.to_batches(), count
-
-    def _skip(self, row: Any) -> str:
-        self.bad.append(row)
-        return "skip"
 
     def _parsed(self, block: memoryview, line: int) -> pa.Table:
         share = max(LEAST_SHARE, len(block) // pa.cpu_count() + 1)  # a part for each core

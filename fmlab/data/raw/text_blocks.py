@@ -20,7 +20,7 @@ from fmlab.errors import DataError
 log = logging.getLogger(__name__)
 PEEK = 64
 _QUOTED = re.compile(rb'"(?:[^"]|"")*"')
-ADVICE = "quoted=false reads quotes as any other character"
+ADVICE = "quoting=false reads quotes as any other character"
 
 
 @dataclass
