@@ -49,6 +49,8 @@ COMMANDS = {
     "doctor": "fmlab.cli.doctor",
     "resume": "",  # composed and run like any command line
     "plot": "fmlab.serving.plot",
+    "push": "fmlab.cli.push",
+    "pull": "fmlab.cli.pull",
 }
 _SECOND = (
     "plugins show",

@@ -4,6 +4,7 @@
 |------------------------------------------------------|----------------------------------------------------------|
 | a checkpoint file                                    | itself; what serving needs lies beside it or one above   |
 | a run folder, its `checkpoints`, or a file in it     | `best.ckpt`, or `last.ckpt` where a run goes on          |
+| a folder as the Hugging Face Hub has it              | `model.safetensors`                                      |
 | a sweep folder                                       | its ensemble, else `best.ckpt`, else that of its best    |
 |                                                      | trial                                                    |
 | `last`, where there is no such file                  | that of the newest run below `runs/`                     |
@@ -27,6 +28,7 @@ from fmlab.terminal.escaping import escaped_line
 log = logging.getLogger("fmlab")
 BEST, LAST = "best.ckpt", "last.ckpt"
 ENSEMBLE = "ensemble.json"
+WEIGHTS = "model.safetensors"  # of a folder in the layout of the Hugging Face Hub
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
 OF_A_RUN = ("config.yaml", "metrics.json", FILE)
@@ -55,6 +57,8 @@ def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
             return Located(folder, folder / ENSEMBLE)
     if not path.is_dir():
         raise StorageError(f"a run folder, a sweep folder or a checkpoint must be given, {path} is not there")
+    if (path / WEIGHTS).is_file():
+        return Located(path, path / WEIGHTS)
     if _is_run(path):
         return _of_run(path, wanted)
     if path.name == CHECKPOINTS and _is_run(path.parent):

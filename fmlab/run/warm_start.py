@@ -23,9 +23,9 @@ from fmlab.errors import FmlabError
 from fmlab.plugin.registry import load
 from fmlab.run.loading import build_model, identity_of, model_of
 from fmlab.run.locate import locate
+from fmlab.run.published import read_trained
 from fmlab.run.serving_data import ServingData
 from fmlab.run.serving_file import FILE, read_serving_data
-from fmlab.training.checkpoints import read_checkpoint
 
 log = logging.getLogger("fmlab")
 
@@ -56,7 +56,7 @@ class Trained:
 def open_trained(path: str) -> Trained:
     """What an entry of `warm_start` means; raises StorageError or FmlabError."""
     place = locate(Path(path))
-    saved = read_checkpoint(place.checkpoint)
+    saved = read_trained(place.checkpoint)
     identity, schema = identity_of(saved, place.checkpoint)
     known = read_serving_data(place.folder / FILE) if (place.folder / FILE).is_file() else None
     if known is not None and known.schema != schema:

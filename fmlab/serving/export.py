@@ -35,10 +35,11 @@ encoder.json and score.py, which scores raw rows with onnxruntime and the standa
 (pip install "fmlab[onnx]"). torch writes model.pt2 of torch.export, and encoder.json. Both are compared with predict
 before they are kept. ann writes an index of items by usearch (pip install "fmlab[ann]") for two-sided models, whose
 scores are inner products, HyperML and LorentzFM among them; recall@10 against the exact ranking is printed, and
-manifest.json says how a query is asked."""
+manifest.json says how a query is asked. huggingface writes the layout of the Hugging Face Hub, with a model card; all
+commands take such a folder for a run."""
 MARK, VERSION = "fmlab_export", 1
 MANIFEST = "manifest.json"
-Format = Literal["files", "onnx", "torch", "ann"]
+Format = Literal["files", "onnx", "torch", "ann", "huggingface"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
@@ -91,7 +92,7 @@ def export(run: "LoadedRun", out: Path, formats: Sequence[Format] = ("files",), 
     for name in formats:
         if name not in FORMATS:
             raise FmlabError(f"a format of an export must be installed, got {name!r}; {choices(str(name), FORMATS)}")
-    if run.asked.names:
+    if run.asked.names and set(formats) - {"huggingface"}:
         names = ", ".join(run.asked.names)
         raise FmlabError(f"an exported model reads ids and values alone, {run.name} asks for {names} as well")
     refuse_folder(out, force)
@@ -130,6 +131,10 @@ def _write(run: "LoadedRun", folder: Path, formats: Sequence[Format]) -> list[st
         parts["ann"] = write_index(run, folder)
         if "files" not in formats:
             write_ids(run, folder)
+    if "huggingface" in formats:
+        from fmlab.serving.hub import write_hub_folder
+
+        write_hub_folder(run, folder)
     if "torch" in formats:
         parts["torch"] = write_program(run, folder)
     if "onnx" in formats:

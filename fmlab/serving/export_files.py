@@ -16,7 +16,7 @@ CHUNK = 1 << 14
 def write_files(run: "LoadedRun", folder: Path, missing: list[str]) -> dict[str, Any] | None:
     """Write them; returns what the manifest says of the vectors. What there is not, and why, joins `missing`."""
     from fmlab.contracts import is_two_sided
-    from fmlab.serving.safetensors_writer import write_tensors
+    from fmlab.run.tensor_file import write_tensors
 
     write_tensors(folder / "weights.safetensors", run.model.state_dict(), {"model": run.name})
     _write_features(run, folder)

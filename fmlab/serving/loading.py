@@ -8,11 +8,11 @@ from fmlab.evaluation.calibration import Calibration
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import identity_of, model_of
 from fmlab.run.locate import ENSEMBLE, locate
+from fmlab.run.published import read_trained
 from fmlab.run.serving_data import ServingData
 from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.run.wider_rows import served
 from fmlab.serving.loaded_run import LoadedRun
-from fmlab.training.checkpoints import read_checkpoint
 
 
 def load(path: Path) -> LoadedRun:
@@ -24,7 +24,7 @@ def load(path: Path) -> LoadedRun:
 
         return load_ensemble(place)
     try:
-        saved = read_checkpoint(place.checkpoint)
+        saved = read_trained(place.checkpoint)
     except MemoryError as error:
         raise StorageError(f"{place.checkpoint} is larger than the memory") from error
     identity, schema = identity_of(saved, place.checkpoint)

@@ -15,8 +15,8 @@ from trained import cells, data_of, fmlab, write
 
 from fmlab.errors import FmlabError
 from fmlab.run import load_model
-from fmlab.serving import safetensors_writer as tensors
-from fmlab.serving.safetensors_writer import write_tensors
+from fmlab.run import tensor_file as tensors
+from fmlab.run.tensor_file import write_tensors
 
 
 def ids(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ padded with blanks to 8 bytes, and the tensors one after the other, row by row.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -27,6 +28,9 @@ KINDS = {
 }
 
 
+LONGEST = 64 << 20  # bytes of a header that are read
+
+
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> None:
     """Write dense tensors by name, with `notes` in the header; raises FmlabError for one that has no place in it."""
     header: dict[str, object] = {"__metadata__": dict(notes)}
@@ -43,3 +47,33 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str,
         for tensor in tensors.values():
             flat = tensor.detach().cpu().contiguous().view(-1)
             file.write(flat.view(torch.uint8).numpy().tobytes() if len(flat) else b"")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file by name; raises ValueError for what `write_tensors` would not write, OSError.
+
+    Nothing is larger than the file: tensors share no bytes.
+    """
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    if len(content) < 8 or length > min(len(content) - 8, LONGEST):
+        raise ValueError("its header is longer than the file, or than what is read")
+    header, data = json.loads(content[8 : 8 + length]), memoryview(content)[8 + length :]
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    kinds, found, taken = {name: kind for kind, name in KINDS.items()}, dict[str, Tensor](), 0
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        try:
+            kind, shape, (begin, end) = kinds[entry["dtype"]], entry["shape"], entry["data_offsets"]
+            if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+                raise ValueError("numbers")
+        except (KeyError, TypeError, ValueError):
+            raise ValueError(f"{name!r:.80} is malformed in its header") from None
+        size, taken = math.prod(shape) * kind.itemsize, taken + end - begin
+        if not begin <= end <= len(data) or end - begin != size or taken > len(data):
+            raise ValueError(f"{name!r:.80} has another size than its shape says")
+        held = torch.frombuffer(bytearray(data[begin:end]), dtype=kind) if size else torch.empty(0, dtype=kind)
+        found[name] = held.reshape(shape)
+    return found
