@@ -14,14 +14,26 @@ from rich.console import Console
 from benchmarks import harness
 from benchmarks.harness import Line, Note, Setting, show
 
-NAMES = ("training", "ranking", "preparation", "step", "epoch", "startup", "sweep", "peers", "serving", "avazu")
-LARGE = ("avazu",)  # minutes, and gigabytes of disk
+NAMES = (
+    "training",
+    "ranking",
+    "preparation",
+    "step",
+    "epoch",
+    "startup",
+    "sweep",
+    "peers",
+    "serving",
+    "avazu",
+    "automl",
+)
+LARGE = ("avazu", "automl")  # minutes, and gigabytes of disk
 
 
 def main(arguments: list[str]) -> int:
     """Run the named benchmarks, all but the large ones if none is named; 1 if a target was missed."""
     parser = argparse.ArgumentParser("benchmarks", description="Ratios measured in one run; sides take turns.")
-    parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all but avazu)")
+    parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all but {', '.join(LARGE)})")
     parser.add_argument("--seconds", type=float, default=20, help="time for each comparison, 3 rounds at least")
     parser.add_argument("--models", default="", help="only these models of training and peers, as in fm,deepfm")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")

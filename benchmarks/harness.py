@@ -188,7 +188,7 @@ def show(results: Results, console: Console) -> None:
 
 
 def _number(value: float) -> str:
-    """Three digits; thousands as `12.3k`."""
+    """Three digits, four below one; thousands as `12.3k`."""
     if abs(value) >= 10_000:
         return f"{value / 1000:,.0f}k" if abs(value) >= 100_000 else f"{value / 1000:.3g}k"
-    return f"{value:,.0f}" if value == 0 or abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value == 0 or abs(value) >= 100 else f"{value:.{4 if abs(value) < 1 else 3}g}"

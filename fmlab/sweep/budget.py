@@ -13,6 +13,7 @@ from fmlab.sweep.spec import Sweep
 BASE, SHARE = 1.5, 0.02  # seconds, and share of the budget, that choosing an ensemble and saying it may take
 START = 0.4  # of the time from the command to the first trial, which tells how fast the machine is now: as much again
 TRAINING = 0.02  # of the budget, that a trial has to have for its training
+FIRST = 0.05  # of the budget, that a trial may train where none is finished and the time is over
 MEMBERS = 6  # trials whose time of judging is kept back twice: to choose by, and to judge what was chosen
 MOST = 0.3  # of the budget, that is kept back at most
 LATE = 3.0  # budgets that the first finished trial is waited for
@@ -66,7 +67,7 @@ def reserve(sweep: Sweep, trials: Sequence[FrozenTrial], workers: int, start: fl
     kept = 0.0
     if sweep.settings.ensemble:
         judged = sorted((seconds_of(t, "judged") for t in done), reverse=True)[:MEMBERS]
-        kept += BASE + SHARE * sweep.budget + START * start + 2 * sum(judged)
+        kept += BASE + SHARE * sweep.budget + min(START * start, MOST / 3 * sweep.budget) + 2 * sum(judged)
     if sweep.refit_seeds and done:
         sign = 1 if sweep.directions[0] == "maximize" else -1
         best = max(done, key=lambda t: sign * t.values[0])

@@ -182,7 +182,7 @@ class Coordinator:
 
     def _stop_if_all_fail(self, event: Event) -> None:
         """The first trials failing with one message point to a mistake in all of them."""
-        if event.get("reason") in ("interrupted", "lost") or len(self._ended) >= _ALIKE:
+        if event.get("reason") in ("interrupted", "lost", "no time") or len(self._ended) >= _ALIKE:
             return
         self._ended.append(event)
         messages = {_kind(str(e.get("error"))) for e in self._ended}

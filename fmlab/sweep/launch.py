@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from optuna.trial import TrialState
 
 from fmlab.config.messages import explain
 from fmlab.config.overrides import override
@@ -23,7 +24,8 @@ from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
 from fmlab.sweep.spec import Sweep, of_now, read
-from fmlab.sweep.storage import locate
+from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Study
 from fmlab.sweep.validation import check_points
 from fmlab.terminal.elapsed import elapsed
 
@@ -84,6 +86,10 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         log.warning(str(error))
     from fmlab.report.terminal import print_leaderboards
 
+    if not Study.open(open_storage(job.storage), sweep.study).trials(TrialState.COMPLETE):
+        raise SweepFailed(
+            f"no trial of sweep {sweep.name} was finished: give it more time; {folder / 'workers'} has logs"
+        )
     searched = elapsed()
     if sweep.settings.ensemble:
         _ensemble(sweep, folder, compose(lasting), budget)

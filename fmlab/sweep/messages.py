@@ -63,12 +63,14 @@ class Progress:
     report: Callable[[int, float], bool] = lambda step, value: False
     given_up: Callable[[], bool] = lambda: False
     deadline: float | None = None  # of time.monotonic: the trial is to be over, figures and all
-    most: float | None = None  # of time.monotonic: training ends
+    most: float | None = None  # seconds of training
+    first: bool = False  # no trial is finished yet: this one is not refused for lack of time
     tail: float = 0.0  # seconds that the trial takes after its training
     prunes: bool = False
     metric: str | None = None
     max_parameters: int | None = None
     reported: list[float] = field(default_factory=list)
+    began: float | None = None  # of time.monotonic: training
 
     def step(self, step: int, value: float) -> None:
         """Report the monitored value; raises Pruned, or Lost."""
@@ -90,9 +92,10 @@ class Progress:
 
     @property
     def time_is_up(self) -> bool:
-        """Whether training has to end."""
+        """Whether training, which begins when this is asked first, has to end."""
         now = time.monotonic()
-        over = self.most is not None and now > self.most
+        self.began = now if self.began is None else self.began
+        over = self.most is not None and now > self.began + self.most
         return over or (self.deadline is not None and now > self.deadline - self.tail)
 
     def judging(self, each: float, now: float, parts: float) -> None:
@@ -101,7 +104,7 @@ class Progress:
         Raises TrialTooLong where they take longer than there is time.
         """
         self.tail = max(self.tail, each * parts)
-        if self.deadline is not None and time.monotonic() + now + each > self.deadline:
+        if self.deadline is not None and not self.first and time.monotonic() + now + each > self.deadline:
             raise TrialTooLong(f"a validation takes {each:.0f} s, for which there is no time")
 
 

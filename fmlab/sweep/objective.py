@@ -44,6 +44,7 @@ class Reporter(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Raises TrialPruned where the model is larger than the sweep takes."""
         self.progress.refuse_larger(sum(p.numel() for p in pl_module.parameters() if p.requires_grad))
+        self.progress.began = time.monotonic()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Look at the clock: what validations take is kept back for those after training."""

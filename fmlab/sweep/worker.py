@@ -22,7 +22,7 @@ from fmlab.config.overrides import override
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_text
 from fmlab.sweep import suggest as proposal
-from fmlab.sweep.budget import TRAINING, least, measured, seconds_of
+from fmlab.sweep.budget import FIRST, TRAINING, least, measured, seconds_of
 from fmlab.sweep.heartbeat import HeartbeatThread, myself
 from fmlab.sweep.messages import (
     Job,
@@ -80,7 +80,7 @@ class Worker:
     def limit(self, seconds: float) -> None:
         """So many seconds of the search are left."""
         self.deadline, self._idle = time.monotonic() + seconds, False
-        if self.progress is not None:
+        if self.progress is not None and not self.progress.first:
             self.progress.deadline = self.deadline
 
     def _has_time(self) -> bool:
@@ -140,11 +140,18 @@ class Worker:
 
     def _progress(self, claim: RunningTrial, heart: HeartbeatThread) -> Progress:
         most = self.sweep.most(claim.ask.index)
+        first = claim.ask.index < len(self.sweep.initial_points)
+        finished = self.ledger.trials(TrialState.COMPLETE)
+        deadline = self.deadline
+        if deadline is not None and not finished:  # it is waited for, and is to be more than a few steps
+            deadline = max(deadline, time.monotonic() + FIRST * (self.sweep.budget or 0.0))
         return Progress(
-            report=lambda step, value: self.ledger.report(claim, step, value),
+            # Points that are tried first are of other models: after an epoch they do not compare, and have their time.
+            report=lambda step, value: self.ledger.report(claim, step, value) and not (first and most is not None),
             given_up=heart.refused.is_set,
-            deadline=self.deadline,
-            most=None if most is None else time.monotonic() + most,
+            deadline=deadline,
+            first=not finished,
+            most=most,
             prunes=self.sweep.pruner not in ("none", "wilcoxon") and len(self.sweep.directions) == 1,
             metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
             max_parameters=self.sweep.settings.max_parameters,
@@ -152,7 +159,7 @@ class Worker:
 
     def _refuse_too_long(self, point: Point, progress: Progress) -> None:
         """Raises TrialTooLong for a model of which trials have taken longer than there is time."""
-        if progress.deadline is None:
+        if progress.deadline is None or progress.first:
             return
         trials, model = self.ledger.trials(TrialState.COMPLETE), point.params.get("model")
         alike = [t for t in trials if model is not None and t.params.get("model") == model]

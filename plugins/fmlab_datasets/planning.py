@@ -89,7 +89,9 @@ class Planned:
         fields = [c for c in fields if c not in counting]
         self.times = self._clock(fields)
         if wrong := [c for c in fields if c in TAKEN]:
-            raise DataError(f"a field named {wrong[0]!r} must be the {wrong[0]} itself: give {wrong[0]}=<column>")
+            raise DataError(
+                f"a field named {wrong[0]!r} must be the {wrong[0]} itself: give data.{wrong[0]}={wrong[0]}"
+            )
         if not fields and not self.time_features and not (self.roles["user"] and self.roles["item"]):
             raise DataError(f"{file} has no columns left to be features; its columns are {', '.join(form.names)}")
         refuse_lists(file, form, {**{role: (c,) for role, c in self.roles.items()}, **self.kinds})

@@ -279,7 +279,7 @@ BAD_OPTIONS = {
     "role and kind": ({"label": "stars", "numeric": ("stars",)}, "'stars' was given two"),
     "side without entity": ({"user_fields": ("age",)}, "give user=<column>"),
     "field and role": ({"user": "user", "label": "age", "user_fields": ("age",)}, "got 'age'"),
-    "taken name": ({"label": "stars"}, "must be the user itself: give user=<column>"),
+    "taken name": ({"label": "stars"}, "must be the user itself: give data.user=user"),
     "nothing left": ({"label": "stars", "drop_columns": ("user", "item", "age", "genre", "when")}, "no columns left"),
     "separator": ({"sep": "::"}, "one character, got '::'"),
     "encoding": ({"encoding": "utf8000"}, "unknown encoding"),

@@ -25,11 +25,13 @@ from fmlab.report.leaderboards import best_of_each, boards
 from fmlab.report.runs import find_runs
 from fmlab.sweep import automl as auto
 from fmlab.sweep.budget import Budget, least, reserve
+from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.launch import _announce
 from fmlab.sweep.messages import Job, Progress, TrialTooLong
 from fmlab.sweep.objective import Reporter, Training
 from fmlab.sweep.refit import _estimate
 from fmlab.sweep.spec import read
+from fmlab.sweep.storage import locate
 
 
 @pytest.fixture
@@ -99,7 +101,10 @@ def test_a_validation_that_is_too_long_ends_the_trial_and_the_tail_ends_training
     with pytest.raises(TrialTooLong, match="a validation takes 80 s"):
         progress.judging(80.0, 40.0, 3.0)
     assert progress.time_is_up, "training would end 240 seconds before the deadline"
-    assert Progress(most=time.monotonic() - 1).time_is_up
+    limited = Progress(most=0.01)
+    assert not limited.time_is_up, "training begins here, whatever was prepared before"
+    time.sleep(0.02)
+    assert limited.time_is_up
 
 
 @pytest.mark.usefixtures("toy")
@@ -218,3 +223,14 @@ def test_cut_trials_stand_apart_with_what_they_saw_and_without_stars(tmp_path):
         assert "fingerprint" not in sheet.title
     mark = "(cut after 0.37 epochs, 37% of the training rows seen)"
     assert found == {False: ["mf", "fm"], True: [f"lr  {mark}", f"mf  {mark}"]}
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_budget_that_the_start_has_spent_gives_a_trial_all_the_same(tmp_path, caplog):
+    raw = {"sampler": "random", "budget": 1, "space": {"x": {"float": [0, 1]}}}
+    sweep = read("toy", raw)
+    job = Job("toy", raw, {}, [], locate(None, tmp_path), str(tmp_path), objective="toy_objective:Toy")
+    Coordinator(sweep, job, workers=2, budget=Budget(1.0, spent=5.0)).run()
+    states = {t.state for t in sweeping.trials_of(tmp_path, raw)}
+    assert TrialState.COMPLETE in states
+    assert TrialState.FAIL not in states
