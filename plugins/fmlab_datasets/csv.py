@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fmlab.contracts import RawFile
-from fmlab.data import Array, Dataset, FieldEncoding, PositivesRule, PreparationStep
+from fmlab.data import Array, Dataset, FieldEncoding, PositivesRule, PreparationStep, Side
 from fmlab.data.encoding import transforms
+from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
 from fmlab.data.encoding.first_pass import PART_NAMES, Plan
 from fmlab.data.encoding.preparation import ColumnView, encode
 from fmlab.data.encoding.progress import ProgressBar
@@ -81,6 +82,11 @@ class Csv(Planned):
     are the signs in numbers, `escape` is the character that takes its meaning from a quote, lines that begin with
     `comment` are skipped, and `member` is one file of an archive.
 
+    Columns in `vectors` hold vectors of numbers, all of one width, those in `sequences` and `item_sequences` values
+    whose order counts, for models that ask for either: lists in JSON and Parquet, JSON arrays in text, or text that is
+    split at `list_separator`. They are of the row unless `user_fields` or `item_fields` name them too. Ids in
+    `item_sequences` are items: such a column of the row is its history.
+
     `targets=[click,buy]`, in place of `label`, are several labels of each row, for models of several targets. `weight`
     is a column of numbers, 0 or more: how much a row counts in the loss and in its figures. `group` is what rows belong
     to, a session or an impression list, for metrics by group; it may be a column with another role.
@@ -97,7 +103,7 @@ class Csv(Planned):
     """
 
     defaults = {"protocol": "ctr"}
-    version = "5"
+    version = "6"
     paths = ("path", "valid", "test")  # options that name raw files
     licence = "yours"
     citation = "none"
@@ -145,6 +151,9 @@ class Csv(Planned):
         list_separator: Annotated[
             str, "text between the values of a cell of a multi_valued column", Renamed("within")
         ] = "|",
+        vectors: Annotated[tuple[str, ...], "columns that hold vectors of numbers"] = (),
+        sequences: Annotated[tuple[str, ...], "columns that hold values whose order counts"] = (),
+        item_sequences: Annotated[tuple[str, ...], "columns that hold items whose order counts"] = (),
         log_squared: Annotated[
             tuple[str, ...], "columns of counts that become the category floor(ln(x)^2)", Renamed("log2")
         ] = (),
@@ -197,6 +206,12 @@ class Csv(Planned):
             "quantile_bins": quantile_bins,
         }
         self.kinds = {kind: tuple(columns) for kind, columns in kinds.items()}
+        self.beside = {
+            name: tuple(columns)
+            for name, columns in (("vectors", vectors), ("sequences", sequences), ("item_sequences", item_sequences))
+        }
+        if item_sequences and not item:
+            raise DataError(f"item_sequences={list(item_sequences)} hold items: give item=<column>")
         self.n_bins, self.time_features, self.missing = n_bins, tuple(dict.fromkeys(time_features)), alone(na_values)
         self.drop_columns, self.within, self.standardize = tuple(drop_columns), list_separator, standardize
         self.decimal, self.thousands = decimal, thousands
@@ -229,7 +244,17 @@ class Csv(Planned):
         made = encode("csv", stream, plan, workspace, meter, settle)
         tell(made)
         inputs = {n: self._input(n, i, plan, edges, written) for n, i in made.inputs.items()}
-        return replace(made, rule=self.rule, inputs=inputs, steps=(*made.steps, *self._steps(made)))
+        made = replace(made, rule=self.rule, inputs=inputs, steps=(*made.steps, *self._steps(made)))
+        return self._with_beside(made, tables, workspace)
+
+    def _with_beside(self, made: Dataset, tables: Sequence[tuple[Path, TableFormat]], workspace: Path) -> Dataset:
+        """With vectors and sequences: another pass over the tables."""
+        if not (names := self._beside()):
+            return made
+        shared = dict.fromkeys(self.beside["sequences"], "") | dict.fromkeys(self.beside["item_sequences"], "item")
+        sides: dict[str, Side] = dict.fromkeys(self.sides["user"], "user") | dict.fromkeys(self.sides["item"], "item")
+        columns = auxiliary_columns(names, shared, self.beside["vectors"], sides, self.within)
+        return with_auxiliary(made, self._rows(tables, names), columns, workspace, self.min_count)
 
     def _steps(self, made: Dataset) -> list[PreparationStep]:
         if not self.dropped:

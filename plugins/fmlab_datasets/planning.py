@@ -29,6 +29,7 @@ class Planned:
     sides: Mapping[str, tuple[str, ...]]
     kinds: Mapping[str, tuple[str, ...]]
     drop_columns: tuple[str, ...]
+    beside: Mapping[str, tuple[str, ...]]  # columns of vectors and of sequences, by the option that names them
     time_features: tuple[str, ...]
     missing: tuple[str, ...]
     within: str
@@ -50,7 +51,7 @@ class Planned:
             raise DataError(f"time_features={list(self.time_features)} needs a column of times: give time=<column>")
         listed = [c for kind in self.kinds.values() for c in kind]
         named = set(self.kinds["categorical"]) & {self.roles["user"], self.roles["item"]}  # that they are, anyway
-        given = Counter([*roles, *set(listed) - named, *self.drop_columns])
+        given = Counter([*roles, *set(listed) - named, *self.drop_columns, *self._beside()])
         for what, names in (("role or kind", given), ("kind", Counter(listed)), ("side", Counter(self._sided()))):
             if twice := [c for c, n in names.items() if n > 1]:
                 raise DataError(f"a column has one {what}, {twice[0]!r} was given two{self._given(twice[0])}")
@@ -67,9 +68,14 @@ class Planned:
             "targets": self.targets,
             **self.kinds,
             "drop_columns": self.drop_columns,
+            **self.beside,
         }
         options |= {f"{side}_fields": fields for side, fields in self.sides.items()}
         return f": {' and '.join(f'{name}={column}' for name, columns in options.items() if column in columns)}"
+
+    def _beside(self) -> list[str]:
+        """Columns of vectors and of sequences, which are no features."""
+        return [column for columns in self.beside.values() for column in columns]
 
     def _sided(self) -> list[str]:
         return [column for fields in self.sides.values() for column in fields]
@@ -78,11 +84,16 @@ class Planned:
         roles = [*(c for c in self.roles.values() if c), *self.targets[1:]]
         taken = [*roles, *([self.group] if self.group else [])]
         listed = [c for kind in self.kinds.values() for c in kind]
-        for column in (*taken, *listed, *self._sided(), *self.drop_columns):
+        for column in (*taken, *listed, *self._sided(), *self.drop_columns, *self._beside()):
             if column not in form.names:
                 raise unknown_column(file, form, column)
         chosen = {*listed, *self._sided()} if listed else set(form.names)
-        left = {*roles, *self.drop_columns, *([self.group] if self.group not in {*listed, *self._sided()} else [])}
+        left = {
+            *roles,
+            *self.drop_columns,
+            *self._beside(),
+            *([self.group] if self.group not in {*listed, *self._sided()} else []),
+        }
         fields = [c for c in form.names if c in chosen and c not in left]
         unasked = [c for c in fields if c not in listed and c not in self._sided()]
         counting = left_out(file, form, unasked)
@@ -97,8 +108,8 @@ class Planned:
         refuse_lists(file, form, {**{role: (c,) for role, c in self.roles.items()}, **self.kinds})
         kinds = self._kinds(file, form, fields)
         sides: dict[str, Side] = dict.fromkeys((*fields, *self.times), "context")
-        sides |= dict.fromkeys(self.sides["user"], "user")
-        sides |= dict.fromkeys(self.sides["item"], "item")
+        for side in ("user", "item"):
+            sides |= {column: side for column in self.sides[side] if column not in self._beside()}
         return Plan(
             user=self.roles["user"],
             item=self.roles["item"],

@@ -11,7 +11,7 @@ import pyarrow as pa
 from fmlab.data.dataset import Dataset
 from fmlab.data.encoding.auxiliary_field import AuxiliaryColumn, EntityRows, with_field
 from fmlab.data.encoding.vocabulary import NpyAppender
-from fmlab.data.raw.cells import parts, readable
+from fmlab.data.raw.cells import ordered, readable
 from fmlab.data.schema import Array, Side
 from fmlab.errors import DataError
 
@@ -77,7 +77,7 @@ def vectors_of(texts: Any, name: str, within: str, width: int = 0) -> tuple[Arra
 
     `width` 0 is that of the first.
     """
-    cells = [None if t is None else parts(t, within) for t in texts.to_pylist()]
+    cells = [None if t is None else ordered(t, within) for t in texts.to_pylist()]
     width = width or next((len(c) for c in cells if c), 0)
     made, there = np.zeros((len(cells), width), np.float32), np.array([bool(c) for c in cells], bool)
     for n, cell in enumerate(cells):

@@ -5,6 +5,7 @@ character that they do not hold, so that none is ever split: `["R&B|Soul", "Pop"
 split at a separator that the user chose.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -34,6 +35,19 @@ def parts(cell: str, within: str) -> list[str]:
         for plain, code in reversed(_CODES):
             values = [value.replace(code, plain) for value in values]
     return values
+
+
+def ordered(cell: str, within: str) -> list[str]:
+    """The values of a cell of a vector or a sequence: those of a list, of a JSON array of plain values, or of text that
+    is split at `within`."""
+    if cell.startswith("[") and cell.endswith("]"):
+        try:
+            found = json.loads(cell, parse_int=str, parse_float=str)
+        except (ValueError, RecursionError):
+            found = [[]]
+        if not any(isinstance(value, list | dict | bool) for value in found):
+            return [str(value) for value in found if value is not None and value != ""]
+    return parts(cell, within)
 
 
 def split(cell: str, within: str) -> list[str]:
