@@ -12,6 +12,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import nn
 
+from fmlab.config.unused import refuse_unused_sampler
 from fmlab.contracts import FitsRows, NeedsInteractions, Sampler, Task, ValidatesLabels
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
@@ -66,6 +67,8 @@ def assemble(
     scale = scale_for(task, loss or _bound_loss(plain))
     set_label_scale(model, scale)
     draws = task.training.negatives and "sampler" in plain
+    if "sampler" in plain and not task.training.negatives:
+        refuse_unused_sampler(plain)
     sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if draws else None
     loader = TrainingLoader(
         data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale, sampler=sampler

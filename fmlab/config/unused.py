@@ -1,0 +1,23 @@
+"""What a user chose and a run would not use."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from fmlab.config.composition import beside
+from fmlab.errors import FmlabError
+from fmlab.plugin import registry
+
+
+def refuse_unused_sampler(plain: Mapping[str, Any]) -> None:
+    """Raise FmlabError for a sampler that the user chose, in the config of a run whose training draws no negatives."""
+    config = yaml.safe_load((beside("conf") / "config.yaml").read_text("utf-8"))
+    usual = [entry["sampler"] for entry in config["defaults"] if isinstance(entry, Mapping) and "sampler" in entry]
+    partners = (registry.schema(kind, plain[kind]["name"]).defaults for kind in ("protocol", "data", "model"))
+    name = plain["sampler"]["name"]
+    if name not in [*usual, *(defaults.get("sampler") for defaults in partners)]:
+        raise FmlabError(
+            f"a sampler draws negatives for training, and protocol={plain['protocol']['name']} with its options draws "
+            f"none; got sampler={name}: leave it out"
+        )
