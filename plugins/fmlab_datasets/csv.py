@@ -252,7 +252,9 @@ class Csv(Planned):
         if not (names := self._beside()):
             return made
         shared = dict.fromkeys(self.beside["sequences"], "") | dict.fromkeys(self.beside["item_sequences"], "item")
-        sides: dict[str, Side] = dict.fromkeys(self.sides["user"], "user") | dict.fromkeys(self.sides["item"], "item")
+        sides: dict[str, Side] = {}
+        for side in ("user", "item"):
+            sides |= {column: side for column in self.sides[side]}
         columns = auxiliary_columns(names, shared, self.beside["vectors"], sides, self.within)
         return with_auxiliary(made, self._rows(tables, names), columns, workspace, self.min_count)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fmlab.data import Array, Dataset
 from fmlab.data.split import (
+    TEST,
     fold_parts,
     given_parts,
     grouped_parts,
@@ -70,6 +71,10 @@ class SplitRule:
             if data.split is not None
             else "random"
         )
+
+    def rows_before_test(self, data: Dataset, part: Array) -> Array | None:
+        """Training and validation rows where they came before the test rows, of the user or of all; else None."""
+        return np.flatnonzero(part < TEST) if self.kind(data) in ("user_time", "time") else None
 
     def _key(self, data: Dataset) -> Array:
         if self.group == "none":

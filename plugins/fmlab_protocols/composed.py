@@ -52,6 +52,9 @@ class Composed(Task):
     never ranked; those of the validation are left out when the test is judged (`exclude_validation`, as RecBole does;
     the code of LightGCN has no validation part).
 
+    For models that read histories, those of test rows hold validation rows too where these came before
+    (`user_time`, `time`); a list of all relevant items of a user is asked for at the time of the earliest of them.
+
     `refit=true` trains the model anew on training and validation rows, for the epochs that the validation selected,
     before it is tested: nothing of a published training file is lost to the validation.
     """
@@ -169,6 +172,7 @@ def _labeled(
         "monitor": monitor,
         "maximize": selecting_metric(monitor, tuple(data.targets)).maximize,
         "refit": reported.rows(part),
+        "test_history": rule.rows_before_test(data, part),
         "described": {"split": rule.described(data), "judged": "labeled rows", **reported.about(rows)},
     }
 
@@ -204,5 +208,6 @@ def _ranked(
         "monitor": monitor,
         "maximize": rank_metric(monitor).maximize,
         "refit": reported.rows(part),
+        "test_history": rule.rows_before_test(data, part),
         "described": described,
     }
