@@ -13,7 +13,7 @@ from benchmarks.harness import Results, Setting, Target, compare, now
 from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
 from fmlab.data import Dataset
 from fmlab.data.batch import Features, Tables
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.evaluation import RankedLists, evaluate
 from fmlab.plugin.registry import build
 

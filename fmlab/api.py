@@ -56,13 +56,13 @@ if TYPE_CHECKING:
     from fmlab.data.encoding.tables import encode_table as encode_table
     from fmlab.data.encoding.vectors import read_vectors as read_vectors
     from fmlab.data.encoding.vectors import with_vectors as with_vectors
-    from fmlab.data.negatives import UserItemSet as UserItemSet
+    from fmlab.data.negative_sampling import UserItemSet as UserItemSet
     from fmlab.data.raw.archive import lines as lines
-    from fmlab.data.sampling import SamplingBatch as SamplingBatch
-    from fmlab.data.sampling import draw_weighted as draw_weighted
-    from fmlab.data.sampling import random_numbers as random_numbers
     from fmlab.data.source import DataSource as DataSource
     from fmlab.data.source import RawFile as RawFile
+    from fmlab.data.weighted_sampling import SamplingBatch as SamplingBatch
+    from fmlab.data.weighted_sampling import draw_weighted as draw_weighted
+    from fmlab.data.weighted_sampling import random_numbers as random_numbers
     from fmlab.errors import DataError as DataError
     from fmlab.errors import FmlabError as FmlabError
     from fmlab.evaluation import RankedLists as RankedLists
@@ -86,9 +86,9 @@ _WHERE = {
     "fmlab.data.batch": "Batch",
     "fmlab.data.encoding.vectors": "read_vectors with_vectors",
     "fmlab.data.encoding.tables": "encode_table",
-    "fmlab.data.negatives": "UserItemSet",
+    "fmlab.data.negative_sampling": "UserItemSet",
     "fmlab.data.raw.archive": "lines",
-    "fmlab.data.sampling": "SamplingBatch draw_weighted random_numbers",
+    "fmlab.data.weighted_sampling": "SamplingBatch draw_weighted random_numbers",
     "fmlab.data.source": "DataSource RawFile",
     "fmlab.errors": "DataError FmlabError",
     "fmlab.evaluation": "RankedLists ScoredRows",

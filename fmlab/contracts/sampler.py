@@ -5,7 +5,7 @@ from typing import Any, Protocol, runtime_checkable
 from torch import Tensor
 
 from fmlab.data.batch import Batch
-from fmlab.data.sampling import SamplingBatch
+from fmlab.data.weighted_sampling import SamplingBatch
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from fmlab.data.dataset import Dataset, PreparationStep, Ragged, Table
-from fmlab.data.negatives import NAMED, UserItemSet
+from fmlab.data.negative_sampling import NAMED, UserItemSet
 from fmlab.data.schema import Array, Field, Schema, Side
 from fmlab.data.split import sides
 from fmlab.errors import DataError

@@ -14,7 +14,7 @@ from fmlab.data import Array, Dataset
 from fmlab.data.asked import Given, asks
 from fmlab.data.batch import Features, Tables, as_features
 from fmlab.data.histories import moments_of
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import CandidateScorer, catalogue
 from fmlab.evaluation.list_figures import Lists, TrainedItems, asked, attributes_of, figures

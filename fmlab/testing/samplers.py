@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from fmlab.contracts import ChoosesByScore, Sampler
 from fmlab.data.batch import Batch
-from fmlab.data.negatives import UserItemSet
-from fmlab.data.sampling import SamplingBatch
+from fmlab.data.negative_sampling import UserItemSet
+from fmlab.data.weighted_sampling import SamplingBatch
 from fmlab.testing.building import candidates, tiny
 
 USERS, ITEMS, N = 12, 30, 6

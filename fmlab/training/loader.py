@@ -21,8 +21,8 @@ from torch import Tensor
 from fmlab.contracts import ChoosesByScore, Sampler, Training
 from fmlab.data import Array, Dataset, Table
 from fmlab.data.batch import Batch, Features, Tables
-from fmlab.data.negatives import UserItemSet, draw_negatives
-from fmlab.data.sampling import SamplingBatch
+from fmlab.data.negative_sampling import UserItemSet, draw_negatives
+from fmlab.data.weighted_sampling import SamplingBatch
 from fmlab.errors import DataError
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.memory import refuse_larger

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fmlab.data import Array, Dataset
-from fmlab.data.negatives import UserItemSet, draw_distinct, draw_popular
+from fmlab.data.negative_sampling import UserItemSet, draw_distinct, draw_popular
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, with_monitor

@@ -11,7 +11,7 @@ from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import UserItemSet, draw_distinct
+from fmlab.data.negative_sampling import UserItemSet, draw_distinct
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, require, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor

@@ -8,7 +8,7 @@ from fmlab.contracts import Task, Training
 from fmlab.data import Dataset
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
 from fmlab.plugin.option import Range

@@ -14,7 +14,7 @@ from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import UserItemSet, draw_distinct
+from fmlab.data.negative_sampling import UserItemSet, draw_distinct
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, sides, tested_parts
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor

@@ -10,7 +10,7 @@ from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, Field, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
 from fmlab.data.leakage import refuse_shared
-from fmlab.data.negatives import UserItemSet, draw_negatives
+from fmlab.data.negative_sampling import UserItemSet, draw_negatives
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor

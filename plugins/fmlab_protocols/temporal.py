@@ -8,7 +8,7 @@ import numpy as np
 from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, require, sides, sizes
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor

@@ -1,10 +1,10 @@
-"""The chance of each item to be drawn, for the correction by its logarithm."""
+"""The probability of each item to be drawn (log q), for the correction of scores by its logarithm."""
 
 import torch
 from torch import Tensor
 
-from fmlab.data.negatives import UserItemSet
-from fmlab.data.sampling import SamplingBatch
+from fmlab.data.negative_sampling import UserItemSet
+from fmlab.data.weighted_sampling import SamplingBatch
 
 
 def popularity_weights(observed: UserItemSet, exponent: float) -> Tensor:

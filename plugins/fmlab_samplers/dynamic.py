@@ -1,4 +1,4 @@
-"""Hard negatives: those that the model of the moment ranks highest."""
+"""Hard negatives: those that the current model ranks highest."""
 
 from dataclasses import replace
 from typing import Annotated, Any
@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from fmlab.data.batch import Batch
-from fmlab.data.negatives import UserItemSet, draw_negatives
-from fmlab.data.sampling import SamplingBatch
+from fmlab.data.negative_sampling import UserItemSet, draw_negatives
+from fmlab.data.weighted_sampling import SamplingBatch
 from fmlab.evaluation.scoring import score
 from fmlab.plugin.option import Range
 
@@ -19,8 +19,8 @@ class Dynamic:
     Paper: Zhang, Chen, Wang, Yu, Optimizing top-N collaborative filtering via dynamic negative item sampling, SIGIR
     2013, algorithm 2 with all weight on the first rank
 
-    The scores are those before the step, without dropout. Their chance of being drawn depends on the model, so there is
-    no correction for it.
+    The scores are those before the step, without dropout. A negative's probability of being drawn depends on the model,
+    so `log_q` is None.
     """
 
     def __init__(

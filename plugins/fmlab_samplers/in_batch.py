@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from fmlab.data.negatives import UserItemSet, draw_negatives
-from fmlab.data.sampling import SamplingBatch, random_numbers
+from fmlab.data.negative_sampling import UserItemSet, draw_negatives
+from fmlab.data.weighted_sampling import SamplingBatch, random_numbers
 from fmlab_samplers._chances import LogChances, popularity_weights
 from fmlab_samplers._options import Correction
 
@@ -12,13 +12,13 @@ ATTEMPTS = 8
 
 
 class InBatch:
-    """Items of other rows of the batch, that of all processes, which the user has not met.
+    """Items of other rows of the global batch (of all processes) that the user was not observed with.
 
     Paper: Yi et al., Sampling-bias-corrected neural modeling for large corpus item recommendations, RecSys 2019
 
     An item stands in a batch as often as in the training rows: with `log_q_correction`, losses subtract the logarithm
-    of its share of them (equation 5 there, with shares that are counted in place of estimated). Where 8 draws from the
-    batch hit only items that the user has met, the negative is uniform over the others. Negatives depend on the batch,
+    of its share of them (equation 5 there; shares are counted instead of estimated). Where 8 draws from the
+    batch give only observed items of the user, the negative is uniform over the others. Negatives depend on the batch,
     hence on batch_size, but not on the number of processes.
     """
 
@@ -40,7 +40,10 @@ class InBatch:
 
 
 def draw_from_pool(batch: SamplingBatch, n: int, seed: int, epoch: int) -> Tensor:
-    """`[B, n]` items of the global batch that the users have not met, as far as few attempts find some."""
+    """`[B, n]` items of the global batch that the users were not observed with.
+
+    Where `ATTEMPTS` draws give only observed items, the negative is uniform over the others.
+    """
     user = batch.user.unsqueeze(1)
     items = draw_negatives(batch.observed, batch.user, batch.row, n, seed=seed, epoch=epoch)
     wanted = torch.ones_like(items, dtype=torch.bool)

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import torch
 from torch import Tensor
 
-from fmlab.data.negatives import UserItemSet, draw_negatives
-from fmlab.data.sampling import SamplingBatch, draw_weighted
+from fmlab.data.negative_sampling import UserItemSet, draw_negatives
+from fmlab.data.weighted_sampling import SamplingBatch, draw_weighted
 from fmlab.plugin.option import Range
 from fmlab_samplers._chances import LogChances, popularity_weights
 from fmlab_samplers._options import Correction, Exponent

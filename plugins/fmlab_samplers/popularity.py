@@ -1,15 +1,15 @@
-"""Negatives by the popularity of items."""
+"""Negatives by the popularity of items. The draws are in `fmlab.data.weighted_sampling`."""
 
 from torch import Tensor
 
-from fmlab.data.negatives import UserItemSet
-from fmlab.data.sampling import SamplingBatch, draw_weighted
+from fmlab.data.negative_sampling import UserItemSet
+from fmlab.data.weighted_sampling import SamplingBatch, draw_weighted
 from fmlab_samplers._chances import LogChances, popularity_weights
 from fmlab_samplers._options import Correction, Exponent
 
 
 class Popularity:
-    """Items by the number of their training users to the power of `exponent`, among those the user has not met.
+    """Items the user was not observed with, by the number of their training users to the power of `exponent`.
 
     Paper: Mikolov, Sutskever, Chen, Corrado, Dean, Distributed representations of words and phrases and their
     compositionality, NIPS 2013, section 2.2 (exponent 3/4).

@@ -1,9 +1,9 @@
-"""Negatives that are uniform over what a user has not met."""
+"""Uniform negatives. The draws, and the rejection of observed items, are in `fmlab.data.negative_sampling`."""
 
 from torch import Tensor
 
-from fmlab.data.negatives import UserItemSet, draw_negatives
-from fmlab.data.sampling import SamplingBatch
+from fmlab.data.negative_sampling import UserItemSet, draw_negatives
+from fmlab.data.weighted_sampling import SamplingBatch
 
 
 class Uniform:
@@ -16,5 +16,5 @@ class Uniform:
         """`observed`: the training positives."""
 
     def draw(self, batch: SamplingBatch, n: int, seed: int, epoch: int) -> tuple[Tensor, None]:
-        """`items[B, n]`; there is nothing to correct."""
+        """`items[B, n]`; `log_q` is None, as the correction would be the same for all items."""
         return draw_negatives(batch.observed, batch.user, batch.row, n, seed=seed, epoch=epoch), None

@@ -8,7 +8,7 @@ from scorers import Whole, data
 
 from fmlab.contracts import Task, Training
 from fmlab.data import Dataset
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.evaluation import RankedLists, ScoredRows, evaluate
 from fmlab.evaluation.audit import audit, audit_of, audited
 

@@ -8,7 +8,7 @@ from scorers import Constant, Sides, States, Whole, data, slow_ranks
 from fmlab.contracts import Report
 from fmlab.data import Dataset
 from fmlab.data.batch import Tables
-from fmlab.data.negatives import UserItemSet, draw_distinct
+from fmlab.data.negative_sampling import UserItemSet, draw_distinct
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import RankedLists, evaluate, metric, planted_scorer, rank_metric, score_metric
 from fmlab.evaluation import item_scorer as catalogue

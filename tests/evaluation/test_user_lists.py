@@ -6,7 +6,7 @@ import torch
 from scorers import Constant, Sides, States, Whole, data
 
 from fmlab.data import Dataset
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, evaluate
 from fmlab.evaluation.ranks import first_items

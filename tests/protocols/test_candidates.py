@@ -9,7 +9,7 @@ import torch
 from toys import interactions, pairs_of
 
 from fmlab.contracts import Task
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, evaluate
 from fmlab.plugin.registry import build

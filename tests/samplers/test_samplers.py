@@ -10,8 +10,8 @@ from scipy import stats
 from torch import Tensor, nn
 
 from fmlab.contracts import Sampler, Training
-from fmlab.data.negatives import UserItemSet
-from fmlab.data.sampling import SamplingBatch, draw_weighted, random_numbers
+from fmlab.data.negative_sampling import UserItemSet
+from fmlab.data.weighted_sampling import SamplingBatch, draw_weighted, random_numbers
 from fmlab.errors import FmlabError
 from fmlab.plugin.registry import build, names
 from fmlab.testing import SamplerContract, candidates, tiny

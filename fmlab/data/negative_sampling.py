@@ -1,11 +1,15 @@
-"""Negatives: items that a user has not been observed with, drawn without a generator.
+"""Negative sampling: draws of items that a user has not been observed with, uniform or by popularity.
 
-A draw is a hash of (seed, epoch, row, draw, attempt). It therefore does not depend on the size or order of batches,
-on the number of processes or on the device, and a resumed run needs no generator state to continue exactly.
+A draw is a hash of (seed, epoch, row, draw, attempt), made without a random generator. It therefore does not depend on
+the size or order of batches, on the number of processes or on the device, and a resumed run needs no generator state to
+continue exactly.
 
-Who is rejected depends on the purpose, so it is said by what `UserItemSet` is built from:
+Which items are rejected depends on the pairs that `UserItemSet` is built from:
 - training rejects the user's TRAINING positives only; rejecting those of validation or test would leak them;
-- evaluation leaves out what the user met in training, validation AND test, except the one item that is ranked.
+- evaluation leaves out the user's items of training, validation AND test, except the one item that is ranked.
+
+Draws by other weights, with replacement, are in `fmlab.data.weighted_sampling`. The samplers that a run selects are
+plugins (`plugins/fmlab_samplers`), called for each batch by `fmlab.training.loader`.
 
 The private functions take `xp`, numpy or torch: on the CPU they run on NumPy views of the tensors, because an
 operation on a small array costs several times less there. Integers wrap alike in both.
@@ -87,16 +91,16 @@ class UserItemSet:
     def check(self, user: Tensor | Array, n: int = 1, hint: str = "", names: Array | None = None) -> None:
         """Raise DataError if any of the users has fewer than `n` unobserved items, so that no draw can fail later.
 
-        `names[n_users]`: what users are called; without, they are numbered.
+        `names[n_users]`: the raw ids of users, for the message; without them, it has their indices.
         """
-        asked = torch.unique(torch.as_tensor(user).to(self.degree.device, torch.int64))
-        short = asked[self.n_items - self.degree[asked] < n].tolist()
+        users = torch.unique(torch.as_tensor(user).to(self.degree.device, torch.int64))
+        short = users[self.n_items - self.degree[users] < n].tolist()
         if short:
             called = [repr(str(u if names is None else names[u])) for u in short[:NAMED]]
             listed = ", ".join(called) + (", ..." if len(short) > NAMED else "")
             raise DataError(
                 f"every user needs {n:,} or more items it has not interacted with, to draw from; "
-                f"got {len(short):,} of {len(asked):,} users with fewer among the {self.n_items:,} items{hint}; "
+                f"got {len(short):,} of {len(users):,} users with fewer among the {self.n_items:,} items{hint}; "
                 f"they are {listed}"
             )
 
@@ -108,7 +112,7 @@ def draw_negatives(observed: UserItemSet, user: Tensor, row: Tensor, n: int, *, 
     (`UserItemSet.check`). The same (seed, epoch, row) gives the same items for the same `observed`, always.
 
     The first unobserved one of 65 hashed candidates is taken; after that the unobserved items are enumerated and one
-    is picked, so that the time is bounded for users who have met nearly everything too.
+    is picked, so that the time is bounded for users that were observed with nearly all items too.
     """
     if row.device.type == "cpu":
         return torch.from_numpy(_draw(np, observed, user.numpy(), row.numpy(), n, seed, epoch))
@@ -208,7 +212,7 @@ def _pairs(xp: Any, origin: Any, low: int, high: int, n_items: int) -> Any:
 
 
 def _mix(x: Any) -> Any:
-    """A hash of int64 into 0 .. 2^63 - 1: the finaliser of splitmix64 (Steele, Lea & Flood, OOPSLA 2014).
+    """A hash of int64 into 0 .. 2^63 - 1: the finalizer of splitmix64 (Steele, Lea & Flood, OOPSLA 2014).
 
     The shifts copy the sign, which costs one of 64 bits (x and ~x collide) and saves masking in a hot path.
     """

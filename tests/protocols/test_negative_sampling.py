@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from fmlab.data import negatives as sampling
-from fmlab.data.negatives import UserItemSet, draw_distinct, draw_negatives
+from fmlab.data import negative_sampling as sampling
+from fmlab.data.negative_sampling import UserItemSet, draw_distinct, draw_negatives
 from fmlab.errors import DataError
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 6)), max_size=50)

@@ -1,7 +1,7 @@
-"""What samplers of negatives work with: the positives of a batch, hashed numbers, draws by weight.
+"""Draws of negatives by weight, hashed random numbers, and `SamplingBatch`: the positives that a sampler draws for.
 
-All of it is a pure function of (seed, epoch, row), as in `fmlab.data.negatives`: nothing depends on the size or order
-of batches, on the number of processes or on the device, and a resumed run needs no generator state.
+Draws are pure functions of (seed, epoch, row), as in `fmlab.data.negative_sampling`: they do not depend on the size or
+order of batches, on the number of processes or on the device, and a resumed run needs no generator state.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmlab.data.negatives import _MIX1, _MIX2, UserItemSet, _as, _mix, _origin, _range, _where, _wrap
+from fmlab.data.negative_sampling import _MIX1, _MIX2, UserItemSet, _as, _mix, _origin, _range, _where, _wrap
 
 ATTEMPTS = 16
 """Draws of one negative before its user's unobserved items are enumerated."""
