@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.sparse_lookup import IdGrouping, gather, incidence
 
-Aspects = Literal["both", "feature", "field"]
+Components = Literal["both", "feature", "field"]
 _BITS = 62  # of a key with its position
 
 
@@ -44,16 +44,16 @@ class InteractionAware(nn.Module):
         schema: Schema,
         dim: int,
         *,
-        attention: Annotated[int, "units of the attention over pairs"],
+        attention_dim: Annotated[int, "units of the attention over pairs"],
         field_dim: Annotated[int, "size of the vectors of fields"],
-        factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"],
-        aspects: Annotated[Aspects, "which of the two kinds of interaction weights are used"],
+        factorized: Annotated[bool, "whether the vectors of pairs of fields are factorized"],
+        components: Annotated[Components, "which of the two kinds of interaction weights are used"],
         temperature: Annotated[float, "divisor of the attention logits"],
-        samples: Annotated[int | None, "pairs of columns that are weighed in a batch; null is all"] = None,
+        n_pairs: Annotated[int | None, "pairs of columns that are weighed in a batch; null is all"] = None,
     ) -> None:
-        """`samples`: how many of the pairs of columns are drawn, None for all."""
+        """`n_pairs`: how many of the pairs of columns are drawn, None for all."""
         super().__init__()
-        self.aspects, self.temperature = aspects, temperature
+        self.components, self.temperature = components, temperature
         field = schema.column_field
         columns = list(combinations(range(len(field)), 2))
         of_columns = [(field[c], field[d]) for c, d in columns]
@@ -63,16 +63,16 @@ class InteractionAware(nn.Module):
         buffers = {"first": first, "second": second, "kind": kind, "two_fields": torch.tensor(self.fields)}
         for name, buffer in buffers.items():
             self.register_buffer(name, buffer, persistent=False)
-        self.samples = None if samples is None or samples >= len(columns) else samples
-        if aspects != "field":
-            spread = sqrt(2 / (attention + dim))
-            self.weight = nn.Parameter(spread * torch.randn(attention, dim))
-            self.offset = nn.Parameter(spread * torch.randn(attention))
-            self.query = nn.Parameter(torch.randn(attention))
-        if aspects != "feature":
+        self.n_pairs = None if n_pairs is None or n_pairs >= len(columns) else n_pairs
+        if components != "field":
+            spread = sqrt(2 / (attention_dim + dim))
+            self.weight = nn.Parameter(spread * torch.randn(attention_dim, dim))
+            self.offset = nn.Parameter(spread * torch.randn(attention_dim))
+            self.query = nn.Parameter(torch.randn(attention_dim))
+        if components != "feature":
             n, rows = len(schema.fields), len(self.fields)
-            sizes = [(n, field_dim), (field_dim, dim)] if factorised else [(rows, dim)]
-            spread = 1.0 if factorised else sqrt(field_dim)  # that of a product of two
+            sizes = [(n, field_dim), (field_dim, dim)] if factorized else [(rows, dim)]
+            spread = 1.0 if factorized else sqrt(field_dim)  # that of a product of two
             self.factors = nn.ParameterList(spread * torch.randn(*size) for size in sizes)
 
     def prototypes(self) -> Tensor:
@@ -89,7 +89,7 @@ class InteractionAware(nn.Module):
 
     def forward(self, rows: Tensor, at: IdGrouping, values: Tensor | None) -> Pairs:
         """Of the vectors `rows[d, k]` of the distinct features, and the values `[*batch, columns]`."""
-        field = None if self.aspects == "feature" else self.prototypes()
+        field = None if self.components == "feature" else self.prototypes()
         first, second, kind = self._drawn(field)
         effect, pairs = distinct_products(rows, at, first, second)
         x = None if values is None else values.index_select(-1, first) * values.index_select(-1, second)
@@ -102,18 +102,18 @@ class InteractionAware(nn.Module):
 
     def _drawn(self, field: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """The pairs of columns to look at, drawn without replacement by the norms of F; its largest in evaluation."""
-        if self.samples is None:
+        if self.n_pairs is None:
             return self.first, self.second, self.kind
         norm = torch.ones(len(self.fields), device=self.kind.device) if field is None else field.detach().norm(dim=-1)
         keys = norm.log().index_select(0, self.kind)
         if self.training:
             keys = keys - torch.empty_like(keys).exponential_().log()  # Gumbel: the largest are a weighted sample
-        at = keys.topk(self.samples).indices.sort().values
+        at = keys.topk(self.n_pairs).indices.sort().values
         return self.first[at], self.second[at], self.kind[at]
 
     def _attention(self, pairs: Tensor, at: IdGrouping, x: Tensor | None) -> Tensor:
         """`T[*batch, p]`, equation 5."""
-        if self.aspects == "field":
+        if self.components == "field":
             return torch.ones(at.inverse.shape, dtype=pairs.dtype, device=pairs.device)
         hidden = (pairs @ self.weight.T).to(pairs.dtype)
         if x is None:

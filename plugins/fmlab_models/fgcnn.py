@@ -10,7 +10,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldEmbeddings
 from fmlab.nn.pair_products import inner_products
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel, perceptron
 
 
@@ -23,12 +23,14 @@ class FGCNN(DeepModel):
     The generator and its sizes follow public implementations; the paper's own text was not compared.
 
     The generator has vectors of its own. Each of its layers convolves along the fields (tanh, padded to keep their
-    number), keeps the largest of every `pooling` neighbours, and recombines what is left into `new` times as many
-    fields, `tanh(W flat + b)`.
+    number), keeps the largest of every `pooling` neighbors, and recombines what is left into `n_generated` times as
+    many fields, `tanh(W flat + b)`.
 
-    Parameters: 2 n dim + height matrices(1, filters) + sum(filters) + new dim^2 dot(filters, L, L) + new dim sum(L)
-      + mlp(T dim + T (T - 1) / 2, hidden, batch_norm) where L = pooled(F, pooling, filters) and T = F + new sum(L)
-    Cost: O(C dim + F dim height matrices(1, filters) + new dim^2 dot(filters, L, L) + T^2 dim + W), L and T as above
+    Parameters: 2 n dim + kernel_height matrices(1, filters) + sum(filters) + n_generated dim^2 dot(filters, L, L)
+      + n_generated dim sum(L) + mlp(T dim + T (T - 1) / 2, hidden, batch_norm)
+      where L = pooled(F, pooling, filters) and T = F + n_generated sum(L)
+    Cost: O(C dim + F dim kernel_height matrices(1, filters) + n_generated dim^2 dot(filters, L, L) + T^2 dim + W),
+      L and T as above
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
@@ -39,9 +41,11 @@ class FGCNN(DeepModel):
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
         filters: Annotated[tuple[int, ...], "feature maps of each convolution"] = (14, 16, 18, 20),
-        height: Annotated[int, Range(1, None), "rows that a convolution kernel spans"] = 7,
+        kernel_height: Annotated[int, Range(1, None), "rows that a convolution kernel spans", Renamed("height")] = 7,
         pooling: Annotated[int, Range(1, None), "rows that pooling joins"] = 2,
-        new: Annotated[int, Range(1, None), "feature maps that become new features"] = 3,
+        n_generated: Annotated[
+            int, Range(1, None), "new fields that a layer makes of each that pooling left", Renamed("new")
+        ] = 3,
         hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
         dropout: Annotated[
             float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
@@ -50,19 +54,21 @@ class FGCNN(DeepModel):
         init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), all else as torch initialises layers. Raises FmlabError on even heights."""
-        if height % 2 == 0:
-            raise FmlabError(f"height must be odd, so that a convolution can be centred on a field; got {height}")
+        if kernel_height % 2 == 0:
+            raise FmlabError(
+                f"kernel_height must be odd, so that a convolution can be centered on a field; got {kernel_height}"
+            )
         super().__init__(schema, dim, init_std=init_std, linear=False)
         self.generator_tables = FieldEmbeddings(schema, (dim,) * self.n_fields, std=init_std, weights=False)
         self.pool = nn.MaxPool2d((pooling, 1), ceil_mode=True)
-        shape, padding = (height, 1), (height // 2, 0)
+        shape, padding = (kernel_height, 1), (kernel_height // 2, 0)
         self.convolve = nn.ModuleList(nn.Conv2d(a, b, shape, padding=padding) for a, b in pairwise((1, *filters)))
         self.recombine = nn.ModuleList()
         left, total = self.n_fields, self.n_fields
         for maps in filters:
             left = -(-left // pooling)
-            self.recombine.append(nn.Linear(maps * left * dim, new * left * dim))
-            total += new * left
+            self.recombine.append(nn.Linear(maps * left * dim, n_generated * left * dim))
+            total += n_generated * left
         self.perceptron = perceptron(total * dim + total * (total - 1) // 2, hidden, dropout, batch_norm)
 
     def _encode(self, ids: Tensor, values: Tensor | None, fields: range) -> tuple[Tensor, ...]:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.pair_products import rows_last, triangle
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel, perceptron
 
 
@@ -18,17 +18,17 @@ class FiBiNET(DeepModel):
       rate prediction, RecSys 2019.
 
     The equations are those of public implementations, with one of which scores are compared in
-    tests/models/test_parity.py; `reduction` 3 and layers of 400 are theirs too.
+    tests/models/test_parity.py; `reduction_ratio` 3 and layers of 400 are theirs too.
 
     `p_ij = (s_i W) * s_j` for fields i < j, where W is one for "all", one for "each" field i, or one for each
     "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden
-    layer has a `reduction`-th of the fields.
+    layer has a `reduction_ratio`-th of the fields.
 
-    Parameters with bilinear=all: 1 + n (1 + dim) + dim^2 + 2 F max(1, F // reduction)
+    Parameters with bilinear=all: 1 + n (1 + dim) + dim^2 + 2 F max(1, F // reduction_ratio)
       + mlp(2 P dim, hidden, batch_norm)
-    Parameters with bilinear=each: 1 + n (1 + dim) + (F - 1) dim^2 + 2 F max(1, F // reduction)
+    Parameters with bilinear=each: 1 + n (1 + dim) + (F - 1) dim^2 + 2 F max(1, F // reduction_ratio)
       + mlp(2 P dim, hidden, batch_norm)
-    Parameters: 1 + n (1 + dim) + P dim^2 + 2 F max(1, F // reduction) + mlp(2 P dim, hidden, batch_norm)
+    Parameters: 1 + n (1 + dim) + P dim^2 + 2 F max(1, F // reduction_ratio) + mlp(2 P dim, hidden, batch_norm)
     Cost: O(C dim + P dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -47,7 +47,9 @@ class FiBiNET(DeepModel):
             Literal["all", "each", "interaction"],
             "what has a bilinear matrix of its own: all fields, each field, each pair",
         ] = "interaction",
-        reduction: Annotated[int, Range(1, None), "factor by which squeeze-and-excitation shrinks"] = 3,
+        reduction_ratio: Annotated[
+            int, Range(1, None), "factor by which squeeze-and-excitation shrinks", Renamed("reduction")
+        ] = 3,
         hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
         dropout: Annotated[
             float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
@@ -62,7 +64,7 @@ class FiBiNET(DeepModel):
         self.bilinear = bilinear
         matrices = {"all": 1, "each": self.n_fields - 1, "interaction": len(self.left)}[bilinear]
         self.matrices = nn.Parameter(torch.randn(matrices, dim, dim) / dim**0.5)
-        narrow = max(1, self.n_fields // reduction)
+        narrow = max(1, self.n_fields // reduction_ratio)
         squeeze, excite = nn.Linear(self.n_fields, narrow, bias=False), nn.Linear(narrow, self.n_fields, bias=False)
         self.importance = nn.Sequential(squeeze, nn.ReLU(), excite, nn.ReLU())
         self.perceptron = perceptron(2 * len(self.left) * dim, hidden, dropout, batch_norm)

@@ -12,7 +12,7 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import moments
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather, pool
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 
 _PRODUCTS = ("euclidean", "cosine")  # distances made of inner products
 
@@ -37,7 +37,7 @@ class GMLFM(nn.Module):
 
     As in the authors' code, dropout also stands before the first layer, and biases and weights start at 0; all
     else starts at N(0, init_std), where a pair, a product of six such numbers, has next to no gradient: training stands
-    still for epochs. With `start=identity` the matrices start as identities and h at 0.1, so that pairs begin as
+    still for epochs. With `init=identity` the matrices start as identities and h at 0.1, so that pairs begin as
     `0.1 <v_i, v_j> |v_i - v_j|^2`. The paper tunes `dim` between 4 and 512.
 
     Parameters with transform=md: 1 + n (1 + dim) + dim weighted + dim^2
@@ -64,7 +64,7 @@ class GMLFM(nn.Module):
             Literal["euclidean", "manhattan", "chebyshev", "cosine"], "distance between transformed vectors"
         ] = "euclidean",
         weighted: Annotated[bool, "whether pairs of features have weights"] = True,
-        start: Annotated[Literal["normal", "identity"], "initial values of the transform"] = "normal",
+        init: Annotated[Literal["normal", "identity"], "initial values of the transform", Renamed("start")] = "normal",
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """`layers` and `dropout` are dnn's."""
@@ -80,7 +80,7 @@ class GMLFM(nn.Module):
             self.transform = nn.Sequential(*(layer for block in blocks for layer in block))
         for name, parameter in self.transform.named_parameters():
             nn.init.normal_(parameter, std=0.0 if name.endswith("bias") else init_std)
-        if start == "identity":
+        if init == "identity":
             with torch.no_grad():
                 for parameter in (p for p in self.transform.parameters() if p.dim() == 2):
                     parameter.copy_(torch.eye(dim))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models._histories import distinct, entities
 
 _CELLS = 1 << 22  # numbers of padded histories held at once
@@ -15,8 +15,9 @@ _CELLS = 1 << 22  # numbers of padded histories held at once
 class IALS(nn.Module):
     """Matrix factorization fitted to 1 on what was met and, by a smaller weight, to 0 on everything.
 
-    `sum_{met} (<p_u, q_i> - 1)^2 + unobserved sum_{all u, i} <p_u, q_i>^2 + sum_u l_u |p_u|^2 + sum_i l_i |q_i|^2` with
-    `l_u = l2 (n_u + unobserved |I|)^exponent` and likewise for items, `n_u` the items that the user has met.
+    `sum_{met} (<p_u, q_i> - 1)^2 + a sum_{all u, i} <p_u, q_i>^2 + sum_u l_u |p_u|^2 + sum_i l_i |q_i|^2` with
+    `l_u = l2 (n_u + a |I|)^reg_exponent` and likewise for items, `n_u` the items that the user has met, a the
+    `unobserved_weight`.
 
     Paper: Hu, Koren, Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008.
 
@@ -31,7 +32,7 @@ class IALS(nn.Module):
     """
 
     defaults = {"loss": None, "optimizer": None}
-    space = {"unobserved": {"float": [0.003, 1.0], "log": True}, "exponent": {"float": [0.0, 1.0]}}
+    space = {"unobserved_weight": {"float": [0.003, 1.0], "log": True}, "reg_exponent": {"float": [0.0, 1.0]}}
     users: Tensor
     items: Tensor
 
@@ -40,16 +41,21 @@ class IALS(nn.Module):
         schema: Schema,
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
-        sweeps: Annotated[int, Range(1, None), "alternating passes over users and items"] = 16,
-        unobserved: Annotated[float, Range(0, None, open_low=True), "weight of pairs that were not observed"] = 0.1,
+        n_iterations: Annotated[int, Range(1, None), "alternating passes over users and items", Renamed("sweeps")] = 16,
+        unobserved_weight: Annotated[
+            float, Range(0, None, open_low=True), "weight of pairs that were not observed", Renamed("unobserved")
+        ] = 0.1,
         l2: Annotated[float, Range(0, None, open_low=True), "weight of the squared norm of the parameters"] = 0.003,
-        exponent: Annotated[float, Range(0, None), "exponent of the frequency that regularization grows with"] = 1.0,
+        reg_exponent: Annotated[
+            float, Range(0, None), "exponent of the frequency that regularization grows with", Renamed("exponent")
+        ] = 1.0,
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
     ) -> None:
         """Vectors start at N(0, init_std / sqrt(dim)), the unknown ones at 0; raises FmlabError without entities."""
         super().__init__()
         self.entities = entities(schema, "ials")
-        self.sweeps, self.unobserved, self.l2, self.exponent = sweeps, unobserved, l2, exponent
+        self.n_iterations, self.unobserved_weight = n_iterations, unobserved_weight
+        self.l2, self.reg_exponent = l2, reg_exponent
         for name, n in (("users", schema.n_users), ("items", schema.n_items)):
             start = torch.randn(n + 1, dim) * (init_std / dim**0.5)
             start[0] = 0
@@ -59,7 +65,7 @@ class IALS(nn.Module):
         """Alternate; who has met nothing gets vector 0."""
         user, item = distinct(user.cpu(), item.cpu(), self.entities.items)
         p, q = self.users[1:].double(), self.items[1:].double()
-        for _ in range(self.sweeps):
+        for _ in range(self.n_iterations):
             p = self._solve(q, user, item, len(p))
             q = self._solve(p, item, user, len(q))
         self.users[1:], self.items[1:] = p.to(self.users), q.to(self.items)
@@ -96,7 +102,7 @@ class IALS(nn.Module):
         count = torch.bincount(own, minlength=n)
         starts = count.cumsum(0) - count
         padded = torch.cat([fixed, fixed.new_zeros(1, dim)])
-        all_pairs = self.unobserved * (fixed.T @ fixed)
+        all_pairs = self.unobserved_weight * (fixed.T @ fixed)
         solved = fixed.new_zeros(n, dim)
         some = count.argsort()
         some, low = some[count[some] > 0], 0
@@ -107,7 +113,7 @@ class IALS(nn.Module):
             at = torch.arange(int(count[rows].max()))
             places = (starts[rows].unsqueeze(1) + at).clamp_max(len(other) - 1)
             met = padded[torch.where(at < count[rows].unsqueeze(1), other[places], len(fixed))]
-            decay = self.l2 * (count[rows] + self.unobserved * len(fixed)) ** self.exponent
+            decay = self.l2 * (count[rows] + self.unobserved_weight * len(fixed)) ** self.reg_exponent
             system = met.mT @ met + all_pairs + torch.diag_embed(decay.unsqueeze(1).expand(-1, dim))
             solved[rows] = torch.cholesky_solve(met.sum(1).unsqueeze(-1), torch.linalg.cholesky(system)).squeeze(-1)
         return solved

@@ -11,7 +11,7 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
 from fmlab.nn.sparse_lookup import IdGrouping, gather, pool
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models._interactions import InteractionAware, Pairs, spread, total
 from fmlab_models.fm import StartsFromFM
 
@@ -42,15 +42,15 @@ class _InteractionAwareModel(StartsFromFM):
     def regularization(self) -> Tensor:
         """`lambda_F / 2 |F|^2` of the factors that the vectors F are made of, 0 without `field_decay`."""
         total = self.bias.new_zeros(())
-        if self.field_decay and self.pairs.aspects != "feature":
+        if self.field_decay and self.pairs.components != "feature":
             for factor in self.pairs.factors:
                 total = total + factor.square().sum()
         return 0.5 * self.field_decay * total
 
     def field_pairs(self) -> tuple[str, Tensor]:
         """`|F_{f,g}|` of every two fields (table 3), `[fields, fields]`: what `fmlab plot pairs` shows."""
-        if self.pairs.aspects == "feature":
-            raise FmlabError("the vectors F of fields are left out by aspects=feature")
+        if self.pairs.components == "feature":
+            raise FmlabError("the vectors F of fields are left out by components=feature")
         n = 1 + max(g for _, g in self.pairs.fields)
         table = self.bias.new_zeros(n, n)
         for (f, g), norm in zip(self.pairs.fields, self.pairs.importance(), strict=True):
@@ -75,20 +75,22 @@ class IFM(_InteractionAwareModel):
 
     Another model of this name is Input-aware (Yu, Wang, Yuan, IJCAI 2019).
 
-    Variants: `factorised=False` is IFM-, with a free vector F for every two fields; `aspects=feature` is FA-IFM, where
-    F is 1; `aspects=field` is IA-IFM, where T is 1; `samples=c` is IFM-sampling: of all pairs of columns only c enter
-    a batch, drawn without replacement with probabilities as the norms of F, and in evaluation the c of largest norm.
+    Variants: `factorized=False` is IFM-, with a free vector F for every two fields; `components=feature` is FA-IFM,
+    where F is 1; `components=field` is IA-IFM, where T is 1; `n_pairs=c` is IFM-sampling: of all pairs of columns only
+    c enter a batch, drawn without replacement with probabilities as the norms of F, and in evaluation the c of largest
+    norm.
 
     `field_decay` is lambda_F: the loss gains `lambda_F / 2 (|U|^2 + |D|^2)`. Dropout is on
     `T_ij v_i * v_j x_i x_j`, so the attention sees all coordinates, as in the authors' code. There, initial values are
-    N(0, 1) for U, D and h, Glorot's for W and b; `attention` 256 and `field_dim` 26 give the paper's 1.46M on Frappe.
+    N(0, 1) for U, D and h, Glorot's for W and b; `attention_dim` 256 and `field_dim` 26 give the paper's 1.46M on
+    Frappe.
 
-    Parameters with aspects=feature: 1 + n (1 + dim) + attention (dim + 2)
-    Parameters with aspects=field, factorised=false: 1 + n (1 + dim) + (P + S) dim
-    Parameters with aspects=field: 1 + n (1 + dim) + field_dim (F + dim)
-    Parameters with factorised=false: 1 + n (1 + dim) + attention (dim + 2) + (P + S) dim
-    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim)
-    Cost: O(C^2 dim attention)
+    Parameters with components=feature: 1 + n (1 + dim) + attention_dim (dim + 2)
+    Parameters with components=field, factorized=false: 1 + n (1 + dim) + (P + S) dim
+    Parameters with components=field: 1 + n (1 + dim) + field_dim (F + dim)
+    Parameters with factorized=false: 1 + n (1 + dim) + attention_dim (dim + 2) + (P + S) dim
+    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + field_dim (F + dim)
+    Cost: O(C^2 dim attention_dim)
     Test: tests/models/test_ifm.py::test_ifm_and_its_gradients_are_those_of_the_double_sum
     Family: interaction-aware
     """
@@ -101,15 +103,21 @@ class IFM(_InteractionAwareModel):
         schema: Schema,
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 256,
-        attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 256,
+        attention_dim: Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")] = 256,
         field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 26,
-        factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"] = True,
-        aspects: Annotated[
-            Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used"
+        factorized: Annotated[
+            bool, "whether the vectors of pairs of fields are factorized", Renamed("factorised")
+        ] = True,
+        components: Annotated[
+            Literal["both", "feature", "field"],
+            "which of the two kinds of interaction weights are used",
+            Renamed("aspects"),
         ] = "both",
         temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
-        samples: Annotated[
-            Annotated[int, Range(1, None)] | None, "pairs of columns that are weighed in a batch; null is all"
+        n_pairs: Annotated[
+            Annotated[int, Range(1, None)] | None,
+            "pairs of columns that are weighed in a batch; null is all",
+            Renamed("samples"),
         ] = None,
         field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
         dropout: Annotated[
@@ -123,13 +131,13 @@ class IFM(_InteractionAwareModel):
             dim=dim,
             init_std=init_std,
             dropout=dropout,
-            attention=attention,
+            attention_dim=attention_dim,
             field_dim=field_dim,
-            factorised=factorised,
-            aspects=aspects,
+            factorized=factorized,
+            components=components,
             temperature=temperature,
             field_decay=field_decay,
-            samples=samples,
+            n_pairs=n_pairs,
         )
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
@@ -148,13 +156,13 @@ class INN(_InteractionAwareModel):
 
     Layers are those of the authors' code: one of 5 before the output.
 
-    Parameters with aspects=feature: 1 + n (1 + dim) + attention (dim + 2) + mlp(dim C (C - 1) / 2, hidden)
-    Parameters with aspects=field, factorised=false: 1 + n (1 + dim) + (P + S) dim + mlp(dim C (C - 1) / 2, hidden)
-    Parameters with aspects=field: 1 + n (1 + dim) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
-    Parameters with factorised=false: 1 + n (1 + dim) + attention (dim + 2) + (P + S) dim
+    Parameters with components=feature: 1 + n (1 + dim) + attention_dim (dim + 2) + mlp(dim C (C - 1) / 2, hidden)
+    Parameters with components=field, factorized=false: 1 + n (1 + dim) + (P + S) dim + mlp(dim C (C - 1) / 2, hidden)
+    Parameters with components=field: 1 + n (1 + dim) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
+    Parameters with factorized=false: 1 + n (1 + dim) + attention_dim (dim + 2) + (P + S) dim
       + mlp(dim C (C - 1) / 2, hidden)
-    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
-    Cost: O(C^2 dim attention + W)
+    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
+    Cost: O(C^2 dim attention_dim + W)
     Test: tests/models/test_ifm.py::test_inn_is_a_perceptron_on_the_weighed_pairs
     Family: interaction-aware
     """
@@ -168,11 +176,15 @@ class INN(_InteractionAwareModel):
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 256,
         hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (5,),
-        attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 256,
+        attention_dim: Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")] = 256,
         field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 26,
-        factorised: Annotated[bool, "whether the vectors of pairs of fields are factorized"] = True,
-        aspects: Annotated[
-            Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used"
+        factorized: Annotated[
+            bool, "whether the vectors of pairs of fields are factorized", Renamed("factorised")
+        ] = True,
+        components: Annotated[
+            Literal["both", "feature", "field"],
+            "which of the two kinds of interaction weights are used",
+            Renamed("aspects"),
         ] = "both",
         temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
         field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
@@ -187,10 +199,10 @@ class INN(_InteractionAwareModel):
             dim=dim,
             init_std=init_std,
             dropout=dropout,
-            attention=attention,
+            attention_dim=attention_dim,
             field_dim=field_dim,
-            factorised=factorised,
-            aspects=aspects,
+            factorized=factorized,
+            components=components,
             temperature=temperature,
             field_decay=field_decay,
         )
@@ -212,8 +224,8 @@ class DeepIFM(_InteractionAwareModel):
     It gives no sizes for this model, which it ran on click-through data: `dim`, `hidden` and the layers' dropout are
     DeepFM's.
 
-    Parameters: 1 + n (1 + dim) + attention (dim + 2) + field_dim (F + dim) + mlp(C dim, hidden, batch_norm)
-    Cost: O(C^2 dim attention + W)
+    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + field_dim (F + dim) + mlp(C dim, hidden, batch_norm)
+    Cost: O(C^2 dim attention_dim + W)
     Test: tests/models/test_ifm.py::test_deepifm_is_ifm_and_a_perceptron_on_the_same_vectors
     Family: interaction-aware
     """
@@ -227,11 +239,13 @@ class DeepIFM(_InteractionAwareModel):
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
         hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400),
-        attention: Annotated[int, Range(1, None), "units of the attention over pairs"] = 16,
+        attention_dim: Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")] = 16,
         field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 16,
         temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
-        samples: Annotated[
-            Annotated[int, Range(1, None)] | None, "pairs of columns that are weighed in a batch; null is all"
+        n_pairs: Annotated[
+            Annotated[int, Range(1, None)] | None,
+            "pairs of columns that are weighed in a batch; null is all",
+            Renamed("samples"),
         ] = None,
         field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
         dropout: Annotated[
@@ -246,13 +260,13 @@ class DeepIFM(_InteractionAwareModel):
             dim=dim,
             init_std=init_std,
             dropout=dropout,
-            attention=attention,
+            attention_dim=attention_dim,
             field_dim=field_dim,
-            factorised=True,
-            aspects="both",
+            factorized=True,
+            components="both",
             temperature=temperature,
             field_decay=field_decay,
-            samples=samples,
+            n_pairs=n_pairs,
         )
         first, rest = split_mlp(schema.n_columns * dim, hidden, dropout, batch_norm)
         self.layers = nn.Sequential(first, *rest)

@@ -1,4 +1,4 @@
-"""Item-based nearest neighbours."""
+"""Item-based nearest neighbors."""
 
 from typing import Annotated
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models._histories import LARGEST, bits_of_bytes, bits_width, cooccurrences, entities, pack, unpack
 
 
@@ -14,22 +14,22 @@ class ItemKNN(nn.Module):
     """A user's score of an item is the sum of its similarities to those of its nearest items the user has met.
 
     `s_ij = n_ij / (sqrt(n_i n_j) + shrink)`, the shrunk cosine of the items' columns of the user-item matrix, `n_ij`
-    the users who have met both, kept for the `neighbours` items nearest to each.
+    the users who have met both, kept for the `n_neighbors` items nearest to each.
 
     Paper: Deshpande, Karypis, Item-based top-N recommendation algorithms, ACM TOIS 2004.
 
     Shrinkage is as in Ferrari Dacrema, Cremonesi, Jannach, Are we really making much progress?, RecSys 2019. Nothing is
     trained by gradients.
 
-    Parameters: 0; `neighbours` similarities of each item are kept
-    Cost: O(neighbours)
+    Parameters: 0; `n_neighbors` similarities of each item are kept
+    Cost: O(n_neighbors)
     Test: tests/models/test_neighbours.py::test_itemknn_sums_shrunk_cosines_of_the_nearest
     Family: collaborative
     """
 
     defaults = {"loss": None, "optimizer": None}
-    space = {"neighbours": {"int": [10, 1000], "log": True}, "shrink": {"float": [0.0, 200.0]}}
-    item_measure = "shrunk cosine of the items' users, 0 beyond the nearest neighbours"
+    space = {"n_neighbors": {"int": [10, 1000], "log": True}, "shrink": {"float": [0.0, 200.0]}}
+    item_measure = "shrunk cosine of the items' users, 0 beyond the nearest neighbors"
     history: Tensor
     nearest: Tensor
     similarity: Tensor
@@ -38,21 +38,21 @@ class ItemKNN(nn.Module):
         self,
         schema: Schema,
         *,
-        neighbours: Annotated[int, Range(1, None), "number of neighbors of an item"] = 100,
+        n_neighbors: Annotated[int, Range(1, None), "number of neighbors of an item", Renamed("neighbours")] = 100,
         shrink: Annotated[float, Range(0, None), "number added to the denominator of similarities"] = 0.0,
     ) -> None:
-        """No item has neighbours until `fit_interactions`; raises FmlabError on data without users and items, or on too
+        """No item has neighbors until `fit_interactions`; raises FmlabError on data without users and items, or on too
         many."""
         super().__init__()
         self.entities, self.shrink = entities(schema, "itemknn", largest=LARGEST), shrink
         users, items = schema.n_users, schema.n_items
-        k = min(neighbours, items)
+        k = min(n_neighbors, items)
         self.register_buffer("history", torch.zeros(users + 1, bits_width(items), dtype=torch.uint8))
         self.register_buffer("nearest", torch.zeros(items + 1, k, dtype=torch.int64))
         self.register_buffer("similarity", torch.zeros(items + 1, k))
 
     def fit_interactions(self, user: Tensor, item: Tensor) -> None:
-        """Find the neighbours; item j has row j + 1, and row 0, the unknown item's, stays empty."""
+        """Find the neighbors; item j has row j + 1, and row 0, the unknown item's, stays empty."""
         e = self.entities
         user, item = user.cpu(), item.cpu()
         counts = cooccurrences(user, item, e.users, e.items)

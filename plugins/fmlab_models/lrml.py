@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models.cml import clip
 
 
 class LRML(nn.Module):
     """Minus the squared distance from the user, moved by a relation of the two, to the item; it reads ids only.
 
-    `-|p + r - q|^2` with the relation `r = M^T softmax(K (p * q))` read from a memory M of `slots` vectors by keys K.
+    `-|p + r - q|^2` with the relation `r = M^T softmax(K (p * q))` read from a memory M of `memory_slots` vectors by
+    keys K.
 
     Paper: Tay, Tuan, Hui, Latent relational metric learning via memory-based attention for collaborative ranking,
       WWW 2018, equations 1 to 6.
@@ -25,28 +26,28 @@ class LRML(nn.Module):
     length 1 where they are read. In the paper a negative item is measured with the relation of its positive one, in
     training; here, as in ranking, every pair has a relation of its own, since a score must not depend on others.
 
-    Parameters: (U + I + 2 slots) dim
-    Cost: O(slots dim)
+    Parameters: (U + I + 2 memory_slots) dim
+    Cost: O(memory_slots dim)
     Test: tests/models/test_metric_family.py::test_lrml_moves_the_user_by_what_it_reads_from_the_memory
     Family: metric and hyperbolic
     """
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}
-    space = {"slots": {"int": [5, 50], "log": True}}
+    space = {"memory_slots": {"int": [5, 50], "log": True}}
 
     def __init__(
         self,
         schema: Schema,
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
-        slots: Annotated[int, Range(1, None), "memory slots"] = 20,
+        memory_slots: Annotated[int, Range(1, None), "vectors of the memory", Renamed("slots")] = 20,
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
         """Keys and memory start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()
         self.tables = UserItemEmbeddings(schema, partial(near_origin, dim=dim), model="lrml")
-        self.keys = nn.Parameter(init_std * torch.randn(slots, dim))
-        self.memory = nn.Parameter(init_std * torch.randn(slots, dim))
+        self.keys = nn.Parameter(init_std * torch.randn(memory_slots, dim))
+        self.memory = nn.Parameter(init_std * torch.randn(memory_slots, dim))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.sparse_lookup import pool
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 
 _ODD = -7046029254386353131  # 2^64 / golden ratio as a signed number: Fibonacci hashing
 
 
 class Poly2(nn.Module):
-    """`w0 + sum w_i x_i + sum_{i<j} w_{h(i,j)} x_i x_j`, where h hashes pairs of features into `buckets` weights.
+    """`w0 + sum w_i x_i + sum_{i<j} w_{h(i,j)} x_i x_j`, where h hashes pairs of features into `pair_buckets` weights.
 
     Paper: Chang, Hsieh, Chang, Ringgaard, Lin, Training and testing low-degree polynomial data mappings via linear
       SVM, JMLR 2010, with the hash of equation 3 of FmFM (Sun et al., WWW 2021).
 
     The hash does not depend on the order of the two. Pairs within a side are summed once for all rows it stands in.
 
-    Parameters: 1 + n + buckets
+    Parameters: 1 + n + pair_buckets
     Operations: 2 F + 2 P
     Cost: O(C^2)
     Test: tests/models/test_poly2.py::test_scores_and_gradients_are_those_of_the_double_sum
@@ -34,14 +34,16 @@ class Poly2(nn.Module):
         self,
         schema: Schema,
         *,
-        buckets: Annotated[int, Range(1, None), "number of weights that pairs of features are hashed into"] = 1_000_000,
+        pair_buckets: Annotated[
+            int, Range(1, None), "number of weights that pairs of features are hashed into", Renamed("buckets")
+        ] = 1_000_000,
     ) -> None:
         """All weights start at 0."""
         super().__init__()
-        self.n_features, self.buckets = schema.n_features, buckets
+        self.n_features, self.pair_buckets = schema.n_features, pair_buckets
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = EmbeddingTable(torch.zeros(schema.n_features, 1))
-        self.pairs = EmbeddingTable(torch.zeros(buckets, 1), of_features=False)
+        self.pairs = EmbeddingTable(torch.zeros(pair_buckets, 1), of_features=False)
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
@@ -65,7 +67,7 @@ class Poly2(nn.Module):
     def bucket(self, i: Tensor, j: Tensor) -> Tensor:
         """Where the weight of two features stands: ids that broadcast -> int64."""
         key = (torch.minimum(i, j).long() * self.n_features + torch.maximum(i, j)) * _ODD
-        return ((key >> 29) ^ key).remainder(self.buckets)
+        return ((key >> 29) ^ key).remainder(self.pair_buckets)
 
     def _within(self, ids: Tensor, values: Tensor | None) -> Tensor:
         weights = pool(*self.table.rows(ids), values).squeeze(-1)

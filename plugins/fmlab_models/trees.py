@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fmlab.contracts import Fitting, LabelledRows
 from fmlab.data import Array, Schema
 from fmlab.errors import FmlabError, StorageError
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 
 
 class _Trees(nn.Module):
@@ -204,8 +204,8 @@ class LightGBM(_Trees):
     space = {
         "leaves": {"int": [15, 255], "log": True},
         "lr": {"float": [0.03, 0.3], "log": True},
-        "least": {"int": [5, 100], "log": True},
-        "columns": {"float": [0.3, 1.0]},
+        "min_data_in_leaf": {"int": [5, 100], "log": True},
+        "feature_fraction": {"float": [0.3, 1.0]},
     }
 
     def __init__(
@@ -216,21 +216,23 @@ class LightGBM(_Trees):
         leaves: Annotated[int, Range(2, 131072), "most leaves of a tree"] = 63,
         lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.1,
         l2: Annotated[float, Range(0, None), "weight of the squared norm of the parameters"] = 1.0,
-        least: Annotated[int, Range(1, None), "fewest rows of a leaf"] = 20,
-        columns: Annotated[float, Range(0, 1, open_low=True), "share of the columns that a tree sees"] = 0.5,
+        min_data_in_leaf: Annotated[int, Range(1, None), "fewest rows of a leaf", Renamed("least")] = 20,
+        feature_fraction: Annotated[
+            float, Range(0, 1, open_low=True), "share of the columns that a tree sees", Renamed("columns")
+        ] = 0.5,
         patience: Annotated[
             int, Range(1, None), "rounds without a better validation loss after which growing stops"
         ] = 20,
     ) -> None:
-        """`least`: rows of a leaf. `columns`: the share of columns that a tree may look at."""
+        """`min_data_in_leaf`: rows of a leaf. `feature_fraction`: the share of columns that a tree may look at."""
         super().__init__(schema, "lightgbm")
         self.rounds, self.patience = rounds, patience
         self.options = {
             "num_leaves": leaves,
             "learning_rate": lr,
             "lambda_l2": l2,
-            "min_data_in_leaf": least,
-            "feature_fraction": columns,
+            "min_data_in_leaf": min_data_in_leaf,
+            "feature_fraction": feature_fraction,
         }
 
     def fit_rows(self, train: LabelledRows, validation: LabelledRows, fitting: Fitting) -> int:

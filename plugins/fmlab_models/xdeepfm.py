@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.pair_products import rows_last
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel
 
 _NUMBERS = 1 << 18  # of the products that are made at a time
@@ -25,28 +25,29 @@ class XDeepFM(DeepModel):
     With `X^0` the fields' sums, map h of layer l is `X^l_h = sum_{i,j} W^l_hij X^{l-1}_i * X^0_j + b^l_h`, and
     `p_l` holds the sums of its coordinates. All maps go to the next layer and to the output; with `split_half` one half
     goes on and the other to the output (the last layer's all to the output), as in the authors' code and, by its
-    parameter counts, in LorentzFM's comparison, with `maps=[100,100,100,100]` and mostly without the linear part. No
-    activation is the paper's choice (section 4.4), and ReLU that of some later code.
+    parameter counts, in LorentzFM's comparison, with `cin_layer_sizes=[100,100,100,100]` and mostly without the linear
+    part. No activation is the paper's choice (section 4.4), and ReLU that of some later code.
 
     Parameters with split_half: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm)
-      + F (matrices(F, maps) - matrices(maps) / 2) + (3 sum(maps) + matrices(maps, 1) - matrices(maps)) / 2
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm) + F matrices(F, maps) + 2 sum(maps)
-    Cost: O(C dim + F dim matrices(F, maps) + W)
+      + F (matrices(F, cin_layer_sizes) - matrices(cin_layer_sizes) / 2)
+      + (3 sum(cin_layer_sizes) + matrices(cin_layer_sizes, 1) - matrices(cin_layer_sizes)) / 2
+    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm) + F matrices(F, cin_layer_sizes)
+      + 2 sum(cin_layer_sizes)
+    Cost: O(C dim + F dim matrices(F, cin_layer_sizes) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
-    space = {"maps": {"choice": [[50, 50], [100, 100], [200, 200]]}}
+    space = {"cin_layer_sizes": {"choice": [[50, 50], [100, 100], [200, 200]]}}
 
     def __init__(
         self,
         schema: Schema,
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        maps: Annotated[tuple[int, ...], "feature maps of each layer of the compressed interaction network"] = (
-            100,
-            100,
-        ),
+        cin_layer_sizes: Annotated[
+            tuple[int, ...], "feature maps of each layer of the compressed interaction network", Renamed("maps")
+        ] = (100, 100),
         split_half: Annotated[bool, "whether half of the maps go on to the next layer alone"] = False,
         activation: Annotated[Literal["identity", "relu"], "activation of the feature maps"] = "identity",
         hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400),
@@ -56,10 +57,11 @@ class XDeepFM(DeepModel):
         batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
         init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
     ) -> None:
-        """`maps` of each layer. Weights start at 0, vectors at N(0, init_std), layers as torch initialises them.
+        """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them.
 
         Raises FmlabError where an odd number of maps would be split.
         """
+        maps = cin_layer_sizes
         if split_half and any(m % 2 for m in maps[:-1]):
             raise FmlabError(f"split_half needs an even number of maps below the last layer, got {list(maps)}")
         super().__init__(

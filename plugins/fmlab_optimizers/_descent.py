@@ -15,7 +15,7 @@ ExponentialMap = Annotated[
 MaxStep = Annotated[
     float, Range(0, 40, open_low=True), "largest length of a step in the metric of the manifold", Renamed("max_norm")
 ]
-FORMER = {"exact": "exponential_map", "max_norm": "max_step"}
+FORMER = {"exact": "exponential_map", "max_norm": "max_step", "initial": "initial_accumulator"}
 
 
 def descend(

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab.manifolds import Euclidean, manifold_of, step_scale_of
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, Renamed
 from fmlab_optimizers._descent import ExponentialMap, MaxStep, descend, rename_options
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
@@ -19,11 +19,12 @@ class RAdaGrad(Optimizer):
     """Riemannian AdaGrad, row-sparse on embedding tables: one rate for each point, falling with its own gradients.
 
     `s <- s + |g|^2`, `x <- exp_x(-lr g / sqrt(s))` with `g` the Riemannian gradient of a point and `|g|` its length in
-    the metric there; `s` starts at `initial`. `lr` is multiplied by the `step_scale` of a parameter that has one. On
-    the Poincaré ball the step is the straight one of HyperML, equation 14, unless `exponential_map` asks for that map.
+    the metric there; `s` starts at `initial_accumulator`. `lr` is multiplied by the `step_scale` of a parameter that
+    has one. On the Poincaré ball the step is the straight one of HyperML, equation 14, unless `exponential_map` asks
+    for that map.
 
-    A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial)`; one that
-    stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
+    A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial_accumulator)`; one
+    that stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
     `max_step`. A point without gradient stays, so that steps over touched rows are exactly dense ones. In flat space
     every coordinate is a factor of its own: plain parameters get AdaGrad, without a bound.
 
@@ -38,13 +39,15 @@ class RAdaGrad(Optimizer):
         parameters: Iterable[nn.Parameter],
         *,
         lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.2,
-        initial: Annotated[float, Range(0, None), "initial sum of squared gradients"] = 0.001,
+        initial_accumulator: Annotated[
+            float, Range(0, None), "initial sum of squared gradients", Renamed("initial")
+        ] = 0.001,
         exponential_map: ExponentialMap = False,
         max_step: MaxStep = 0.1,
     ) -> None:
         """Options are the defaults of parameter groups."""
         geometry = {"exponential_map": exponential_map, "max_step": max_step}
-        super().__init__(parameters, {"lr": lr, "initial": initial, **geometry})
+        super().__init__(parameters, {"lr": lr, "initial_accumulator": initial_accumulator, **geometry})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Checkpoints of earlier releases are read too."""
@@ -59,7 +62,7 @@ class RAdaGrad(Optimizer):
             manifold, state = manifold_of(p), self.state[p]
             flat = isinstance(manifold, Euclidean)
             if not state:
-                state["norm"] = torch.full_like(p if flat else p[..., :1], group["initial"] ** 0.5)
+                state["norm"] = torch.full_like(p if flat else p[..., :1], group["initial_accumulator"] ** 0.5)
             x, norm = read(p, rows), read(state["norm"], rows)
             length = grad.double() if flat else manifold.gradient_norm(x, grad)
             # The root of the sum is kept: it stays finite in the dtype of the points, to which a loaded state is cast.

@@ -95,7 +95,7 @@ RANKERS = (
     ("model=popularity",),
     ("model=ease", "model.l2=5"),
     ("model=mf", "loss=bpr", "model.dim=8", "optimizer.lr=0.02", "batch_size=256"),
-    ("model=itemknn", "model.neighbours=5"),
+    ("model=itemknn", "model.n_neighbors=5"),
 )
 
 

@@ -38,7 +38,7 @@ for _options in VARIANTS:
 
 class TestHingeWithDistortion(LossContract):
     def make(self) -> Loss:
-        return build("loss", {"name": "hinge", "distortion": 0.5})
+        return build("loss", {"name": "hinge", "distortion_weight": 0.5})
 
     def model(self, size: float) -> nn.Module:
         torch.manual_seed(0)

@@ -103,7 +103,7 @@ def test_distortion_compares_distances_in_the_ball_with_euclidean_ones(curvature
         far = [float(model.manifold.dist(user[u], item[i]).detach()) for i in items]
         hinges.append(sum(max(0.0, 0.2 + far[0] ** 2 - d**2) for d in far[1:]))
         distortions += [abs(d - e) / e for d, e in zip(far, flat, strict=True)]
-    plain, mixed = Hinge(margin=0.2)(model, batch), Hinge(margin=0.2, distortion=0.75)(model, batch)
+    plain, mixed = Hinge(margin=0.2)(model, batch), Hinge(margin=0.2, distortion_weight=0.75)(model, batch)
     assert plain.item() == pytest.approx(np.mean(hinges))
     assert mixed.item() == pytest.approx(np.mean(hinges) + 0.75 * np.mean(distortions))
 
@@ -111,7 +111,7 @@ def test_distortion_compares_distances_in_the_ball_with_euclidean_ones(curvature
 def test_flat_space_is_not_distorted() -> None:
     dataset = tiny("interactions")
     model, batch = CML(dataset.schema, dim=3).double(), candidates(dataset)
-    plain, mixed = Hinge()(model, batch), Hinge(distortion=1.0)(model, batch)
+    plain, mixed = Hinge()(model, batch), Hinge(distortion_weight=1.0)(model, batch)
     assert mixed.item() == pytest.approx(plain.item(), abs=1e-12)
 
 
@@ -121,7 +121,7 @@ def test_points_that_meet_add_no_distortion_and_no_infinite_gradient() -> None:
     with torch.no_grad():
         for p in model.parameters():
             p.fill_(0.1)
-    loss = Hinge(margin=0.0, distortion=1.0)(model, batch)
+    loss = Hinge(margin=0.0, distortion_weight=1.0)(model, batch)
     loss.backward()
     assert loss.item() == 0
     assert all(torch.isfinite(p.grad.to_dense()).all() for p in model.parameters() if p.grad is not None)
@@ -130,7 +130,7 @@ def test_points_that_meet_add_no_distortion_and_no_infinite_gradient() -> None:
 def test_distortion_of_a_model_without_points_is_refused() -> None:
     dataset = tiny("interactions")
     with pytest.raises(FmlabError, match="needs a metric model"):
-        Hinge(distortion=0.1)(FM(dataset.schema), candidates(dataset))
+        Hinge(distortion_weight=0.1)(FM(dataset.schema), candidates(dataset))
 
 
 @pytest.mark.parametrize(("name", "loss"), [("bpr", BPR()), ("hinge", Hinge())])

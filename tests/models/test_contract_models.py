@@ -20,14 +20,14 @@ SMALL: dict[str, dict[str, Any]] = {
     "afm": {"dim": 4, "dropout": 0.1},
     "autoint": {"dim": 4, "layers": 2, "attention_dim": 8},
     "fignn": {"dim": 4},
-    "ifm": {"dim": 8, "attention": 32, "field_dim": 4},
-    "inn": {"dim": 8, "attention": 32, "field_dim": 4},
-    "deepifm": {"dim": 8, "attention": 32, "field_dim": 4, "hidden": (8, 6)},
+    "ifm": {"dim": 8, "attention_dim": 32, "field_dim": 4},
+    "inn": {"dim": 8, "attention_dim": 32, "field_dim": 4},
+    "deepifm": {"dim": 8, "attention_dim": 32, "field_dim": 4, "hidden": (8, 6)},
     "deepfm": {"dim": 4, "hidden": (8, 6), "dropout": 0.1},
     "cml": {"dim": 8},
     "hyperml": {"dim": 8},
     "catboost": {"rounds": 20, "depth": 4},
-    "lightgbm": {"rounds": 20, "leaves": 7, "least": 1},
+    "lightgbm": {"rounds": 20, "leaves": 7, "min_data_in_leaf": 1},
 }
 LEARNING: dict[str, dict[str, Any]] = {
     **{

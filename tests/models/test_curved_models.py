@@ -135,7 +135,7 @@ def test_the_gradient_in_the_curvature_is_that_of_finite_differences(kind: Any) 
 def test_training_moves_the_curvature_and_lowers_the_loss(kind: Any, make: Any) -> None:
     data = tiny("interactions")
     torch.manual_seed(0)
-    model, batch, loss = kind(data.schema, dim=4, learn_curvature=True), candidates(data), Hinge(distortion=0.1)
+    model, batch, loss = kind(data.schema, dim=4, learn_curvature=True), candidates(data), Hinge(distortion_weight=0.1)
     optimizer, losses = make(model.parameters()), []
     for _ in range(40):
         optimizer.zero_grad()

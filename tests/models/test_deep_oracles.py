@@ -188,7 +188,7 @@ def test_options_that_do_not_fit_are_refused() -> None:
     for make, rule in (
         (lambda: AutoInt(SCHEMA, heads=3, attention_dim=8), r"attention_dim must be a multiple of heads, got 8 and 3"),
         (lambda: FiGNN(SCHEMA, dim=10, heads=4), r"dim must be a multiple of heads, got 10 and 4"),
-        (lambda: FGCNN(SCHEMA, height=4), r"height must be odd.* got 4"),
+        (lambda: FGCNN(SCHEMA, kernel_height=4), r"kernel_height must be odd.* got 4"),
     ):
         with pytest.raises(FmlabError, match=rule):
             make()

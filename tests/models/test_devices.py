@@ -18,7 +18,7 @@ from fmlab.testing import labelled, tiny
 
 NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 SPARSE = {"sparsity": 0.5, "vector_sparsity": 0.5, "field_sparsity": 0.5, "warmup": 0}
-OPTIONS: dict[str, dict[str, Any]] = {"opnn": {"kernel": "matrix"}, "ifm": {"samples": 3}, "deeplight": SPARSE}
+OPTIONS: dict[str, dict[str, Any]] = {"opnn": {"kernel": "matrix"}, "ifm": {"n_pairs": 3}, "deeplight": SPARSE}
 META = torch.device("meta")
 
 

@@ -129,7 +129,7 @@ def test_no_layers_are_the_identity() -> None:
 @pytest.mark.parametrize("transform", ["md", "3 layers"])
 def test_it_can_start_from_the_identity(transform: str) -> None:
     torch.manual_seed(0)
-    model = GMLFM(SCHEMA, dim=3, start="identity", init_std=1e-3, **TRANSFORMS[transform]).eval().double()
+    model = GMLFM(SCHEMA, dim=3, init="identity", init_std=1e-3, **TRANSFORMS[transform]).eval().double()
     ids, values = rows()
 
     def pair(i: int, j: int, c: int, d: int) -> Tensor:

@@ -19,19 +19,19 @@ from torch import Tensor
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 
-SMALL: dict[str, Any] = {"dim": 3, "attention": 4, "field_dim": 2, "dropout": 0.0}
+SMALL: dict[str, Any] = {"dim": 3, "attention_dim": 4, "field_dim": 2, "dropout": 0.0}
 FIELD = SCHEMA.column_field
 VARIANTS: dict[str, dict[str, Any]] = {
     "ifm": {},
-    "unfactorised": {"factorised": False},
-    "feature aspect": {"aspects": "feature"},
-    "field aspect": {"aspects": "field"},
+    "unfactorised": {"factorized": False},
+    "feature aspect": {"components": "feature"},
+    "field aspect": {"components": "field"},
     "cold": {"temperature": 0.5},
 }
 
 
 def prototype(m: InteractionAware, f: int, g: int) -> Tensor:
-    if m.aspects == "feature":
+    if m.components == "feature":
         return torch.ones(3, dtype=torch.float64)
     if len(m.factors) == 1:
         return m.factors[0][m.fields.index((f, g))]
@@ -43,7 +43,7 @@ def worth(model: Any, row: list[int], x: Tensor, pairs: list[tuple[int, int]]) -
     """`T F * v_i * v_j x_i x_j` of the given pairs of columns: `[pairs, k]`."""
     m, v = model.pairs, model.table.weight[:, 1:]
     crossed = [v[row[c]] * v[row[d]] * x[c] * x[d] for c, d in pairs]
-    if m.aspects == "field":
+    if m.components == "field":
         share = torch.ones(len(pairs), dtype=torch.float64)
     else:
         logits = [m.query @ torch.relu(m.weight @ e + m.offset) / m.temperature for e in crossed]
@@ -104,7 +104,7 @@ def test_deepifm_is_ifm_and_a_perceptron_on_the_same_vectors() -> None:
 
 def test_with_both_aspects_off_it_is_a_factorization_machine() -> None:
     """F = 1 and T = 1: equation 3."""
-    model, fm = randomize(IFM(SCHEMA, **SMALL, aspects="field", factorised=False)), randomize(FM(SCHEMA, dim=3), 1)
+    model, fm = randomize(IFM(SCHEMA, **SMALL, components="field", factorized=False)), randomize(FM(SCHEMA, dim=3), 1)
     model.warm_start(fm)
     with torch.no_grad():
         model.pairs.factors[0].fill_(1.0)
@@ -113,7 +113,7 @@ def test_with_both_aspects_off_it_is_a_factorization_machine() -> None:
 
 
 def test_a_hot_attention_is_the_mean_over_pairs() -> None:
-    model, (ids, values) = randomize(IFM(SCHEMA, **SMALL, aspects="feature", temperature=1e12)), rows()
+    model, (ids, values) = randomize(IFM(SCHEMA, **SMALL, components="feature", temperature=1e12)), rows()
     plain = randomize(FM(SCHEMA, dim=3))
     with torch.no_grad():
         plain.bias.copy_(model.bias)
@@ -124,7 +124,7 @@ def test_a_hot_attention_is_the_mean_over_pairs() -> None:
 
 
 def test_the_free_tensor_of_the_factors_gives_the_same() -> None:
-    source, target = randomize(IFM(SCHEMA, **SMALL)), IFM(SCHEMA, **SMALL, factorised=False).double()
+    source, target = randomize(IFM(SCHEMA, **SMALL)), IFM(SCHEMA, **SMALL, factorized=False).double()
     state = {k: v for k, v in source.state_dict().items() if "factors" not in k}
     target.load_state_dict(state | {"pairs.factors.0": source.pairs.prototypes().detach()})
     ids, values = rows()
@@ -132,7 +132,7 @@ def test_the_free_tensor_of_the_factors_gives_the_same() -> None:
 
 
 def test_evaluation_keeps_the_sampled_number_of_pairs_of_largest_norm() -> None:
-    model, (ids, values) = randomize(IFM(SCHEMA, **SMALL, samples=5)).eval(), rows()
+    model, (ids, values) = randomize(IFM(SCHEMA, **SMALL, n_pairs=5)).eval(), rows()
     norms = [float(prototype(model.pairs, FIELD[c], FIELD[d]).norm().detach()) for c, d in ALL]
     kept = sorted(norms, reverse=True)[4]
     largest = [p for p, n in zip(ALL, norms, strict=True) if n >= kept]
@@ -146,7 +146,7 @@ def test_evaluation_keeps_the_sampled_number_of_pairs_of_largest_norm() -> None:
 
 def test_pairs_are_drawn_by_the_norms_of_their_fields() -> None:
     """One of three pairs of fields whose norms are 1, 2 and 5."""
-    model = IFM(single(3), **SMALL, samples=1, factorised=False)
+    model = IFM(single(3), **SMALL, n_pairs=1, factorized=False)
     with torch.no_grad():
         model.pairs.factors[0].copy_(torch.tensor([[1.0, 0, 0], [0, 2, 0], [3, 4, 0]]))
     torch.manual_seed(0)
@@ -156,7 +156,7 @@ def test_pairs_are_drawn_by_the_norms_of_their_fields() -> None:
 
 
 def test_no_sample_is_larger_than_all_pairs() -> None:
-    model, (ids, values) = randomize(IFM(SCHEMA, **SMALL, samples=10_000)), rows()
+    model, (ids, values) = randomize(IFM(SCHEMA, **SMALL, n_pairs=10_000)), rows()
     torch.testing.assert_close(model(ids, values), randomize(IFM(SCHEMA, **SMALL))(ids, values), rtol=0, atol=1e-12)
 
 
@@ -189,7 +189,7 @@ def test_keys_too_long_for_a_number_are_ranked_first(monkeypatch: pytest.MonkeyP
 
 
 def test_importance_is_norms_and_shares_as_in_table_3() -> None:
-    model = IFM(single(3), **SMALL, factorised=False)
+    model = IFM(single(3), **SMALL, factorized=False)
     with torch.no_grad():
         model.pairs.factors[0].copy_(torch.tensor([[3.0, 4, 0], [0, 12, 5], [0, 0, 2]]))
     found = importance(model.pairs, ["user", "movie", "tag"])
@@ -202,16 +202,16 @@ def test_importance_is_norms_and_shares_as_in_table_3() -> None:
 def test_parameters_are_counted() -> None:
     schema, k, ka, kf = single(5), 7, 4, 3
     m, n = schema.n_features, 5
-    options: dict[str, Any] = {"dim": k, "attention": ka, "field_dim": kf}
+    options: dict[str, Any] = {"dim": k, "attention_dim": ka, "field_dim": kf}
     fm, attention = m + m * k + 1, ka * k + 2 * ka
 
     def count(model: torch.nn.Module) -> int:
         return sum(p.numel() for p in model.parameters())
 
     assert count(IFM(schema, **options)) == fm + attention + n * kf + kf * k
-    assert count(IFM(schema, **options, factorised=False)) == fm + attention + 10 * k
-    assert count(IFM(schema, **options, aspects="feature")) == fm + attention
-    assert count(IFM(schema, **options, aspects="field")) == fm + n * kf + kf * k
+    assert count(IFM(schema, **options, factorized=False)) == fm + attention + 10 * k
+    assert count(IFM(schema, **options, components="feature")) == fm + attention
+    assert count(IFM(schema, **options, components="field")) == fm + n * kf + kf * k
     assert count(INN(schema, **options, hidden=(6,))) == fm + attention + n * kf + kf * k + 10 * k * 6 + 6 + 7
 
 

@@ -31,7 +31,7 @@ def clipped(x: Tensor) -> Tensor:
 
 
 def test_lrml_moves_the_user_by_what_it_reads_from_the_memory() -> None:
-    model = randomize(LRML(SCHEMA, dim=3, slots=4))
+    model = randomize(LRML(SCHEMA, dim=3, memory_slots=4))
     expected = []
     for p, q in zip(*vectors(model), strict=True):
         p, q = clipped(p), clipped(q)
@@ -107,7 +107,7 @@ def test_candidates_are_scored_as_whole_rows(model: Any) -> None:
 
 def test_parameters_are_counted() -> None:
     schema = single(2, size=10)
-    assert sum(p.numel() for p in LRML(schema, dim=3, slots=4).parameters()) == 20 * 3 + 2 * 4 * 3
+    assert sum(p.numel() for p in LRML(schema, dim=3, memory_slots=4).parameters()) == 20 * 3 + 2 * 4 * 3
     assert sum(p.numel() for p in HyperTS(schema, dim=3).parameters()) == 20 * 3
 
 

@@ -206,7 +206,7 @@ def test_embeddings_are_what_follows_the_vocabulary() -> None:
     data = tiny("context")
     n, fields = data.schema.n_features, len(data.schema.fields)
     assert _card("deepfm", data, dim=4).embedding == n * 5
-    assert _card("poly2", data, buckets=90).embedding == n
+    assert _card("poly2", data, pair_buckets=90).embedding == n
     assert _card("fmfm", data, dims=(3, 1, 4, 2, 5)[:fields]).embedding == sum(
         f.size * d for f, d in zip(data.schema.fields, (3, 1, 4, 2, 5), strict=False)
     )

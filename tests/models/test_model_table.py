@@ -32,8 +32,16 @@ WIDE = Schema(
     13,
     17,
 )
-SMALL = {"dim": 6, "hidden": (7, 5, 4), "layers": 2, "heads": 2, "attention_dim": 8, "attention": 5, "field_dim": 3}
-SMALL |= {"filters": (2, 3), "height": 3, "maps": (4, 3), "slots": 6, "mlp_dim": 5, "buckets": 50, "reduction": 2}
+SMALL = {"dim": 6, "hidden": (7, 5, 4), "layers": 2, "heads": 2, "attention_dim": 8, "field_dim": 3}
+SMALL |= {
+    "filters": (2, 3),
+    "kernel_height": 3,
+    "cin_layer_sizes": (4, 3),
+    "memory_slots": 6,
+    "mlp_dim": 5,
+    "pair_buckets": 50,
+    "reduction_ratio": 2,
+}
 NORMALISED = {"batch_norm": True}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     **{name: [{"linear": "plain"}] for name in ("fwfm", "fvfm", "fmfm")},
@@ -41,16 +49,16 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     **{name: [NORMALISED] for name in ("deepfm", "nfm", "dcn", "xdeepfm", "widedeep", "ipnn", "deeplight", "deepifm")},
     "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}, NORMALISED],
     "autoint": [{"hidden": ()}, NORMALISED],
-    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction": 40}, NORMALISED],
+    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction_ratio": 40}, NORMALISED],
     "opnn": [{"kernel": "matrix"}, NORMALISED],
-    "fgcnn": [{"pooling": 3, "new": 2, "filters": (3,)}, NORMALISED],
+    "fgcnn": [{"pooling": 3, "n_generated": 2, "filters": (3,)}, NORMALISED],
     "mlp": [{"hidden": (3,)}],
     **{
         name: [
-            {"aspects": "feature"},
-            {"aspects": "field"},
-            {"factorised": False},
-            {"aspects": "field", "factorised": False},
+            {"components": "feature"},
+            {"components": "field"},
+            {"factorized": False},
+            {"components": "field", "factorized": False},
         ]
         for name in ("ifm", "inn")
     },

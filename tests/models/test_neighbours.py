@@ -60,7 +60,7 @@ def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbours: int, shrink: flo
             expected[:, j] = np.nan  # which of two equals is nearer is nobody's business
         else:
             expected[:, j] = X[:, nearest] @ np.array(similar)[nearest]
-    found, defined = scores(ItemKNN(SCHEMA, neighbours=neighbours, shrink=shrink)), ~np.isnan(expected)
+    found, defined = scores(ItemKNN(SCHEMA, n_neighbors=neighbours, shrink=shrink)), ~np.isnan(expected)
     assert defined.mean() > 0.3
     np.testing.assert_allclose(found[defined], expected[defined], atol=1e-6)
 
@@ -75,11 +75,11 @@ def objective(p: np.ndarray, q: np.ndarray, alpha: float, l2: float, nu: float) 
 @pytest.mark.parametrize("exponent", [0.0, 1.0])
 def test_ials_solves_every_entity_and_lowers_the_objective(exponent: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ials, "_CELLS", 200)  # several groups of entities
-    options: dict[str, Any] = {"dim": 4, "unobserved": 0.2, "l2": 0.05, "exponent": exponent}
+    options: dict[str, Any] = {"dim": 4, "unobserved_weight": 0.2, "l2": 0.05, "reg_exponent": exponent}
     values = []
     for sweeps in (1, 2, 10, 400):
         torch.manual_seed(0)
-        model = IALS(SCHEMA, **options, sweeps=sweeps)
+        model = IALS(SCHEMA, **options, n_iterations=sweeps)
         scores(model)
         p, q = (t[1:].double().numpy() for t in (model.users, model.items))
         values.append(objective(p, q, 0.2, 0.05, exponent))
@@ -149,7 +149,7 @@ def folded(model: Any) -> np.ndarray:
 @pytest.mark.parametrize("exact", [True, False])
 def test_a_history_is_folded_into_ease_and_itemknn_exactly(exact: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fmlab_models.ease._EXACT", ITEMS if exact else 1)
-    for model in (EASE(SCHEMA, l2=3.0), ItemKNN(SCHEMA, neighbours=4)):
+    for model in (EASE(SCHEMA, l2=3.0), ItemKNN(SCHEMA, n_neighbors=4)):
         np.testing.assert_allclose(folded(model.eval()), np.zeros_like(X))
         found = scores(model)
         assert abs(found).max() > 0.1
@@ -157,7 +157,7 @@ def test_a_history_is_folded_into_ease_and_itemknn_exactly(exact: bool, monkeypa
 
 
 def test_a_history_is_folded_into_ials_by_the_step_of_a_sweep() -> None:
-    model = IALS(SCHEMA, dim=4, sweeps=2, unobserved=0.2, l2=0.1, exponent=0.5)
+    model = IALS(SCHEMA, dim=4, n_iterations=2, unobserved_weight=0.2, l2=0.1, reg_exponent=0.5)
     scores(model)
     q, expected = model.items[1:].double().numpy(), []
     for x in X:

@@ -165,7 +165,7 @@ def _copy_deep_beside_crosses(model: Any, peer: Any, top: Tensor) -> None:
 
 
 def deepctr_xdeepfm(maps: tuple[int, ...], split: bool) -> Parity:
-    model = randomize(XDeepFM(SCHEMA, dim=K, maps=maps, split_half=split, activation="relu", hidden=HIDDEN))
+    model = randomize(XDeepFM(SCHEMA, dim=K, cin_layer_sizes=maps, split_half=split, activation="relu", hidden=HIDDEN))
     yield unbiased(model, model.rest)
     peer = deepctr("xDeepFM", cin_layer_size=maps, cin_split_half=split, dnn_hidden_units=HIDDEN)
     for ours_, theirs in zip(model.compress, peer.cin.conv1ds, strict=True):

@@ -10,7 +10,7 @@ from fmlab.testing import candidates, tiny
 
 
 def test_scores_and_gradients_are_those_of_the_double_sum() -> None:
-    model, (ids, values) = randomize(Poly2(SCHEMA, buckets=17)), rows()
+    model, (ids, values) = randomize(Poly2(SCHEMA, pair_buckets=17)), rows()
 
     def pair(i: int, j: int, c: int, d: int) -> torch.Tensor:
         return model.pairs.weight[model.bucket(torch.tensor(j), torch.tensor(i)), 0]
@@ -26,7 +26,7 @@ def test_scores_and_gradients_are_those_of_the_double_sum() -> None:
 
 def test_with_enough_buckets_every_pair_can_have_any_weight() -> None:
     """The weights of an arbitrary symmetric table of pairs are found by reading each into its bucket."""
-    model, n = Poly2(SCHEMA, buckets=1_000_003).double(), SCHEMA.n_features
+    model, n = Poly2(SCHEMA, pair_buckets=1_000_003).double(), SCHEMA.n_features
     i, j = torch.triu_indices(n, n)
     buckets = model.bucket(i, j)
     assert len(buckets.unique()) == len(buckets)
@@ -42,7 +42,7 @@ def test_with_enough_buckets_every_pair_can_have_any_weight() -> None:
 
 def test_buckets_fill_evenly() -> None:
     """200,000 pairs of 2,000 features into 1,000 buckets: the counts spread as those of random draws do."""
-    model = Poly2(SCHEMA, buckets=1000)
+    model = Poly2(SCHEMA, pair_buckets=1000)
     model.n_features = 2000
     i, j = torch.triu_indices(2000, 2000, 1)
     take = torch.randperm(len(i), generator=torch.Generator().manual_seed(0))[:200_000]
@@ -63,9 +63,9 @@ def test_without_pairs_it_is_logistic_regression() -> None:
 
 def test_pairs_across_the_sides_are_added_to_those_within() -> None:
     data = tiny("numeric")
-    model, batch = randomize(Poly2(data.schema, buckets=50)), candidates(data)
+    model, batch = randomize(Poly2(data.schema, pair_buckets=50)), candidates(data)
     torch.testing.assert_close(score(model, batch), model(*batch.rows()), rtol=0, atol=1e-9)
 
 
 def test_parameters_are_features_and_buckets() -> None:
-    assert sum(p.numel() for p in Poly2(SCHEMA, buckets=50).parameters()) == SCHEMA.n_features + 50 + 1
+    assert sum(p.numel() for p in Poly2(SCHEMA, pair_buckets=50).parameters()) == SCHEMA.n_features + 50 + 1

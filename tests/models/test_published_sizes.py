@@ -16,7 +16,7 @@ from fmlab.data import Field, Schema
 
 # LorentzFM, table 3, in thousands. The number of features is a ninth of its own parameters. Its text gives a choice of
 # layers for all models; the ones found here are those whose counts agree, on Avazu others than the text has.
-CIN: dict[str, Any] = {"hidden": (400, 400), "maps": (100,) * 4, "split_half": True}
+CIN: dict[str, Any] = {"hidden": (400, 400), "cin_layer_sizes": (100,) * 4, "split_half": True}
 AVAZU_CIN = CIN | {"hidden": (400, 400, 400)}
 TABLE_3: dict[str, tuple[int, int, dict[Any, tuple[float, dict[str, Any]]]]] = {
     "steam": (

@@ -20,7 +20,10 @@ catboost = pytest.importorskip("catboost")
 lightgbm = pytest.importorskip("lightgbm")
 SCHEMA = Schema((Field("user", "user", 12), Field("age", "context", 2, numeric=True), Field("item", "item", 9)), 11, 8)
 NAMES = ("catboost", "lightgbm")
-SMALL: dict[str, dict[str, Any]] = {"catboost": {"rounds": 40}, "lightgbm": {"rounds": 80, "least": 5, "columns": 1.0}}
+SMALL: dict[str, dict[str, Any]] = {
+    "catboost": {"rounds": 40},
+    "lightgbm": {"rounds": 80, "min_data_in_leaf": 5, "feature_fraction": 1.0},
+}
 
 
 def rows(n: int, seed: int, *, classes: bool = True) -> LabelledRows:

@@ -50,7 +50,7 @@ def ambient_reference(start, grads, lr, initial):
 def test_steps_on_the_hyperboloid_are_those_of_the_ambient_formula():
     points = points_on(Lorentz())
     start, steps = points.detach().clone(), [lookups(points, seed, rows=20) for seed in range(12)]
-    optimizer = RAdaGrad([points], lr=0.2, initial=0.05, max_step=40.0)
+    optimizer = RAdaGrad([points], lr=0.2, initial_accumulator=0.05, max_step=40.0)
     for sparse, _ in steps:
         points.grad = sparse
         optimizer.step()
@@ -65,8 +65,8 @@ def test_a_step_scale_puts_back_the_factor_of_gradients_that_the_division_cancel
     for seed in range(5):
         for points, factor in ((plain, 1.0), (hot, 5.0)):
             points.grad = factor * lookups(points, seed, rows=20)[1]
-    slow = RAdaGrad([plain], lr=0.01, initial=0.0)
-    fast = RAdaGrad([hot], lr=0.01 / 5, initial=0.0)
+    slow = RAdaGrad([plain], lr=0.01, initial_accumulator=0.0)
+    fast = RAdaGrad([hot], lr=0.01 / 5, initial_accumulator=0.0)
     slow.step()
     fast.step()
     torch.testing.assert_close(hot.detach(), plain.detach(), rtol=1e-12, atol=1e-12)
@@ -88,7 +88,7 @@ def test_dense_gradients_make_the_same_steps_as_sparse_ones(manifold, exponentia
 @pytest.mark.parametrize("manifold", CURVED, ids=str)
 def test_with_small_gradients_it_is_rsgd_at_the_rate_lr_over_root_initial(manifold):
     one, other = points_on(manifold), points_on(manifold)
-    pair = RAdaGrad([one], lr=3.0, initial=0.01), RSGD([other], lr=30.0, max_step=0.3)
+    pair = RAdaGrad([one], lr=3.0, initial_accumulator=0.01), RSGD([other], lr=30.0, max_step=0.3)
     for step in range(5):
         one.grad = lookups(one, step, size=1e-6)[0]
         other.grad = one.grad.clone()
@@ -100,7 +100,7 @@ def test_with_small_gradients_it_is_rsgd_at_the_rate_lr_over_root_initial(manifo
 def test_a_point_of_every_row_is_slowed_by_its_own_gradients():
     """The first step of a large gradient is bounded, the hundredth has a tenth of its rate."""
     points = points_on(Lorentz(), rows=1)
-    optimizer, lengths = RAdaGrad([points], lr=0.3, initial=0.0, max_step=40.0), []
+    optimizer, lengths = RAdaGrad([points], lr=0.3, initial_accumulator=0.0, max_step=40.0), []
     for _ in range(100):
         before = points.detach().clone()
         points.grad = 50 * torch.ones(1, 4, dtype=torch.float64) / (1 + 2 * before.square().sum())
@@ -121,7 +121,7 @@ def test_a_step_is_no_longer_than_its_bound():
 
 def test_plain_parameters_get_adagrad():
     ours, theirs = parameters(torch.float64), parameters(torch.float64)
-    train(RAdaGrad(ours, lr=0.1, initial=0.0), *ours, 20, sparse=True)
+    train(RAdaGrad(ours, lr=0.1, initial_accumulator=0.0), *ours, 20, sparse=True)
     train(AdaGrad(theirs, lr=0.1), *theirs, 20, sparse=True)
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-6)
@@ -130,7 +130,7 @@ def test_plain_parameters_get_adagrad():
 def test_a_scalar_parameter_descends():
     bias = nn.Parameter(torch.tensor(1.0))
     bias.grad = torch.tensor(2.0)
-    RAdaGrad([bias], lr=0.5, initial=0.0).step()
+    RAdaGrad([bias], lr=0.5, initial_accumulator=0.0).step()
     assert bias.item() == pytest.approx(0.5)
 
 
@@ -141,7 +141,7 @@ def test_any_start_and_any_gradient_stay_finite(manifold, dtype):
         for size in (0.0, 1e-40, 1.0, 1e10, 1e30):
             direction = torch.randn(16, 3, dtype=dtype, generator=torch.Generator().manual_seed(1))
             points = ManifoldParameter(manifold.project(start * direction), manifold)
-            optimizer = RAdaGrad([points], initial=0.0)
+            optimizer = RAdaGrad([points], initial_accumulator=0.0)
             for step in range(3):
                 points.grad = size * torch.randn(16, 3, dtype=dtype, generator=torch.Generator().manual_seed(step))
                 optimizer.step()

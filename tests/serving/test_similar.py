@@ -62,7 +62,7 @@ def test_lorentzfm_compares_centroids_of_features(room: Path) -> None:
 
 
 def test_neighbours_compare_items_by_what_their_scores_sum(room: Path) -> None:
-    knn = load_run(train(room, "knn", "model=itemknn", "model.neighbours=5", *SMALL))
+    knn = load_run(train(room, "knn", "model=itemknn", "model.n_neighbors=5", *SMALL))
     keys = knn.data.keys["item"].tolist()
     near = knn.model.nearest[1 + keys.index("5")].tolist()
     table = knn.similar(["5"], k=5)
