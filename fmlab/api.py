@@ -4,8 +4,8 @@
 |--------------|--------------------------------------------------------------------------------------------|
 | every plugin | `Range`, `Renamed`, `FmlabError`, `DataError`                                              |
 | a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
-|              | `FieldEncoding`, `Array`, `Ragged`, `encode_table`, `with_vectors`, `read_vectors`,    |
-|              | `lines`                                                                                    |
+|              | `FieldEncoding`, `PublishedFigure`, `Array`, `Ragged`, `encode_table`, `with_vectors`,     |
+|              | `read_vectors`, `lines`                                                                    |
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
 |              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`, `History`,       |
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fmlab.data import Field as Field
     from fmlab.data import FieldEncoding as FieldEncoding
     from fmlab.data import PreparationStep as PreparationStep
+    from fmlab.data import PublishedFigure as PublishedFigure
     from fmlab.data import Ragged as Ragged
     from fmlab.data import Schema as Schema
     from fmlab.data import Table as Table
@@ -81,7 +82,7 @@ _WHERE = {
     "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator HasRoles LateInteraction ListMetric "
     "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized Report Sampler ScoreMetric SharesWork Task "
     "Training TwoSided WarmStarts",
-    "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep Ragged Schema Table",
+    "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep PublishedFigure Ragged Schema Table",
     "fmlab.data.asked": "History Sequence",
     "fmlab.data.batch": "Batch",
     "fmlab.data.encoding.vectors": "read_vectors with_vectors",

@@ -196,10 +196,9 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
     if dataset.published:
         show.print("Published (features without the unknown one of each field):")
         grid = Grid("paper", "statistic", "published", "ours", "why they differ", box=box.SIMPLE_HEAD)
-        for title, text in dataset.published.items():
-            paper, _, statistic = title.partition(": ")
-            value, _, why = text.partition(" (")
-            grid.add_row(paper, statistic, value, _ours(statistic, steps, figures), escape(why.removesuffix(")")))
+        for figure in dataset.published:
+            ours = _ours(figure.statistic, steps, figures)
+            grid.add_row(figure.paper, figure.statistic, figure.printed, ours, escape(figure.reason))
         show.print(grid)
 
 

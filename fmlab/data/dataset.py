@@ -101,6 +101,20 @@ class PositivesRule:
 
 
 @dataclass(frozen=True)
+class PublishedFigure:
+    """A statistic of a data set in a paper: 573000, `printed` as 573K.
+
+    `reason`: why ours differs from it, where that is known. Shares are between 0 and 1.
+    """
+
+    paper: str
+    statistic: str
+    value: float
+    printed: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class PreparationStep:
     """What one step of preparation left: printed, so that nothing is lost in silence."""
 
@@ -138,7 +152,7 @@ class Dataset:
     as in `keys`, several of them split at `|`. `time_input`: how the text of times is read, None where nobody said.
     `vectors`: of each vector field float32[n, width], `sequences`: of each sequence field n lists of ids; n are users,
     items or rows, as the field's side says. `keys` has the values of vocabularies that belong to sequences alone.
-    `published`: the statistics the papers print for this set, by name, as text.
+    `published`: the statistics that papers print of this set.
     """
 
     name: str
@@ -159,7 +173,7 @@ class Dataset:
     steps: tuple[PreparationStep, ...] = ()
     keys: Mapping[str, Array] = field(default_factory=dict)
     inputs: Mapping[str, FieldEncoding] = field(default_factory=dict)
-    published: Mapping[str, str] = field(default_factory=dict)
+    published: tuple[PublishedFigure, ...] = ()
     truth: PlantedScores | None = None
     fingerprint: str = ""
     vectors: Mapping[str, Array] = field(default_factory=dict)

@@ -1,12 +1,13 @@
 """The statistics every run prints, beside those the papers print for the same data set."""
 
 import math
-import re
 from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
-from fmlab.data.dataset import Dataset, PreparationStep
+from fmlab.data.dataset import Dataset, PreparationStep, PublishedFigure
 from fmlab.data.schema import Array
 
 # What the papers call these statistics.
@@ -17,7 +18,6 @@ NAMES = {
     "attribute dimension": "features",
 }
 FAR = 1.5  # HyperML counts up to 1.29 times the interactions, and the next rule of a paper leaves 1/1.74 of them
-_UNITS = {"": 1, "K": 1_000, "M": 1_000_000}
 
 
 def measured(dataset: Dataset) -> dict[str, float]:
@@ -54,18 +54,26 @@ def _positive(dataset: Dataset) -> Array | None:
     return label == 1 if binary else None
 
 
-def published(dataset: Dataset) -> dict[str, str]:
-    """What the papers print of each statistic, `lorentzfm 573K, gml-fm 1000209`, by our name for it.
+def published(dataset: Dataset) -> dict[str, list[PublishedFigure]]:
+    """What papers print of each statistic, by our name for it.
 
     Left out are papers that count what an earlier step left, or something else, see `lines`.
     """
     elsewhere = _elsewhere(dataset)
-    found: dict[str, list[str]] = {}
-    for key, value in dataset.published.items():
-        paper, _, name = key.rpartition(": ")
-        if paper not in elsewhere:
-            found.setdefault(NAMES.get(name, name), []).append(f"{paper} {value}".strip())
-    return {name: ", ".join(values) for name, values in found.items()}
+    found: dict[str, list[PublishedFigure]] = {}
+    for figure in dataset.published:
+        if figure.paper not in elsewhere:
+            found.setdefault(_our_name(figure), []).append(figure)
+    return found
+
+
+def plain_published(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
+    """The same as plain values, for the record of a run."""
+    return {name: [asdict(figure) for figure in figures] for name, figures in published(dataset).items()}
+
+
+def _our_name(figure: PublishedFigure) -> str:
+    return NAMES.get(figure.statistic, figure.statistic)
 
 
 def _elsewhere(dataset: Dataset) -> dict[str, PreparationStep | None]:
@@ -75,16 +83,14 @@ def _elsewhere(dataset: Dataset) -> dict[str, PreparationStep | None]:
     """
     now = _samples(dataset)
     found: dict[str, PreparationStep | None] = {}
-    for key, value in dataset.published.items():
-        paper, _, name = key.rpartition(": ")
-        printed = _number(value) if NAMES.get(name, name) == "samples" else 0
-        if not printed:
+    for figure in dataset.published:
+        if _our_name(figure) != "samples":
             continue
-        nearest = min(dataset.steps, key=lambda s: _apart(s.rows, printed), default=None)
-        if nearest and _apart(nearest.rows, printed) < min(_apart(now, printed), FAR):
-            found[paper] = nearest
-        elif _apart(now, printed) >= FAR:
-            found[paper] = None
+        nearest = min(dataset.steps, key=lambda s: _apart(s.rows, figure.value), default=None)
+        if nearest and _apart(nearest.rows, figure.value) < min(_apart(now, figure.value), FAR):
+            found[figure.paper] = nearest
+        elif _apart(now, figure.value) >= FAR:
+            found[figure.paper] = None
     return found
 
 
@@ -93,38 +99,35 @@ def _apart(rows: float, printed: float) -> float:
     return max(rows / printed, printed / rows) if rows else math.inf
 
 
-def _number(text: str) -> float:
-    """`1.23M` as 1,230,000; 0 where there is no number."""
-    match = re.match(r"([\d.]+)([KM]?)", text)
-    return float(match[1]) * _UNITS[match[2]] if match else 0.0
-
-
 def lines(dataset: Dataset) -> list[str]:
     """What preparation left at each step, and each statistic beside the papers', as text.
 
     Papers that count what an earlier step left stand there, those that count something else at the end.
     """
     printed, elsewhere = published(dataset), _elsewhere(dataset)
-    said = [f"data {dataset.name}  fingerprint {dataset.fingerprint[:12]}"]
+    found = [f"data {dataset.name}  fingerprint {dataset.fingerprint[:12]}"]
     for step in dataset.steps:
         papers = [paper for paper, its in elsewhere.items() if its is step]
-        beside = f"   (published: {_figures(dataset, papers)})" if papers else ""
-        said.append(f"  {step.name}: {step.rows:,} rows, {step.users:,} users, {step.items:,} items{beside}")
+        beside = f"   (published: {_of_papers(dataset, papers)})" if papers else ""
+        found.append(f"  {step.name}: {step.rows:,} rows, {step.users:,} users, {step.items:,} items{beside}")
     for name, value in measured(dataset).items():
         here = f"{value:.2%}" if name in ("sparsity", "density") else f"{value:,}"
         if name in printed or name != "density":
-            said.append(f"  {name} {here}" + (f"   (published: {printed[name]})" if name in printed else ""))
+            beside = ", ".join(_with_reason(figure) for figure in printed.get(name, ()))
+            found.append(f"  {name} {here}" + (f"   (published: {beside})" if beside else ""))
     if others := [paper for paper, its in elsewhere.items() if its is None]:
-        said.append(f"  published of other rows than these: {_figures(dataset, others)}")
-    return said
+        found.append(f"  published of other rows than these: {_of_papers(dataset, others)}")
+    return found
 
 
-def _figures(dataset: Dataset, papers: Sequence[str]) -> str:
+def _with_reason(figure: PublishedFigure) -> str:
+    return f"{figure.paper} {figure.printed}" + (f" ({figure.reason})" if figure.reason else "")
+
+
+def _of_papers(dataset: Dataset, papers: Sequence[str]) -> str:
     """`gml-fm 6040 users, 3706 items; hyperml 6K users, ...`."""
     parts = []
     for paper in papers:
-        prefix = f"{paper}: "
-        figures = {k.removeprefix(prefix): v for k, v in dataset.published.items() if k.startswith(prefix)}
-        own = [f"{v.partition(' (')[0]} {k}" for k, v in figures.items()]
+        own = [f"{figure.printed} {figure.statistic}" for figure in dataset.published if figure.paper == paper]
         parts.append(f"{paper} {', '.join(own)}")
     return "; ".join(parts)

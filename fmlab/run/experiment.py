@@ -123,7 +123,7 @@ def _open(plain: Mapping[str, Any], record: RunRecord) -> _Opened:
     source = open_source(plain)
     judged = open_task(plain, source)
     data = judged.dataset
-    record.update(statistics=statistics.measured(data), published=statistics.published(data))
+    record.update(statistics=statistics.measured(data), published=statistics.plain_published(data))
     audit = audit_of(judged, refitted(judged).training.rows)
     new = unseen_of(data, judged.training.rows, validation=judged.validation, test=judged.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)

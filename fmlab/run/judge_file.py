@@ -62,7 +62,7 @@ def evaluate_file(
         record = RunRecord(place, plain)
         record.update(
             statistics=statistics.measured(task.dataset),
-            published=statistics.published(task.dataset),
+            published=statistics.plain_published(task.dataset),
             steps=[vars(s) for s in task.dataset.steps],
             fingerprint=task.dataset.fingerprint,
             protocol_described=dict(task.described),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.contracts import RawFile
-from fmlab.data import Dataset, Field, PlantedScores, PositivesRule, PreparationStep, Schema, Table
+from fmlab.data import Dataset, Field, PlantedScores, PositivesRule, PreparationStep, PublishedFigure, Schema, Table
 
 FORK = multiprocessing.get_context("fork")
 
@@ -51,7 +51,7 @@ def small(rows: int = 50) -> Dataset:
             "item": np.array(["a", "", "c" * 300]),
             "hour": np.array(["1", "2", "3"]),
         },
-        published={"paper: rows": "50"},
+        published=(PublishedFigure("paper", "rows", 50, "50", "why"),),
         truth=PlantedScores(*(rng.normal(size=s).astype(np.float32) for s in ((4, 2), (3, 2), (4,), (3,)))),
     )
 

@@ -16,6 +16,7 @@ from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.store import cache as store
 from fmlab.data.store import fingerprint as identity
+from fmlab.data.store import serialization
 from fmlab.data.store.cache import open_dataset, verify
 from fmlab.errors import DataError, StorageError
 
@@ -30,7 +31,7 @@ def folder_of(cache):
 
 
 def assert_same(a: Dataset, b: Dataset) -> None:
-    assert (a.schema, a.rows, a.rule, a.steps, dict(a.published)) == (b.schema, b.rows, b.rule, b.steps, b.published)
+    assert (a.schema, a.rows, a.rule, a.steps, a.published) == (b.schema, b.rows, b.rule, b.steps, b.published)
     for name in ("user", "item", "label", "time", "split"):
         one, two = getattr(a, name), getattr(b, name)
         np.testing.assert_array_equal(one, two)
@@ -351,3 +352,7 @@ def test_a_plugin_that_breaks_a_rule_is_refused(tmp_path):
 def test_evil_names_stay_in_the_cache(tmp_path, name):
     with pytest.raises(DataError, match="name is letters"):
         open_dataset(Made(tmp_path), name, {}, tmp_path, tmp_path / "cache")
+
+
+def test_figures_that_an_earlier_release_stored_as_text_are_left_out():
+    assert serialization._published({"paper: rows": "50K (why)"}) == ()

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from fmlab.data.dataset import Dataset, FieldEncoding, PlantedScores, PositivesRule, PreparationStep, Ragged
+from fmlab.data.dataset import (
+    Dataset,
+    FieldEncoding,
+    PlantedScores,
+    PositivesRule,
+    PreparationStep,
+    PublishedFigure,
+    Ragged,
+)
 from fmlab.data.encoding.moments import float_kind
 from fmlab.data.encoding.text_arrays import ArrayFolder, ArrowTexts, StoredTexts, encode
 from fmlab.data.schema import Array, Schema
@@ -59,7 +67,7 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
         "steps": [asdict(s) for s in dataset.steps],
         "keys": list(dataset.keys),
         "inputs": {name: asdict(given) for name, given in dataset.inputs.items()},
-        "published": dict(dataset.published),
+        "published": [asdict(figure) for figure in dataset.published],
     }
     if dataset.targets:
         plain["targets"] = list(dataset.targets)
@@ -98,13 +106,18 @@ def unpack(
         steps=tuple(PreparationStep(**s) for s in plain["steps"]),
         keys=StoredTexts(folder, plain["keys"]),
         inputs={name: FieldEncoding.from_dict(given) for name, given in plain["inputs"].items()},
-        published=dict(plain["published"]),
+        published=_published(plain["published"]),
         truth=truth,
         fingerprint=fingerprint,
         vectors={f.name: np.asanyarray(load(f"vectors.{n}")) for n, f in enumerate(schema.auxiliary) if f.width},
         sequences={f.name: _ragged(load, n) for n, f in enumerate(schema.auxiliary) if f.sequence},
         time_input=None if time_input is None else FieldEncoding.from_dict(time_input),
     )
+
+
+def _published(stored: Any) -> tuple[PublishedFigure, ...]:
+    """Figures of papers; those that release 0.2 stored as text are left out."""
+    return tuple(PublishedFigure(**figure) for figure in stored) if isinstance(stored, list) else ()
 
 
 def _targets(load: ArrayFolder, names: Sequence[str]) -> dict[str, Array]:
