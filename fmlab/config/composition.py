@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab.config.gate import CheckedFiles, GuardedLoader, refuse_long
 from fmlab.config.hydra_internals import read_files_with, search_path_of
 from fmlab.config.messages import explain
-from fmlab.config.partners import GROUPS, binding, listed, partners_and_values, refuse_absent
+from fmlab.config.partners import GROUPS, binding, listed, partners_and_values, refuse_absent, unlabeled
 from fmlab.config.renames import add_old_names, take_new_names
 from fmlab.config.secrets import veil_config, veil_override
 from fmlab.config.suggestions import names_below
@@ -215,6 +215,7 @@ class Loader(GuardedLoader):
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
         refuse_absent(overrides)
+        overrides = [*unlabeled(overrides), *overrides]
         # Roles are names of the model's, which no config has before.
         overrides = [re.sub(r"^optimizer\.roles([.=])", r"++optimizer.roles\1", o) for o in overrides]
         overrides = [made for override in overrides for made in _several(override)]

@@ -15,6 +15,7 @@ from fmlab.plugin import signature as signatures
 GROUPS = ("loss", "sampler", "optimizer", "scheduler", "protocol", "data", "model")
 
 
+_ROLES = ("user", "item", "label", "targets")  # options of data sets that say what rows have
 OPTIONAL = ("loss", "sampler", "optimizer", "scheduler")  # what a model that is not trained by gradients has none of
 
 
@@ -63,6 +64,16 @@ def refuse_absent(overrides: Sequence[str]) -> None:
         for override in overrides:
             if re.match(rf"[+~]*{group}[=.]", override):
                 raise FmlabError(takes_none(chosen[-1], group, override))
+
+
+def unlabeled(overrides: Sequence[str]) -> list[str]:
+    """Overrides for the partners of a data set that is given users and items and no label, where nobody chose them."""
+    typed = {key.lstrip("+~"): value.strip("'\"") for key, _, value in (o.partition("=") for o in overrides)}
+    name, roles = typed.get("data", ""), {role: typed.get(f"data.{role}", "") for role in _ROLES}
+    if "experiment" in typed or not registry.is_claimed("data", name) or roles["label"] or roles["targets"]:
+        return []
+    wanted = registry.schema("data", name).unlabeled if roles["user"] and roles["item"] else {}
+    return [f"{group}={partner}" for group, partner in wanted.items() if group not in typed]
 
 
 def listed(value: Any) -> Any:

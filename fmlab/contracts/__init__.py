@@ -17,6 +17,8 @@ A plugin class may carry the literal attribute `defaults`, the partners it wants
 by gradients says `defaults = {"loss": None, "optimizer": None}`: runs of it have no loss, optimizer, scheduler and
 sampler. A protocol may carry
 `binding = {"loss": "squared"}` as well: what it names wins over the `defaults` of models, which could not work there.
+A data set may have `unlabeled = {"protocol": "full_ranking"}`: what it names wins over its `defaults` where `user` and
+`item` are given and no `label`.
 """
 
 from fmlab.contracts.loss import Loss, ValidatesLabels

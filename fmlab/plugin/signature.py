@@ -17,7 +17,7 @@ from fmlab.plugin.annotation import PluginError, Unreadable, read_annotation
 from fmlab.plugin.option import REQUIRED, Option, supported
 from fmlab.plugin.source import MAX_HOPS, assigned, definition
 
-_LITERALS = ("defaults", "space", "binding")  # class attributes that are read without an import
+_LITERALS = ("defaults", "space", "binding", "unlabeled")  # class attributes that are read without an import
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Signature:
     """Where AutoML searches each option, as in a sweep's `space`; names say it where a plugin does not."""
     binding: Mapping[str, Any] = field(default_factory=dict)
     """Partners of a protocol that win over those of a model's `defaults`."""
+    unlabeled: Mapping[str, Any] = field(default_factory=dict)
+    """Partners of a data set that win over its `defaults` where `user` and `item` are given and no `label`."""
 
     @property
     def summary(self) -> str:
@@ -70,11 +72,11 @@ def of_source(module: str, attribute: str) -> Signature:
         raise Unreadable("the constructor is inherited from what its source does not show plainly")
     if constructor is not None and constructor.decorator_list:
         raise Unreadable("a decorator may change the signature")
-    defaults, space, binding = (next(filter(None, (_literal(c, n) for c in classes)), {}) for n in _LITERALS)
+    defaults, *more = (next(filter(None, (_literal(c, n) for c in classes)), {}) for n in _LITERALS)
     if constructor is None:
-        return Signature((), doc, defaults, (), space, binding)
+        return Signature((), doc, defaults, (), *more)
     given = _positional(constructor)
-    return Signature(_options(constructor, place), doc, defaults, given[1:] if given else given, space, binding)
+    return Signature(_options(constructor, place), doc, defaults, given[1:] if given else given, *more)
 
 
 def _lineage(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
@@ -111,9 +113,9 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
             any_number = True
         else:
             positional.append(p.name)
-    defaults, space, binding = (_pairs(getattr(plugin, n, {}), n) for n in _LITERALS)
+    defaults, *more = (_pairs(getattr(plugin, n, {}), n) for n in _LITERALS)
     given = None if any_number else tuple(positional)
-    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, space, binding)
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, *more)
 
 
 _NAMED = "its options must be named one by one after `*`, got **, which accepts any name"

@@ -10,6 +10,7 @@ from typing import Any
 
 from fmlab.config.composition import compose
 from fmlab.config.overrides import override
+from fmlab.config.partners import unlabeled
 from fmlab.errors import FmlabError
 from fmlab.run.locate import locate
 from fmlab.workflow.fit import Choice
@@ -45,7 +46,7 @@ def automl(
         item: column of items.
         label: column of labels; without one all rows are positives, and items are ranked.
         time: column of times.
-        protocol: a name, or a mapping; None is what the data set wants, `full_ranking` for a table without labels.
+        protocol: a name, or a mapping; None is what the data set wants.
         time_limit: seconds, or text such as "20m", that the search and the ensemble take; None is that of the preset.
         preset: fast, balanced or best, see `sweeps/automl.yaml`.
         max_parameters: parameters that a model may have; there is no ensemble then.
@@ -63,12 +64,11 @@ def automl(
         frame_file = write_frame(data, Path(str(plain.cache_dir)))
     roles = {"user": user, "item": item, "label": label or "", "time": time}
     given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
-    if protocol is None and given["data"].get("name") == "csv" and user and item and not label:
-        protocol = "full_ranking"
     chosen = {} if protocol is None else {"protocol": protocol}
     place = Path(folder).expanduser() if folder is not None else _new_folder()
     limits = {"time_limit": time_limit, "preset": preset, "max_parameters": max_parameters, "folder": str(place)}
     typed = [*overrides_of(merged(given, chosen, options)), *overrides]
+    typed = [*unlabeled(typed), *typed]
     _search([*typed, *(override(k, v) for k, v in limits.items() if v is not None)])
     return FittedRun(locate(place).folder)
 

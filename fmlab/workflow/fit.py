@@ -40,7 +40,7 @@ def fit(
         item: column of items.
         label: column of labels; without one all rows are positives, and items are ranked.
         time: column of times.
-        protocol: a name, or a mapping; None is what the data set wants, `full_ranking` for a table without labels.
+        protocol: a name, or a mapping; None is what the data set wants.
         seed: seed of parameters, orders of rows and negatives.
         folder: the run folder; None is a temporary one that goes with the result, see `FittedRun.save`.
         overrides: options as the command line has them, `["trainer.max_epochs=3"]`; they win.
@@ -61,8 +61,6 @@ def fit(
         given["data"] = data_of(data, roles, frame_file)
     elif any(roles.values()):
         raise FmlabError(f"user, item, label and time name columns of data, got {roles} and no data")
-    if protocol is None and given.get("data", {}).get("name") == "csv" and user and item and not label:
-        protocol = "full_ranking"
     chosen = {k: v for k, v in (("model", model), ("protocol", protocol)) if v is not None}
     typed = [*overrides_of(merged(given, chosen, options)), *overrides]
     config = compose(typed, environment)

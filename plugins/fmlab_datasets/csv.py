@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fmlab.contracts import RawFile
-from fmlab.data import Array, Dataset, FieldEncoding, PositivesRule, PreparationStep, Side
-from fmlab.data.encoding import transforms
+from fmlab.data import Dataset, PositivesRule, PreparationStep, Side
 from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
-from fmlab.data.encoding.first_pass import PART_NAMES, Plan
+from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.preparation import ColumnView, encode
 from fmlab.data.encoding.progress import ProgressBar
-from fmlab.data.encoding.times import Times
-from fmlab.data.encoding.transforms import binned, hours, quantiles, weekdays
 from fmlab.data.encoding.vocabulary import Vocabulary
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
@@ -23,6 +20,7 @@ from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout
+from fmlab_datasets.derived_columns import DerivesColumns
 from fmlab_datasets.given_files import split_files
 from fmlab_datasets.options import (
     Buckets,
@@ -39,17 +37,16 @@ from fmlab_datasets.options import (
     ValidationFile,
     ValidationShare,
 )
-from fmlab_datasets.planning import PART, Planned
+from fmlab_datasets.planning import PART
 from fmlab_datasets.side_inference import settled
-from fmlab_datasets.streams import Stream, constant, counts, derived, drawn, hashed, labelled, only
+from fmlab_datasets.streams import Stream, constant, derived, drawn, labelled
 from fmlab_datasets.unique import usable
 from fmlab_datasets.warnings import tell
 
 log = logging.getLogger(__name__)
-CLOCK = {"hour": hours, "weekday": weekdays}
 
 
-class Csv(Planned):
+class Csv(DerivesColumns):
     """A table of your own: one row an interaction or a labelled row, the roles of its columns given as options.
 
     Source: a file of yours.
@@ -98,11 +95,12 @@ class Csv(Planned):
     them: a mild look ahead.
 
     `time` is in seconds, milliseconds, microseconds, nanoseconds (the largest tells, or `time_unit`), in digits alone
-    (20140131) or ISO 8601, kept to the microsecond. Without a `label` all rows are positives: `protocol=full_ranking`
-    ranks items, for the default, ctr, scores labelled rows.
+    (20140131) or ISO 8601, kept to the microsecond. Without a `label` all rows are positives, and
+    `protocol=full_ranking` ranks items; with one `ctr` scores labelled rows.
     """
 
     defaults = {"protocol": "ctr"}
+    unlabeled = {"protocol": "full_ranking"}
     version = "6"
     paths = ("path", "valid", "test")  # options that name raw files
     licence = "yours"
@@ -231,7 +229,8 @@ class Csv(Planned):
         meter = ProgressBar(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
         tables = list(zip(paths, forms, strict=True))
         columns = [c for c in plan.columns if c not in (PART, *self.times)]
-        edges, written = self._edges(plan, tables), self._times(plan, tables)
+        rows_of = partial(self._rows, tables)
+        edges, written = self._edges(plan, rows_of), self._times(plan, rows_of)
         self.dropped = 0
         stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges, written)
         loose = [c for c in plan.fields if c not in self._sided()]
@@ -297,63 +296,3 @@ class Csv(Planned):
 
     def _parts(self) -> Sequence[str]:
         return {1: ("",), 2: ("drawn", "test"), 3: ("train", "valid", "test")}[len(self.files)]
-
-    def _edges(self, plan: Plan, tables: Sequence[tuple[Path, TableFormat]]) -> dict[str, Array]:
-        """Where the intervals of `quantile_bins` fields meet: a pass of its own over the tables."""
-        names, edges = self.kinds["quantile_bins"], {}
-        if not names:
-            return {}
-        split = [plan.split] if plan.split and plan.split != PART else []
-        rows = self._rows(tables, [*names, *split])
-        if plan.split:
-            rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
-        for name, times in zip(names, counts(rows, *names), strict=True):
-            edges[name] = quantiles(name, times, self.n_bins, self.decimal, self.thousands)
-            log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges[name].tolist())))
-        return edges
-
-    def _times(self, plan: Plan, tables: Sequence[tuple[Path, TableFormat]]) -> str:
-        """How times are written, if fields are made of them: a pass of its own, for the last row may tell."""
-        if not self.time_features:
-            return ""
-        times = Times(plan.time, self.time_unit)
-        for batch in self._rows(tables, [plan.time]):
-            times.read(batch[plan.time])
-        return times.close()
-
-    def _transformed(self, stream: Stream, plan: Plan, edges: Mapping[str, Array], written: str) -> Stream:
-        """With categories in place of numbers, and with buckets in place of other categories."""
-        for name in self.kinds["log_squared"]:
-            stream = derived(stream, name, {name: transforms.log_squared(name, self.decimal, self.thousands)})
-        for name, ends in edges.items():
-            stream = derived(stream, name, {name: binned(name, ends, self.decimal, self.thousands)})
-        if self.time_features:
-            stream = derived(stream, plan.time, {name: CLOCK[part](written) for name, part in self.times.items()})
-        return hashed(stream, self._named(plan), self.buckets)
-
-    def _named(self, plan: Plan) -> list[str]:
-        """Fields of the table whose values are names: categories that are not made of numbers."""
-        made = {*plan.numeric, *plan.multi, *self.kinds["log_squared"], *self.kinds["quantile_bins"], *self.times}
-        return [c for c in plan.fields if c not in made]
-
-    def _input(
-        self, field: str, given: FieldEncoding, plan: Plan, edges: Mapping[str, Array], written: str
-    ) -> FieldEncoding:
-        """How a field is read from the raw columns that `_rows` and `_transformed` read it from."""
-        if field in ("user", "item"):
-            return replace(given, column=self.roles[field])
-        if field in self.times:
-            return replace(given, column=plan.time, transform=self.times[field], times=written)
-        given = replace(given, missing=self.missing, decimal=self.decimal, thousands=self.thousands)
-        if field in self.kinds["log_squared"]:
-            return replace(given, transform="log_squared")
-        if field in edges:
-            return replace(given, transform="binned", edges=tuple(edges[field].tolist()))
-        if self.buckets and field in self._named(plan):
-            return replace(given, transform="hashed", buckets=self.buckets)
-        return given
-
-    def _untouched(self, plan: Plan) -> list[str]:
-        """Columns that go from the table to the encoder as they are."""
-        entities = [n for n in (plan.user, plan.item) if n]
-        return entities if self.missing or self.buckets or self.drops else [*entities, *self._named(plan)]

@@ -294,3 +294,23 @@ def test_every_trainer_composes(good: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["csv", "none", "wandb"])
 def test_every_logger_composes(good: Path, name: str) -> None:
     assert composition.compose([*BASE, f"logger={name}"]).logger.name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "protocol"),
+    [
+        (["data.user=u", "data.item=i"], "full_ranking"),
+        (["data.user=u", "data.item=i", "data.label=''"], "full_ranking"),
+        (["data.user=u", "data.item=i", "data.label=y"], "ctr"),
+        (["data.user=u", "data.item=i", "data.targets=[y,z]"], "ctr"),
+        (["data.user=u"], "ctr"),
+        (["data.user=u", "data.item=i", "protocol=leave_one_out"], "leave_one_out"),
+    ],
+)
+def test_items_are_ranked_where_a_table_has_no_labels(given: list[str], protocol: str) -> None:
+    assert composition.compose(["data=csv", "data.path=x.csv", *given]).protocol.name == protocol
+
+
+def test_options_of_the_protocol_without_labels_need_not_name_it() -> None:
+    config = composition.compose(["data=csv", "data.path=x.csv", "data.user=u", "data.item=i", "protocol.negatives=3"])
+    assert (config.protocol.name, config.protocol.negatives) == ("full_ranking", 3)
