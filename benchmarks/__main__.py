@@ -26,8 +26,9 @@ NAMES = (
     "serving",
     "avazu",
     "automl",
+    "portfolio",
 )
-LARGE = ("avazu", "automl")  # minutes, and gigabytes of disk
+LARGE = ("avazu", "automl", "portfolio")  # minutes and gigabytes of disk, or runs that were kept
 
 
 def main(arguments: list[str]) -> int:

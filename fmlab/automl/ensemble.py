@@ -33,6 +33,7 @@ from fmlab.serving.ensemble import LAYOUT, MEMBERS
 
 log = logging.getLogger("fmlab")
 FOLDER = Path(ENSEMBLE).stem
+DRAFT = f".{FOLDER}.part"
 CHOOSING = 0.5  # of the time, after which no further member is looked for
 CANDIDATES = 40  # trials that may become members: the best by the loss of their validation scores
 FROM = ("data", "protocol", "loss", "optimizer", "fingerprint", "monitor", "maximize", "statistics", "batch_size")
@@ -50,6 +51,9 @@ def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Pat
     if not ranks and not isinstance(task.validation, ScoredRows):
         log.info("no ensemble: its members are chosen by scored rows or ranked lists, and this protocol judges others")
         return None
+    if task.refit is not None:
+        log.info("no ensemble: trials are trained anew on the validation rows, by which its members would be chosen")
+        return None
     found = complete(folder)
     spread: Array = np.ones(1)
     content: dict[str, Any] = {"layout": LAYOUT, "scale": 1.0, "bias": 0.0}
@@ -66,17 +70,30 @@ def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Pat
     shares = {c.number: float(w) for c, w in zip(kept, weights, strict=True) if w}
     content["weights"] = {c.number: float(w) for c, w in zip(kept, weights / spread, strict=True) if w}
     members = [c for c in kept if c.number in shares]
-    place = folder / FOLDER
-    _write(place, members, content)
-    model = load_run(place).model
+    draft = folder / DRAFT
+    _write(draft, members, content)
+    model = load_run(draft).model
     validation = evaluate(task.validation, model, task.dataset)
     value = validation.values[task.monitor] * (1 if task.maximize else -1)
     if ranks and value <= kept[0].worth:  # members were chosen by some lists only
-        shutil.rmtree(place)
+        for made in (draft, folder / FOLDER):
+            shutil.rmtree(made, ignore_errors=True)
         log.info(f"no ensemble: on the whole validation it is no better than trial {kept[0].number}")
         return None
     test = evaluate(task.test, model, task.dataset)
-    _record(place, members, shares, kept[0], (validation, test))
+    _record(draft, members, shares, kept[0], (validation, test))
+    return _put_in_place(draft, folder / FOLDER)
+
+
+def _put_in_place(draft: Path, place: Path) -> Path:
+    """A whole ensemble takes the place of an earlier one, which stands until then."""
+    old = place.with_name(f".{place.name}.old")
+    with storing(place.parent):
+        shutil.rmtree(old, ignore_errors=True)
+        if place.exists():
+            place.replace(old)
+        draft.replace(place)
+        shutil.rmtree(old, ignore_errors=True)
     return place
 
 

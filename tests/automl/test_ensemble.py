@@ -181,3 +181,39 @@ def test_nothing_that_takes_too_long_to_judge_is_a_member() -> None:
     np.testing.assert_allclose(affordable(weights, [1.0, 1.0, 1.0], None), weights)
     np.testing.assert_allclose(affordable(weights, [1e3, 1e6, 1e3], monotonic() + 1e4), [5 / 9, 0, 4 / 9])
     np.testing.assert_allclose(affordable(weights, [1e3, 1e3, 1e3], monotonic()), [1, 0, 0])
+
+
+def test_a_full_disk_leaves_the_earlier_ensemble_and_the_next_call_makes_it_anew(
+    ranking: tuple[Path, object, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fmlab.automl import ensemble as module
+    from fmlab.run.locate import locate
+
+    folder, task, _ = ranking
+    before = make_ensemble(folder, task)
+    earlier = locate(folder)
+    share, calls = module._share, []
+
+    def full(source: Path, target: Path) -> None:
+        calls.append(target)
+        if len(calls) == 2:
+            raise StorageError("no space left on device")
+        share(source, target)
+
+    monkeypatch.setattr(module, "_share", full)
+    with pytest.raises(StorageError, match="no space left"):
+        make_ensemble(folder, task)
+    assert locate(folder) == earlier
+    load_run(folder)
+    monkeypatch.setattr(module, "_share", share)
+    assert make_ensemble(folder, task) == before
+    assert {p.name for p in folder.iterdir() if p.name.startswith(".")} == set()
+
+
+def test_no_members_are_chosen_by_rows_that_they_were_trained_on(
+    ranking: tuple[Path, object, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, task, _ = ranking
+    with caplog.at_level("INFO"):
+        assert make_ensemble(folder, task.changed(refit=task.training.rows)) is None
+    assert "trained anew on the validation rows" in caplog.text

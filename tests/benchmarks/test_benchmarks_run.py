@@ -112,3 +112,23 @@ def test_the_plain_models_sum_over_all_pairs() -> None:
             distances += (1 - (u @ v - u0 * v0) - u0 - v0) / (u0 * v0)
         assert of_fm == pytest.approx(inner, rel=1e-4)
         assert of_lorentz == pytest.approx(distances, abs=1e-6)
+
+
+def test_the_portfolio_begins_with_what_improves_most_and_reads_kept_runs(tmp_path: Path) -> None:
+    from benchmarks.portfolio import cover, reached, read
+
+    table = {"a": {"x": 0.9, "y": 0.5, "z": 0.6}, "b": {"x": 0.8, "y": 0.9, "z": 0.1}, "c": {"z": 0.4, "y": 0.3}}
+    assert cover(table) == ["x", "z", "y"], "x has 1 and .875 and nothing of c, z then all of c, y the rest of b"
+    assert reached(table["b"], ["x", "z"]) == pytest.approx(0.8 / 0.9)
+    assert reached({"x": -0.2, "y": -0.4}, ["y"]) == pytest.approx(0.5)
+    record = {
+        **{"status": "complete", "data": "d", "protocol": "ctr", "fingerprint": "0123456789", "model": "fm"},
+        **{"monitor": "logloss", "maximize": False, "validation": {"logloss": 0.3}, "test": {"logloss": 0.4}},
+    }
+    run = tmp_path / "trials" / "0000"
+    run.mkdir(parents=True)
+    (run / "metrics.json").write_text(json.dumps(record))
+    (run / "config.yaml").write_text("model: {name: fm, dim: 3}\noptimizer: {name: adam}\nbatch_size: 64\n")
+    (point,) = read(tmp_path)["classes"]["d, ctr, 01234567"].items()
+    assert json.loads(point[0]) == {"model": "fm", "model.dim": 3, "optimizer": "adam", "batch_size": 64}
+    assert point[1] == -0.3
