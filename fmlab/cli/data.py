@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from fmlab.contracts import DataSource, RawFile
-from fmlab.data import Dataset, PreparationStep, statistics
+from fmlab.data import Dataset, PreparationStep, dataset_statistics
 from fmlab.data.filtering import positives
 from fmlab.data.raw.fetch import ensure, find, mismatch, places
 from fmlab.data.store.cache import lookup, open_dataset, verify
@@ -185,11 +185,11 @@ def _show_dataset(show: Console, dataset: Dataset) -> None:
         grid.add_row(escape(escaped_line(field.name)), field.side, f"{field.size:,}", str(field.slots), kind)
     grid.add_row("[bold]all", "", f"{schema.n_features:,}", str(schema.n_columns), f"{len(schema.fields)} fields")
     show.print(grid)
-    steps, figures = dataset.steps, [statistics.measured(dataset)]
+    steps, figures = dataset.steps, [dataset_statistics.measured(dataset)]
     if dataset.rule.core or dataset.rule.min_label is not None:
         try:
             kept = positives(dataset, dataset.rule.min_label, dataset.rule.core)
-            steps, figures = kept.steps, [*figures, statistics.measured(kept)]
+            steps, figures = kept.steps, [*figures, dataset_statistics.measured(kept)]
         except DataError as error:  # the data are fine, the paper's rule does not suit them
             show.print(f"no positives by the rule of the set: {error}")
     _show_steps(show, steps)
@@ -211,7 +211,7 @@ def _show_steps(show: Console, steps: Sequence[PreparationStep]) -> None:
 
 def _ours(statistic: str, steps: Sequence[PreparationStep], figures: Sequence[Mapping[str, float]]) -> str:
     """Our figure before and after the rule of the set, for the statistic of whatever name a paper gives it."""
-    name = statistics.NAMES.get(statistic, statistic)
+    name = dataset_statistics.NAMES.get(statistic, statistic)
     if name == "fields":
         return f"{figures[0][name]} columns"
     if name == "sparsity level":  # IFM's: the share of all features that a row has

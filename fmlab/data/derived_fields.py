@@ -1,9 +1,12 @@
-"""Fields that are made of other fields of a row: crosses of categories, and target statistics of them.
+"""Target statistics (target encoding) and crosses: fields that are computed from other fields of a row.
 
-A cross of `user*item` is one category for each pair of a user and an item that training rows repeat. A target statistic
-says what label the training rows with the same values had, and how many they are. All is fitted on training rows alone.
-A training row is described by the rows of the other folds, so that it never sees its own label; every other row, judged
-or served, is described by all training rows.
+A cross of `user*item` is one category for each pair of a user and an item that stands in two training rows or more. A
+target statistic is the mean label and the number of the training rows with the same values. Both are fitted on training
+rows alone. The statistic of a training row is of the rows of the other folds, so that it leaves out the row's own
+label; that of every other row, judged or served, is of all training rows.
+
+`derived_fitting` chooses and fits them, `fmlab.run.derived_task` adds them to the task of a run,
+`fmlab.run.derived_arrays` saves them, `fmlab.run.wider_rows` computes them when the model is served.
 
 Source: Micci-Barreca, A preprocessing scheme for high-cardinality categorical attributes, SIGKDD Explorations 2001; the
 choice of crosses follows Luo et al., AutoCross, KDD 2019.
@@ -24,7 +27,7 @@ from fmlab.errors import DataError, choices
 Form = Literal["bins", "numbers"]
 SIGN = "*"  # between the fields of a group, as in user*item
 FOLDS = 10
-WEIGHT = 1.0  # of the mean label, in training rows: what a statistic of few rows is drawn to
+WEIGHT = 1.0  # training rows that the mean label of all counts as: statistics of few rows are shrunk to it
 VALUES, COUNTS = 16, 8  # bins of a statistic: of the mean, and of the number of rows
 BOUND = 5.0  # of means as logarithms of odds
 LARGEST = 1 << 62  # combinations of values that a group may have
@@ -67,7 +70,7 @@ class LabelRange:
 
     @classmethod
     def of(cls, label: Array) -> "LabelRange":
-        """Of `label[rows]`; raises DataError where all are equal."""
+        """The range of `label[rows]`; raises DataError where all labels are equal."""
         label = np.asarray(label, np.float64)
         low, high = float(label.min()), float(label.max())
         if low == high:
@@ -75,9 +78,9 @@ class LabelRange:
         return cls(float(label.mean()), float(label.std()), low, high, bool(((label == low) | (label == high)).all()))
 
     def smoothed(self, count: Array, total: Array) -> Array:
-        """Means float64[n] of `count[n]` labels that add up to `total[n]`, drawn to the mean of all.
+        """Means float64[n] of `count[n]` labels that add up to `total[n]`, shrunk to the mean of all.
 
-        Of classes the logarithm of the odds of the higher one, of other labels deviations from the mean of all.
+        For two classes, the log-odds of the higher one; for other labels, standardized deviations from the mean of all.
         """
         mean = (total + WEIGHT * self.center) / (count + WEIGHT)
         if not self.classes:
@@ -88,10 +91,10 @@ class LabelRange:
 
 @dataclass(frozen=True)
 class DerivedFields:
-    """What `fit` found on the training rows of a data set with the schema `base`; it makes whole rows wider.
+    """Crosses and statistics that `fit` made from the training rows of a data set with the schema `base`.
 
-    `scale` is that of the labels; `form` says whether a statistic is a category, for tables of vectors, or two numbers,
-    for trees.
+    `scale` is that of the labels. `form`: "bins" makes a statistic a category, for embeddings; "numbers" makes it two
+    numbers, for trees.
     """
 
     base: Schema
@@ -102,7 +105,7 @@ class DerivedFields:
 
     @cached_property
     def schema(self) -> Schema:
-        """The base fields, and those made of them, which stand last among those of the context."""
+        """The base fields and the derived ones, which are the last fields of the context."""
         made = [Field(SIGN.join(c.fields), "context", len(c.key) + 1) for c in self.crosses]
         for statistic in self.statistics:
             name = SIGN.join(statistic.fields)
@@ -116,7 +119,7 @@ class DerivedFields:
 
     @cached_property
     def shift(self) -> int:
-        """By how much the ids of item features grow."""
+        """The number that is added to the ids of item features."""
         return self.schema.n_features - self.base.n_features
 
     def wider(self, rows: Table) -> Table:
@@ -131,7 +134,7 @@ class DerivedFields:
         for part in ("ids", "values"):
             if getattr(made, part) is not None:
                 getattr(made, part)[training] = getattr(own, part)
-        context = made if data.context is None else _beside(data.context.take(np.arange(data.rows)), made)
+        context = made if data.context is None else _concatenated(data.context.take(np.arange(data.rows)), made)
         items = None if data.items is None else replace(data.items, ids=np.asarray(data.items.ids) + self.shift)
         return replace(data, schema=self.schema, context=context, items=items, truth=None)
 
@@ -140,7 +143,7 @@ class DerivedFields:
         values = None if rows.values is None else np.asarray(rows.values)
         left = Table(np.asarray(rows.ids)[:, :cut], None if values is None else values[:, :cut])
         right = Table(np.asarray(rows.ids)[:, cut:] + self.shift, None if values is None else values[:, cut:])
-        return _beside(_beside(left, made), right)
+        return _concatenated(_concatenated(left, made), right)
 
     def _made(self, rows: Table, label: Array | None) -> Table:
         """Columns of the fields; `label[rows]` is given where these are the training rows, in their order."""
@@ -242,7 +245,7 @@ def _find(known: Array, key: Array) -> tuple[Array, Array]:
     return place, known[place] == key
 
 
-def _beside(left: Table, right: Table) -> Table:
+def _concatenated(left: Table, right: Table) -> Table:
     ids = np.concatenate([np.asarray(left.ids), np.asarray(right.ids)], 1)
     if left.values is None and right.values is None:
         return Table(ids)

@@ -1,4 +1,4 @@
-"""Which crosses and target statistics a data set gets, and their fitting on its training rows."""
+"""Chooses crosses and target statistics (target encoding) of a data set, and fits them on its training rows."""
 
 import logging
 from collections.abc import Iterable, Sequence
@@ -54,7 +54,7 @@ def fit(data: Dataset, training: Array, crosses: Wanted, statistics: Wanted, for
     described = [g for n in sorted(chosen) for g in chosen[n]] if statistics == "auto" else []
     described = described or [group_of(g, schema) for g in statistics if statistics != "auto"]
     if not wanted and not described:
-        raise DataError(f"no field of {data.name!r} says more of the labels in a group: leave out crosses=auto")
+        raise DataError(f"no field of {data.name!r} predicts the labels better in a group: leave out crosses=auto")
     fold = folds(len(label))
     made = DerivedFields(
         schema,
@@ -91,37 +91,37 @@ def _statistic(
 def chosen_groups(schema: Schema, rows: Table, label: Array, scale: LabelRange) -> dict[int, list[Group]]:
     """Groups of one field, of pairs and of triples, each list in the order of falling gain.
 
-    The gain of a group is by how much the mean label of other folds tells a row's label better than that of the best
-    smaller group does: in squared errors, or in log loss for classes. Pairs of the best `MOST_FIELDS` fields are
+    The gain of a group is by how much the mean label of other folds predicts a row's label better than that of the best
+    smaller group: in squared errors, or in log loss for classes. Pairs of the best `MOST_FIELDS` fields are
     tried, and the best `BEAM` pairs with one field more.
     """
     at = np.sort(np.random.default_rng(0).permutation(len(label))[:SAMPLE])
     sample = Table(rows.ids[at])
-    judge = _Judge(schema, sample, label[at], scale)
+    gain = _Gain(schema, sample, label[at], scale)
     usable = [f.name for f in schema.fields if f.slots == 1 and not f.numeric and f.size > 2]
-    single: list[Group] = sorted(((name,) for name in usable), key=judge.loss)
+    single: list[Group] = sorted(((name,) for name in usable), key=gain.loss)
     order = {name: n for n, name in enumerate(f.name for f in schema.fields)}
     names = sorted((g[0] for g in single[:MOST_FIELDS]), key=order.__getitem__)
-    pairs = judge.best(combinations(names, 2))
+    pairs = gain.best(combinations(names, 2))
     tried = {tuple(sorted({*pair, name}, key=order.__getitem__)) for pair in pairs[:BEAM] for name in names}
-    triples = judge.best(sorted(g for g in tried if len(g) == 3))
+    triples = gain.best(sorted(g for g in tried if len(g) == 3))
     return {1: single, 2: pairs[:PAIRS], 3: triples[:TRIPLES]}
 
 
-class _Judge:
+class _Gain:
     def __init__(self, schema: Schema, rows: Table, label: Array, scale: LabelRange) -> None:
         self.schema, self.rows, self.label, self.scale = schema, rows, label, scale
         self.fold = folds(len(label))
         self.known: dict[Group, float] = {(): self._loss(np.full(len(label), scale.center))}
 
     def loss(self, group: Group) -> float:
-        """Of a row's label, told by the mean of the other folds."""
+        """Mean loss of the labels predicted by the means of the other folds."""
         if group not in self.known:
-            self.known[group] = self._loss(self._told(group))
+            self.known[group] = self._loss(self._predicted(group))
         return self.known[group]
 
     def best(self, groups: Iterable[Group]) -> list[Group]:
-        """Those that gain something, in the order of what they gain."""
+        """Groups with a gain above `LEAST_GAIN`, in the order of falling gain."""
         gain = {}
         for group in groups:
             if size_of(self.schema, group) <= LARGEST:
@@ -131,14 +131,14 @@ class _Judge:
     def _smaller(self, group: Group) -> Group:
         return min(combinations(group, len(group) - 1), key=self.loss)
 
-    def _told(self, group: Group) -> Array:
-        """The mean label of rows of other folds, drawn to what the best smaller group tells."""
-        before = self._told(self._smaller(group)) if group else self.scale.center
+    def _predicted(self, group: Group) -> Array:
+        """The mean label of rows of other folds, shrunk to that of the best smaller group."""
+        before = self._predicted(self._smaller(group)) if group else self.scale.center
         count, total = seen(combined(self.schema, self.rows, group), self.label, self.fold)
         return np.asarray((total + WEIGHT * before) / (count + WEIGHT))
 
-    def _loss(self, told: Array) -> float:
+    def _loss(self, predicted: Array) -> float:
         if not self.scale.classes:
-            return float(np.square(told - self.label).mean())
-        share = np.clip((told - self.scale.low) / (self.scale.high - self.scale.low), 1e-3, 1 - 1e-3)
+            return float(np.square(predicted - self.label).mean())
+        share = np.clip((predicted - self.scale.low) / (self.scale.high - self.scale.low), 1e-3, 1 - 1e-3)
         return float(-np.log(np.where(self.label == self.scale.high, share, 1 - share)).mean())

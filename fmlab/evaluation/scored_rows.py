@@ -13,10 +13,10 @@ from fmlab.contracts.metric import figure_of_rows, row_views
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation.calibration import calibration_of
 from fmlab.evaluation.item_scorer import Planted, refuse_non_finite
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.evaluation.metrics import score_metric
+from fmlab.evaluation.probability_calibration import calibration_of
 from fmlab.evaluation.reliability import reliability
 from fmlab.evaluation.scoring import score, target_scores
 

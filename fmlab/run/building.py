@@ -25,7 +25,7 @@ from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
 from fmlab.run.warm_start import Trained, start_from
 from fmlab.terminal.redaction import redacted
-from fmlab.training.checkpoints import BestCheckpoint
+from fmlab.training.best_checkpoint import BestCheckpoint
 from fmlab.training.learner import Learner
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.processes import this_launch

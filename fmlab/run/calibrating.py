@@ -9,7 +9,7 @@ import numpy as np
 from fmlab.contracts import Task
 from fmlab.errors import FmlabError
 from fmlab.evaluation import ScoredRows
-from fmlab.evaluation.calibration import Calibration, Platt, set_calibration
+from fmlab.evaluation.probability_calibration import Calibration, Platt, set_calibration
 from fmlab.files import write_json
 from fmlab.records.folder import RunFolder
 from fmlab.run.building import Parts

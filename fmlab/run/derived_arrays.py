@@ -1,5 +1,4 @@
-"""Derived fields as plain containers and arrays of the serving file, and back: what is read was perhaps written by
-somebody else."""
+"""Derived fields (target statistics, crosses) as arrays of the serving file, and back. Read ones are not trusted."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The task of a run with the fields that `crosses` and `target_statistics` add to its rows."""
+"""The task of a run with the fields that the options `crosses` and `target_statistics` add to its rows."""
 
 from collections.abc import Mapping
 from copy import copy

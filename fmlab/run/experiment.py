@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
 from fmlab.contracts import FitsRows, Report, Task
-from fmlab.data import Dataset, statistics
+from fmlab.data import Dataset, dataset_statistics
 from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.leakage import said, unseen_of
 from fmlab.errors import FmlabError, StorageError
@@ -30,18 +30,19 @@ from fmlab.run.derived_task import with_derived_fields
 from fmlab.run.keeping import keep_serving_data
 from fmlab.run.locate import locate
 from fmlab.run.opening import open_source, open_task
-from fmlab.run.record import RunRecord
 from fmlab.run.refit import check_refit, keep, refit, refitted
 from fmlab.run.row_fitting import asked, fit_rows
+from fmlab.run.run_record_writer import RunRecord
 from fmlab.run.warm_start import grow, open_trained, options_from
 from fmlab.terminal.escaping import shown
 from fmlab.training import loggers
 from fmlab.training import run_warnings as soundness
-from fmlab.training.checkpoints import read_checkpoint, refuse_changes, refuse_mismatch
+from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.training.clock import Pace
 from fmlab.training.distributed import ending_children, is_first_process, take_rank
 from fmlab.training.processes import this_launch
 from fmlab.training.progress import figure
+from fmlab.training.resume_checks import refuse_changes, refuse_mismatch
 from fmlab.training.signals import Stopped
 from fmlab.training.trainer import refuse_unfit
 
@@ -123,13 +124,13 @@ def _open(plain: Mapping[str, Any], record: RunRecord) -> _Opened:
     source = open_source(plain)
     judged = open_task(plain, source)
     data = judged.dataset
-    record.update(statistics=statistics.measured(data), published=statistics.plain_published(data))
+    record.update(statistics=dataset_statistics.measured(data), published=dataset_statistics.plain_published(data))
     audit = audit_of(judged, refitted(judged).training.rows)
     new = unseen_of(data, judged.training.rows, validation=judged.validation, test=judged.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
     record.update(protocol_described=dict(judged.described))
     facts = [f"  {name}: {what}" for name, what in judged.described.items()]
-    for line in (*statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
+    for line in (*dataset_statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
         log.info(line)
     task, derived = with_derived_fields(plain, judged)
     return _Opened(source, judged, audited(task, audit), derived, audit)

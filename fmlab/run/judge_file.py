@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from fmlab.contracts import Evaluator, Report, Task
-from fmlab.data import Dataset, statistics
+from fmlab.data import Dataset, dataset_statistics
 from fmlab.data.batch import Tables
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists
@@ -23,8 +23,8 @@ from fmlab.evaluation.recommendations import Nothing, Recommended, read_table, r
 from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder
 from fmlab.run.opening import open_source, open_task
-from fmlab.run.record import RunRecord
 from fmlab.run.refit import refitted
+from fmlab.run.run_record_writer import RunRecord
 from fmlab.training.progress import figure
 
 log = logging.getLogger("fmlab")
@@ -61,8 +61,8 @@ def evaluate_file(
         place.make_room(None, "error")
         record = RunRecord(place, plain)
         record.update(
-            statistics=statistics.measured(task.dataset),
-            published=statistics.plain_published(task.dataset),
+            statistics=dataset_statistics.measured(task.dataset),
+            published=dataset_statistics.plain_published(task.dataset),
             steps=[vars(s) for s in task.dataset.steps],
             fingerprint=task.dataset.fingerprint,
             protocol_described=dict(task.described),

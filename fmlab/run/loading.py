@@ -12,7 +12,7 @@ from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.label_scale import LabelScale, set_label_scale
 from fmlab.plugin.registry import build
 from fmlab.run.serving_file import read_schema
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
 PREFIX = "model."

@@ -18,8 +18,8 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.files import digest, write_json
 from fmlab.run.locate import WEIGHTS
 from fmlab.run.tensor_file import read_tensors, write_tensors
-from fmlab.training.checkpoint_content import check_checkpoint
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
+from fmlab.training.checkpoint_validation import check_checkpoint
 from fmlab.untrusted.parsing import read_json
 
 CONFIG = "config.json"

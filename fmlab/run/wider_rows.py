@@ -1,4 +1,4 @@
-"""A model of rows with derived fields, asked for rows without them: as it is served."""
+"""A model of rows with derived fields (target statistics, crosses) that scores rows without them, for serving."""
 
 import numpy as np
 import torch
@@ -30,5 +30,5 @@ class WiderRows(nn.Module):
 
 
 def served(model: nn.Module, derived: DerivedFields | None) -> nn.Module:
-    """The model as it is asked for rows of the data."""
+    """The model for rows of the data set, which lack the derived fields."""
     return model if derived is None else WiderRows(model, derived).eval()

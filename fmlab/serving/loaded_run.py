@@ -16,7 +16,7 @@ from fmlab.data.asked import NOTHING, Given
 from fmlab.data.batch import as_features
 from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation.calibration import Calibration
+from fmlab.evaluation.probability_calibration import Calibration
 from fmlab.files import storing
 from fmlab.run.seen_items import EXCLUDES, Exclude
 from fmlab.run.serving_data import ServingData

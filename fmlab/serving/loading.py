@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.evaluation.calibration import Calibration
+from fmlab.evaluation.probability_calibration import Calibration
 from fmlab.records.folder import RunFolder
 from fmlab.run.loading import identity_of, model_of
 from fmlab.run.locate import ENSEMBLE, locate

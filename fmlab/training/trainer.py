@@ -16,7 +16,8 @@ from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnect
 from fmlab.config.durations import seconds
 from fmlab.contracts import Task
 from fmlab.errors import FmlabError
-from fmlab.training.checkpoints import BestCheckpoint, SafeCheckpointIO
+from fmlab.training.best_checkpoint import BestCheckpoint
+from fmlab.training.checkpoint_format import SafeCheckpointIO
 from fmlab.training.distributed import RowSparseDDP, cluster
 from fmlab.training.early_stopping import EarlyStopping
 from fmlab.training.lr_plateau import ReduceOnPlateau

@@ -13,7 +13,7 @@ from data_cases import write_zip
 from test_csv import field, read
 
 from fmlab.data.raw import table as tabular
-from fmlab.data.raw.quotes import line_ends
+from fmlab.data.raw.quoted_lines import line_ends
 from fmlab.errors import DataError
 
 ROLES = {"user": "u", "item": "i", "label": "y"}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fmlab.data import SECOND, Dataset
 from fmlab.data.asked import History
-from fmlab.data.negatives import UserItemSet
+from fmlab.data.negative_sampling import UserItemSet
 from fmlab.evaluation import RankedLists, evaluate
 
 ITEMS, LENGTH = 17, 3

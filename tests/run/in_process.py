@@ -12,7 +12,7 @@ import torch
 
 from fmlab import run as program
 from fmlab.config.composition import compose
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 
 SMALL = (
     *("data.users=200", "data.items=120", "data.positives=12", "batch_size=256"),

@@ -13,7 +13,7 @@ from fmlab.errors import FmlabError
 from fmlab.report.runs import find_runs
 from fmlab.run.loading import load_model
 from fmlab.serving import load_run
-from fmlab.training.checkpoints import SafeCheckpointIO, read_checkpoint
+from fmlab.training.checkpoint_format import SafeCheckpointIO, read_checkpoint
 
 MODELS = ("ease", "itemknn", "ials", "popularity", "constant")
 NONE = ("loss", "optimizer", "scheduler", "sampler")

@@ -9,7 +9,7 @@ import torch
 from in_process import SMALL, SignalAt, differences, metrics, train
 
 from fmlab.errors import FmlabError
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 
 COMMON = ("protocol=composed", "protocol.refit=true", "trainer.max_epochs=4", "model.dim=4")
 MF = ("model=mf", "loss=bpr", *COMMON)

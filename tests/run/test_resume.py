@@ -12,7 +12,7 @@ from in_process import SignalAt, differences, last, metrics, train
 
 import fmlab.files
 from fmlab.errors import FmlabError
-from fmlab.training.checkpoints import BestCheckpoint
+from fmlab.training.best_checkpoint import BestCheckpoint
 
 DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true", "trainer.reduce_lr=0.5")
 BURN_IN = ("model=lorentzfm", "optimizer=rsgd", "optimizer.burn_in=2", "trainer.reduce_lr=0.5")

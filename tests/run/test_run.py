@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fmlab.run import load_model
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 
 DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true")
 SMALL = ("data.users=200", "data.items=120", "data.positives=12", "batch_size=256", "trainer.accelerator=cpu")

@@ -21,7 +21,7 @@ from fmlab.memory import bounded, refuse_larger
 from fmlab.records.per_case import read_units
 from fmlab.run.building import build_model
 from fmlab.run.loading import model_of
-from fmlab.training.checkpoints import SafeCheckpointIO, read_checkpoint
+from fmlab.training.checkpoint_format import SafeCheckpointIO, read_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from fmlab.api import load_run, run
 from fmlab.config.composition import compose
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab_sequences.walks import Walks
 
 ALL = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "batch_size=128", "logger=none")

@@ -20,7 +20,7 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.records.shared_files import copy_shared, write_shared
 from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving import load_run
-from fmlab.training.checkpoints import _MARK, read_checkpoint
+from fmlab.training.checkpoint_format import _MARK, read_checkpoint
 
 
 @pytest.mark.parametrize("name", ["two_sided", "clicks"])

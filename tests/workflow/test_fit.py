@@ -13,7 +13,7 @@ import torch
 import fmlab
 from fmlab.cli import main
 from fmlab.errors import DataError, FmlabError
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.workflow.options import merged, overrides_of
 
 SMALL = {"batch_size": 256, "trainer": {"max_epochs": 2, "accelerator": "cpu", "threads": 1, "progress": False}}

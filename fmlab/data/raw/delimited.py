@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from fmlab.data.raw.quotes import Lines, line_ends, swallowed
+from fmlab.data.raw.quoted_lines import Lines, line_ends, swallowed
 from fmlab.data.raw.table_format import BLANKS, TableFormat
 from fmlab.data.raw.text_blocks import ADVICE, blocks, has_nul, line_count
 from fmlab.errors import DataError

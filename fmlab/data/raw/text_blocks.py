@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.data.raw.archive import MAX_LINE, opened
-from fmlab.data.raw.quotes import PIECE, line_ends, quotes
+from fmlab.data.raw.quoted_lines import PIECE, count_quotes, line_ends
 from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def blocks(
 
 def _last_row(view: memoryview, quoting: Quoting) -> int:
     """The end of the last whole row of a text that begins with a row and ends with a line."""
-    if quotes(view) % 2 == 0 and not quoting.escape and _ends_with_row(view, quoting):
+    if count_quotes(view) % 2 == 0 and not quoting.escape and _ends_with_row(view, quoting):
         return len(view)  # every quote that opens is closed
     ends = line_ends(view, quoting.separators, quoting.escape)
     outside = ends.places[~ends.enclosed]

@@ -1,4 +1,4 @@
-"""The statistics every run prints, beside those the papers print for the same data set."""
+"""Statistics of a data set that every run prints, such as users, items and sparsity, and those that papers print."""
 
 import math
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _positive(dataset: Dataset) -> Array | None:
 def published(dataset: Dataset) -> dict[str, list[PublishedFigure]]:
     """What papers print of each statistic, by our name for it.
 
-    Left out are papers that count what an earlier step left, or something else, see `lines`.
+    Left out are papers that count what an earlier step left, or something else (`lines` names them).
     """
     elsewhere = _elsewhere(dataset)
     found: dict[str, list[PublishedFigure]] = {}
@@ -86,16 +86,16 @@ def _elsewhere(dataset: Dataset) -> dict[str, PreparationStep | None]:
     for figure in dataset.published:
         if _our_name(figure) != "samples":
             continue
-        nearest = min(dataset.steps, key=lambda s: _apart(s.rows, figure.value), default=None)
-        if nearest and _apart(nearest.rows, figure.value) < min(_apart(now, figure.value), FAR):
+        nearest = min(dataset.steps, key=lambda s: _factor(s.rows, figure.value), default=None)
+        if nearest and _factor(nearest.rows, figure.value) < min(_factor(now, figure.value), FAR):
             found[figure.paper] = nearest
-        elif _apart(now, figure.value) >= FAR:
+        elif _factor(now, figure.value) >= FAR:
             found[figure.paper] = None
     return found
 
 
-def _apart(rows: float, printed: float) -> float:
-    """How many times the one is the other."""
+def _factor(rows: float, printed: float) -> float:
+    """The larger number divided by the smaller one."""
     return max(rows / printed, printed / rows) if rows else math.inf
 
 
@@ -108,8 +108,8 @@ def lines(dataset: Dataset) -> list[str]:
     found = [f"data {dataset.name}  fingerprint {dataset.fingerprint[:12]}"]
     for step in dataset.steps:
         papers = [paper for paper, its in elsewhere.items() if its is step]
-        beside = f"   (published: {_of_papers(dataset, papers)})" if papers else ""
-        found.append(f"  {step.name}: {step.rows:,} rows, {step.users:,} users, {step.items:,} items{beside}")
+        figures = f"   (published: {_of_papers(dataset, papers)})" if papers else ""
+        found.append(f"  {step.name}: {step.rows:,} rows, {step.users:,} users, {step.items:,} items{figures}")
     for name, value in measured(dataset).items():
         here = f"{value:.2%}" if name in ("sparsity", "density") else f"{value:,}"
         if name in printed or name != "density":

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.training.checkpoints import SafeCheckpointIO, read_checkpoint, refuse_mismatch
+from fmlab.training.checkpoint_format import SafeCheckpointIO, read_checkpoint
+from fmlab.training.resume_checks import refuse_mismatch
 
 CONTENT = {"fmlab": {"seed": 1}, "state_dict": {"w": torch.arange(1000.0)}, "epoch": 3}
 

@@ -6,7 +6,7 @@ from data_cases import small
 from fmlab_datasets.published import published as printed
 
 from fmlab.data import PreparationStep, PublishedFigure
-from fmlab.data.statistics import lines, measured, plain_published, published
+from fmlab.data.dataset_statistics import lines, measured, plain_published, published
 
 
 def made(**changes):

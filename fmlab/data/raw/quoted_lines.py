@@ -1,4 +1,4 @@
-"""Which line ends of delimited text are ends of rows, and which are inside quotes."""
+"""Quoted cells of delimited text: which line ends end a row, and which are inside quotes."""
 
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ class Lines(NamedTuple):
     opened: int
 
 
-def quotes(text: memoryview) -> int:
+def count_quotes(text: memoryview) -> int:
     """The number of quotes."""
     data = np.frombuffer(text, np.uint8)
     return sum(int(np.count_nonzero(data[n : n + PIECE] == QUOTE)) for n in range(0, len(data), PIECE))
@@ -30,8 +30,8 @@ def quotes(text: memoryview) -> int:
 def line_ends(text: memoryview, separators: bytes, escape: str = "") -> Lines:
     """The line ends of a text that begins with a row.
 
-    A quote opens a field where it is the first character of it, and is as any other elsewhere; two in a field are one,
-    and one after the character `escape` is none.
+    A quote that is the first character of a field opens it; elsewhere in an unquoted field it is a plain character. Two
+    quotes in a quoted field stand for one, and a quote after the character `escape` is a plain character.
     """
     data = np.frombuffer(text, np.uint8)
     ends, marks = np.flatnonzero(data == LINE), np.flatnonzero(data == QUOTE)
@@ -82,7 +82,7 @@ def _escaped(data: Array, marks: Array, escape: int) -> Array:
 def swallowed(text: Any, lines: Lines, separator: bytes, columns: int) -> tuple[int, int, int]:
     """Rows over several lines: how many there are, how many of them look like several rows, and the first of these.
 
-    A quote that was left open swallows whole rows: then each of its lines has as many columns as a row.
+    A quote that is never closed makes one cell of several rows: then each of its lines has as many columns as a row.
     """
     inside = np.flatnonzero(lines.enclosed)
     groups = np.split(inside, np.flatnonzero(np.diff(inside) > 1) + 1) if len(inside) else []

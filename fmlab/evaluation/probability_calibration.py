@@ -1,7 +1,7 @@
-"""Calibration after training: log-odds become those of probabilities that hold on the validation rows.
+"""Calibration of probabilities after training, by Platt scaling or isotonic regression of the log-odds.
 
-It is fitted on scores and labels of the validation alone, travels with the run folder, and is applied wherever the
-model's scores are judged or served.
+A calibration is fitted on scores and labels of the validation rows alone, is saved in the run folder, and is applied
+wherever the model's scores are judged or served. The reliability curve is in `fmlab.evaluation.reliability`.
 """
 
 import math

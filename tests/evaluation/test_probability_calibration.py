@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 
 from fmlab.config.composition import compose
 from fmlab.errors import DataError, FmlabError, StorageError
-from fmlab.evaluation.calibration import Calibration, Isotonic, Platt
+from fmlab.evaluation.probability_calibration import Calibration, Isotonic, Platt
 from fmlab.run import run
 from fmlab.serving import load_run
 
