@@ -20,6 +20,7 @@ from fmlab.contracts import Report, Task
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation import RankedLists, ScoredRows, evaluate
+from fmlab.evaluation.audit import audit_of, audited
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.files import storing, write_bytes, write_json, write_text
 from fmlab.records import environment
@@ -30,6 +31,7 @@ from fmlab.run.locate import CHECKPOINTS, ENSEMBLE
 from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving import load_run
 from fmlab.serving.ensemble import LAYOUT, MEMBERS
+from fmlab.training.run_warnings import findings
 
 log = logging.getLogger("fmlab")
 FOLDER = Path(ENSEMBLE).stem
@@ -80,8 +82,13 @@ def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Pat
             shutil.rmtree(made, ignore_errors=True)
         log.info(f"no ensemble: on the whole validation it is no better than trial {kept[0].number}")
         return None
-    test = evaluate(task.test, model, task.dataset)
-    _record(draft, members, shares, kept[0], (validation, test))
+    tested = audit_of(task, task.training.rows)
+    test = evaluate(audited(task, tested).test, model, task.dataset)
+    more: dict[str, Any] = findings(task, test, None)
+    if tested is not None:
+        groups = {name: dict(figures) for name, figures in test.groups.items()}
+        more["audit"] = {"shares": dict(tested.shares), "groups": groups}
+    _record(draft, members, shares, kept[0], (validation, test), more)
     return _put_in_place(draft, folder / FOLDER)
 
 
@@ -150,8 +157,10 @@ def _record(
     weights: Mapping[str, float],
     best: Candidate,
     judged: tuple[Report, Report],
+    more: Mapping[str, Any],
 ) -> None:
-    """Leave what a run leaves, with the reports of validation and test, and say how it compares."""
+    """Leave what a run leaves, with the reports of validation and test and what `more` is known of it; say how it
+    compares."""
     files, (validation, test) = RunFolder(place), judged
     content = {
         **{k: best.content[k] for k in FROM if k in best.content},
@@ -161,6 +170,8 @@ def _record(
         "parameters": sum(int(c.content.get("parameters") or 0) for c in members),
         "validation": dict(validation.values),
         "test": dict(test.values),
+        **({"test_details": dict(test.details)} if test.details else {}),
+        **more,
         "members": {
             c.number: {"weight": weights[c.number], "model": c.content["model"], "validation": c.content["validation"]}
             for c in members
@@ -179,6 +190,8 @@ def _record(
         content["against_best"] = against
     write_json(files.metrics, content)
     _say(place, members, weights, best, test, against)
+    if constant := content.get("constant"):
+        log.info("the mean label of training as the prediction of every row, test  " + _figures(constant))
 
 
 def _against(best: Candidate, test: Report) -> dict[str, Any] | None:
@@ -213,11 +226,15 @@ def _say(
         for c in sorted(members, key=lambda c: -weights[c.number])
     )
     log.info(f"ensemble of {len(members)} trials, chosen by the validation: {listed}")
-    log.info("ensemble, test  " + "  ".join(f"{k} {v:.4f}" for k, v in test.values.items()))
-    single = "  ".join(f"{k} {v:.4f}" for k, v in best.content["test"].items())
+    log.info("ensemble, test  " + _figures(test.values))
+    single = _figures(best.content["test"])
     log.info(f"trial {best.number} ({best.content['model']}), the best by the validation, test  {single}")
     for metric, found in (against or {}).items():
         if isinstance(found, dict):
             span = f"{found['low']:+.4f} to {found['high']:+.4f}"
             log.info(f"  {metric}: {found['difference']:+.4f}, 95 % of paired test rows within {span}")
     log.info(f"predict, recommend and report take {place.parent}")
+
+
+def _figures(values: Mapping[str, float]) -> str:
+    return "  ".join(f"{k} {v:.4f}" for k, v in values.items())

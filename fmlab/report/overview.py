@@ -25,9 +25,16 @@ def _line(one: Result) -> tuple[str, ...]:
     best = board.own[0]
     simple = next((row for row in board.own[1:] if _is_baseline(row.model)), None)  # the best by the validation
     paper = papers_best(one, metric)
-    cells = ["" if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
+    cells = [_mean_label(best, metric) if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
     cells.append("" if paper is None else f"{paper[0]:g} {paper[1]}")
     return board.title, best.model, metric, figure(best.metrics.get(metric)), *cells, verdict(one)
+
+
+def _mean_label(row: Row, metric: str) -> str:
+    """The figure of one prediction for all rows, as a run that scores labelled rows records it; else empty."""
+    found = next((r.content["constant"] for r in row.runs if isinstance(r.content.get("constant"), dict)), {})
+    value = found.get(metric)
+    return f"{value:.4g} mean label of training" if isinstance(value, int | float) else ""
 
 
 def _is_baseline(model: str) -> bool:

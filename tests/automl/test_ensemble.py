@@ -73,7 +73,23 @@ def test_its_record_is_that_of_a_run(sweep: tuple[Path, pd.DataFrame]) -> None:
     assert found["test"]["logloss"] == pytest.approx(loss, abs=1e-6)
     best = min(found["members"].values(), key=lambda m: m["validation"]["logloss"])
     assert found["validation"]["logloss"] <= best["validation"]["logloss"]
+    rate = frame[frame["split"] == "train"]["y"].mean()
+    simple = -np.where(test["y"] == 1, np.log(rate), np.log(1 - rate)).mean()
+    assert found["constant"]["logloss"] == pytest.approx(simple, abs=1e-6)
+    assert found["audit"]["groups"]
     assert found["against_best"]["logloss"]["low"] <= found["against_best"]["logloss"]["high"]
+
+
+def test_the_report_puts_the_mean_label_beside_the_best(sweep: tuple[Path, pd.DataFrame]) -> None:
+    from fmlab.report.leaderboards import boards
+    from fmlab.report.overview import _mean_label
+
+    folder, _ = sweep
+    (board,) = boards(find_runs(folder)[0])
+    assert board.own[0].model == "ensemble"
+    value = json.loads((folder / "ensemble" / "metrics.json").read_text())["constant"]["logloss"]
+    assert _mean_label(board.own[0], "logloss") == f"{value:.4g} mean label of training"
+    assert _mean_label(board.own[0], "other") == ""
 
 
 def test_a_copied_ensemble_serves_and_a_damaged_one_is_refused(
