@@ -51,12 +51,12 @@ if TYPE_CHECKING:
     from fmlab.data import Ragged as Ragged
     from fmlab.data import Schema as Schema
     from fmlab.data import Table as Table
-    from fmlab.data.asked import History as History
-    from fmlab.data.asked import Sequence as Sequence
     from fmlab.data.batch import Batch as Batch
     from fmlab.data.encoding.tables import encode_table as encode_table
     from fmlab.data.encoding.vectors import read_vectors as read_vectors
     from fmlab.data.encoding.vectors import with_vectors as with_vectors
+    from fmlab.data.model_inputs import History as History
+    from fmlab.data.model_inputs import Sequence as Sequence
     from fmlab.data.negative_sampling import UserItemSet as UserItemSet
     from fmlab.data.raw.archive import lines as lines
     from fmlab.data.source import DataSource as DataSource
@@ -83,7 +83,7 @@ _WHERE = {
     "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized Report Sampler ScoreMetric SharesWork Task "
     "Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep PublishedFigure Ragged Schema Table",
-    "fmlab.data.asked": "History Sequence",
+    "fmlab.data.model_inputs": "History Sequence",
     "fmlab.data.batch": "Batch",
     "fmlab.data.encoding.vectors": "read_vectors with_vectors",
     "fmlab.data.encoding.tables": "encode_table",

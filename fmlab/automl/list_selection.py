@@ -11,7 +11,7 @@ from fmlab.automl.candidates import Candidate
 from fmlab.automl.selection import greedy_by
 from fmlab.contracts import Task
 from fmlab.data import Array
-from fmlab.data.asked import asks
+from fmlab.data.model_inputs import inputs_of_model
 from fmlab.evaluation import RankedLists
 from fmlab.evaluation.kept_lists import KeptLists
 from fmlab.serving import load_run
@@ -40,7 +40,7 @@ def choose(found: Sequence[Candidate], task: Task, until: float | None) -> tuple
         if alike[name] == ALIKE or (members and spent + cost > SHARE * left):
             continue
         model = load_run(one.folder).model
-        if asks(model):  # for more than ids and values, which a sum does not pass on
+        if inputs_of_model(model):  # for more than ids and values, which a sum does not pass on
             continue
         members.append(one)
         models.append(model)

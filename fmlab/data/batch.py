@@ -11,14 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fmlab.data.asked import NOTHING, Given, History, asked, asks, history_length
 from fmlab.data.dataset import Dataset
 from fmlab.data.features import Features, as_features
 from fmlab.data.lookups import Lookups
+from fmlab.data.model_inputs import NO_INPUTS, History, ModelInputs, history_length, inputs_of, inputs_of_model
 from fmlab.data.schema import Array
 from fmlab.errors import DataError
 
-__all__ = ["Batch", "Features", "Given", "History", "Tables", "as_features"]
+__all__ = ["Batch", "Features", "History", "ModelInputs", "Tables", "as_features"]
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,17 @@ class Tables:
         """With histories made of other rows; None leaves them."""
         return self if rows is None or self.lookups is None else replace(self, lookups=self.lookups.of_rows(rows))
 
-    def query(self, model: Any, user: Tensor | None, row: Tensor | None) -> Given:
+    def query(self, model: Any, user: Tensor | None, row: Tensor | None) -> ModelInputs:
         """What a model asks for of queries: `user[Q]`, `row[Q]`; raises DataError where the data have no such thing."""
-        names = asks(model)
+        names = inputs_of_model(model)
         if not names:
-            return NOTHING
+            return NO_INPUTS
         return self._lookups(names).query(names, self.items, user, row, history_length(model))
 
-    def item(self, model: Any, at: Tensor | slice) -> Given:
+    def item(self, model: Any, at: Tensor | slice) -> ModelInputs:
         """What a model, or one of its methods, asks for of the items `at[*batch]`."""
-        names = asks(model)
-        return self._lookups(names).items(names, at, history_length(model)) if names else NOTHING
+        names = inputs_of_model(model)
+        return self._lookups(names).items(names, at, history_length(model)) if names else NO_INPUTS
 
     def _lookups(self, names: Any) -> Lookups:
         if self.lookups is None:
@@ -128,27 +128,27 @@ class Batch:
         """The last `length` items that the users had before these rows; raises DataError where there are none."""
         return self._given({"history": True}, length).values["history"]
 
-    def _given(self, names: dict[str, bool], length: int) -> Given:
+    def _given(self, names: dict[str, bool], length: int) -> ModelInputs:
         if self.tables.lookups is None:
             raise DataError(f"{', '.join(names)} of a batch: its tables are of no data set")
         return self.tables.lookups.query(names, self.tables.items, self.user, self.row, length)
 
-    def given(self, model: Any) -> Given:
+    def given(self, model: Any) -> ModelInputs:
         """What a model asks for of the queries of this batch."""
         return self.tables.query(model, self.user, self.row)
 
     def whole(self, model: Any) -> dict[str, Any]:
         """What `forward` of a model gets beside the ids and values of whole rows."""
-        if not asked(model):
+        if not inputs_of(model):
             return {}
         given = self.given(model)
         if self.item is not None and self.tables.items is not None:
-            given = (given.apart() if self.has_candidates else given).join(self.tables.item(model, self.item))
+            given = (given.with_item_axis() if self.has_candidates else given).join(self.tables.item(model, self.item))
         return given.named(model)
 
     def of_query(self, model: Any, side: Callable[..., Any]) -> Any:
         """What a method of a model gives for the queries: `side(ids, values, and what it asks for)`."""
-        return side(*self.query(), **(self.given(model).named(side) if asked(side) else {}))
+        return side(*self.query(), **(self.given(model).named(side) if inputs_of(side) else {}))
 
     def to(self, device: torch.device) -> "Batch":
         """The same on another device; the tables are expected to be there already and are moved if not."""

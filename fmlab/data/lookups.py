@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fmlab.data.asked import LENGTH, NOTHING, Given, History
-from fmlab.data.asked import Sequence as Ids
 from fmlab.data.dataset import Dataset, Ragged
 from fmlab.data.features import Features
 from fmlab.data.histories import Histories, moments_of, windows
+from fmlab.data.model_inputs import LENGTH, NO_INPUTS, History, ModelInputs
+from fmlab.data.model_inputs import Sequence as Ids
 from fmlab.data.schema import Array, Field, Side
 from fmlab.errors import DataError
 
@@ -56,13 +56,13 @@ class Lookups:
         user: Tensor | None,
         row: Tensor | None,
         length: int = LENGTH,
-    ) -> Given:
+    ) -> ModelInputs:
         """What is asked of queries: `user[Q]`, and `row[Q]`, None for queries of now, outside of the data.
 
         `items`: the table of items, whose features histories hold. Raises DataError where what is needed is not there.
         """
         if not names:
-            return NOTHING
+            return NO_INPUTS
         made: dict[str, Any] = {}
         if "row" in names:
             made["row"] = self._needed(names, "row", row)
@@ -72,15 +72,15 @@ class Lookups:
         if "history" in names:
             made["history"] = self._history(names, items, user, row, length)
         made |= self._beside(names, (("user", user), ("context", row)), length)
-        return Given({name: value for name, value in made.items() if value is not None})
+        return ModelInputs({name: value for name, value in made.items() if value is not None})
 
-    def items(self, names: Names, at: Tensor | slice, length: int = LENGTH) -> Given:
+    def items(self, names: Names, at: Tensor | slice, length: int = LENGTH) -> ModelInputs:
         """What is asked of items: their vectors and sequences."""
         if not ("vectors" in names or "sequences" in names):
-            return NOTHING
+            return NO_INPUTS
         if isinstance(at, slice):
             at = torch.arange(*at.indices(self.dataset.schema.n_items), device=self.device)
-        return Given(self._beside(names, (("item", at),), length))
+        return ModelInputs(self._beside(names, (("item", at),), length))
 
     def _needed(self, names: Names, name: str, found: Any = None) -> Any:
         """What was found; raises DataError where nothing was, and the model cannot do without."""

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from fmlab.data import Dataset
-from fmlab.data.asked import Given, asks, history_length
 from fmlab.data.batch import Features, Tables, as_features
+from fmlab.data.model_inputs import ModelInputs, history_length, inputs_of_model
 
 
 @dataclass
@@ -72,17 +72,17 @@ def first_rows(dataset: Dataset, n: int) -> tuple[Features, Features | None]:
 
 def asked_of_first_rows(model: nn.Module, dataset: Dataset, n: int) -> dict[str, Any]:
     """What `forward` of a model asks for of the first rows, with histories as they are at the end of the data."""
-    if not asks(model):
+    if not inputs_of_model(model):
         return {}
     tables = Tables.of(dataset, np.arange(dataset.rows))
     user, item = (
         None if c is None else torch.from_numpy(np.asarray(c[:n], np.int64)) for c in (dataset.user, dataset.item)
     )
     given = tables.query(model, user, torch.arange(n))
-    if "history" in asks(model) and user is not None and dataset.schema.history is None:
+    if "history" in inputs_of_model(model) and user is not None and dataset.schema.history is None:
         assert tables.lookups is not None
         now = tables.lookups.query({"history": True}, tables.items, user, None, history_length(model))
-        given = Given({**given.values, **now.values})
+        given = ModelInputs({**given.values, **now.values})
     return (given if item is None else given.join(tables.item(model, item))).named(model)
 
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from fmlab.contracts import AddsScores, ScoresCatalog, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, PlantedScores
-from fmlab.data.asked import NOTHING, Given, asks, history_length
 from fmlab.data.batch import Features, Tables
+from fmlab.data.model_inputs import NO_INPUTS, ModelInputs, history_length, inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import rows_of
 
@@ -60,16 +60,16 @@ def planted_scorer(dataset: Dataset) -> Planted | None:
 @runtime_checkable
 class CandidateScorer(Protocol):
     """All items, ready to be scored for queries: `user[Q]` (int64), their context, if the data have any, and what the
-    scorer asks for of them (`fmlab.data.asked`)."""
+    scorer asks for of them (`fmlab.data.model_inputs`)."""
 
-    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         """Scores `[Q, items]` up to a strictly increasing function of each query; yours until the next call.
 
         Raises FmlabError if a score is not finite.
         """
         ...
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
         """Scores of the items `item[Q, n]`, up to the same; raises FmlabError if one is not finite."""
         ...
 
@@ -120,7 +120,7 @@ class _Product:
         refuse_non_finite(self.items.square())  # so that no product of two vectors overflows
         self.scores, self.bias = self.items.new_empty(0), self.items.new_empty(0)
 
-    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         query = self._query(user, context, more)
         shape = (len(query), len(self.items))
         if self.scores.shape != shape:
@@ -128,14 +128,14 @@ class _Product:
         with torch.autocast(query.device.type, enabled=False):
             return torch.mm(query, self.items.T, out=self.scores)
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
         if len(self.items) <= WORTH * item.shape[1]:
             return self.every(user, context, more).gather(1, item)
         query, wide = self._query(user, context, more).unsqueeze(-1), self.items.index_select(0, item.reshape(-1))
         with torch.autocast(query.device.type, enabled=False):
             return torch.bmm(wide.view(*item.shape, -1), query).squeeze(-1)
 
-    def _query(self, user: Tensor, context: Features | None, more: Given) -> Tensor:
+    def _query(self, user: Tensor, context: Features | None, more: ModelInputs) -> Tensor:
         bias, vector = self.side(user, context, more)
         self.bias = bias
         refuse_non_finite(bias, vector.square())
@@ -148,10 +148,10 @@ class _Sum:
     def __init__(self, scorer: AddsScores, tables: Tables) -> None:
         self.parts = [(weight, catalogue(model, tables)) for weight, model in scorer.summands()]
 
-    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         return self._added([weight * part.every(user, context, more) for weight, part in self.parts])
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
         return self._added([weight * part.some(user, context, item, more) for weight, part in self.parts])
 
     def _added(self, found: list[Tensor]) -> Tensor:
@@ -164,12 +164,12 @@ class _Catalog:
     def __init__(self, model: ScoresCatalog, tables: Tables) -> None:
         self.model, self.tables = model, tables
 
-    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         scores = self.model.catalog_scores(*query(self.tables, user, context))
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
         return self.every(user, context).gather(1, item)
 
 
@@ -182,7 +182,7 @@ class _Combination:
         total = sum(s.numel() for s in states) * len(self.items.ids)
         self.states = _in_chunks(model.item_state, tables) if total <= KEPT else None
 
-    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         states, n = self._queries(user, context, more), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, self.width, user.device):
@@ -192,7 +192,7 @@ class _Combination:
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
         states = self._queries(user, context, more)
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
@@ -211,7 +211,7 @@ class _Combination:
         encode = self.model.item_state
         return encode(*features, **self.tables.item(encode, at).named(encode))
 
-    def _queries(self, user: Tensor, context: Features | None, more: Given) -> tuple[Tensor, ...]:
+    def _queries(self, user: Tensor, context: Features | None, more: ModelInputs) -> tuple[Tensor, ...]:
         encode = self.model.query_state
         return encode(*query(self.tables, user, context), **more.named(encode))
 
@@ -221,24 +221,28 @@ class _Rows:
         assert tables.items is not None
         self.model, self.tables, self.items = model, tables, tables.items
         # A row with a history is as wide as its items: less of them are scored at once.
-        self.width = WIDTH * history_length(model) if "history" in asks(model) else 1
+        self.width = WIDTH * history_length(model) if "history" in inputs_of_model(model) else 1
 
-    def every(self, user: Tensor, context: Features | None, more: Given = NOTHING) -> Tensor:
+    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         queries, n = query(self.tables, user, context), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, self.width, user.device):
-            given = more.cut(rows).apart().join(self.tables.item(self.model, columns).each(lambda t: t.unsqueeze(0)))
+            given = (
+                more.cut(rows)
+                .with_item_axis()
+                .join(self.tables.item(self.model, columns).map(lambda t: t.unsqueeze(0)))
+            )
             whole = rows_of(_cut(queries, rows), _cut(self.items, columns))
             scores[rows, columns] = self.model(*whole, **given.named(self.model))
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: Given = NOTHING) -> Tensor:
+    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
         queries = query(self.tables, user, context)
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
             at = item[rows, columns]
-            given = more.cut(rows).apart().join(self.tables.item(self.model, at))
+            given = more.cut(rows).with_item_axis().join(self.tables.item(self.model, at))
             whole = rows_of(_cut(queries, rows), self.items.take(at))
             scores[rows, columns] = self.model(*whole, **given.named(self.model))
         refuse_non_finite(scores)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from fmlab.contracts import BlockResult, Ranks, Report
 from fmlab.data import Array, Dataset
-from fmlab.data.asked import Given, asks
 from fmlab.data.batch import Features, Tables, as_features
 from fmlab.data.histories import moments_of
+from fmlab.data.model_inputs import ModelInputs, inputs_of_model
 from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import CandidateScorer, catalogue
@@ -335,7 +335,9 @@ class RankedLists:
         drawn = self.candidates[torch.from_numpy(lists)]
         return (drawn >= 0).sum(1).numpy() + np.diff(self.begin)[lists]
 
-    def _queries(self, cases: slice, scorer: Any, tables: Tables) -> tuple[Tensor, Tensor, Features | None, Given]:
+    def _queries(
+        self, cases: slice, scorer: Any, tables: Tables
+    ) -> tuple[Tensor, Tensor, Features | None, ModelInputs]:
         """Users `[Q]`, the query of each case, the queries' context, and what the scorer asks for of them.
 
         With a context, or with anything that a scorer asks for of a row, every case is its own query; but a list that
@@ -360,7 +362,7 @@ class RankedLists:
 
     def _of_rows(self, scorer: Any) -> bool:
         """Whether a query is more than its user."""
-        names, beside = asks(scorer).keys(), any(f.side == "context" for f in self.dataset.schema.auxiliary)
+        names, beside = inputs_of_model(scorer).keys(), any(f.side == "context" for f in self.dataset.schema.auxiliary)
         return self.dataset.context is not None or bool(names - {"vectors"}) or (bool(names) and beside)
 
     def _met(self, user: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fmlab.contracts import NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, Field, Schema
-from fmlab.data.asked import asks
 from fmlab.data.batch import Features
+from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.flops import asked_of_first_rows, counting, first_rows, of_row, whole
 from fmlab.inspection.formulas import applying, evaluate, symbols
@@ -115,7 +115,7 @@ def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
 
 def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int | None, int | None]:
     """Numbers that an item keeps, and the operations of one item more when its and the user's part are there."""
-    if items is None or asks(model):  # what is asked for is of rows
+    if items is None or inputs_of_model(model):  # what is asked for is of rows
         return None, None
     if is_two_sided(model):
         with torch.no_grad():

@@ -7,8 +7,8 @@ from typing import Any
 
 from fmlab.contracts import Task
 from fmlab.data import Dataset
-from fmlab.data.asked import asks
 from fmlab.data.derived_fields import DerivedFields
+from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import DataError
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.records.folder import RunFolder
@@ -36,7 +36,7 @@ def keep_serving_data(
     `source`: before the protocol left out rows; `task`: before `derived` made its rows wider.
     """
     log_odds, scale = bool(getattr(parts.learner.loss, "log_odds", False)), label_scale_of(parts.model)
-    names = asks(parts.model)
+    names = inputs_of_model(parts.model)
 
     def content() -> bytes:
         return packed(

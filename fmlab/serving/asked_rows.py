@@ -13,8 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Array, Field, Ragged, Side
-from fmlab.data.asked import NOTHING, Given, History, asks, history_length
-from fmlab.data.asked import Sequence as Ids
 from fmlab.data.batch import Features, as_features
 from fmlab.data.encoding.encoder import MoreColumn, Tallies
 from fmlab.data.encoding.sequences import sequences_of
@@ -22,6 +20,8 @@ from fmlab.data.encoding.times import SHORT, Times
 from fmlab.data.encoding.vectors import vectors_of
 from fmlab.data.histories import Histories, windows
 from fmlab.data.lookups import Lookups
+from fmlab.data.model_inputs import NO_INPUTS, History, ModelInputs, history_length, inputs_of_model
+from fmlab.data.model_inputs import Sequence as Ids
 from fmlab.errors import DataError
 from fmlab.run.asked_data import AskedData
 from fmlab.run.serving_data import ServingData
@@ -32,7 +32,7 @@ class AskedRows:
 
     def __init__(self, model: nn.Module, data: ServingData) -> None:
         """Raises DataError where the run folder does not hold it."""
-        self.names, self.length = asks(model), history_length(model)
+        self.names, self.length = inputs_of_model(model), history_length(model)
         self.schema = data.schema
         if not self.names:
             return
@@ -68,13 +68,13 @@ class AskedRows:
 
     # ------------------------------------------------------------------------------------------- given
 
-    def query(self, rows: Any, user: Array, part: int | None, tallies: Tallies) -> Given:
+    def query(self, rows: Any, user: Array, part: int | None, tallies: Tallies) -> ModelInputs:
         """Of queries: `user[Q]`, -1 for unknown ones. `rows`: their record batch, None where there is none.
 
         `part`: the last part of the data that histories know of; None is what test rows knew.
         """
         if not self.names:
-            return NOTHING
+            return NO_INPUTS
         who = torch.from_numpy(np.asarray(user, np.int64))
         made: dict[str, Any] = self._beside("user", who, rows, tallies)
         for kind, context in self._beside("context", torch.full_like(who, -1), rows, tallies).items():
@@ -86,13 +86,13 @@ class AskedRows:
             made["time"] = torch.full_like(who, self.asked.latest) if when is None else when
         if "history" in self.names:
             made["history"] = self._history(who, rows, when, self.asked.known if part is None else part, tallies)
-        return Given(made)
+        return ModelInputs(made)
 
-    def item(self, rows: Any, item: Array, tallies: Tallies) -> Given:
+    def item(self, rows: Any, item: Array, tallies: Tallies) -> ModelInputs:
         """Of items: `item[n]`, -1 for unknown ones."""
         if not self.names:
-            return NOTHING
-        return Given(self._beside("item", torch.from_numpy(np.asarray(item, np.int64)), rows, tallies))
+            return NO_INPUTS
+        return ModelInputs(self._beside("item", torch.from_numpy(np.asarray(item, np.int64)), rows, tallies))
 
     def _beside(self, side: Side, at: Tensor, rows: Any, tallies: Tallies) -> dict[str, Any]:
         made: dict[str, Any] = {}

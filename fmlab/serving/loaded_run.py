@@ -12,9 +12,9 @@ import numpy as np
 from torch import nn
 
 from fmlab.data import Array, Side, Table
-from fmlab.data.asked import NOTHING, Given
 from fmlab.data.batch import as_features
 from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
+from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation.probability_calibration import Calibration
 from fmlab.files import storing
@@ -260,7 +260,7 @@ class LoadedRun:
                 figure.savefig(Path(out), dpi=150)
         return figure
 
-    def score(self, table: Table, given: Given = NOTHING) -> dict[str, Array]:
+    def score(self, table: Table, given: ModelInputs = NO_INPUTS) -> dict[str, Array]:
         """`score` and perhaps `probability` of whole feature rows `[rows, columns]`, as the run was judged.
 
         `given`: what the model asks for of them. Of several targets: `score.click`, `probability.click`, `score.buy`

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Array
-from fmlab.data.asked import NOTHING, Given
 from fmlab.data.batch import Features
+from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import FmlabError
 from fmlab.evaluation.item_scorer import refuse_non_finite
 
@@ -16,7 +16,7 @@ ROWS = 1 << 14  # scored at once
 
 @torch.no_grad()
 def outputs(
-    model: nn.Module, features: Features, targets: Sequence[str] = (), given: Given = NOTHING
+    model: nn.Module, features: Features, targets: Sequence[str] = (), given: ModelInputs = NO_INPUTS
 ) -> dict[str, Array]:
     """What a model gives for whole feature rows, float32 (or float64 if it computes so), by target; "" of the only one.
 

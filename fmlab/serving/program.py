@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Array, Table
-from fmlab.data.asked import asks
+from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.run.serving_data import ServingData
@@ -70,8 +70,8 @@ def program_of(run: "LoadedRun") -> Any:
         raise FmlabError(f"a program gives scores as the model does, those of {run.name} are corrected after it")
     if run.data.targets:
         raise FmlabError(f"a program gives one score, {run.name} gives those of {', '.join(run.data.targets)}")
-    if asks(run.model):
-        names = ", ".join(asks(run.model))
+    if inputs_of_model(run.model):
+        names = ", ".join(inputs_of_model(run.model))
         raise FmlabError(f"a program reads features alone, {run.name} also asks for {names}")
     table = sample(run.data, 3)
     served = Served(run.model, run.data.scale, run.data.log_odds).eval()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from fmlab.contracts import is_two_sided
 from fmlab.data import Array
-from fmlab.data.asked import NOTHING, Given
 from fmlab.data.batch import Features, Tables, as_features
+from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import catalogue
 from fmlab.evaluation.ranked_lists import CELLS
@@ -87,7 +87,12 @@ class Ranker:
 
     @torch.no_grad()
     def top(
-        self, queries: Features, k: int, met: Met | None = None, fresh: Array | None = None, given: Given = NOTHING
+        self,
+        queries: Features,
+        k: int,
+        met: Met | None = None,
+        fresh: Array | None = None,
+        given: ModelInputs = NO_INPUTS,
     ) -> Found:
         """Of each query the `k` items of the highest scores (float32, or float64 if the model computes so).
 
@@ -108,7 +113,7 @@ class Ranker:
         value = value if value.dtype == torch.float64 else value.float()
         return Found(query.numpy(), item.numpy(), value.numpy(), cold.numpy())
 
-    def _cold(self, queries: Features, fresh: Array | None, given: Given) -> Tensor:
+    def _cold(self, queries: Features, fresh: Array | None, given: ModelInputs) -> Tensor:
         """Which queries the model cannot tell from one of which nothing is known, whatever it says of the user's id."""
         cold = torch.zeros(len(queries.ids), dtype=torch.bool)
         if fresh is None or self.popularity is None or not fresh.any():
@@ -125,7 +130,7 @@ class Ranker:
         cold[at] = away.abs().amax(1) <= SAME * self._nobody.abs().max()
         return cold
 
-    def _finished(self, queries: Features, query: Tensor, value: Tensor, given: Given) -> Tensor:
+    def _finished(self, queries: Features, query: Tensor, value: Tensor, given: ModelInputs) -> Tensor:
         """The scores as `forward` gives them: ranking leaves out what is the same for all items of a query."""
         if not is_two_sided(self.model):
             return value

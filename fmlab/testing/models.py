@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from fmlab.contracts import FitsRows, Fitting, LabelledRows, NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Schema
-from fmlab.data.asked import Given, History, asks, history_length
 from fmlab.data.batch import Batch, Features
+from fmlab.data.model_inputs import History, ModelInputs, history_length, inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import score
 from fmlab.plugin.registry import build
@@ -44,8 +44,10 @@ class ModelContract:
             model = self.make(tiny(kind).schema)
         except FmlabError as error:
             pytest.skip(str(error))
-        if bool(asks(model)) != (kind in ASKED_KINDS):
-            pytest.skip("for models that ask for more than features" if not asks(model) else "it has what is asked")
+        if bool(inputs_of_model(model)) != (kind in ASKED_KINDS):
+            pytest.skip(
+                "for models that ask for more than features" if not inputs_of_model(model) else "it has what is asked"
+            )
         if isinstance(model, NeedsInteractions):
             batch = candidates(tiny(kind))
             assert batch.user is not None
@@ -171,10 +173,10 @@ class ModelContract:
         if room < more:
             history = _shortened(history, more)
         wide = _widened(history, more)
-        short, long = (replace(rows, given=Given({**rows.given.values, "history": h})) for h in (history, wide))
+        short, long = (replace(rows, given=ModelInputs({**rows.given.values, "history": h})) for h in (history, wide))
         torch.testing.assert_close(short.scores(model), long.scores(model), rtol=0, atol=1e-10)
         nobody = history._replace(mask=torch.zeros_like(history.mask))
-        scores = replace(rows, given=Given({**rows.given.values, "history": nobody})).scores(model)
+        scores = replace(rows, given=ModelInputs({**rows.given.values, "history": nobody})).scores(model)
         assert torch.isfinite(scores).all()
 
     @staticmethod
@@ -237,19 +239,19 @@ class _Rows:
 
     ids: Tensor
     values: Tensor | None
-    given: Given
+    given: ModelInputs
 
     def scores(self, model: nn.Module) -> Tensor:
         scores: Tensor = model(self.ids, self.values, **self.given.named(model))
         return scores
 
     def each(self, change: Callable[[Tensor], Tensor]) -> "_Rows":
-        return _Rows(change(self.ids), None if self.values is None else change(self.values), self.given.each(change))
+        return _Rows(change(self.ids), None if self.values is None else change(self.values), self.given.map(change))
 
 
 def _rows(model: nn.Module, kind: EveryKind) -> _Rows:
     batch = _typed(model, labelled(tiny(kind)))
-    return _Rows(*batch.rows(), Given(batch.whole(model)))
+    return _Rows(*batch.rows(), ModelInputs(batch.whole(model)))
 
 
 def _typed(model: nn.Module, batch: Batch) -> Batch:
@@ -272,9 +274,9 @@ def _by_sides(model: Any, batch: Batch) -> list[Tensor]:
     given, own = batch.given(model), batch.tables.item(model, batch.item)
     if batch.has_candidates:
         query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
-        given = given.apart()
+        given = given.with_item_axis()
 
-    def of(side: Any, features: Features, more: Given) -> Any:
+    def of(side: Any, features: Features, more: ModelInputs) -> Any:
         return side(*features, **more.named(side))
 
     if is_two_sided(model):

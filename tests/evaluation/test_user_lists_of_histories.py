@@ -11,7 +11,7 @@ from scorers import data
 from torch import Tensor, nn
 
 from fmlab.data import SECOND, Dataset
-from fmlab.data.asked import History
+from fmlab.data.model_inputs import History
 from fmlab.data.negative_sampling import UserItemSet
 from fmlab.evaluation import RankedLists, evaluate
 

@@ -1,16 +1,16 @@
-"""What models ask for by name beside ids and values, and the containers in which they get it.
+"""Inputs that models declare besides ids and values, and the containers in which they get them.
 
 A keyword-only parameter `row`, `time`, `history`, `sequences` or `vectors` of `forward`, or of a method that computes
-one side, is given by fmlab. One without a default is required: data that have none are refused. One with a default
-keeps it there. Whoever names none of them pays nothing.
+one side, is passed by fmlab. One without a default is required: data that have none are refused. Where the data have
+none, a parameter keeps its default. A model that declares none of them costs nothing extra.
 
-| name        | what it is, for ids `[*batch, columns]`                                                          |
+| name        | what it is, for `ids[*batch, columns]`                                                           |
 |-------------|--------------------------------------------------------------------------------------------------|
 | `row`       | int64 `[*batch]`, number of the row in the data; -1 for rows that are not of the data            |
 | `time`      | int64 `[*batch]`, microseconds since 1970                                                        |
 | `history`   | `History`, the items that the user had before                                                    |
-| `sequences` | `{field: Sequence}`, of the sides that the ids are of                                            |
-| `vectors`   | `{field: float[*batch, width]}`, of the sides that the ids are of                                |
+| `sequences` | `{field: Sequence}`, of the sides that `ids` covers                                              |
+| `vectors`   | `{field: float[*batch, width]}`, of the sides that `ids` covers                                 |
 
 Leading axes broadcast against those of the ids: where one query stands with several items, they have a 1 there.
 """
@@ -29,10 +29,10 @@ LENGTH = 50  # items of a history, for models without an attribute `history_leng
 
 
 class History(NamedTuple):
-    """Items that a user had before, oldest first, the latest at the end; shorter histories are padded in front.
+    """Earlier items of a user, the oldest first; shorter histories are padded in front.
 
     `ids[*batch, L, item columns]`: features of the items, as in the item columns of a row; `values` alike, or None.
-    `mask[*batch, L]`: false where there is padding, whose features are the unknown ones. `time[*batch, L]`: int64
+    `mask[*batch, L]`: false where there is padding, which has the unknown features. `time[*batch, L]`: int64
     microseconds, None where they are not known. `vectors`: of the items, `{field: float[*batch, L, width]}`, for models
     that ask for vectors as well. L is at most the model's `history_length`, and at least 1.
     """
@@ -51,61 +51,63 @@ class Sequence(NamedTuple):
     mask: Tensor
 
 
-class Given:
-    """What is given of some queries or items, by name."""
+class ModelInputs:
+    """The inputs of some queries or items, by name."""
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         """`values`: tensors, and containers of tensors, all with the same leading axes."""
         self.values = dict(values)
 
     def named(self, function: Callable[..., Any]) -> dict[str, Any]:
-        """What a function asks for of it."""
+        """The values whose names `function` declares."""
         if not self.values:
             return {}
-        return {name: self.values[name] for name in asked(function) if name in self.values}
+        return {name: self.values[name] for name in inputs_of(function) if name in self.values}
 
-    def each(self, change: Callable[[Tensor], Tensor]) -> "Given":
-        """With every tensor changed."""
-        return Given({name: _each(value, change) for name, value in self.values.items()}) if self.values else self
+    def map(self, change: Callable[[Tensor], Tensor]) -> "ModelInputs":
+        """The inputs with `change` applied to every tensor."""
+        return (
+            ModelInputs({name: _mapped(value, change) for name, value in self.values.items()}) if self.values else self
+        )
 
-    def cut(self, at: slice | Tensor) -> "Given":
-        """Of some queries or items."""
-        return self.each(lambda tensor: tensor[at])
+    def cut(self, at: slice | Tensor) -> "ModelInputs":
+        """The values at `at`, along the first axis."""
+        return self.map(lambda tensor: tensor[at])
 
-    def apart(self, axis: int = 1) -> "Given":
-        """With an axis for the items of a query."""
-        return self.each(lambda tensor: tensor.unsqueeze(axis))
+    def with_item_axis(self, axis: int = 1) -> "ModelInputs":
+        """The inputs with an axis of length 1 for the items of a query."""
+        return self.map(lambda tensor: tensor.unsqueeze(axis))
 
-    def join(self, other: "Given") -> "Given":
-        """What both have: vectors and sequences of both sides."""
+    def join(self, other: "ModelInputs") -> "ModelInputs":
+        """The inputs of both; vectors and sequences are those of both sides."""
         if not other.values:
             return self
         both = dict(self.values)
         for name, value in other.values.items():
             both[name] = {**both[name], **value} if isinstance(value, Mapping) and name in both else value
-        return Given(both)
+        return ModelInputs(both)
 
 
-NOTHING = Given({})
+NO_INPUTS = ModelInputs({})
 
 
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, Mapping):
-        return {name: _each(part, change) for name, part in value.items()}
-    return None if value is None else type(value)(*(_each(part, change) for part in value))
+        return {name: _mapped(part, change) for name, part in value.items()}
+    return None if value is None else type(value)(*(_mapped(part, change) for part in value))
 
 
-def asked(function: Callable[..., Any]) -> Mapping[str, bool]:
-    """The names that a function, a method or a model asks for, and whether it needs them."""
+def inputs_of(function: Callable[..., Any]) -> Mapping[str, bool]:
+    """The inputs that a function, a method or the `forward` of a model declares, and whether each is required."""
     if not inspect.isfunction(function) and not inspect.ismethod(function):
         function = getattr(function, "forward", function)
-    return _asked(getattr(function, "__func__", function))
+    return _declared(getattr(function, "__func__", function))
 
 
 @lru_cache(maxsize=1024)
-def _asked(function: Callable[..., Any]) -> Mapping[str, bool]:
+def _declared(function: Callable[..., Any]) -> Mapping[str, bool]:
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -113,21 +115,21 @@ def _asked(function: Callable[..., Any]) -> Mapping[str, bool]:
     return {p.name: p.default is p.empty for p in parameters if p.kind is p.KEYWORD_ONLY and p.name in NAMES}
 
 
-def asks(asker: Any) -> Mapping[str, bool]:
-    """The names that any method of a model asks for, or one function, and whether one needs them."""
-    return asked(asker) if inspect.isfunction(asker) or inspect.ismethod(asker) else _asks(type(asker))  # type: ignore[arg-type]
+def inputs_of_model(model: Any) -> Mapping[str, bool]:
+    """The inputs that any method of a model declares, or one function, and whether a method requires each."""
+    return inputs_of(model) if inspect.isfunction(model) or inspect.ismethod(model) else _inputs_of_class(type(model))  # type: ignore[arg-type]
 
 
 @lru_cache(maxsize=256)
-def _asks(kind: type) -> Mapping[str, bool]:
+def _inputs_of_class(kind: type) -> Mapping[str, bool]:
     found: dict[str, bool] = {}
     for method in METHODS:
         function = getattr(kind, method, None)
-        for name, needed in (_asked(function) if function is not None else {}).items():
+        for name, needed in (_declared(function) if function is not None else {}).items():
             found[name] = found.get(name, False) or needed
     return found
 
 
 def history_length(model: Any) -> int:
-    """How many items of a history a model (or that of a method) reads: its attribute `history_length`, or 50."""
+    """Number of history items that a model, or the model of a method, reads: its attribute `history_length`, or 50."""
     return int(getattr(getattr(model, "__self__", model), "history_length", LENGTH))
