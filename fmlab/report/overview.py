@@ -32,8 +32,8 @@ def _line(one: Result) -> tuple[str, ...]:
 
 def _mean_label(row: Row, metric: str) -> str:
     """The figure of one prediction for all rows, as a run that scores labelled rows records it; else empty."""
-    found = next((r.content["constant"] for r in row.runs if isinstance(r.content.get("constant"), dict)), {})
-    value = found.get(metric)
+    kept = [r.content["constant"] for r in row.runs if isinstance(r.content.get("constant"), dict)]
+    value = kept[0].get(metric) if kept else None
     return f"{value:.4g} mean label of training" if isinstance(value, int | float) else ""
 
 
