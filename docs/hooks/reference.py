@@ -1,15 +1,38 @@
-"""Pages that are made of the program itself: the options of all plugins, the help texts of all commands."""
+"""Pages that are made of the program itself: the options of all plugins, the help texts of all commands, the notebooks
+of `examples/`."""
 
 import contextlib
 import io
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 from fmlab.cli import main
 from fmlab.cli.command_line import COMMANDS
 from fmlab.plugin import inventory
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 TITLES = {"data": "Data sets", "loss": "Losses"}
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """A page for each notebook."""
+    from mkdocs.structure.files import File
+
+    for path in sorted(EXAMPLES.glob("*.ipynb")):
+        files.append(File.generated(config, f"examples/{path.stem}.md", content=notebook(path)))
+    return files
+
+
+def notebook(path: Path) -> str:
+    """The cells of a notebook as a page."""
+    parts = []
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        text = "".join(cell["source"])
+        parts.append(text if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
+    note = f"This page is the notebook `examples/{path.name}`; the tests run it."
+    return "\n\n".join([parts[0].partition("\n")[0], note, parts[0].partition("\n")[2].strip(), *parts[1:]]) + "\n"
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
