@@ -25,6 +25,7 @@ class Run:
     cache_dir: Annotated[str, "folder of prepared data", Renamed("cache")]
     ckpt_path: Annotated[str | None, "checkpoint or run folder to resume; null starts anew"]
     warm_start: Annotated[tuple[str, ...], "trained runs that the model takes its first parameters from"]
+    warm_start_optimizer: Annotated[bool, "whether the optimizer goes on with its state in the run of warm_start"]
     tags: Annotated[tuple[str, ...], "words that loggers show with the run"]
     crosses: Annotated[
         Literal["auto"] | tuple[str, ...],

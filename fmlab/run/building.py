@@ -23,6 +23,7 @@ from fmlab.records.folder import RunFolder
 from fmlab.run.loading import build_model
 from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
+from fmlab.run.warm_optimizer import going_on
 from fmlab.run.warm_start import Trained, start_from
 from fmlab.terminal.redaction import redacted
 from fmlab.training.best_checkpoint import BestCheckpoint
@@ -82,6 +83,8 @@ def assemble(
     schedule, optimizer = None, None
     if "optimizer" in plain:
         schedule, optimizer = scheduler(plain, len(loader)), optimizers(plain, model)
+        if plain["warm_start_optimizer"]:
+            optimizer = going_on(optimizer, plain, trained)
     elif any(p.requires_grad for p in model.parameters()):
         name = plain["model"]["name"]
         raise FmlabError(f"model {name!r} has parameters to train, and its `defaults` say that it has no optimizer")

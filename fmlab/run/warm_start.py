@@ -35,7 +35,8 @@ class Trained:
     """A trained model: as its checkpoint has it, and later on the vocabularies of now.
 
     `counts`: of each field how many features were known, are new, and are not there any more. `anew`: parameters that
-    depend on the data in a way that cannot be taken over.
+    depend on the data in a way that cannot be taken over. `moved`: of a parameter of rows of features the rows of now,
+    the rows of before that they come from, and how many there were. `optimizer`: its state, empty without one.
     """
 
     path: Path
@@ -46,6 +47,9 @@ class Trained:
     fingerprint: str
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     anew: list[str] = field(default_factory=list)
+    moved: dict[str, tuple[Tensor, Tensor, int]] = field(default_factory=dict)
+    optimizer: Mapping[str, Any] = field(default_factory=dict)
+    optimizer_name: str = ""
 
     @property
     def name(self) -> str:
@@ -62,7 +66,17 @@ def open_trained(path: str) -> Trained:
     if known is not None and known.schema != schema:
         raise FmlabError(f"{place.folder / FILE} must belong to {place.checkpoint}, it has another schema")
     model = model_of(saved, place.checkpoint)
-    return Trained(place.checkpoint, identity["model"], model, known, schema, str(identity.get("data")))
+    states = saved.get("optimizer_states") or [{}]
+    return Trained(
+        place.checkpoint,
+        identity["model"],
+        model,
+        known,
+        schema,
+        str(identity.get("data")),
+        optimizer=states[0] if isinstance(states[0], dict) else {},
+        optimizer_name=str((identity.get("optimizer") or {}).get("name", "")),
+    )
 
 
 def grow(trained: Trained, data: Dataset, seed: int) -> None:
@@ -79,7 +93,7 @@ def grow(trained: Trained, data: Dataset, seed: int) -> None:
         return
     _say(trained, data)
     grown = build_model(trained.options, data.schema, seed)
-    trained.anew = _take_over(grown, data.schema, trained.model, trained.schema, rows)
+    trained.anew, trained.moved = _take_over(grown, data.schema, trained.model, trained.schema, rows)
     if trained.anew:
         log.warning("warm_start: these depend on columns that changed and start anew: %s", ", ".join(trained.anew))
     trained.model = grown.eval()
@@ -161,11 +175,13 @@ def _say(trained: Trained, data: Dataset) -> None:
             )
 
 
-def _take_over(new: nn.Module, now: Schema, old: nn.Module, before: Schema, rows: Array) -> list[str]:
-    """Copy what is known; returns the names of parameters that start anew."""
+def _take_over(
+    new: nn.Module, now: Schema, old: nn.Module, before: Schema, rows: Array
+) -> tuple[list[str], dict[str, tuple[Tensor, Tensor, int]]]:
+    """Copy what is known; returns the names of parameters that start anew, and which rows went where."""
     source, target = old.state_dict(), new.state_dict()
     of_old, of_new = dict(_feature_rows(old, before)), dict(_feature_rows(new, now))
-    anew = []
+    anew, moved = [], {}
     for name, tensor in target.items():
         given = source.get(name)
         if name in of_new and name in of_old and given is not None and given.shape[1:] == tensor.shape[1:]:
@@ -173,12 +189,14 @@ def _take_over(new: nn.Module, now: Schema, old: nn.Module, before: Schema, rows
             place[of_old[name]] = np.arange(len(of_old[name]))
             at = place[rows[of_new[name]]]
             fresh = torch.from_numpy(np.flatnonzero(at >= 0))
-            tensor[fresh] = given[torch.from_numpy(at[at >= 0])].to(tensor.dtype)
+            source_rows = torch.from_numpy(at[at >= 0])
+            tensor[fresh] = given[source_rows].to(tensor.dtype)
+            moved[name] = (fresh, source_rows, len(given))
         elif given is not None and given.shape == tensor.shape:
             tensor.copy_(given)
         elif name in dict(new.named_parameters()):
             anew.append(name)
-    return anew
+    return anew, moved
 
 
 def _feature_rows(model: nn.Module, schema: Schema) -> Iterator[tuple[str, Array]]:

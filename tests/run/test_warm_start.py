@@ -18,6 +18,7 @@ from fmlab.run.loading import build_model
 from fmlab.run.serving_data import ServingData
 from fmlab.run.warm_start import Trained, grow, open_trained, start_from
 from fmlab.serving import load_run
+from fmlab.training.checkpoints import read_checkpoint
 
 HEADER = "user,item,y,age,color,tags,price\n"
 ROLES = (
@@ -153,3 +154,37 @@ def test_a_model_that_starts_from_another_does_so_on_grown_data_too(room: Path, 
     known, new = (rows_of(data_of(room, t), "item") for t in ("monday.csv", "tuesday.csv"))
     one, two = first.get_parameter("table.weight")[known["i3"]], second.get_parameter("table.weight")[new["i3"]]
     torch.testing.assert_close(one, two, atol=1e-3, rtol=0)
+
+
+def test_the_optimizer_goes_on_with_its_state_row_by_row(room: Path, tmp_path: Path) -> None:
+    options = ("model=fm", "model.dim=4", f"warm_start=[{room / 'fm'}]", "warm_start_optimizer=true")
+    stopped = (*options, "optimizer.lr=0.0000001", "trainer.limit_train_batches=1")
+    run(compose(plain(room, "tuesday.csv", *stopped)), tmp_path / "next")
+    old, new = (
+        read_checkpoint(p / "checkpoints" / "best.ckpt")["optimizer_states"][0]["state"]
+        for p in (room / "fm", tmp_path / "next")
+    )
+    at = next(n for n, entry in old.items() if entry["exp_avg_sq"].dim() == 2)
+    known, now = (rows_of(data_of(room, t), "user") for t in ("monday.csv", "tuesday.csv"))
+    assert float(new[at]["step"]) == float(old[at]["step"]) + 1
+    before, after = (entry[at]["exp_avg_sq"] for entry in (old, new))
+    kept = [
+        float(after[now[u]].sum() / before[known[u]].sum()) for u in known if u in now and before[known[u]].sum() > 0
+    ]
+    assert len(kept) == 10
+    assert min(kept) > 0.99  # one step forgets a thousandth of it
+    anew = [float(after[now[u]].sum()) for u in now if u not in known]
+    assert max(anew) < float(before.sum(1).median())
+
+
+def test_what_an_optimizer_cannot_go_on_from_is_refused(room: Path, tmp_path: Path) -> None:
+    for options, said in (
+        (("model=fm", "model.dim=4"), "goes on from one run of the same model"),
+        (("model=deepfm", "model.dim=4", f"warm_start=[{room / 'fm'}]"), "goes on from one run of the same model"),
+        (
+            ("model=fm", "model.dim=4", f"warm_start=[{room / 'fm'}]", "optimizer=sgd"),
+            "got 'adam' there and 'sgd' here",
+        ),
+    ):
+        with pytest.raises(FmlabError, match=said):
+            run(compose(plain(room, "tuesday.csv", *options, "warm_start_optimizer=true")), tmp_path / "run")
