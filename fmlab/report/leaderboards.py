@@ -128,7 +128,8 @@ def boards(runs: Iterable[Run]) -> list[Board]:
     groups: dict[tuple[str, str, bool], list[Run]] = defaultdict(list)
     for run in runs:
         if run.complete:
-            groups[run.content["fingerprint"], _key(run.protocol), run.cut is not None].append(run)
+            protocol = {k: v for k, v in run.protocol.items() if v not in _EMPTY}
+            groups[run.content["fingerprint"], _key(protocol), run.cut is not None].append(run)
     newest = [max(members, key=lambda r: r.finished) for members in groups.values()]
     labels = _place_labels(newest)
     found = [

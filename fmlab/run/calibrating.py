@@ -28,9 +28,9 @@ def check_calibration(plain: Mapping[str, Any], task: Task, loss: Any) -> None:
             "protocol=ctr; got one that ranks items"
         )
     if not getattr(loss, "log_odds", False):
+        got = plain["loss"]["name"] if "loss" in plain else f"model={plain['model']['name']}, which has no loss"
         raise FmlabError(
-            f"calibrate={plain['calibrate']} needs a loss that takes scores for log-odds, such as bce; got "
-            f"{plain['loss']['name']}"
+            f"calibrate={plain['calibrate']} needs a loss that takes scores for log-odds, such as bce; got {got}"
         )
     if task.refit is not None:
         raise FmlabError("calibrate needs validation rows that are not trained on: set protocol.refit=false, or none")

@@ -21,12 +21,30 @@ def is_given(dataset: Dataset, split: str) -> bool:
 
 
 def parts(
-    dataset: Dataset, split: Choice, validation: int | float | None, test: int | float | None, seed: int
+    dataset: Dataset,
+    split: Choice,
+    validation: int | float | None,
+    test: int | float | None,
+    seed: int,
+    kept: Array | None = None,
 ) -> Array:
-    """The part of every row; sizes as in `fmlab.data.split.sizes`. Raises DataError where a part would be empty."""
+    """The part of every row; sizes as in `fmlab.data.split.sizes`. Raises DataError where a part would be empty.
+
+    `kept[rows]`: the other rows are in no part, and do not count for the sizes; None keeps all.
+    """
     if is_given(dataset, split):
-        return given_parts(dataset)
-    return random_parts(dataset.rows, *sizes(dataset.rows, validation, test), seed)
+        part = given_parts(dataset)
+        if kept is not None:
+            part = np.where(kept, part, LEFT_OUT).astype(np.int8)
+            require(*np.bincount(part, minlength=3)[:3].tolist())
+        return part
+    rows = dataset.rows if kept is None else int(kept.sum())
+    part = random_parts(rows, *sizes(rows, validation, test), seed)
+    if kept is None:
+        return part
+    whole = np.full(dataset.rows, LEFT_OUT, np.int8)
+    whole[kept] = part
+    return whole
 
 
 def without_copies(data: Dataset, part: Array, on_leak: str) -> tuple[Dataset, Array]:

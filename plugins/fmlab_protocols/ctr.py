@@ -12,7 +12,7 @@ from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, drawn, of_parts
-from fmlab_protocols._labels import classed
+from fmlab_protocols._labels import classed, with_step
 from fmlab_protocols._options import Metrics, MinLabel, Monitor, OnSharedRow, RowSplit, Seed, TestRows, ValidationRows
 from fmlab_protocols._parts import is_given, parts, without_copies
 from fmlab_protocols._row_groups import group_of, names_of
@@ -22,6 +22,9 @@ class Ctr(Task):
     """Rows labelled 0 and 1, split at random 80/10/10 or as the data come; AUC and log loss.
 
     Paper: Sun et al., FM2: Field-matrixed Factorization Machines for Recommender Systems, WWW 2021
+
+    With `max_negative` rows whose label is above it and below `min_label` are in no part: `min_label=4 max_negative=2`
+    leaves out the stars of 3.
 
     Labels -1 and 1 are read as 0 and 1; `min_label` makes classes of others (1 where label >= `min_label`), null takes
     the data set's own rule.
@@ -44,6 +47,10 @@ class Ctr(Task):
         dataset: Dataset,
         *,
         min_label: MinLabel = None,
+        max_negative: Annotated[
+            float | None,
+            "highest label of a negative; null keeps rows above it that are no positives",
+        ] = None,
         split: RowSplit = "auto",
         on_leak: OnSharedRow = "error",
         validation: ValidationRows = 0.1,
@@ -58,7 +65,12 @@ class Ctr(Task):
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
         data = classed(dataset, min_label)
-        part = parts(data, split, validation, test, seed)
+        kept_rows = None if max_negative is None else _decided(dataset, data, max_negative)
+        part = parts(data, split, validation, test, seed, kept_rows)
+        if kept_rows is not None:
+            data = with_step(
+                data, f"labels above {max_negative:g} that are not 1, in no part: {(~kept_rows).sum():,} rows"
+            )
         if is_given(dataset, split):
             data, part = without_copies(data, part, on_leak)
         _refuse_one_class(data, part)
@@ -83,6 +95,13 @@ class Ctr(Task):
                 **kept,
             },
         )
+
+
+def _decided(dataset: Dataset, data: Dataset, max_negative: float) -> Array:
+    """Which rows are positives, or have a label of `max_negative` at most; raises DataError for several targets."""
+    if dataset.label is None or data.label is None or data.targets:
+        raise DataError("protocol.max_negative is of one label: rows have none, or several targets")
+    return (np.asarray(data.label) > 0) | (np.asarray(dataset.label) <= max_negative)
 
 
 def _kept(data: Dataset, rows: Array, rate: float, seed: int) -> Array:

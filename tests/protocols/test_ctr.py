@@ -93,3 +93,22 @@ def test_a_part_of_one_class_is_refused_with_its_counts() -> None:
 def test_ranks_are_no_metric_of_rows() -> None:
     with pytest.raises(FmlabError, match="scores rows"):
         task(clicks(), metrics=["mrr"])
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_labels_that_say_neither_are_in_no_part(given: bool) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(u, i) for u in range(20) for i in range(15)]
+    stars = rng.integers(1, 6, len(pairs)).astype(np.float32)
+    split = (rng.permutation(len(pairs)) % 3).astype(np.int8) if given else None
+    data = interactions(pairs, label=stars, split=split)
+    t = task(data, min_label=4, max_negative=2)
+    rows = [t.training.rows, t.validation.rows, t.test.rows]
+    held = np.sort(np.concatenate(rows))
+    assert held.tolist() == np.flatnonzero(stars != 3).tolist()
+    assert np.asarray(t.dataset.label)[held].tolist() == (stars[held] >= 4).tolist()
+    if given:
+        assert [r.tolist() for r in rows] == [np.flatnonzero((split == n) & (stars != 3)).tolist() for n in range(3)]
+    else:
+        assert [len(r) for r in rows[1:]] == [round(0.1 * len(held))] * 2
+    assert f"in no part: {(stars == 3).sum()} rows" in t.dataset.steps[-1].name

@@ -39,3 +39,16 @@ def test_help_lists_experiments(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
     assert re.search(r"experiment/bars-frappe: .*\bdeepfm\b", shown)
+
+
+BOARDS = [n for n in NAMES if n.startswith("board/")]
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_a_board_takes_any_model(name: str) -> None:
+    plain, other = (composition.compose([f"experiment={name}", f"model={m}"]) for m in ("popularity", "lorentzfm"))
+    assert plain.protocol == other.protocol
+    assert plain.data == other.data
+    assert (plain.model.name, other.model.name) == ("popularity", "lorentzfm")
+    said = (FOLDER / f"{name}.yaml").read_text("utf-8")
+    assert f"experiment={name} model=" in said

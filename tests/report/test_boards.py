@@ -63,6 +63,14 @@ def test_an_option_that_an_older_version_lacked_and_that_is_empty_makes_no_diffe
     ]
 
 
+def test_an_empty_option_of_a_newer_protocol_makes_no_other_board(tmp_path):
+    make_run(tmp_path / "a", {"seed": 1})
+    make_run(tmp_path / "b", {"seed": 2, "protocol.max_negative": None, "protocol.metrics": []})
+    (row,) = board_of(tmp_path).rows
+    assert row.seeds == (1, 2)
+    assert board_of(tmp_path).title == "toy, full_ranking"
+
+
 def test_the_newest_run_of_a_seed_counts_and_the_others_are_counted(tmp_path):
     make_run(tmp_path / "a", test=0.9, when=2000)
     make_run(tmp_path / "b", test=0.2, when=3000)
