@@ -9,6 +9,7 @@ Every method is optional, and none costs a model that does not have it:
 | with every training loss    | `regularization()`, added to it                                             |
 | when the optimizer is built | `parameter_roles()`                                                         |
 | when rows are scored        | `TwoSided`, `LateInteraction`; `scorers()` where options decide             |
+| without a built model       | `n_parameters(schema, **options)` and `n_operations(...)` of its class      |
 | for a user without training | `fold_in(item)`                                                             |
 """
 
@@ -18,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeGuard, runtime_checkable
 from torch import Tensor
 
 from fmlab.contracts.renamed_methods import take_new_names
+from fmlab.data import Schema
 from fmlab.data.batch import Features
 
 Scorer = Literal["two-tower", "late-interaction"]
@@ -221,6 +223,26 @@ class FoldsIn(Protocol):
 
     def fold_in(self, item: Tensor) -> Tensor:
         """`item[n]`: numbers of different items that the user has met -> scores of all items in their order."""
+        ...
+
+
+@runtime_checkable
+class CountsParameters(Protocol):
+    """A model class that tells its number of parameters without being built."""
+
+    @staticmethod
+    def n_parameters(schema: Schema, **options: Any) -> int:
+        """Parameters that gradients train, with these options: all that the model has, checked."""
+        ...
+
+
+@runtime_checkable
+class CountsOperations(Protocol):
+    """A model class that counts the operations of a row as its paper does."""
+
+    @staticmethod
+    def n_operations(schema: Schema, **options: Any) -> int:
+        """Multiplications and additions of a row. An option `cached` asks for those with vectors looked up."""
         ...
 
 

@@ -1,5 +1,6 @@
 """What a model is on some data: its parameters, the work of a score, and how it is scored."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
@@ -7,24 +8,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import NeedsInteractions, is_late_interaction, is_two_sided
+from fmlab.contracts import CountsOperations, CountsParameters, NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, Field, Schema
 from fmlab.data.batch import Features
 from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.flops import asked_of_first_rows, counting, first_rows, of_row, whole
-from fmlab.inspection.formulas import applying, evaluate, symbols
 from fmlab.plugin import registry
 
 _BATCH = 256  # rows
-
-
-@dataclass(frozen=True)
-class Formula:
-    """What the docstring states, and the number it gives."""
-
-    text: str
-    value: int
 
 
 @dataclass(frozen=True)
@@ -34,24 +26,23 @@ class ModelSummary:
     `embedding`: parameters whose number follows the vocabulary, None where that could not be told. `fitted`: numbers
     that are kept but not trained by gradients. `products` and `others`: operations of a batch of one row. `in_batch`:
     operations a row in a batch of up to 256, which shares what rows have in common. `item_width`: numbers kept for each
-    item, its bias left out. `per_item`: operations of one item more. `looked_up`: operations of a row with
-    intermediate vectors looked up.
+    item, its bias left out. `per_item`: operations of one item more. `operations`, `looked_up`: those of a row by
+    the model's own count, and with intermediate vectors looked up.
     """
 
     parameters: int
     embedding: int | None
     fitted: int
-    by_formula: Formula | None
     products: int
     others: int
     in_batch: int
     unknown: tuple[str, ...]
-    operations: Formula | None
+    operations: int | None
     scoring: str
     observes: bool
     item_width: int | None
     per_item: int | None
-    looked_up: Formula | None
+    looked_up: int | None
 
 
 def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple[dict[str, Any], Dataset, ModelSummary]:
@@ -71,8 +62,6 @@ def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple
 def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> ModelSummary:
     """Figures of a built model. `options`: with `name`. The first row of the data is scored, in evaluation mode."""
     schema, name = dataset.schema, str(options["name"])
-    doc = registry.schema("model", name).doc
-    given = symbols(schema) | registry.check("model", options)
     query, items = first_rows(dataset, 1)
     model.eval()
     one = of_row(model, dataset)
@@ -83,21 +72,26 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Mode
     width, per_item = _ranking(model, query, items)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     total = sum(p.numel() for p in trained.values())
+    said = n_parameters(options, schema)
+    if said is not None and said != total:
+        raise FmlabError(
+            f"n_parameters of {name} must be those of the built model, {total:,}, got {said:,}; a class that adds "
+            "parameters to those of another counts them itself"
+        )
     return ModelSummary(
         parameters=total,
         embedding=_embedding(options, schema, trained),
         fitted=sum(t.numel() for t in model.state_dict().values()) - sum(p.numel() for p in model.parameters()),
-        by_formula=_formula(doc, "Parameters", given),
         products=one.products,
         others=one.others,
         in_batch=round(batch.total / len(rows.ids)),
         unknown=tuple(sorted(one.unknown)),
-        operations=_formula(doc, "Operations", given),
+        operations=_operations(options, schema),
         scoring=scoring(model),
         observes=isinstance(model, NeedsInteractions),
         item_width=width,
         per_item=per_item,
-        looked_up=_formula(doc, "Operations looked up", given),
+        looked_up=_operations(options, schema, cached=True),
     )
 
 
@@ -108,9 +102,26 @@ def scoring(model: nn.Module) -> str:
     return "separable" if is_late_interaction(model) else "rows"
 
 
-def _formula(doc: str, word: str, given: Mapping[str, Any]) -> Formula | None:
-    text = applying(doc, word, given)
-    return Formula(text, evaluate(text, given)) if text else None
+def n_parameters(options: Mapping[str, Any], schema: Schema) -> int | None:
+    """Parameters of a model by its own count, without building it; None where its class has none.
+
+    `options`: with `name`; those left out have their defaults.
+    """
+    plugin = registry.load("model", str(options["name"]))
+    if not isinstance(plugin, CountsParameters):
+        return None
+    return plugin.n_parameters(schema, **registry.check("model", options))
+
+
+def _operations(options: Mapping[str, Any], schema: Schema, *, cached: bool = False) -> int | None:
+    plugin = registry.load("model", str(options["name"]))
+    if not isinstance(plugin, CountsOperations):
+        return None
+    given = registry.check("model", options)
+    if not cached:
+        return plugin.n_operations(schema, **given)
+    asked = inspect.signature(plugin.n_operations).parameters
+    return plugin.n_operations(schema, cached=True, **given) if "cached" in asked else None
 
 
 def _ranking(model: Any, query: Features, items: Features | None) -> tuple[int | None, int | None]:
@@ -167,8 +178,6 @@ def lines(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> li
         size += f"; {schema.n_users:,} users, {schema.n_items:,} items"
     of = "" if found.embedding is None else f", of which {found.embedding:,} follow the vocabulary (embeddings)"
     rows = [("the data", size), ("parameters", f"{found.parameters:,}{of}")]
-    if found.by_formula:
-        rows.append(("", f"{found.by_formula.value:,} by the formula {found.by_formula.text}"))
     if found.fitted and found.observes:
         rows.append(("", f"{found.fitted:,} numbers more are kept of the training interactions"))
     counted = f"{found.products + found.others:,} counted on one row: {found.products:,} in matrix products"
@@ -176,11 +185,10 @@ def lines(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> li
     rows.append(("", f"{found.in_batch:,} a row in a batch of {_BATCH}, which shares what its rows have in common"))
     if found.unknown:
         rows.append(("", f"not counted, since unknown: {', '.join(found.unknown)}"))
-    if found.operations:
-        rows.append(("", f"{found.operations.value:,} by the formula {found.operations.text}"))
-    if found.looked_up:
-        text = f"{found.looked_up.value:,} with intermediate vectors looked up, by {found.looked_up.text}"
-        rows.append(("", text))
+    if found.operations is not None:
+        rows.append(("", f"{found.operations:,} by the count of its paper, of single-valued fields"))
+    if found.looked_up is not None:
+        rows.append(("", f"{found.looked_up:,} with intermediate vectors looked up, by the same count"))
     rows.append(("scored as", _SCORED[found.scoring] if schema.has_items else "rows: these data have no items to rank"))
     if found.item_width is not None:
         what = "vector" if found.scoring == "two-sided" else "part"

@@ -1,5 +1,6 @@
 """The table of all models of this distribution: `fmlab plugins --markdown > docs/models.md`."""
 
+import re
 from collections.abc import Iterator
 
 from torch import nn
@@ -8,13 +9,26 @@ from fmlab.contracts import NeedsInteractions
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 from fmlab.inspection import model_summary
-from fmlab.inspection.formulas import FUNCTION_HELP, SYMBOLS, stated
 from fmlab.plugin import inventory, registry
 from fmlab.plugin.inventory import Plugin
 
 DISTRIBUTION = "fmlab"
 HEAD = ("model", "what", "paper and equations", "parameters", "cost of a row", "scored as", "loss, optimizer", "test")
 OPEN, NONE = "the protocol's", "none"
+_CONTEXT: tuple[tuple[str, int], ...] = (
+    *(("daytime", 8), ("weekday", 8), ("isweekend", 3), ("homework", 4)),
+    *(("cost", 3), ("weather", 10), ("country", 81), ("city", 234)),
+)
+_SHAPE = Schema(
+    (
+        Field("user", "user", 958),
+        *(Field(name, "context", size) for name, size in _CONTEXT),
+        Field("item", "item", 4083),
+    ),
+    957,
+    4082,
+)
+"""The fields of Frappe, as tables of parameters have them, with an unknown feature in each."""
 _SCHEMA = Schema((Field("user", "user", 4), Field("day", "context", 7), Field("item", "item", 6)), 3, 5)
 
 
@@ -40,8 +54,7 @@ def _row(plugin: Plugin) -> Iterator[str]:
     yield f"`{plugin.name}`"
     yield signature.summary + _equation(signature.doc)
     yield signature.paper
-    lines = sorted(stated(signature.doc, "Parameters"), key=lambda line: not line[0])
-    yield "<br>".join(_conditional(*line, several=len(lines) > 1) for line in lines)
+    yield _parameters(plugin)
     yield _line(signature.doc, "Cost")
     yield scored(plugin.name)
     partners = [str(signature.defaults.get(kind, OPEN) or NONE) for kind in ("loss", "optimizer")]
@@ -55,14 +68,21 @@ def _equation(doc: str) -> str:
     return " " + " ".join(paragraphs[1].split()) if len(paragraphs) > 1 and paragraphs[1].startswith("`") else ""
 
 
-def _conditional(condition: str, text: str, *, several: bool) -> str:
-    formula, separator, remark = text.partition(";")
-    shown = f"`{formula.strip()}`{separator}{remark}"
-    return f"with {condition}: {shown}" if condition else f"else {shown}" if several else shown
+def _parameters(plugin: Plugin) -> str:
+    """With the default options on the fields of Frappe, and what is kept beside them."""
+    count = model_summary.n_parameters({"name": plugin.name}, _SHAPE)
+    kept = _line(plugin.signature.doc, "Fitted")
+    return ("unknown" if count is None else f"{count:,}") + (f"; {kept}" if kept else "")
+
+
+def stated(doc: str, word: str) -> list[str]:
+    """What stands behind `word` in each line of a docstring that has it; an indented line continues the one before."""
+    lines = re.findall(rf"^{word}:\s*(.+(?:\n[ \t]+\S.*)*)", doc, re.MULTILINE)
+    return [" ".join(line.split()) for line in lines]
 
 
 def _line(doc: str, word: str) -> str:
-    return next((text for _, text in stated(doc, word)), "")
+    return next(iter(stated(doc, word)), "")
 
 
 def scored(name: str) -> str:
@@ -79,27 +99,19 @@ def _escaped(cell: str) -> str:
 
 
 def _introduction(count: int) -> str:
-    symbols = "\n".join(f"- `{name}`: {text}" for name, text in SYMBOLS.items())
-    functions = "\n".join(f"- `{name}`: {text}" for name, text in FUNCTION_HELP.items())
     return f"""# Models
 
 Generated: `python -m fmlab plugins --markdown > docs/models.md` writes this page from the models' docstrings, and a
 test fails where the two differ. {count} models; `fmlab plugins show model NAME` shows the options of one, and
 `fmlab plugins show model NAME data=DATA` its parameters, its FLOPs and how it is scored on these data.
 
-**Parameters** are those that gradients train. A formula's names are the model's options and
+**Parameters** are those that gradients train, with the default options, on the fields of Frappe: 957 users, 4,082 items
+and eight fields of context, {_SHAPE.n_features:,} features with an unknown one for each field. `n_parameters(schema,
+**options)` of the class counts them without building the model, and a test compares it with the built one.
 
-{symbols}
-
-with the functions `sum`, `min`, `max` of numbers, and
-
-{functions}
-
-Factors stand side by side, `/` divides and `//` rounds down; a flag counts as 1 or 0. `with` gives the options that a
-formula holds for, a name alone where that option is given; the first that fits counts. Every formula is compared with
-the built model by a test.
-
-**Cost of a row** is the time of one whole row; W stands for the weights of the perceptron's layers. **Scored as**
+**Cost of a row** is the time of one whole row. F stands for fields, P for pairs of them, C for the columns of a row,
+which are more where fields are multi-valued, I for items, W for the weights of the perceptron's layers; the other names
+are options, and `matrices(a, b, ...)` is the weights of matrices between neighboring sizes. **Scored as**
 says what is shared in ranking: *two-sided* models have a bias and a vector for each item, and rank all items by one
 matrix product; *separable* ones compute the part of the user once; *rows* scores every user and item as a whole row.
 Models that *read interactions* take the training positives once before training. **Loss, optimizer**: what is taken

@@ -13,7 +13,6 @@ def flops(model: Family, dims: Sequence[int], *, cached: bool = False) -> int:
     Source: Sun et al., FM², WWW 2021, table 4, whose estimates these formulas give: an inner product of width k takes
     2k, adding a pair to the score 1, and the linear part 2 a field, which the paper leaves out for FM. `cached`: the
     vectors `v_i M` of FwFM, FvFM and FmFM are looked up, toward the smaller of the two sizes (sections 4.2, 4.3).
-    The models state the uncached formulas in their docstrings, behind `Operations:`.
     """
     n = len(dims)
     if model == "fm":

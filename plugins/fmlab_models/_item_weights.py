@@ -1,5 +1,7 @@
 """What models share whose score is a sum of weights of the items that the user has met."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,11 @@ class ItemWeights(nn.Module):
     item_measure = "the weight that an item has for the score of the other"
     history: Tensor
     weight: Tensor
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(self, schema: Schema, model: str, largest: int) -> None:
         """Weights stand at 0; raises FmlabError on data without users and items, or on more than `largest` items."""

@@ -1,6 +1,6 @@
 """The attentional factorization machine."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +25,17 @@ class AFM(StartsFromFM):
     pooled products, as in the authors' code. A row with one column has no pairs. The attention network runs once for
     each distinct pair of features of a batch.
 
-    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + dim
     Cost: O(C^2 dim attention_dim)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: interaction-aware
     """
 
     space = {"attention_dim": {"int": [4, 64], "log": True}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, attention_dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features * (1 + dim) + attention_dim * (dim + 2) + dim
 
     def __init__(
         self,

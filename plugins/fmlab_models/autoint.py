@@ -1,12 +1,14 @@
 """Self-attention between fields."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
+from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 
@@ -40,15 +42,22 @@ class AutoInt(DeepModel):
     A layer turns the fields X into `ReLU([A_1 X V_1, ..., A_H X V_H] + X W)` with the shares
     `A_h = softmax(X Q_h (X K_h)^T)` of its heads. `hidden` adds `MLP([s_1; ...; s_F])` (AutoInt+).
 
-    Parameters with hidden: n dim + 4 attention_dim (dim + (layers - 1) attention_dim) + F attention_dim + 1
-      + mlp(F dim, hidden, batch_norm)
-    Parameters: n dim + 4 attention_dim (dim + (layers - 1) attention_dim) + F attention_dim + 1
     Cost: O(C dim + layers F attention_dim (F + attention_dim) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
     space = {"layers": {"int": [1, 4]}, "heads": {"choice": [1, 2, 4]}}
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema, *, dim: int, layers: int, attention_dim: int, hidden: Sequence[int], batch_norm: bool, **_: Any
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        fields = len(schema.fields)
+        attention = 4 * attention_dim * (dim + (layers - 1) * attention_dim) + fields * attention_dim + 1
+        deep = perceptron_size(fields * dim, hidden, batch_norm) if hidden else 0
+        return schema.n_features * dim + attention + deep
 
     def __init__(
         self,

@@ -1,5 +1,7 @@
 """What every model must beat: the same score for all, and the item's number of interactions."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -13,13 +15,17 @@ class Constant(nn.Module):
 
     Source: none needed; it is the score 0.
 
-    Parameters: 0
     Cost: O(1)
     Test: tests/models/test_model_table.py::test_the_constant_scores_every_row_0
     Family: baselines
     """
 
     defaults = {"loss": None, "optimizer": None}
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(self, schema: Schema) -> None:
         """Any schema will do."""
@@ -46,7 +52,7 @@ class Popularity(nn.Module):
 
     Source: Cremonesi, Koren, Turrin, Performance of recommender algorithms on top-N recommendation tasks, RecSys 2010.
 
-    Parameters: 0; a count of each item is kept
+    Fitted: a count of each item is kept
     Cost: O(1)
     Test: tests/models/test_model_oracles.py::test_popularity_counts_training_positives
     Family: baselines
@@ -54,6 +60,11 @@ class Popularity(nn.Module):
 
     defaults = {"loss": None, "optimizer": None}
     count: Tensor
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(self, schema: Schema) -> None:
         """Counts stand at 0 until `fit_interactions`; raises FmlabError if the first item field does not name the

@@ -1,7 +1,7 @@
 """Collaborative metric learning."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from fmlab.data import Schema
 from fmlab.manifolds import Euclidean
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
+from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 
 
@@ -24,7 +25,6 @@ class CML(nn.Module):
     covariance penalty. Vectors longer than 1 are clipped to length 1 where they are read, which holds for every
     optimizer.
 
-    Parameters: (U + I) dim
     Cost: O(dim)
     Test: tests/models/test_model_oracles.py::test_cml_scores_minus_the_squared_distance_within_the_unit_ball
     Family: metric and hyperbolic
@@ -32,6 +32,11 @@ class CML(nn.Module):
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}
     manifold = Euclidean()
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * dim
 
     def __init__(
         self, schema: Schema, *, dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64

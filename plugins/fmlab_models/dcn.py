@@ -1,12 +1,14 @@
 """Deep & cross networks, whose crosses have a vector (DCN) or a matrix (DCN-V2) a layer."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
+from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel, by_side, perceptron
 
@@ -24,13 +26,21 @@ class DCN(DeepModel):
 
     which are sums over the sides, as is the first layer of the perceptron: one product gives them all.
 
-    Parameters: n dim + mlp(F dim, hidden, batch_norm) + (2 layers + 1) F dim
     Cost: O(C dim + layers F dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
     space = {"layers": {"int": [1, 5]}}
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema, *, dim: int, layers: int, hidden: Sequence[int], batch_norm: bool, **_: Any
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        width = len(schema.fields) * dim
+        deep = perceptron_size(width, hidden, batch_norm)
+        return schema.n_features * dim + deep + (2 * layers + 1) * width
 
     def __init__(
         self,
@@ -82,16 +92,30 @@ class DCNv2(DeepModel):
     With `rank`, `W_l = U_l V_l^T` of that rank, without the mixture of experts. "parallel": `<w, x_L> + MLP(x_0)`;
     "stacked": `MLP(x_L)`.
 
-    Parameters with rank, structure=stacked: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (2 rank + 1)
-    Parameters with rank: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (2 rank + 1) + F dim
-    Parameters with structure=stacked: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (F dim + 1)
-    Parameters: n dim + mlp(F dim, hidden, batch_norm) + layers F dim (F dim + 1) + F dim
     Cost: O(C dim + layers F^2 dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
     space = {"layers": {"int": [1, 5]}, "structure": {"choice": ["parallel", "stacked"]}}
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        layers: int,
+        rank: int | None,
+        structure: str,
+        hidden: Sequence[int],
+        batch_norm: bool,
+        **_: Any,
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        width = len(schema.fields) * dim
+        crosses = layers * width * ((2 * rank if rank else width) + 1)
+        top = 0 if structure == "stacked" else width
+        return schema.n_features * dim + perceptron_size(width, hidden, batch_norm) + crosses + top
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """A factorization machine beside a multilayer perceptron."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
+from fmlab.nn.sizes import perceptron_size
 from fmlab.nn.sparse_lookup import gather
 from fmlab.plugin.option import Range
 from fmlab_models.fm import StartsFromFM
@@ -27,11 +29,15 @@ class DeepFM(StartsFromFM):
 
     The first layer splits by side, `W [x_u; x_i] = W_u x_u + W_i x_i`: a query's part is computed once for all items.
 
-    Parameters: 1 + n (1 + dim) + mlp(C dim, hidden, batch_norm)
     Cost: O(C dim + W)
     Test: tests/models/test_model_oracles.py::test_deepfm_adds_a_perceptron_on_scaled_vectors
     Family: deep
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], batch_norm: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features * (1 + dim) + perceptron_size(schema.n_columns * dim, hidden, batch_norm)
 
     def __init__(
         self,

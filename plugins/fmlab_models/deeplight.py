@@ -1,13 +1,14 @@
 """A field-weighted factorization machine beside a multilayer perceptron, pruned while it is trained."""
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
+from fmlab.nn.sizes import pair_count, perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 from fmlab_models._matrices import FieldMatrices
@@ -29,13 +30,19 @@ class DeepLight(DeepModel):
     layer of the perceptron (but the last) to 0, which may grow again until the next pruning: a share
     `S (1 - 0.99^(t / 100))` at step t after the warm-up. A model that is switched to evaluation is pruned as well.
 
-    Parameters: 1 + n dim + F dim + P + mlp(F dim, hidden, batch_norm)
     Cost: O(C dim + P dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
     steps: Tensor
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], batch_norm: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        fields = len(schema.fields)
+        deep = perceptron_size(fields * dim, hidden, batch_norm)
+        return 1 + schema.n_features * dim + fields * dim + pair_count(fields) + deep
 
     def __init__(
         self,

@@ -31,7 +31,7 @@ class EASE(ItemWeights):
     to 12,000 items it is computed in float64. Beyond, it is computed in float32 in the place of the weights: 4 bytes
     for every two items, 6.7 GB for 41,000. A list of all items is then a sum of the rows of what the user has met.
 
-    Parameters: 0; a weight of every two items is solved for
+    Fitted: a weight of every two items is solved for
     Cost: O(I)
     Test: tests/models/test_neighbours.py::test_ease_is_ridge_regression_of_every_item_on_all_others
     Family: collaborative

@@ -11,6 +11,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldEmbeddings, query_and_item
 from fmlab.plugin.option import Range
+from fmlab_models._flops import flops
 
 
 class FFM(nn.Module):
@@ -23,14 +24,23 @@ class FFM(nn.Module):
     then every vector meets its partner. Features in two slots of one field meet by one more vector each, which
     features of other fields do not have. The sides meet in vectors of width `dim` * query fields * item fields.
 
-    Parameters: 1 + n + (n (F - 1) + M) dim
-    Operations: 2 F + P (2 dim + 1)
     Cost: O(C F dim)
     Test: tests/models/test_ffm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        vectors = sum(f.size * (len(schema.fields) - 1 + (f.slots > 1)) for f in schema.fields)
+        return 1 + schema.n_features + vectors * dim
+
+    @staticmethod
+    def n_operations(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4)."""
+        return flops("ffm", (dim,) * len(schema.fields))
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Feature generation by convolution below a product-based neural network."""
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldEmbeddings
 from fmlab.nn.pair_products import inner_products
+from fmlab.nn.sizes import matrices, pair_count, perceptron_size
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel, perceptron
 
@@ -26,14 +28,37 @@ class FGCNN(DeepModel):
     number), keeps the largest of every `pooling` neighbors, and recombines what is left into `n_generated` times as
     many fields, `tanh(W flat + b)`.
 
-    Parameters: 2 n dim + kernel_height matrices(1, filters) + sum(filters) + n_generated dim^2 dot(filters, L, L)
-      + n_generated dim sum(L) + mlp(T dim + T (T - 1) / 2, hidden, batch_norm)
-      where L = pooled(F, pooling, filters) and T = F + n_generated sum(L)
-    Cost: O(C dim + F dim kernel_height matrices(1, filters) + n_generated dim^2 dot(filters, L, L) + T^2 dim + W),
-      L and T as above
+    Cost: O(C dim + F dim kernel_height matrices(1, filters) + T^2 dim + W), T the fields and those generated, W with
+      the weights that recombine
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        filters: Sequence[int],
+        kernel_height: int,
+        pooling: int,
+        n_generated: int,
+        hidden: Sequence[int],
+        batch_norm: bool,
+        **_: Any,
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        left = total = len(schema.fields)
+        generator = kernel_height * matrices(1, *filters) + sum(filters)
+        for maps in filters:
+            left = -(-left // pooling)
+            generator += n_generated * left * dim * (maps * left * dim + 1)
+            total += n_generated * left
+        return (
+            2 * schema.n_features * dim
+            + generator
+            + perceptron_size(total * dim + pair_count(total), hidden, batch_norm)
+        )
 
     def __init__(
         self,

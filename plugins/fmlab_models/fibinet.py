@@ -1,12 +1,14 @@
 """Feature importance and bilinear interactions below a multilayer perceptron."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.pair_products import rows_last, triangle
+from fmlab.nn.sizes import pair_count, perceptron_size
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel, perceptron
 
@@ -24,11 +26,6 @@ class FiBiNET(DeepModel):
     "interaction". `q` is the same of `a_i s_i`, `a = ReLU(W_2 ReLU(W_1 z))`, `z_i` the mean of `s_i`, whose hidden
     layer has a `reduction_ratio`-th of the fields.
 
-    Parameters with bilinear=all: 1 + n (1 + dim) + dim^2 + 2 F max(1, F // reduction_ratio)
-      + mlp(2 P dim, hidden, batch_norm)
-    Parameters with bilinear=each: 1 + n (1 + dim) + (F - 1) dim^2 + 2 F max(1, F // reduction_ratio)
-      + mlp(2 P dim, hidden, batch_norm)
-    Parameters: 1 + n (1 + dim) + P dim^2 + 2 F max(1, F // reduction_ratio) + mlp(2 P dim, hidden, batch_norm)
     Cost: O(C dim + P dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -37,6 +34,29 @@ class FiBiNET(DeepModel):
     space = {"bilinear": {"choice": ["all", "each", "interaction"]}}
     left: Tensor
     right: Tensor
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        bilinear: str,
+        reduction_ratio: int,
+        hidden: Sequence[int],
+        batch_norm: bool,
+        **_: Any,
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        fields, pairs = len(schema.fields), pair_count(len(schema.fields))
+        bilinears = {"all": 1, "each": fields - 1}.get(bilinear, pairs)
+        squeeze = 2 * fields * max(1, fields // reduction_ratio)
+        return (
+            1
+            + schema.n_features * (1 + dim)
+            + bilinears * dim**2
+            + squeeze
+            + perceptron_size(2 * pairs * dim, hidden, batch_norm)
+        )
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """A graph neural network whose nodes are the fields of a row."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +28,17 @@ class FiGNN(DeepModel):
     `a_i = W_in^i sum_j A_ij W_out^j h_j + b` and moves to `h_i <- GRU(a_i, h_i) + h_i^1`. At the end
     `y_i = <u, h_i> + c` and `a_i = <t, h_i> + d`, perceptrons of one layer.
 
-    Parameters: n dim + (2 F + 10) dim^2 + 11 dim + 4
     Cost: O(C dim + layers F dim (F + dim))
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
     space = {"layers": {"int": [1, 4]}, "heads": {"choice": [1, 2]}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return schema.n_features * dim + (2 * len(schema.fields) + 10) * dim**2 + 11 * dim + 4
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The factorization machine."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs, factor_products
 from fmlab.nn.init import weights_and_vectors
 from fmlab.plugin.option import Range
+from fmlab_models._flops import flops
 
 
 class FM(nn.Module):
@@ -21,12 +22,20 @@ class FM(nn.Module):
     Dropout, 0 in that paper, falls on the `dim` sums `sum_{i<j} v_i * v_j x_i x_j` of a row, as in the comparisons of
     AFM and IFM. Where an item is scored by its side, the pairs within it drop factors of their own.
 
-    Parameters: 1 + n (1 + dim)
-    Operations: 3 dim (F + 1)
     Cost: O(C dim)
     Test: tests/models/test_model_oracles.py::test_fm_is_its_double_sum
     Family: linear and pairwise
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features * (1 + dim)
+
+    @staticmethod
+    def n_operations(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4)."""
+        return flops("fm", (dim,) * len(schema.fields))
 
     def __init__(
         self,

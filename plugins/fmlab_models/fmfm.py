@@ -1,6 +1,7 @@
 """Factorization machines with a matrix between every two fields: FwFM, FvFM and FmFM."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Annotated, Any, Literal
 
 import torch
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldEmbeddings, FieldSums, query_and_item
+from fmlab.nn.sizes import n_multi_valued, pair_count
 from fmlab.plugin.option import Range
+from fmlab_models._flops import flops
 from fmlab_models._lookup import LookedUp
 from fmlab_models._matrices import FieldMatrices, Kind
 
@@ -111,6 +114,16 @@ class FieldMatrixFM(nn.Module):
         return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
 
 
+def _shared(schema: Schema, dim: int, linear: str) -> int:
+    """Bias, vectors and linear part, of vectors of one size."""
+    return 1 + schema.n_features * dim + (schema.n_features if linear == "plain" else len(schema.fields) * dim)
+
+
+def _met(schema: Schema) -> int:
+    """Pairs of fields that stand in a row: of a multi-valued one with itself too."""
+    return pair_count(len(schema.fields)) + n_multi_valued(schema)
+
+
 class FwFM(FieldMatrixFM):
     """A factorization machine with a weight for every two fields.
 
@@ -120,10 +133,6 @@ class FwFM(FieldMatrixFM):
     Paper: Pan, Xu, Ruiz, Zhao, Pan, Sun, Lu, Field-weighted factorization machines for click-through rate prediction
       in display advertising, WWW 2018, equation 6.
 
-    Parameters: 1 + n dim + F dim + P + S
-    Parameters with linear=plain: 1 + n (1 + dim) + P + S
-    Operations: 2 F + P (2 dim + 2)
-    Operations looked up: 2 F + P (2 dim + 1)
     Cost: O(C dim + F^2 dim)
     Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
@@ -131,6 +140,16 @@ class FwFM(FieldMatrixFM):
 
     defaults = {"loss": "bce", "optimizer": "adam"}
     space = {"linear": {"choice": ["field", "plain"]}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, linear: str, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return _shared(schema, dim, linear) + _met(schema)
+
+    @staticmethod
+    def n_operations(schema: Schema, *, dim: int, cached: bool = False, **_: Any) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
+        return flops("fwfm", (dim,) * len(schema.fields), cached=cached)
 
     def __init__(
         self,
@@ -156,10 +175,6 @@ class FvFM(FieldMatrixFM):
 
     The authors' released code gives all coordinates of a pair one weight; here d is the vector.
 
-    Parameters: 1 + n dim + F dim + (P + S) dim
-    Parameters with linear=plain: 1 + n (1 + dim) + (P + S) dim
-    Operations: 2 F + P (3 dim + 1)
-    Operations looked up: 2 F + P (2 dim + 1)
     Cost: O(C dim + F^2 dim)
     Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
@@ -167,6 +182,16 @@ class FvFM(FieldMatrixFM):
 
     defaults = {"loss": "bce", "optimizer": "adam"}
     space = {"linear": {"choice": ["field", "plain"]}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, linear: str, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return _shared(schema, dim, linear) + _met(schema) * dim
+
+    @staticmethod
+    def n_operations(schema: Schema, *, dim: int, cached: bool = False, **_: Any) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
+        return flops("fvfm", (dim,) * len(schema.fields), cached=cached)
 
     def __init__(
         self,
@@ -194,15 +219,6 @@ class FmFM(FieldMatrixFM):
     warm_start=[runs/.../best.ckpt]` reads them from a trained fwfm, fvfm or fmfm, as the fewest principal components
     of each field's vectors that keep that share of their variance, and trains anew.
 
-    Parameters with dims, linear=plain: 1 + n + dot(sizes, dims)
-      + (sum(dims)^2 - dot(dims, dims)) / 2 + dot(multi, dims, dims)
-    Parameters with dims: 1 + dot(sizes, dims) + sum(dims)
-      + (sum(dims)^2 - dot(dims, dims)) / 2 + dot(multi, dims, dims)
-    Parameters with linear=plain: 1 + n (1 + dim) + (P + S) dim^2
-    Parameters: 1 + n dim + F dim + (P + S) dim^2
-    Operations with dims=null: 2 F + P (2 dim^2 + 2 dim + 1)
-    Operations looked up with dims=null: 2 F + P (2 dim + 1)
-    Operations looked up: 2 F + 2 smaller(dims) + P
     Cost: O(C dim + F^2 dim^2)
     Test: tests/models/test_fmfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
@@ -210,6 +226,22 @@ class FmFM(FieldMatrixFM):
 
     defaults = {"loss": "bce", "optimizer": "adam"}
     space = {"linear": {"choice": ["field", "plain"]}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, dims: Sequence[int] | None, linear: str, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        sizes = list(dims or [dim] * len(schema.fields))
+        vectors = sum(f.size * k for f, k in zip(schema.fields, sizes, strict=True))
+        matrices = sum(a * b for a, b in combinations(sizes, 2))
+        matrices += sum(k * k for f, k in zip(schema.fields, sizes, strict=True) if f.slots > 1)
+        return 1 + vectors + (schema.n_features if linear == "plain" else sum(sizes)) + matrices
+
+    @staticmethod
+    def n_operations(
+        schema: Schema, *, dim: int, dims: Sequence[int] | None = None, cached: bool = False, **_: Any
+    ) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
+        return flops("fmfm", dims or (dim,) * len(schema.fields), cached=cached)
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The factorization machine with generalized metric learning."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -40,8 +40,6 @@ class GMLFM(nn.Module):
     still for epochs. With `init=identity` the matrices start as identities and h at 0.1, so that pairs begin as
     `0.1 <v_i, v_j> |v_i - v_j|^2`. The paper tunes `dim` between 4 and 512.
 
-    Parameters with transform=md: 1 + n (1 + dim) + dim weighted + dim^2
-    Parameters: 1 + n (1 + dim) + dim weighted + layers (dim^2 + dim)
     Cost: O(C layers dim^2 + C dim min(C, dim))
     Test: tests/models/test_gmlfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: metric and hyperbolic
@@ -49,6 +47,12 @@ class GMLFM(nn.Module):
 
     defaults = {"loss": "squared", "optimizer": "adam"}
     space = {"transform": {"choice": ["dnn", "md"]}, "layers": {"int": [1, 3]}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, transform: str, layers: int, weighted: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        matrices = dim**2 if transform == "md" else layers * (dim**2 + dim)
+        return 1 + schema.n_features * (1 + dim) + dim * weighted + matrices
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Metric learning in hyperbolic space."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from fmlab.data import Schema
 from fmlab.manifolds import LearnedCurvature, ManifoldParameter, Poincare
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
+from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 
 STEP_SCALE = 2.5  # of `radagrad`, by the validation of a sparse and a dense data set: docs/results/hyperml.md
@@ -32,7 +33,6 @@ class HyperML(nn.Module):
     against the `margin` of the loss, and moves where points start and how far they step. With `learn_curvature` points
     are stored in the unit ball and c is trained: the score is `-d_1(p, q)^2 / c`, its order that of the unit ball.
 
-    Parameters: (U + I) dim + learn_curvature
     Cost: O(dim)
     Test: tests/models/test_model_oracles.py::test_hyperml_scores_minus_the_squared_gyrovector_distance
     Family: metric and hyperbolic
@@ -40,6 +40,11 @@ class HyperML(nn.Module):
 
     defaults = {"loss": "hinge", "optimizer": "radagrad"}
     space = {"curvature": {"float": [0.5, 8.0], "log": True}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, learn_curvature: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * dim + learn_curvature
 
     def __init__(
         self,

@@ -19,7 +19,6 @@ class HyperTS(HyperML):
     exponential map. It starts from `log_0` of HyperML's points. With `learn_curvature` c is trained with the vectors,
     and bends the space between them: as c tends to 0 the score tends to `-4 |z_u - z_i|^2`.
 
-    Parameters: (U + I) dim + learn_curvature
     Cost: O(dim)
     Test: tests/models/test_metric_family.py::test_hyperts_is_hyperml_on_mapped_points
     Family: metric and hyperbolic

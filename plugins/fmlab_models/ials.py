@@ -1,6 +1,6 @@
 """Implicit alternating least squares."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class IALS(nn.Module):
     Zhang, Koren, Revisiting the performance of iALS on item recommendation benchmarks, RecSys 2022. Each
     sweep solves for all users, then for all items, exactly.
 
-    Parameters: 0; (U + I) dim numbers are solved for
+    Fitted: (U + I) dim numbers are solved for
     Cost: O(dim)
     Test: tests/models/test_neighbours.py::test_ials_solves_every_entity_and_lowers_the_objective
     Family: collaborative
@@ -35,6 +35,11 @@ class IALS(nn.Module):
     space = {"unobserved_weight": {"float": [0.003, 1.0], "log": True}, "reg_exponent": {"float": [0.0, 1.0]}}
     users: Tensor
     items: Tensor
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(
         self,

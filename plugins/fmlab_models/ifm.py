@@ -10,6 +10,7 @@ from fmlab.errors import FmlabError
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
+from fmlab.nn.sizes import n_multi_valued, pair_count, perceptron_size
 from fmlab.nn.sparse_lookup import IdGrouping, gather, pool
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._interactions import InteractionAware, Pairs, spread, total
@@ -64,6 +65,24 @@ class _InteractionAwareModel(StartsFromFM):
         return self.bias + linear, self.pairs(vectors, at, values), vectors, at
 
 
+def _n_parameters(
+    schema: Schema,
+    *,
+    dim: int,
+    attention_dim: int,
+    field_dim: int,
+    factorized: bool = True,
+    components: str = "both",
+    **_: Any,
+) -> int:
+    """Of what the three share."""
+    attention = 0 if components == "field" else attention_dim * (dim + 2)
+    fields = len(schema.fields)
+    pairs = pair_count(fields) + n_multi_valued(schema)
+    factors = field_dim * (fields + dim) if factorized else pairs * dim
+    return 1 + schema.n_features * (1 + dim) + attention + (0 if components == "feature" else factors)
+
+
 class IFM(_InteractionAwareModel):
     """A factorization machine that weighs every pair by its features (attention) and every factor by the two fields.
 
@@ -85,11 +104,6 @@ class IFM(_InteractionAwareModel):
     N(0, 1) for U, D and h, Glorot's for W and b; `attention_dim` 256 and `field_dim` 26 give the paper's 1.46M on
     Frappe.
 
-    Parameters with components=feature: 1 + n (1 + dim) + attention_dim (dim + 2)
-    Parameters with components=field, factorized=false: 1 + n (1 + dim) + (P + S) dim
-    Parameters with components=field: 1 + n (1 + dim) + field_dim (F + dim)
-    Parameters with factorized=false: 1 + n (1 + dim) + attention_dim (dim + 2) + (P + S) dim
-    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + field_dim (F + dim)
     Cost: O(C^2 dim attention_dim)
     Test: tests/models/test_ifm.py::test_ifm_and_its_gradients_are_those_of_the_double_sum
     Family: interaction-aware
@@ -97,6 +111,11 @@ class IFM(_InteractionAwareModel):
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
     space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, **options: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return _n_parameters(schema, **options)
 
     def __init__(
         self,
@@ -156,12 +175,6 @@ class INN(_InteractionAwareModel):
 
     Layers are those of the authors' code: one of 5 before the output.
 
-    Parameters with components=feature: 1 + n (1 + dim) + attention_dim (dim + 2) + mlp(dim C (C - 1) / 2, hidden)
-    Parameters with components=field, factorized=false: 1 + n (1 + dim) + (P + S) dim + mlp(dim C (C - 1) / 2, hidden)
-    Parameters with components=field: 1 + n (1 + dim) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
-    Parameters with factorized=false: 1 + n (1 + dim) + attention_dim (dim + 2) + (P + S) dim
-      + mlp(dim C (C - 1) / 2, hidden)
-    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + field_dim (F + dim) + mlp(dim C (C - 1) / 2, hidden)
     Cost: O(C^2 dim attention_dim + W)
     Test: tests/models/test_ifm.py::test_inn_is_a_perceptron_on_the_weighed_pairs
     Family: interaction-aware
@@ -169,6 +182,12 @@ class INN(_InteractionAwareModel):
 
     defaults = {"loss": "squared", "optimizer": "adagrad"}
     space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, **options: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        width = options["dim"] * pair_count(schema.n_columns)
+        return _n_parameters(schema, **options) + perceptron_size(width, options["hidden"])
 
     def __init__(
         self,
@@ -224,7 +243,6 @@ class DeepIFM(_InteractionAwareModel):
     It gives no sizes for this model, which it ran on click-through data: `dim`, `hidden` and the layers' dropout are
     DeepFM's.
 
-    Parameters: 1 + n (1 + dim) + attention_dim (dim + 2) + field_dim (F + dim) + mlp(C dim, hidden, batch_norm)
     Cost: O(C^2 dim attention_dim + W)
     Test: tests/models/test_ifm.py::test_deepifm_is_ifm_and_a_perceptron_on_the_same_vectors
     Family: interaction-aware
@@ -232,6 +250,12 @@ class DeepIFM(_InteractionAwareModel):
 
     defaults = {"loss": "bce", "optimizer": "adagrad"}
     space = {"temperature": {"choice": [1.0, 10.0, 100.0]}, "field_dim": {"int": [4, 64], "log": True}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, **options: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        deep = perceptron_size(schema.n_columns * options["dim"], options["hidden"], options["batch_norm"])
+        return _n_parameters(schema, **options) + deep
 
     def __init__(
         self,

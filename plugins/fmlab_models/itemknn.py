@@ -1,6 +1,6 @@
 """Item-based nearest neighbors."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class ItemKNN(nn.Module):
     Shrinkage is as in Ferrari Dacrema, Cremonesi, Jannach, Are we really making much progress?, RecSys 2019. Nothing is
     trained by gradients.
 
-    Parameters: 0; `n_neighbors` similarities of each item are kept
+    Fitted: `n_neighbors` similarities of each item are kept
     Cost: O(n_neighbors)
     Test: tests/models/test_neighbours.py::test_itemknn_sums_shrunk_cosines_of_the_nearest
     Family: collaborative
@@ -33,6 +33,11 @@ class ItemKNN(nn.Module):
     history: Tensor
     nearest: Tensor
     similarity: Tensor
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(
         self,

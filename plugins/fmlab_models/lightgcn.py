@@ -1,11 +1,12 @@
 """Light graph convolution."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
 
 from fmlab.data import Schema
+from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 from fmlab_models._graph import GraphModel
 
@@ -21,7 +22,6 @@ class LightGCN(GraphModel):
     Its L2, 1e-4 on the first vectors of a batch, is here the optimizer's
     `weight_decay`, on all of them.
 
-    Parameters: (U + I) dim
     Cost: O(dim), after one pass over the graph for all rows
     Test: tests/models/test_graph.py::test_lightgcn_is_the_mean_of_powers_of_the_adjacency
     Family: collaborative
@@ -29,6 +29,11 @@ class LightGCN(GraphModel):
 
     defaults = {"loss": "bpr", "optimizer": "adam"}
     space = {"layers": {"int": [1, 4]}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * dim
 
     def __init__(
         self,

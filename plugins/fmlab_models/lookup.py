@@ -1,7 +1,7 @@
 """Training labels looked up: what a model that only remembers would score."""
 
 import io
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -25,13 +25,18 @@ class Lookup(nn.Module):
 
     The score is the log-odds of the mean where the loss is of log-odds, else the mean.
 
-    Parameters: 0; a mean of each pair, item and user is kept
+    Fitted: a mean of each pair, item and user is kept
     Cost: O(log rows)
     Test: tests/models/test_lookup.py::test_means_are_those_of_a_loop
     Family: baselines
     """
 
     defaults = {"loss": "bce", "optimizer": None, "protocol": "ctr"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The Lorentzian factorization machine."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,6 @@ class LorentzFM(nn.Module):
     and a loss that asks for more drives all points to where it no longer tells items apart. The rows of the paper have
     66 pairs and more.
 
-    Parameters: n (dim - 1) + learn_curvature
     Cost: O(C dim)
     Test: tests/models/test_model_oracles.py::test_lorentzfm_is_its_sum_over_ordered_pairs
     Family: metric and hyperbolic
@@ -53,6 +52,11 @@ class LorentzFM(nn.Module):
     item_measure = "minus the hyperbolic distance of the centroids of the items' features"
     signature: Tensor
     temperature: float
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, learn_curvature: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return schema.n_features * (dim - 1) + learn_curvature
 
     def __init__(
         self,

@@ -1,11 +1,14 @@
 """Logistic regression."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.sparse_lookup import pool
+from fmlab_models._flops import flops
 
 
 class LR(nn.Module):
@@ -13,12 +16,20 @@ class LR(nn.Module):
 
     Paper: Richardson, Dominowska, Ragno, Predicting clicks: estimating the click-through rate for new ads, WWW 2007.
 
-    Parameters: 1 + n
-    Operations: 2 F
     Cost: O(C)
     Test: tests/models/test_model_oracles.py::test_lr_is_a_sum_of_weights
     Family: linear and pairwise
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features
+
+    @staticmethod
+    def n_operations(schema: Schema, **_: Any) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4)."""
+        return flops("lr", (1,) * len(schema.fields))
 
     def __init__(self, schema: Schema) -> None:
         """All weights start at 0."""

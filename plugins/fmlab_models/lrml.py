@@ -1,7 +1,7 @@
 """Latent relational metric learning."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
+from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models.cml import clip
 
@@ -26,7 +27,6 @@ class LRML(nn.Module):
     length 1 where they are read. In the paper a negative item is measured with the relation of its positive one, in
     training; here, as in ranking, every pair has a relation of its own, since a score must not depend on others.
 
-    Parameters: (U + I + 2 memory_slots) dim
     Cost: O(memory_slots dim)
     Test: tests/models/test_metric_family.py::test_lrml_moves_the_user_by_what_it_reads_from_the_memory
     Family: metric and hyperbolic
@@ -34,6 +34,11 @@ class LRML(nn.Module):
 
     defaults = {"loss": "hinge", "optimizer": "adagrad"}
     space = {"memory_slots": {"int": [5, 50], "log": True}}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, memory_slots: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return (user_item_rows(schema) + 2 * memory_slots) * dim
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Matrix factorization."""
 
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 
 
@@ -22,11 +23,15 @@ class MF(nn.Module):
     With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0:
     they have no gradient, and `fmlab.evaluation.scoring.score` leaves them out.
 
-    Parameters: 1 + (U + I) (1 + dim)
     Cost: O(dim)
     Test: tests/models/test_model_oracles.py::test_mf_reads_the_first_user_and_item_column_only
     Family: collaborative
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + user_item_rows(schema) * (1 + dim)
 
     def __init__(
         self,

@@ -1,7 +1,8 @@
 """Neural collaborative filtering: GMF, MLP and their fusion NeuMF."""
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.mlp import split_mlp
+from fmlab.nn.sizes import perceptron_size, user_item_rows
 from fmlab.plugin.option import Range
 from fmlab_models.pmf import PMF
 
@@ -20,13 +22,17 @@ class GMF(PMF):
 
     Paper: He, Liao, Zhang, Nie, Hu, Chua, Neural collaborative filtering, WWW 2017, equations 8 and 9.
 
-    Parameters: (U + I + 1) dim
     Cost: O(dim)
     Test: tests/models/test_ncf.py::test_gmf_weighs_the_coordinates_of_the_product
     Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return (user_item_rows(schema) + 1) * dim
 
     def __init__(
         self,
@@ -55,13 +61,17 @@ class MLP(nn.Module):
 
     The first layer splits by side, `W [p; q] = W_p p + W_q q`: a user's part is computed once for all items.
 
-    Parameters: (U + I) dim + mlp(2 dim, hidden) - 1
     Cost: O(W)
     Test: tests/models/test_ncf.py::test_mlp_is_its_layers_one_after_the_other
     Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * dim + perceptron_size(2 * dim, hidden) - 1
 
     def __init__(
         self,
@@ -113,13 +123,17 @@ class NeuMF(nn.Module):
 
     `warm_start=[gmf.ckpt, mlp.ckpt]` starts it from the two, trained before.
 
-    Parameters: (U + I) (dim + mlp_dim) + dim + mlp(2 mlp_dim, hidden) - 1
     Cost: O(dim + W)
     Test: tests/models/test_ncf.py::test_neumf_is_the_output_layer_on_both_side_by_side
     Family: collaborative
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, mlp_dim: int, hidden: Sequence[int], **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * (dim + mlp_dim) + dim + perceptron_size(2 * mlp_dim, hidden) - 1
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """The neural factorization machine."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,7 @@ from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_products
 from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import perceptron
 from fmlab_models.fm import StartsFromFM
@@ -23,11 +25,15 @@ class NFM(StartsFromFM):
     of each and the product of their sums. Dropout stands before every layer, the first included (section 3.3).
     Defaults are those of LorentzFM's comparison (AAAI 2020, table 3): `dim` 10, two layers of 100.
 
-    Parameters: 1 + n (1 + dim) + mlp(dim, hidden, batch_norm)
     Cost: O(C dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], batch_norm: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features * (1 + dim) + perceptron_size(dim, hidden, batch_norm)
 
     def __init__(
         self,

@@ -1,13 +1,15 @@
 """Neural graph collaborative filtering."""
 
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fmlab.data import Schema
+from fmlab.nn.sizes import matrices, user_item_rows
 from fmlab.plugin.option import Range
 from fmlab_models._graph import GraphModel
 
@@ -24,13 +26,17 @@ class NGCF(GraphModel):
     0.2, `dropout` of messages, and the scaling of every layer's vectors to length 1 before they are joined
     (`normalized`) are those of the authors' code; the dropout of nodes is left out.
 
-    Parameters: (U + I) dim + 2 matrices(dim, hidden)
     Cost: O(dim + sum(hidden)), after one pass over the graph for all rows
     Test: tests/models/test_graph.py::test_ngcf_is_its_matrix_form
     Family: collaborative
     """
 
     defaults = {"loss": "bpr", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * dim + 2 * matrices(dim, *hidden)
 
     def __init__(
         self,

@@ -1,12 +1,13 @@
 """Probabilistic matrix factorization."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import UserItemEmbeddings
+from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 
 
@@ -21,13 +22,17 @@ class PMF(nn.Module):
     the logistic function that the paper puts around the product, with ratings scaled to [0, 1], is what the loss `bce`
     does.
 
-    Parameters: (U + I) dim
     Cost: O(dim)
     Test: tests/models/test_ncf.py::test_gmf_with_weights_of_1_is_pmf_and_matrix_factorization_without_biases
     Family: collaborative
     """
 
     defaults = {"loss": "squared", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return user_item_rows(schema) * dim
 
     def __init__(
         self,

@@ -1,12 +1,14 @@
 """Product-based neural networks: inner (IPNN) or outer (OPNN) products below a multilayer perceptron."""
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.pair_products import inner_products, triangle
+from fmlab.nn.sizes import pair_count, perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 
@@ -44,11 +46,16 @@ class IPNN(PNN):
     Paper: Qu, Cai, Ren, Zhang, Yu, Wen, Wang, Product-based neural networks for user response prediction, ICDM 2016,
       equations 3 to 9, whose weights of products are factorized; here they are free.
 
-    Parameters: n dim + mlp(F dim + P, hidden, batch_norm)
     Cost: O(C dim + P dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], batch_norm: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        width = len(schema.fields) * dim + pair_count(len(schema.fields))
+        return schema.n_features * dim + perceptron_size(width, hidden, batch_norm)
 
     def __init__(
         self,
@@ -82,8 +89,6 @@ class OPNN(PNN):
     "sum": the outer products of all fields superposed, `p = f f^T` with `f = sum s_i`, its `dim^2` numbers. "matrix":
     each reduced by a kernel of its own, `p_ij = s_i W_ij s_j^T` for fields i < j.
 
-    Parameters with kernel=matrix: n dim + P dim^2 + mlp(F dim + P, hidden, batch_norm)
-    Parameters: n dim + mlp(F dim + dim^2, hidden, batch_norm)
     Cost: O(C dim + dim^2 + W), with kernel=matrix O(C dim + P dim^2 + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
@@ -92,6 +97,15 @@ class OPNN(PNN):
     space = {"kernel": {"choice": ["sum", "matrix"]}}
     left: Tensor
     right: Tensor
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema, *, dim: int, kernel: str, hidden: Sequence[int], batch_norm: bool, **_: Any
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        fields, pairs = len(schema.fields), pair_count(len(schema.fields))
+        kernels, products = (pairs * dim**2, pairs) if kernel == "matrix" else (0, dim**2)
+        return schema.n_features * dim + kernels + perceptron_size(fields * dim + products, hidden, batch_norm)
 
     def __init__(
         self,

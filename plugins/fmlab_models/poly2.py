@@ -1,6 +1,6 @@
 """Logistic regression on features and on hashed pairs of features."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +9,7 @@ from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.sparse_lookup import pool
 from fmlab.plugin.option import Range, Renamed
+from fmlab_models._flops import flops
 
 _ODD = -7046029254386353131  # 2^64 / golden ratio as a signed number: Fibonacci hashing
 
@@ -21,14 +22,22 @@ class Poly2(nn.Module):
 
     The hash does not depend on the order of the two. Pairs within a side are summed once for all rows it stands in.
 
-    Parameters: 1 + n + pair_buckets
-    Operations: 2 F + 2 P
     Cost: O(C^2)
     Test: tests/models/test_poly2.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, pair_buckets: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features + pair_buckets
+
+    @staticmethod
+    def n_operations(schema: Schema, **_: Any) -> int:
+        """Of a row of single-valued fields, as FmFM counts them (table 4)."""
+        return flops("poly2", (1,) * len(schema.fields))
 
     def __init__(
         self,

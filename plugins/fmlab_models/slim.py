@@ -33,7 +33,7 @@ class SLIM(ItemWeights):
     Programs that minimize `|x_j - X w|^2 / (2 n) + alpha ratio |w|_1 + alpha (1 - ratio) |w|^2 / 2`, n the users, such
     as scikit-learn and RecBole, have `l1 = n alpha ratio` and `l2 = n alpha (1 - ratio)`.
 
-    Parameters: 0; a weight of every two items is solved for
+    Fitted: a weight of every two items is solved for
     Cost: O(I)
     Test: tests/models/test_slim.py::test_slim_is_the_elastic_net_of_every_item
     Family: collaborative

@@ -1,6 +1,6 @@
 """The translation-based factorization machine."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,17 @@ class TransFM(nn.Module):
     number, and pairs across the sides are one inner product, since the query's columns come first. The authors' code
     averages both orders of a pair, which leaves no order; here it counts, as in the equation.
 
-    Parameters: 1 + n (1 + 2 dim)
     Cost: O(C^2 dim)
     Test: tests/models/test_transfm.py::test_scores_and_gradients_are_those_of_the_double_sum
     Family: linear and pairwise
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features * (1 + 2 * dim)
 
     def __init__(
         self,

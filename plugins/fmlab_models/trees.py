@@ -24,6 +24,11 @@ class _Trees(nn.Module):
     library: Any
     kept: bytes
 
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
+
     def __init__(self, schema: Schema, package: str) -> None:
         super().__init__()
         try:
@@ -91,7 +96,7 @@ class CatBoost(_Trees):
     `rounds` are grown, and growing ends after `patience` rounds without a better validation loss. Each slot of a
     multi-valued field is a column. Needs `pip install "fmlab[automl]"`.
 
-    Parameters: 0; the trees are the library's
+    Fitted: the trees are the library's
     Cost: O(rounds depth)
     Test: tests/models/test_trees.py::test_scores_are_those_of_the_library
     Family: trees
@@ -194,7 +199,7 @@ class LightGBM(_Trees):
     to `rounds` trees are grown, and growing ends after `patience` rounds without a better validation loss. Each slot of
     a multi-valued field is a column. Needs `pip install "fmlab[automl]"`.
 
-    Parameters: 0; the trees are the library's
+    Fitted: the trees are the library's
     Cost: O(rounds log(leaves))
     Test: tests/models/test_trees.py::test_scores_are_those_of_the_library
     Family: trees

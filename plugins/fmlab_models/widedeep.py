@@ -1,10 +1,12 @@
 """A linear model beside a multilayer perceptron."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 from torch import Tensor
 
 from fmlab.data import Schema
+from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 
@@ -17,11 +19,15 @@ class WideDeep(DeepModel):
     Crossed features are left out; the paper's perceptron has layers of 1024, 512 and 256. Here all of the model has one
     optimizer.
 
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm)
     Cost: O(C dim + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
+
+    @staticmethod
+    def n_parameters(schema: Schema, *, dim: int, hidden: Sequence[int], batch_norm: bool, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 1 + schema.n_features * (1 + dim) + perceptron_size(len(schema.fields) * dim, hidden, batch_norm)
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The extreme deep factorization machine: compressed products of vectors beside a multilayer perceptron."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -10,6 +10,7 @@ from torch.autograd.function import once_differentiable
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.pair_products import rows_last
+from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel
 
@@ -28,17 +29,30 @@ class XDeepFM(DeepModel):
     parameter counts, in LorentzFM's comparison, with `cin_layer_sizes=[100,100,100,100]` and mostly without the linear
     part. No activation is the paper's choice (section 4.4), and ReLU that of some later code.
 
-    Parameters with split_half: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm)
-      + F (matrices(F, cin_layer_sizes) - matrices(cin_layer_sizes) / 2)
-      + (3 sum(cin_layer_sizes) + matrices(cin_layer_sizes, 1) - matrices(cin_layer_sizes)) / 2
-    Parameters: 1 + n (1 + dim) + mlp(F dim, hidden, batch_norm) + F matrices(F, cin_layer_sizes)
-      + 2 sum(cin_layer_sizes)
     Cost: O(C dim + F dim matrices(F, cin_layer_sizes) + W)
     Test: tests/models/test_deep_oracles.py::test_scores_and_gradients_are_those_of_the_equations
     Family: deep
     """
 
     space = {"cin_layer_sizes": {"choice": [[50, 50], [100, 100], [200, 200]]}}
+
+    @staticmethod
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        cin_layer_sizes: Sequence[int],
+        split_half: bool,
+        hidden: Sequence[int],
+        batch_norm: bool,
+        **_: Any,
+    ) -> int:
+        """Parameters that gradients train, without building the model."""
+        fields, sizes = len(schema.fields), list(cin_layer_sizes)
+        onward = [m // 2 if split_half else m for m in sizes[:-1]]
+        network = sum((a * fields + 1) * b for a, b in zip([fields, *onward], sizes, strict=False))
+        pooled = sum(onward) + sum(sizes[-1:])
+        return 1 + schema.n_features * (1 + dim) + perceptron_size(fields * dim, hidden, batch_norm) + network + pooled
 
     def __init__(
         self,

@@ -15,8 +15,6 @@ from fmlab.contracts import InfersOptions
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
 from fmlab.evaluation.flops import counting
-from fmlab.inspection.formulas import applying, evaluate, symbols
-from fmlab.plugin import registry
 
 FIELDS = len(SCHEMA.fields)
 NARROW_ITEM, NARROW_QUERY = (3, 3, 2, 4, 1, 2), (1, 2, 1, 1, 4, 3)
@@ -235,14 +233,11 @@ def test_operations_are_what_counting_finds(model: Any, cached: bool) -> None:
     assert flops(model, dims, cached=cached) == Counted.done
 
 
-@pytest.mark.parametrize("model", ["fwfm", "fvfm", "fmfm"])
+@pytest.mark.parametrize("model", [FwFM, FvFM, FmFM])
 def test_stated_operations_with_vectors_looked_up_are_those_of_table_4(model: Any) -> None:
-    doc = registry.schema("model", model).doc
-    given = symbols(single(39)) | {"dim": 16, "dims": None}
-    assert evaluate(applying(doc, "Operations looked up", given), given) == 24_531
-    if model == "fmfm":
-        given["dims"] = TABLE_3
-        assert evaluate(applying(doc, "Operations looked up", given), given) == 8_960 + 39
+    assert model.n_operations(single(39), dim=16, cached=True) == 24_531
+    if model is FmFM:
+        assert model.n_operations(single(39), dim=16, dims=TABLE_3, cached=True) == 8_960 + 39
 
 
 # --------------------------------------------------------------------------------- looked up, two trainings
