@@ -137,8 +137,8 @@ def _steps(make: Make, *, sparse: bool) -> Exception | None:
 
 
 def _leaves(make: Make, manifold: Manifold) -> bool:
-    """Whether a large gradient moves a point off its manifold; a small step would not tell."""
-    parameter = ManifoldParameter(manifold.project(torch.full((2, 3), 0.1)), manifold)
+    """Whether steps outward move a point off its manifold, from as far out as points may be: small ones tell there."""
+    parameter = ManifoldParameter(manifold.project(torch.full((2, 3), 1e30)), manifold)
     optimizer = make([parameter])
     for _ in range(3):
         parameter.grad = torch.full((2, 3), -1e6)

@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from fmlab.contracts import EpochSchedule
 from fmlab.errors import FmlabError
 from fmlab.evaluation.scoring import score
+from fmlab.manifolds import Manifold, ManifoldParameter, Poincare, Sphere
 from fmlab.testing import candidates, tiny
 from fmlab.training.optimizers import MAIN, FittedOptimizer, SeveralOptimizers, fit_optimizers, roles_of
 
@@ -96,6 +97,19 @@ def test_points_come_back_to_their_manifold_and_it_is_said(caplog: pytest.LogCap
     train(model, optimizer, 1)
     assert all((p.norm(dim=-1) < 1).all() for p in model.parameters())
     assert torch.isfinite(score(model, candidates(DATA))).all()
+
+
+@pytest.mark.parametrize("manifold", [Poincare(), Sphere()], ids=str)
+@pytest.mark.parametrize("make", [lambda p: torch.optim.AdamW(p, lr=1e-3), TORCH["momentum"]])
+def test_small_steps_too_leave_no_point_outside(manifold: Manifold, make: Make) -> None:
+    """A step of Adam is as long as its rate, whatever the gradient: many of them lead out of the ball."""
+    points = nn.ParameterList([ManifoldParameter(torch.full((4, 3), 0.4), manifold)])
+    optimizer = fitted(points, make)
+    for _ in range(300):
+        points[0].grad = torch.full((4, 3), -1e6)
+        optimizer.step()
+    torch.testing.assert_close(manifold.project(points[0].detach()), points[0].detach(), rtol=1e-6, atol=0)
+    assert manifold.dist(points[0], torch.zeros(4, 3)).isfinite().all()
 
 
 def test_a_riemannian_optimizer_is_left_alone_and_nothing_is_said(caplog: pytest.LogCaptureFixture) -> None:
