@@ -18,7 +18,7 @@ from fmlab.run.loading import build_model
 from fmlab.run.serving_data import ServingData
 from fmlab.run.warm_start import Trained, grow, open_trained, start_from
 from fmlab.serving import load_run
-from fmlab.training.checkpoints import read_checkpoint
+from fmlab.training.checkpoint_format import read_checkpoint
 
 HEADER = "user,item,y,age,color,tags,price\n"
 ROLES = (
