@@ -30,7 +30,8 @@ _POLL = 0.5  # seconds between looks at the study when nothing is heard
 _ALIKE = 3  # first trials that may fail with one message before the sweep is stopped
 _STOP = 10.0  # seconds a worker may take to stop
 _LAST_FIGURES = 10.0  # seconds that a trial may take longer than it was told
-_OVERDUE = 3.0  # times what a trial may train, after which one that cannot be cut is ended
+_OVERDUE = 3.0  # times what a trial may train, after which one that cannot be cut is ended,
+_OVERDUE_SHARE = 0.35  # and the share of the budget that it has at least
 _BARREN = 3  # workers that may die one after the other without having started a trial
 
 
@@ -72,6 +73,8 @@ class Coordinator:
                         self.board.trial(event)
                 self.agenda.release(self.team.pids, myself()["host"])
                 failed = self.board.close(self.ledger.trials(), Path(self.job.folder))
+        if self.team.interrupted:  # nothing comes after this sweep either
+            raise KeyboardInterrupt
         if failed:
             raise SweepFailed(f"{failed} points of sweep {self.sweep.name} failed; the same command tries them again")
 
@@ -136,9 +139,13 @@ class Coordinator:
         for trial in self._running(trials):
             most = self.sweep.most(ask_of(trial).index)
             begun = trial.datetime_start
-            if most is None or begun is None or (datetime.now() - begun).total_seconds() < _OVERDUE * most:
+            if most is None or begun is None:
                 continue
-            if self.ledger.cut(trial, f"it took longer than {_OVERDUE:g} times what a trial may"):
+            # What is prepared once for several trials may take long.
+            most = max(_OVERDUE * most, _OVERDUE_SHARE * (self.sweep.budget or 0.0))
+            if (datetime.now() - begun).total_seconds() < most:
+                continue
+            if self.ledger.cut(trial, f"it took longer than {most:.0f} s"):
                 mark_folders(trial_folder(Path(self.job.folder), trial.number), ("running",), "pruned")
                 log.warning(f"trial {trial.number} takes too long and is ended")
                 self.team.end(trial.user_attrs["worker"]["pid"])

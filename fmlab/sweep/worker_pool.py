@@ -74,6 +74,7 @@ class WorkerPool:
         self.members: dict[int, WorkerProcess] = {}
         self.pids: set[int] = set()  # of all there ever were
         self.idle: set[int] = set()  # members for which nothing fits into the time that is left
+        self.interrupted = False  # by Ctrl-C while workers were stopped
         self._events: queue.Queue[Event] = queue.Queue()
         self._numbers = count()
 
@@ -124,7 +125,7 @@ class WorkerPool:
             while self.members and time.monotonic() < until:
                 found += self.hear(0.1)
         except KeyboardInterrupt:
-            pass
+            self.interrupted = True
         finally:
             for member in self.members.values():
                 member.process.kill()

@@ -58,7 +58,12 @@ class SafeCheckpointIO(CheckpointIO):
 
         def write(file: BinaryIO) -> None:
             hashed = _Hashed(file)
-            torch.save(checkpoint, cast(BinaryIO, hashed))
+            try:
+                torch.save(checkpoint, cast(BinaryIO, hashed))
+            except RuntimeError:  # torch's archive hides the refusal of the disk behind one of its own
+                if hashed.refusal is not None:
+                    raise hashed.refusal from None
+                raise
             file.write(_MARK + hashed.sha256.digest())
 
         write_stream(Path(path), write)
@@ -90,11 +95,16 @@ class _Hashed:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file, self.sha256 = file, hashlib.sha256()
+        self.refusal: OSError | None = None
 
     def write(self, content: Any) -> int:
-        """Write, and update the sha256."""
+        """Write, and update the sha256; what the system refuses is remembered."""
         self.sha256.update(content)
-        return self.file.write(content)
+        try:
+            return self.file.write(content)
+        except OSError as error:
+            self.refusal = error
+            raise
 
     def flush(self) -> None:
         """Write what is buffered."""

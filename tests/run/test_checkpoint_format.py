@@ -1,6 +1,8 @@
 """A checkpoint is whole or absent, is checked before it is read, and executes nothing."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,3 +91,22 @@ def test_a_failed_write_leaves_the_previous_checkpoint(tmp_path: Path, monkeypat
 def test_resuming_with_other_settings_names_each() -> None:
     with pytest.raises(FmlabError, match=r"seed: 1 there, 2 here(.|\n)*batch_size: 8 there, 9 here"):
         refuse_mismatch(Path("x"), {"seed": 1, "batch_size": 8, "model": "fm"}, {"seed": 2, "batch_size": 9})
+
+
+def test_a_full_disk_is_the_refusal_of_the_disk_whatever_torch_says_of_its_archive(tmp_path: Path) -> None:
+    """The limit on the size of files stands for the disk: the first bytes are written, the later ones refused."""
+    program = (
+        "import resource, signal, sys, torch\n"
+        "from fmlab.errors import StorageError\n"
+        "from fmlab.training.checkpoint_format import SafeCheckpointIO\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
+        "try:\n"
+        "    SafeCheckpointIO().save_checkpoint({'w': torch.zeros(100_000)}, sys.argv[1])\n"
+        "except StorageError as error:\n"
+        "    print('refused', error)\n"
+    )
+    place = tmp_path / "best.ckpt"
+    done = subprocess.run([sys.executable, "-c", program, str(place)], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("refused File too large"), done.stderr
+    assert not place.exists()

@@ -32,6 +32,7 @@ from fmlab.sweep.objective import Reporter, Training
 from fmlab.sweep.refit import _estimate
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate
+from fmlab.sweep.worker_pool import WorkerPool
 
 
 @pytest.fixture
@@ -120,7 +121,7 @@ def test_the_first_trial_is_waited_for_and_what_still_runs_is_ended(tmp_path, ca
 @pytest.mark.usefixtures("toy")
 def test_a_trial_that_cannot_be_cut_is_ended_when_it_takes_too_long(tmp_path):
     space = {"sleep": {"choice": [0.1, 500]}, "x": {"choice": [1]}}
-    raw = {"sampler": "grid", "budget": 200, "trial_time_fraction": 0.005, "space": space}
+    raw = {"sampler": "grid", "budget": 20, "trial_time_fraction": 0.005, "space": space}
     sweeping.conduct(tmp_path, raw)
     states = [t.state for t in sweeping.trials_of(tmp_path, raw)]
     assert states == [TrialState.COMPLETE, TrialState.PRUNED]
@@ -234,3 +235,19 @@ def test_a_budget_that_the_start_has_spent_gives_a_trial_all_the_same(tmp_path, 
     states = {t.state for t in sweeping.trials_of(tmp_path, raw)}
     assert TrialState.COMPLETE in states
     assert TrialState.FAIL not in states
+
+
+@pytest.mark.usefixtures("toy")
+def test_ctrl_c_while_workers_stop_ends_what_comes_after_the_search_too(tmp_path, monkeypatch):
+    def interrupted(pool, seconds):
+        if seconds < 0.5:  # as it waits for workers that stop
+            raise KeyboardInterrupt
+        return hear(pool, seconds)
+
+    hear = WorkerPool.hear
+    monkeypatch.setattr(WorkerPool, "hear", interrupted)
+    raw = {"sampler": "grid", "space": {"x": {"choice": [1]}}}
+    with pytest.raises(KeyboardInterrupt):
+        sweeping.conduct(tmp_path, raw, workers=1)
+    assert [t.state for t in sweeping.trials_of(tmp_path, raw)] == [TrialState.COMPLETE]
+    assert (tmp_path / "results.json").is_file()
