@@ -14,7 +14,9 @@ import numpy as np
 
 from fmlab.contracts import Task
 from fmlab.data import Array
-from fmlab.errors import FmlabError
+from fmlab.errors import DataError, FmlabError
+
+SMALLEST = 1e-150  # deviation of labels whose squares a float64 still holds
 
 
 def is_binary(label: Array | None) -> bool:
@@ -55,6 +57,8 @@ class LabelScale:
             return cls(low=low, high=high)
         exact = np.asarray(label, np.float64)
         center, size = _mean_and_size(exact)
+        if size < SMALLEST:
+            raise DataError(f"labels that differ must have a deviation of {SMALLEST:g} or more, got {size:.2g}")
         return cls(center, size, low=low, high=high)
 
     @property

@@ -48,6 +48,9 @@ class RunFolder:
         with storing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             refuse_link(self.lock)
+            for inside in self.path.iterdir():
+                if inside.is_dir():  # a link to a folder would have the run write elsewhere; files are replaced
+                    refuse_link(inside)
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
             self._take(descriptor)

@@ -191,7 +191,7 @@ def _cost(board: Board, name: str, label: str, word: str) -> str:
     """Test metric of each row against what it costs."""
     models: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for row in board.own:
-        cost, value = row.cost(name), row.metrics[board.monitor][0]
+        cost, (value, _) = row.cost(name), row.metrics.get(board.monitor, (math.nan, None))
         if cost and math.isfinite(value):
             models[row.model].append((cost, value, f"{row.title}: {value:.4f}, {svg.short(cost)} {label}"))
     if sum(map(len, models.values())) < 2:
@@ -207,7 +207,7 @@ def _sizes(board: Board) -> str:
         best: dict[int, Row] = {}
         for row in board.own:
             size = row.option("model.dim")
-            if row.model == model and isinstance(size, int):
+            if row.model == model and isinstance(size, int) and board.monitor in row.metrics:
                 best.setdefault(size, row)
         if len(best) > 1:
             sizes = sorted(best)

@@ -42,7 +42,7 @@ from fmlab.training.clock import Pace
 from fmlab.training.distributed import ending_children, is_first_process, take_rank
 from fmlab.training.processes import this_launch
 from fmlab.training.progress import figure
-from fmlab.training.resume_checks import refuse_changes, refuse_mismatch
+from fmlab.training.resume_checks import refuse_changes, refuse_mismatch, refuse_shapes
 from fmlab.training.signals import Stopped
 from fmlab.training.trainer import refuse_unfit
 
@@ -232,6 +232,7 @@ def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: Ru
         saved = read_checkpoint(resume)
         saved["fmlab"].setdefault("scheduler", {"name": "none"})  # of a release that had no schedulers
         refuse_mismatch(resume, saved["fmlab"], learner.identity)
+        refuse_shapes(resume, saved["state_dict"], learner.state_dict())
         allow = plain["resume_changes"] == "allow"
         refuse_changes(resume, saved, learner.options, plain["trainer"]["max_epochs"], allow=allow)
         if is_first_process():

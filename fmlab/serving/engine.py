@@ -128,7 +128,7 @@ class Engine:
         found = lists.of(cells_batch(rows, encoder, *QUERY))
         cold = np.concatenate(lists.cold)
         results: list[dict[str, Any]] = [{"items": [], "by_popularity": bool(c)} for c in cold]
-        texts, scores = found[lists.item].to_pylist(), found["score"].to_pylist()
+        texts, scores = found[lists.item].to_pylist(), found[lists.score].to_pylist()
         for place, item, score in zip(np.concatenate(lists.places).tolist(), texts, scores, strict=True):
             results[place]["items"].append({"item": item, "score": score})
         return {"results": results}

@@ -43,14 +43,14 @@ def curves(run: "LoadedRun") -> Any:
         raise FmlabError(f"learning curves are in metrics.csv, {run.folder} has none")
     try:
         rows = list(csv.DictReader(io.StringIO(read_text(path))))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, csv.Error) as error:
         raise StorageError(f"{path}: {error}") from error
     series: dict[str, list[tuple[float, float]]] = {}
     for row in rows:
         for name, text in row.items():
             with suppress(ValueError, TypeError):
                 if name not in ("epoch", "step") and text:
-                    series.setdefault(name, []).append((float(row["epoch"]), float(text)))
+                    series.setdefault(name, []).append((float(row.get("epoch", "")), float(text)))
     if len({value for _, value in series.get("lr", ())}) == 1:
         del series["lr"]  # a straight line
     if not series:

@@ -11,6 +11,7 @@ from fmlab.errors import FmlabError
 from fmlab.run.asked_data import PARTS
 from fmlab.run.seen_items import Exclude
 from fmlab.serving.ranking import Found
+from fmlab.serving.table_writer import names_of_added
 
 if TYPE_CHECKING:
     from fmlab.serving.loaded_run import LoadedRun
@@ -40,7 +41,9 @@ class Lists:
         self.shown = list(
             dict.fromkeys((self.user, *(c.name for c in encoder.columns("context") if {*c.fields} - {*encoder.more})))
         )
-        self.header = [*self.shown, "rank", self.item, "score"]
+        read = (*self.shown, self.item)
+        rank, self.score = names_of_added(read, read, ADDED, "the data")
+        self.header = [*self.shown, rank, self.item, self.score]
         self.items = run.item_texts
         self.tallies = encoder.tallies()
         self.queries = self.unknown = self.by_popularity = self.short = 0

@@ -68,16 +68,15 @@ def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from fmlab.data.raw.table import TableFormat, batches, detect_format
-    from fmlab.serving.table_writer import PARQUET, refuse_taken, writing
+    from fmlab.serving.table_writer import PARQUET, names_of_added, writing
 
     encoder = run.encoder
     form = detect_format(args.rows, TableFormat(args.sep.replace("\\t", "\t"), encoding=args.encoding))
     encoder.refuse_missing(form.names, str(args.rows))
-    added = run.predicted
-    refuse_taken(form.names, added, args.rows)
     both_parquet = args.rows.suffix.lower() == PARQUET and args.out is not None and args.out.suffix.lower() == PARQUET
     typed = _typed(args.rows) if both_parquet else None
     read = [c.name for c in encoder.columns() if c.name in form.names]
+    added = names_of_added(form.names, read, run.predicted, args.rows)
     passed = [] if both_parquet else [name for name in form.names if name not in read]
     names = list(form.names) if both_parquet else [name for name in form.names if name in {*read, *passed}]
     tallies, count = encoder.tallies(), 0
@@ -85,7 +84,7 @@ def _predict(run: "LoadedRun", args: argparse.Namespace) -> None:
         for batch in batches(args.rows, form, [*read, *passed], block=BLOCK, loose=passed):
             new = run.score_rows(batch, tallies)
             kept = batch.select(names) if typed is None else typed(len(batch))
-            columns = [*kept.columns, *(pa.array(new[name]) for name in added)]
+            columns = [*kept.columns, *(pa.array(new[name]) for name in run.predicted)]
             write(pa.RecordBatch.from_arrays(columns, names=[*names, *added]))
             count += len(batch)
     report(tallies)

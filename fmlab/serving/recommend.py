@@ -74,13 +74,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _recommend(run: "LoadedRun", args: argparse.Namespace) -> None:
-    from fmlab.serving.lists import ADDED, Lists
-    from fmlab.serving.table_writer import refuse_taken, writing
+    from fmlab.serving.lists import Lists
+    from fmlab.serving.table_writer import writing
 
     if args.k < 1:
         raise FmlabError(f"-k must be 1 or more, got {args.k}")
     lists = Lists(run, args.k, "none" if args.seen else args.exclude)
-    refuse_taken(lists.shown, (*ADDED, lists.item), "the data")
     with writing(args.out) as write:
         for rows in _queries(run.encoder, args):
             write(lists.of(rows))

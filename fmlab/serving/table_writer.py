@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,7 +17,9 @@ from fmlab.terminal.escaping import escaped
 
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = ".parquet"
+PREFIX = "predicted_"
 Write = Callable[[Any], None]
+log = logging.getLogger("fmlab")
 
 
 def refuse_extension(out: Path | None) -> None:
@@ -27,10 +30,17 @@ def refuse_extension(out: Path | None) -> None:
         raise FmlabError(f"--out must be a file, got the folder {out}")
 
 
-def refuse_taken(names: Collection[str], added: Sequence[str], where: object) -> None:
-    """Raise DataError if a column that is added is there already."""
-    if taken := [n for n in added if n in names]:
+def names_of_added(names: Collection[str], needed: Collection[str], added: Sequence[str], where: object) -> list[str]:
+    """Names of the columns that are added to columns `names`: `predicted_...` if the model reads one of their name.
+
+    Raises DataError if a column that the model does not read has a name of theirs, as scores of before have.
+    """
+    if clash := [name for name in added if name in needed]:
+        log.info(f"the model reads a column {clash[0]!r}: what is added has names that begin with {PREFIX!r}")
+        added = [f"{PREFIX}{name}" for name in added]
+    if taken := [name for name in added if name in names]:
         raise DataError(f"the column {taken[0]!r} is added to the rows, {where} has one of that name: rename it")
+    return list(added)
 
 
 @contextmanager

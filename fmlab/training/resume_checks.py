@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, StorageError
 
 log = logging.getLogger("fmlab")
 
@@ -19,6 +19,15 @@ def refuse_mismatch(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]
     if differ:
         listed = "\n  ".join(d if len(d) < 400 else d[:400] + " ..." for d in differ)
         raise FmlabError(f"a run can only be resumed as it was started; {path} differs in\n  {listed}")
+
+
+def refuse_shapes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise StorageError unless `path` holds the tensors that a run has `now`, of their shapes."""
+    wanted, got = ({k: tuple(getattr(v, "shape", ())) for k, v in state.items()} for state in (now, saved))
+    for name in (*wanted, *got):
+        if wanted.get(name) != got.get(name):
+            rule = f"{name!r} has the shape {got.get(name, 'none')}, the run has {wanted.get(name, 'none')}"
+            raise StorageError(f"a run is resumed with the tensors that it trains, in {path} {rule}")
 
 
 def refuse_changes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any], epochs: int, *, allow: bool) -> None:

@@ -6,7 +6,7 @@ from functools import cached_property
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.records.folder import RunFolder
@@ -43,12 +43,18 @@ class FittedRun:
     @property
     def validation(self) -> dict[str, float]:
         """Metrics of the validation part, by which the epoch was selected."""
-        return dict(self.record.get("validation") or {})
+        return self._figures("validation")
 
     @property
     def test(self) -> dict[str, float]:
         """Metrics of the test part, which was scored once."""
-        return dict(self.record.get("test") or {})
+        return self._figures("test")
+
+    def _figures(self, part: Literal["validation", "test"]) -> dict[str, float]:
+        found: Any = self.record.get(part) or {}
+        if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
+            raise StorageError(f"{RunFolder(self.folder).metrics} must hold the figures of the {part} by their names")
+        return dict(found)
 
     @cached_property
     def model(self) -> "LoadedRun":

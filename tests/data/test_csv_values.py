@@ -65,6 +65,11 @@ def test_labels_that_are_none_are_explained(tmp_path, case):
         labels(tmp_path, values, **options)
 
 
+def test_labels_whose_squares_overflow_are_refused_with_their_rows(tmp_path):
+    with pytest.raises(DataError, match=r"'y' must have labels within 1e150 of 0; 1 do not, the first are data rows 2"):
+        opened(tmp_path, "u,i,y\na,b,1\nc,d,-1e308\n", user="u", item="i", label="y")
+
+
 def test_rows_without_a_label_are_dropped_and_counted(tmp_path, caplog):
     data = labels(tmp_path, ["1", "", "0", "N/A", "1"], unlabeled="drop", na_values=("N/A",))
     assert (data.label.tolist(), field(data, "user")) == ([1, 0, 1], ["0", "2", "4"])

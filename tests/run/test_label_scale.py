@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from fmlab.config.composition import compose
+from fmlab.errors import DataError
 from fmlab.evaluation import evaluate
 from fmlab.evaluation.label_scale import LabelScale, label_scale_of
 from fmlab.plugin.registry import build
 from fmlab.report.leaderboards import boards
 from fmlab.report.runs import find_runs
-from fmlab.report.tables import result, sheets
+from fmlab.report.tables import leaderboard, result
 from fmlab.run import load_model, open_task, run
 from fmlab.serving import load_run
 
@@ -110,7 +111,7 @@ def test_finite_divergence_is_said_in_metrics_and_reports(tmp_path: Path) -> Non
     assert found["warnings"][0].startswith("training diverged: its loss was")
     assert found["warnings"][1].startswith("no better than a constant: logloss")
     (board,) = boards(find_runs(tmp_path / "run")[0])
-    (sheet,) = sheets(result(board))
+    sheet = leaderboard(result(board))
     assert [w in note for w, note in zip(found["warnings"], sheet.notes, strict=False)] == [True, True]
     calm = trained(path, tmp_path / "calm", "protocol=ctr", "loss=bce", "model=lr")
     assert "diverged" not in calm
@@ -131,6 +132,12 @@ def test_a_scale_is_that_of_the_labels_whatever_their_size() -> None:
         assert float(seen.std()) == pytest.approx(1, abs=1e-3)
         assert np.abs(scale.predicted(seen) - label).max() < 0.02 * size
         assert LabelScale.from_dict(json.loads(json.dumps(scale.to_dict()))) == scale
+
+
+def test_labels_whose_squares_vanish_are_refused() -> None:
+    with pytest.raises(DataError, match="deviation of 1e-150 or more"):
+        LabelScale.of(np.array([1e-300, 3e-300]), Compares())
+    assert LabelScale.of(np.full(3, 1e-300), Compares()).scale == 1
 
 
 @pytest.mark.parametrize("label", [[0, 1, 1], [-1, 1, -1]])

@@ -11,8 +11,9 @@ import torch
 from in_process import SignalAt, differences, last, metrics, train
 
 import fmlab.files
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, StorageError
 from fmlab.training.best_checkpoint import BestCheckpoint
+from fmlab.training.checkpoint_format import SafeCheckpointIO
 
 DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true", "trainer.reduce_lr=0.5")
 BURN_IN = ("model=lorentzfm", "optimizer=rsgd", "optimizer.burn_in=2", "trainer.reduce_lr=0.5")
@@ -105,6 +106,15 @@ def test_another_option_is_refused_by_name(change: tuple[str, str], half: Path, 
     with pytest.raises(FmlabError) as caught:
         train(half.parent / tmp_path.name, "trainer.max_epochs=3", f"ckpt_path={half}", change[0])
     assert change[1] in str(caught.value)
+
+
+def test_tensors_of_other_shapes_are_refused_by_name(half: Path, tmp_path: Path) -> None:
+    saved = last(half)
+    name = next(iter(saved["state_dict"]))
+    saved["state_dict"][name] = saved["state_dict"][name][:1]
+    SafeCheckpointIO().save_checkpoint(saved, forged := tmp_path / "forged.ckpt")
+    with pytest.raises(StorageError, match=rf"'{name}' has the shape"):
+        train(half.parent / tmp_path.name, "trainer.max_epochs=3", f"ckpt_path={forged}")
 
 
 def test_all_differences_are_named_and_allowed_by_one_word(

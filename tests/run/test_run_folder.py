@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from in_process import SignalAt, last, metrics, train
 
 from fmlab.cli import main
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, StorageError
 from fmlab.records.folder import RunFolder, sweep_below, sweep_beside
 
 QUICK = ("model=fm", "trainer.max_epochs=1")
@@ -202,3 +203,13 @@ def test_a_foreign_run_folder_leads_no_write_elsewhere(
     assert main([*quick, f"hydra.run.dir={folder}", "if_exists=resume"]) == 74
     assert f"{folder / name} is a symbolic link to {target}" in capsys.readouterr().err
     assert target.read_text() == "export A=b\n"
+
+
+def test_a_linked_folder_of_checkpoints_leads_no_write_elsewhere(finished: Path, tmp_path: Path) -> None:
+    victim, folder = (Path(shutil.copytree(finished, tmp_path / name)) for name in ("victim", "run"))
+    before = contents(victim)
+    shutil.rmtree(folder / "checkpoints")
+    (folder / "checkpoints").symlink_to(victim / "checkpoints")
+    with pytest.raises(StorageError, match=r"run/checkpoints is a symbolic link to"):
+        train(folder, "model=fm", "trainer.max_epochs=2", "if_exists=resume")
+    assert contents(victim) == before

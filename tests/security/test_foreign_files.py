@@ -22,6 +22,7 @@ from fmlab.records.per_case import read_units
 from fmlab.run.building import build_model
 from fmlab.run.loading import model_of
 from fmlab.training.checkpoint_format import SafeCheckpointIO, read_checkpoint
+from fmlab.workflow.fitted_run import FittedRun
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "report"))
 
@@ -182,6 +183,19 @@ def test_a_malformed_config_is_named(
     (make_run(tmp_path / "bad") / "config.yaml").write_text(config)
     assert report([str(tmp_path)]) == 0
     assert text in capsys.readouterr().out
+
+
+def test_runs_of_one_board_may_have_other_metrics(tmp_path: Path) -> None:
+    for name, test in (("fm", {"mrr": 0.1, "hr@10": 0.2}), ("mf", {"hr@10": 0.3}), ("lr", {"mrr": 0.2})):
+        make_run(tmp_path / name, {"model": {"name": name, "dim": 4}}, test=test, validation={"mrr": 0.1})
+    assert report([str(tmp_path), "--html", str(tmp_path / "out.html")]) == 0
+    assert "mf" in (tmp_path / "out.html").read_text()
+
+
+def test_figures_that_are_none_are_refused_in_python_too(tmp_path: Path) -> None:
+    run = FittedRun(make_run(tmp_path / "bad", test={"mrr": "good"}))
+    with pytest.raises(StorageError, match=r"metrics\.json must hold the figures of the test"):
+        run.test  # noqa: B018
 
 
 def test_undefined_figures_of_several_seeds_are_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

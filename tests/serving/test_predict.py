@@ -220,6 +220,29 @@ def test_what_is_wrong_with_rows_is_said(clicks: Path, tmp_path: Path, capsys: p
     assert "either ROWS" in failed(capsys, 2, "predict", clicks)
 
 
+def test_a_feature_named_score_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"u{n % 7},i{n % 5},{n % 2},{n % 3}\n" for n in range(200))
+    (tmp_path / "rows.csv").write_text("user,item,y,score\n" + rows)
+    roles = (
+        "data=csv",
+        "data.path=rows.csv",
+        "data.user=user",
+        "data.item=item",
+        "data.label=y",
+        "data.numeric=[score]",
+    )
+    place = train(tmp_path, "run", "model=fm", "protocol=ctr", "data=csv", "data.path=rows.csv", *roles)
+    out = tmp_path / "out.csv"
+    assert fmlab("predict", place, tmp_path / "rows.csv", "--out", out) == 0
+    assert "names that begin with 'predicted_'" in capsys.readouterr().err
+    made = cells(out)
+    assert list(made[0]) == ["user", "item", "y", "score", "predicted_score", "predicted_probability"]
+    assert [row["score"] for row in made] == [str(n % 3) for n in range(200)]
+    np.testing.assert_allclose([float(row["predicted_score"]) for row in made], by_hand(place), rtol=1e-5, atol=1e-6)
+    assert fmlab("predict", place, out) == 65  # columns of an earlier prediction are not added twice
+    assert "'predicted_score' is added to the rows" in capsys.readouterr().err
+
+
 def test_columns_lists_what_rows_need(clicks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert fmlab("predict", clicks, "--columns") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.split()}

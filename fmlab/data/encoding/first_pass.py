@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 _NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
 PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
 SHOWN = 5
+LARGEST = 1e150
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,7 @@ class FirstPass:
         label = self.labels[name].read(batch[name], self.rows)
         hint = "; unlabeled=drop leaves them out"
         self._refuse(np.isnan(label), name, "must have a label in every row", hint)
+        self._refuse(np.abs(label) > LARGEST, name, "must have labels within 1e150 of 0")  # their squares are summed
         grown.append(label)
 
     def close_targets(self) -> dict[str, Array]:

@@ -74,7 +74,8 @@ class Container:
                 raise TypeError("a mapping is missing")
             sizes = [self._check(entry) for entry in self._entries.values()]
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise StorageError(f"{path} is malformed: {type(error).__name__}") from error
+            why = "its lists are nested too deep" if isinstance(error, RecursionError) else f"its header, {error}"
+            raise StorageError(f"{path} is malformed: {why:.200}") from error
         if sum(sizes) > max(RATIO_FROM, RATIO * len(self._whole)):
             raise StorageError(f"{path} is refused: its arrays would take more than {RATIO} times its size")
 
