@@ -36,7 +36,7 @@ def names_of_added(names: Collection[str], needed: Collection[str], added: Seque
     Raises DataError if a column that the model does not read has a name of theirs, as scores of before have.
     """
     if clash := [name for name in added if name in needed]:
-        log.info(f"the model reads a column {clash[0]!r}: what is added has names that begin with {PREFIX!r}")
+        log.warning(f"the model reads a column {clash[0]!r}: what is added has names that begin with {PREFIX!r}")
         added = [f"{PREFIX}{name}" for name in added]
     if taken := [name for name in added if name in names]:
         raise DataError(f"the column {taken[0]!r} is added to the rows, {where} has one of that name: rename it")

@@ -112,7 +112,7 @@ def test_finite_divergence_is_said_in_metrics_and_reports(tmp_path: Path) -> Non
     assert found["warnings"][1].startswith("no better than a constant: logloss")
     (board,) = boards(find_runs(tmp_path / "run")[0])
     sheet = leaderboard(result(board))
-    assert [w in note for w, note in zip(found["warnings"], sheet.notes, strict=False)] == [True, True]
+    assert all(any(warning in note for note in sheet.notes) for warning in found["warnings"])
     calm = trained(path, tmp_path / "calm", "protocol=ctr", "loss=bce", "model=lr")
     assert "diverged" not in calm
 

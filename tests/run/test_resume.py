@@ -110,7 +110,7 @@ def test_another_option_is_refused_by_name(change: tuple[str, str], half: Path, 
 
 def test_tensors_of_other_shapes_are_refused_by_name(half: Path, tmp_path: Path) -> None:
     saved = last(half)
-    name = next(iter(saved["state_dict"]))
+    name = next(k for k, v in saved["state_dict"].items() if v.ndim)
     saved["state_dict"][name] = saved["state_dict"][name][:1]
     SafeCheckpointIO().save_checkpoint(saved, forged := tmp_path / "forged.ckpt")
     with pytest.raises(StorageError, match=rf"'{name}' has the shape"):

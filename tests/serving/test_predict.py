@@ -220,7 +220,9 @@ def test_what_is_wrong_with_rows_is_said(clicks: Path, tmp_path: Path, capsys: p
     assert "either ROWS" in failed(capsys, 2, "predict", clicks)
 
 
-def test_a_feature_named_score_keeps_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_feature_named_score_keeps_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     rows = "".join(f"u{n % 7},i{n % 5},{n % 2},{n % 3}\n" for n in range(200))
     (tmp_path / "rows.csv").write_text("user,item,y,score\n" + rows)
     roles = (
@@ -234,7 +236,7 @@ def test_a_feature_named_score_keeps_its_name(tmp_path: Path, capsys: pytest.Cap
     place = train(tmp_path, "run", "model=fm", "protocol=ctr", "data=csv", "data.path=rows.csv", *roles)
     out = tmp_path / "out.csv"
     assert fmlab("predict", place, tmp_path / "rows.csv", "--out", out) == 0
-    assert "names that begin with 'predicted_'" in capsys.readouterr().err
+    assert "names that begin with 'predicted_'" in caplog.text
     made = cells(out)
     assert list(made[0]) == ["user", "item", "y", "score", "predicted_score", "predicted_probability"]
     assert [row["score"] for row in made] == [str(n % 3) for n in range(200)]
