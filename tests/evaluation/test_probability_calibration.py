@@ -126,7 +126,7 @@ def test_negatives_that_are_left_out_are_corrected_for(clicks: Path, tmp_path: P
 def test_what_cannot_be_calibrated_is_refused(clicks: Path, tmp_path: Path) -> None:
     for options, message in (
         (("calibrate=platt", "loss=squared"), "needs a loss that takes scores for log-odds, such as bce; got squared"),
-        (("calibrate=platt", "model=popularity"), "got model=popularity, which has no loss"),
+        (("calibrate=platt", "model=constant"), "got model=constant, which has no loss"),
         (("protocol.negative_rate=0.5", "loss=squared"), "corrected for in log-odds"),
     ):
         with pytest.raises(FmlabError, match=message):
