@@ -114,6 +114,8 @@ def _settled(cell: Any) -> Any:
         cell = cell.tolist()
     if isinstance(cell, np.generic):
         cell = cell.item()
+    if isinstance(cell, dict):
+        raise TypeError(f"an object is none of them, got {cell!r:.60}")
     if isinstance(cell, list | tuple | set | frozenset):
         return tuple(_settled(part) for part in cell)
     return ("true" if cell else "false") if isinstance(cell, bool) else cell  # True == 1, but it is another text

@@ -69,7 +69,11 @@ def test_lists_are_those_of_recommend_and_similar(two_sided: Path) -> None:
         ("/score", {"rows": [{"user": "1"}]}, "rows need the columns 'user', 'item'; the request has no 'item'"),
         ("/score", {"rows": []}, "rows must be a list of one or more objects"),
         ("/score", {"rows": [{"user": "1", "item": "2"}] * 51}, "a request has at most 50 rows, got 51"),
-        ("/score", {"rows": [{"user": {"a": 1}, "item": "2"}]}, "column 'user' must hold numbers, texts"),
+        (
+            "/score",
+            {"rows": [{"user": {"a": 1}, "item": "2"}]},
+            "lists of them: an object is none of them, got {'a': 1}",
+        ),
         ("/score", {"row": []}, "a request has no 'row'; did you mean 'rows'?"),
         ("/score", [1], "a request must be a JSON object"),
         ("/recommend", {"users": ["1"], "k": 0}, "a list has 1 or more items, got k=0"),
