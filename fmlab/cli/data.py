@@ -13,10 +13,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from fmlab.contracts import DataSource, RawFile
 from fmlab.data import Dataset, PreparationStep, dataset_statistics
-from fmlab.data.filtering import positives
 from fmlab.data.raw.fetch import ensure, find, mismatch, places
+from fmlab.data.source import DataSource, RawFile
 from fmlab.data.store.cache import lookup, open_dataset, verify
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.files import digest, remembered_digest, size
@@ -31,7 +30,7 @@ _PARTS = ("train samples", "validation samples", "test samples")  # 80/10/10, as
 
 @dataclass(frozen=True)
 class Chosen:
-    """A data set with its options, and the folders it lives in."""
+    """A data set with its options, and the folders of its files."""
 
     name: str
     options: Mapping[str, Any]
@@ -178,6 +177,8 @@ def _show_files(show: Console, chosen: Chosen, raw: Sequence[RawFile]) -> list[R
 
 
 def _show_dataset(show: Console, dataset: Dataset) -> None:
+    from fmlab.data.filtering import positives  # only here: it needs torch, which listings do without
+
     schema = dataset.schema
     grid = Grid("field", "side", "features", "columns", "kind", box=box.SIMPLE_HEAD)
     for field in schema.fields:

@@ -412,7 +412,10 @@ for arguments in (["--help"], ["--cfg", "job"], ["--info", "config"], ["-sc", "q
 assert main(["plugins"]) == 0
 assert main(["plugins", "show", "model", "acme"]) == 0
 heavy = ["torch", "pytorch_lightning", "lightning_fabric", "pandas", "numpy", "optuna", "wandb", "rich", "acme_fm"]
-print([m for m in heavy if m in sys.modules])
+found = [m for m in heavy if m in sys.modules]
+for arguments in (["data", "list"], ["sweep", "list"], ["experiment", "list"], ["schema"]):
+    assert main(arguments) == 0, arguments
+print([*found, *(m for m in heavy[:3] if m in sys.modules)])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
