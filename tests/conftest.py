@@ -1,11 +1,29 @@
 import logging
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+# Folders whose tests neither train whole runs nor start programs: the fast tier, but for tests marked slow.
+FAST = ("data", "evaluation", "losses", "metrics", "optimizers", "protocols", "report", "samplers")
+# A warning fails a test of the fast tier, but for these of other libraries.
+WARNINGS = (
+    "error",
+    r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning",  # Lightning with torch 2.13
+)
+HERE = Path(__file__).parent
+
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so in the background of a script; what tests start inherits it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(HERE).parts[0] if item.path.is_relative_to(HERE) else ""
+        if folder in FAST and item.get_closest_marker("slow") is None:
+            item.add_marker("fast")
+            item.add_marker(pytest.mark.filterwarnings(*WARNINGS), append=False)  # before those of the test
 
 
 @pytest.fixture(autouse=True)

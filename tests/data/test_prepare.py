@@ -1,3 +1,4 @@
+import gc
 from collections import Counter
 from dataclasses import replace
 
@@ -234,3 +235,9 @@ def test_memory_does_not_grow_with_rows(tmp_path, monkeypatch):
     assert data.rows == 205_000
     assert data.schema.n_features == 3
     assert data.context.ids[-2:, 0].tolist() == [1, 2]
+
+
+def test_preparation_that_fails_leaves_no_file_open(tmp_path):
+    files = [NpyAppender(tmp_path / "a.npy", np.int32)._file, CodeStore(tmp_path / "codes", 1)._file]
+    gc.collect()
+    assert [file.closed for file in files] == [True, True]

@@ -132,19 +132,19 @@ class _SecondPass:
         index = {n: NpyAppender(self.workspace / f"index{at}.npy", np.int32) for at, n in enumerate(named)}
         context = self._columns("context")
         numeric = any(n in plan.numeric for n in plan.of_side("context"))
-        ids = NpyAppender(self.workspace / "context.npy", np.int32, context)
-        values = NpyAppender(self.workspace / "values.npy", np.float32, context)
+        ids = NpyAppender(self.workspace / "context.npy", np.int32, context) if context else None
+        values = NpyAppender(self.workspace / "values.npy", np.float32, context) if context and numeric else None
         sides: tuple[tuple[str, Side], ...] = ((plan.user, "user"), (plan.item, "item"))
         entities = {name: _Entities(self, side) for name, side in sides if name}
         for codes, read, block in ahead(self._blocks(context)):
             for name in named:
                 index[name].append(codes[:, self.first.coded.index(name)] - 1)
                 entities[name].see(codes, read)
-            if block:
+            if block and ids is not None:
                 ids.append(block.ids)
-                if block.values is not None:
+                if values is not None and block.values is not None:
                     values.append(block.values)
-        table = Table(ids.close(), values.close() if numeric else None) if context else None
+        table = None if ids is None else Table(ids.close(), None if values is None else values.close())
         arrays = {n: grown.close() for n, grown in index.items()}
         keys = ArrowTexts({f.name: self._keys(f.name) for f in self.schema.fields})
         return Dataset(

@@ -1,9 +1,11 @@
 """Growing vocabularies and growing .npy files: what a streaming encoder remembers and what it lets go."""
 
 import re
+import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BufferedWriter
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,13 @@ class Vocabulary:
         self.counts = np.append(self.counts, np.zeros(len(keys) + 1 - len(self.counts), np.int64))
 
 
+def _written_by(owner: object, path: Path) -> BufferedWriter:
+    """A new file that is closed with its owner: preparation that fails leaves owners whose `close` nobody calls."""
+    file = path.open("wb")
+    weakref.finalize(owner, file.close)
+    return file
+
+
 class CodeStore:
     """Columns of codes on disk, block by block of rows. In a block a column is contiguous, and as narrow as it came."""
 
@@ -79,7 +88,7 @@ class CodeStore:
         """An empty table of so many columns."""
         self.path, self.columns, self.ends = path, columns, [0]
         self._blocks: list[list[tuple[int, np.dtype[Any]]]] = []  # of each column, where it begins and its type
-        self._file, self._size = path.open("wb"), 0
+        self._file, self._size = _written_by(self, path), 0
         self._bytes = np.zeros(0, np.uint8)
 
     def append(self, columns: Sequence[Array], rows: int) -> None:
@@ -154,7 +163,7 @@ class NpyAppender:
     def __init__(self, path: Path, kind: DTypeLike, columns: int | None = None) -> None:
         """One-dimensional if `columns` is None."""
         self.path, self.kind, self.columns, self.rows = path, np.dtype(kind), columns, 0
-        self._file = path.open("wb")
+        self._file = _written_by(self, path)
         self._file.write(bytes(_HEADER))
 
     def append(self, array: Array) -> None:
