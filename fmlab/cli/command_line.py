@@ -142,7 +142,7 @@ def _logging_left_as_it_was() -> Iterator[None]:
     finally:
         for handler in root.handlers:
             if handler not in handlers:
-                with suppress(OSError):  # the last lines found no room
+                with suppress(OSError):  # the disk is full: the last lines are lost
                     handler.close()
         root.handlers[:] = handlers
         root.setLevel(level)

@@ -55,7 +55,7 @@ def _program(args: argparse.Namespace, *, runs: bool) -> tuple["Hydra", list[str
     from fmlab.config.hydra_internals import Hydra
     from fmlab.sweep.commandline import translate
 
-    # What is typed is the user's word; config files are trusted with less, see SECURITY.md.
+    # What is typed is trusted; config files are trusted with less, see SECURITY.md.
     typed = translate(args.overrides, multirun=bool(args.multirun)) if runs else args.overrides
     install(os.environ, typed=typed, hide=not runs)
     path = search_path(args.config_path and os.path.abspath(args.config_path))

@@ -1,4 +1,4 @@
-"""The jobs of one start of the program: each composed config is run, and what fails is kept and told."""
+"""The jobs of one start of the program: each composed config is run, and what fails is kept and reported."""
 
 import logging
 import sys
@@ -78,7 +78,7 @@ class Jobs:
 
 
 def _bear_full_disks() -> None:
-    """A line that run.log has no room for is left out, which is said once; what the run must keep fails by itself."""
+    """A line for which the disk is too full is left out of run.log, with one message; what the run must keep fails."""
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):
             handler.handleError = partial(_say_once, handler, handler.handleError)  # type: ignore[method-assign]

@@ -1,4 +1,4 @@
-"""The gate that every composed config passes: what Hydra may be told, where files may go, what a file may hold.
+"""The gate that every composed config passes: which keys of Hydra may be set, where files may go, what a file may hold.
 
 It stands in Hydra's loader, at the three places where foreign text comes in: overrides before the search path is
 read, each config file when it is loaded, and the whole before it is used.

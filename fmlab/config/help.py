@@ -1,4 +1,4 @@
-"""What a run and its plugins can be told, as text: the options in `fmlab --help` and in `fmlab plugins show`."""
+"""The options of a run and its plugins, as text: the options in `fmlab --help` and in `fmlab plugins show`."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -51,7 +51,7 @@ def absent(kind: str, defaults: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def takes_none(model: str, group: str, got: str) -> str:
-    """What is said where a model that has none of a group is given one."""
+    """The message where a model that has none of a group is given one."""
     return f"{model} is not trained by gradients and takes no {group}, got {got}"
 
 

@@ -149,7 +149,7 @@ class Dataset:
     `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.
     `keys`: per field, the raw values (str) in feature order without the unknown one; `user` and `item` as well.
     `inputs`: per field, how its raw text is read; a field without one is read from the column of its name, its values
-    as in `keys`, several of them split at `|`. `time_input`: how the text of times is read, None where nobody said.
+    as in `keys`, several of them split at `|`. `time_input`: how the text of times is read, None where it is unknown.
     `vectors`: of each vector field float32[n, width], `sequences`: of each sequence field n lists of ids; n are users,
     items or rows, as the field's side says. `keys` has the values of vocabularies that belong to sequences alone.
     `published`: the statistics that papers print of this set.

@@ -23,7 +23,7 @@ _BATCH = 256  # rows
 class ModelSummary:
     """Figures of one model on one schema.
 
-    `embedding`: parameters whose number follows the vocabulary, None where that could not be told. `fitted`: numbers
+    `embedding`: parameters whose number follows the vocabulary, None where that is not known. `fitted`: numbers
     that are kept but not trained by gradients. `products` and `others`: operations of a batch of one row. `in_batch`:
     operations a row in a batch of up to 256, which shares what rows have in common. `item_width`: numbers kept for each
     item, its bias left out. `per_item`: operations of one item more. `operations`, `looked_up`: those of a row by

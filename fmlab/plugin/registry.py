@@ -1,4 +1,4 @@
-"""The one door: every component comes in through an entry point, built-in or installed from elsewhere.
+"""The registry of plugins: every component is an entry point, built-in or installed from elsewhere.
 
 A package offers a model by two lines of its pyproject.toml:
 
@@ -6,7 +6,8 @@ A package offers a model by two lines of its pyproject.toml:
     acme = "acme_fm:AcmeFM"
 
 `acme` is then selectable by `model=acme`, with the keyword-only parameters of `AcmeFM` as its options. Nothing is
-imported until it is built. A plugin that cannot work never stops the others; asked for, it says what is wrong.
+imported until it is built. A plugin that cannot work never stops the others; to choose it is an error that names what
+is wrong.
 """
 
 import importlib

@@ -136,7 +136,7 @@ def refuse_link(path: Path) -> None:
 
 
 def sweep_beside(checkpoint: Path) -> None:
-    """Remove what killed saves left in the folder of the run that `checkpoint` belongs to, unless that run lives."""
+    """Remove what killed saves left in the folder of the run that `checkpoint` belongs to, unless that run goes on."""
     _sweep(checkpoint.parent.glob(".*.tmp"))
 
 

@@ -14,7 +14,7 @@ from fmlab.report.runs import Run, number
 
 KNOWN_BEST = "known best"
 CUT = "(trials cut by time)"
-_EMPTY: tuple[Any, ...] = (None, [])  # as good as not said: configs of an older version lack newer options
+_EMPTY: tuple[Any, ...] = (None, [])  # the same as not given: configs of an older version lack newer options
 Figure = tuple[float, float | None]  # mean, and standard deviation over seeds where there are several
 
 

@@ -1,4 +1,4 @@
-"""Run folders as a report reads them: what cannot be read is told apart, never an end to the others."""
+"""Run folders as a report reads them: what cannot be read is listed, and the others are read all the same."""
 
 import math
 from collections.abc import Iterator, Mapping

@@ -120,7 +120,7 @@ class _Opened(NamedTuple):
 
 
 def _open(plain: Mapping[str, Any], record: RunRecord) -> _Opened:
-    """The data and the task, told in the record and in the log."""
+    """The data and the task, which the record and the log describe."""
     source = open_source(plain)
     judged = open_task(plain, source)
     data = judged.dataset
@@ -208,7 +208,7 @@ def _train(
 def _report(
     opened: _Opened, validation: Report, test: Report, diverged: Mapping[str, float] | None, record: RunRecord
 ) -> None:
-    """Tell in the record and in the log how the model was judged."""
+    """Write to the record and the log how the model was judged."""
     task, audit = opened.task, opened.audit
     planted = planted_scorer(task.dataset)
     record.update(

@@ -77,7 +77,7 @@ def _scale_of(identity: Mapping[str, Any], path: Path) -> LabelScale:
 
 
 def _state(saved: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """The tensors of the model. Together they are no larger than the file: none is a number said a billion times."""
+    """The tensors of the model. Together they are no larger than the file: none repeats one number a billion times."""
     whole = saved.get("state_dict")
     if not isinstance(whole, Mapping):
         raise StorageError(f"{path} is malformed: it has no state_dict")

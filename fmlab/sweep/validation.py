@@ -88,7 +88,7 @@ def _check_option(group: str, signature: Signature, name: str, value: Any, title
 
 
 def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
-    """The plugin of each group at a point: said, or wanted by the model, the data or the protocol, or the usual one."""
+    """The plugin of each group at a point: given, wanted by the model, the data or the protocol, or the usual one."""
     names = {g: str(overrides.get(g, plain[g].name)) for g in ("data", "protocol", "model")}
     for group in ("loss", "sampler", "optimizer", "scheduler"):
         wanted = [

@@ -1,4 +1,4 @@
-"""One small batch through model and loss before the first epoch: contract mistakes are named at the door."""
+"""One small batch through model and loss before the first epoch: breaches of a contract show before training."""
 
 import traceback
 from collections.abc import Iterator, Mapping

@@ -78,7 +78,7 @@ def _new_folder() -> Path:
 
 
 def _search(arguments: Sequence[str]) -> None:
-    """`fmlab -m sweep=automl` with these overrides; raises FmlabError with what it said where nothing came of it."""
+    """`fmlab -m sweep=automl` with these overrides; raises FmlabError with its last line where it failed."""
     command = [sys.executable, "-m", "fmlab", "-m", "sweep=automl", *arguments]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     last = ""

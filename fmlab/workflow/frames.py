@@ -16,7 +16,7 @@ FOLDER = "frames"  # of the cache
 
 
 def is_frame(data: object) -> bool:
-    """Whether this is a table in memory: anything that speaks Arrow's C interface, as pandas, polars and pyarrow do."""
+    """Whether this is a table in memory: anything with Arrow's C interface, as pandas, polars and pyarrow do."""
     return hasattr(data, "__arrow_c_stream__") or type(data).__module__.partition(".")[0] == "pandas"
 
 

@@ -54,7 +54,7 @@ def data_of(data: object, roles: Mapping[str, Any], frame_file: Path | None) -> 
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of several places; what is said in a later one wins, option by option."""
+    """Options of several places; what a later one gives wins, option by option."""
     found: dict[str, Any] = {}
     for key, value in _items(parts):
         before = found.get(key)

@@ -76,7 +76,7 @@ class Avazu:
 
 
 def _moment(text: str) -> datetime:
-    """`14102100` is the first hour of 21 October 2014; the zone is not said, UTC is taken."""
+    """`14102100` is the first hour of 21 October 2014; no zone is stated, UTC is taken."""
     try:
         return datetime.strptime(text, "%y%m%d%H").replace(tzinfo=UTC)
     except ValueError as error:

@@ -21,7 +21,7 @@ NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 def layout(form: TableFormat, header: bool | str | None) -> TableFormat:
     """The form that options ask for; raises DataError for those that contradict each other.
 
-    Without a word on the `header` there is one, unless names are given.
+    Without `header` there is one, unless names are given.
     """
     form = replace(form, separator=form.separator.replace("\\t", "\t"))
     for name, sign in (("escape", form.escape), ("comment", form.comment)):
@@ -34,7 +34,7 @@ def layout(form: TableFormat, header: bool | str | None) -> TableFormat:
 
 
 def unknown_column(file: Path, form: TableFormat, column: str) -> DataError:
-    """What is said where an option names a column that the table lacks."""
+    """The error for an option that names a column that the table lacks."""
     found = f"{len(form.names)} column{'s' * (len(form.names) != 1)} found"
     if form.kind not in (".parquet", ".jsonl"):
         found += f" at sep={form.separator!r}"
@@ -51,7 +51,7 @@ def unknown_column(file: Path, form: TableFormat, column: str) -> DataError:
 
 
 def left_out(file: Path, form: TableFormat, fields: Sequence[str]) -> list[str]:
-    """The columns among the fields that only number the rows, or hold nothing by their type; they are said."""
+    """The columns among the fields that only number the rows, or hold nothing by their type; they are logged."""
     for name in (empty := [c for c in fields if c in form.empty]):
         log.warning("%s of %s is left out: its type holds no value", name, file.name)
     found = [c for c in fields if INDEX.fullmatch(c)]
@@ -83,7 +83,7 @@ def refuse_lists(file: Path, form: TableFormat, given: Mapping[str, Sequence[str
 def guess(column: Any, within: str, decimal: str, thousands: str) -> str:
     """The kind of a column: numbers with fractions are numeric; whole ones may as well be names, and are categorical.
 
-    Few texts among many numbers are told as mistakes by whoever reads the numbers.
+    Few texts among many numbers are mistakes, which the encoder reports.
     """
     if are_numbers(column, decimal, thousands):
         return "numeric"

@@ -16,7 +16,7 @@ from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.vocabulary import Vocabulary
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
-from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
+from fmlab.data.raw.table import TableFormat, batches, detect_format, ignore_bytes
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout
@@ -55,20 +55,20 @@ class Csv(DerivesColumns):
     identify them; `user_fields` and `item_fields` are attributes with one value for each of them, `context_fields`
     are of the row. A field that is in none of these is taken for the item's if every item has one value of it (five
     items or more in several rows, and not one value for all), else for the user's by the same rule, else for context;
-    what is moved is said. A context field that an item determines, or each of whose values comes with one item, would
+    what is moved is logged. A context field that an item determines, or each of whose values comes with one item, would
     give the answer away to whoever ranks items, and is refused unless `on_leak=allow`.
 
     Of the columns without a role, a time, a text or a number that is another one in nearly every row says nothing of
-    rows to come: times and texts are left out, numbers are put into `n_bins` intervals, which is said. Columns are used
-    unless one of `categorical`, `numeric`, `multi_valued`, `log_squared` and `quantile_bins` is given: these then list
-    all to be used. Kinds are guessed from the first rows otherwise, and printed. `log_squared` and `quantile_bins` make
-    categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `n_bins` intervals that hold equally many
-    rows. Cells of a `multi_valued` field are split at `list_separator`; lists, in JSON and Parquet, are multi-valued as
-    they are. `time_features=[hour,weekday]` adds these two fields of the row's `time`. Values are text as written
-    ("007" is not "7"); an empty cell of a field, or one of the texts in `na_values`, becomes the field's unknown
-    feature. Features keep the order of their first appearance; with `buckets`, values of categorical fields are hashed
-    into so many for each (users and items are not). Columns that only number the rows, as pandas writes them, are left
-    out.
+    rows to come: times and texts are left out, numbers are put into `n_bins` intervals, and the log names them. Columns
+    are used unless one of `categorical`, `numeric`, `multi_valued`, `log_squared` and `quantile_bins` is given: these
+    then list all to be used. Kinds are guessed from the first rows otherwise, and printed. `log_squared` and
+    `quantile_bins` make categories of numbers: floor(log(x)^2) above 2, as is usual for counts, or `n_bins` intervals
+    that hold equally many rows. Cells of a `multi_valued` field are split at `list_separator`; lists, in JSON and
+    Parquet, are multi-valued as they are. `time_features=[hour,weekday]` adds these two fields of the row's `time`.
+    Values are text as written ("007" is not "7"); an empty cell of a field, or one of the texts in `na_values`, becomes
+    the field's unknown feature. Features keep the order of their first appearance; with `buckets`, values of
+    categorical fields are hashed into so many for each (users and items are not). Columns that only number the rows, as
+    pandas writes them, are left out.
 
     A `label` is a number, or true and false, or yes and no; `positive=<text>` makes this text 1 and any other 0. Rows
     without a label are refused, or left out and counted: `unlabeled=drop`. `min_label` and `k_core` say what counts as
@@ -280,7 +280,7 @@ class Csv(DerivesColumns):
         cells = [c for c in columns if c not in entities]
         columns = list(dict.fromkeys([*columns, *label]))
         for (path, form), part in zip(tables, self._parts(), strict=True):
-            stream = batches(path, form, columns, meter.heard if meter else deaf, plain=plain)
+            stream = batches(path, form, columns, meter.add_bytes if meter else ignore_bytes, plain=plain)
             for field in dict.fromkeys([*cells, *label]) if self.missing else ():
                 stream = derived(stream, field, {field: self.present})
             for field in label:

@@ -26,7 +26,7 @@ from fmlab_datasets.options import (
 )
 from fmlab_datasets.streams import packed, prepared
 
-HEAD = 10_000  # rows from which the kind of each field is told
+HEAD = 10_000  # rows from which the kind of each field is found
 TAG_ADDRESS = "https://raw.githubusercontent.com/hexiangnan/neural_factorization_machine/master/data/ml-tag/"
 PARTS = ("train", "validation", "test")
 

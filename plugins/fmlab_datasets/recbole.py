@@ -40,7 +40,7 @@ class RecBole:
     `benchmark_filename`). With `test` alone a seeded share `validation` of the other file is the validation. `users`
     and `items` are the .user and .item files. `label` and `time` name columns without their type; the column `rating`,
     or `label`, is the label and `timestamp`, in seconds, the time, where there are such columns and nothing else is
-    said; `label=none` reads no label. Columns `token` are categorical, `token_seq` multi-valued, `float` numeric;
+    given; `label=none` reads no label. Columns `token` are categorical, `token_seq` multi-valued, `float` numeric;
     `float_seq` is left out. `fields` names the ones to use; all of them otherwise.
     """
 

@@ -1,4 +1,4 @@
-"""Which side a field belongs to where nobody said it, and which context gives the item away.
+"""Which side a field belongs to where no option names it, and which context gives the item away.
 
 A negative keeps the context of its positive. An attribute of the item among the context, a title say, is then that of
 the right item in every negative: it says which item to choose, and a model that finds this out looks like a good one.

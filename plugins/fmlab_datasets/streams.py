@@ -24,7 +24,7 @@ from fmlab.data.encoding.transforms import bucket
 from fmlab.data.raw.cells import joined as joined_cell
 from fmlab.data.raw.cells import split
 from fmlab.data.raw.fetch import find
-from fmlab.data.raw.table import TableFormat, batches, deaf, detect_format
+from fmlab.data.raw.table import TableFormat, batches, detect_format, ignore_bytes
 from fmlab.errors import DataError
 from fmlab_datasets.published import published
 
@@ -49,8 +49,8 @@ def table(
 
     Raw names in `plain` may come as plain text: those that go to the encoder as they are.
     """
-    heard = meter.heard if meter else deaf
-    for batch in batches(path, detect_format(path, form, whole=False), list(columns), heard, plain=plain):
+    on_bytes = meter.add_bytes if meter else ignore_bytes
+    for batch in batches(path, detect_format(path, form, whole=False), list(columns), on_bytes, plain=plain):
         yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns.values()))
 
 
@@ -152,7 +152,7 @@ def frequent(stream: Stream, again: Stream, least: int, fields: int = 2) -> tupl
 
 
 def labelled(stream: Stream, column: str, dropped: Callable[[int], None]) -> Stream:
-    """Without the rows that have no value in a column; their number is told to `dropped`."""
+    """Without the rows that have no value in a column; `dropped` is called with their number."""
     for batch in stream:
         if count := batch[column].null_count:
             dropped(count)

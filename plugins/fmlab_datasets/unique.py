@@ -36,7 +36,7 @@ def usable(
 ) -> Plan:
     """The plan without near-unique columns among the `loose` context fields, or with intervals of their numbers.
 
-    What becomes of a column is said, and how to have it otherwise.
+    The log names what becomes of a column, and how to have it otherwise.
     """
     fields, intervals = dict(plan.fields), dict(plan.intervals)
     for name in [n for n in loose if plan.fields.get(n) == "context" and n not in plan.multi and n in vocabularies]:

@@ -1,4 +1,4 @@
-"""What is said of a table of the user's own: what a person would want to look at again."""
+"""Warnings about a table of the user's own: what a person would want to look at again."""
 
 import logging
 from collections.abc import Mapping, Sequence

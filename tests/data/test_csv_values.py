@@ -177,7 +177,7 @@ def test_a_unit_that_later_rows_tell_holds_for_the_first(tmp_path, monkeypatch):
     from fmlab.data.encoding import preparation as prepare
     from fmlab.data.raw import table as tabular
 
-    monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.deaf, 100, (), ()))
+    monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.ignore_bytes, 100, (), ()))
     monkeypatch.setattr(prepare, "TEXT", 50)
     values = [n * 200_000_000 for n in range(100)]
     assert column(tmp_path, values, time="x").time.tolist() == [v * 1000 for v in values]

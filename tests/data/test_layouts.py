@@ -78,7 +78,7 @@ def broken(rows, stray=""):
 def test_line_breaks_in_quotes_are_read_in_files_of_any_size(tmp_path, monkeypatch, block, stray):
     """Blocks end anywhere, and quotes may stand within unquoted values."""
     monkeypatch.setattr(tabular, "BLOCK_BYTES", block)
-    monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.deaf, block, (), ()))
+    monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.ignore_bytes, block, (), ()))
     monkeypatch.setattr("fmlab.data.raw.delimited.LEAST_SHARE", 64)
     data = opened(tmp_path, broken(300, stray), "a.csv")
     assert data.rows == 300
@@ -88,7 +88,7 @@ def test_line_breaks_in_quotes_are_read_in_files_of_any_size(tmp_path, monkeypat
 
 
 def test_line_numbers_count_the_lines_in_quotes(tmp_path, monkeypatch):
-    monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.deaf, 200, (), ()))
+    monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.ignore_bytes, 200, (), ()))
     with pytest.raises(DataError, match="line 202: 2 columns: 5,a"):
         opened(tmp_path, broken(100) + "5,a\n", drop_columns=("x",))
     with pytest.raises(DataError, match=r"text holds no NUL bytes, .*in line 202"):

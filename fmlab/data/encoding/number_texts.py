@@ -1,4 +1,4 @@
-"""What is said of texts among numbers: missing values written out, signs of another country, and two labels."""
+"""Messages about texts among numbers: missing values written out, signs of another country, and two labels."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,7 +65,7 @@ def _grouped(texts: Sequence[str], sign: str) -> tuple[str, str, str] | tuple[()
 
 
 def refusal(name: str, bad: Sequence[str], row: int, advice: str) -> DataError:
-    """What is said of a column in which these texts are no numbers, the first in this row of the data."""
+    """The error for a column in which these texts are no numbers, the first in this row of the data."""
     shown = ", ".join(map(repr, bad[:SHOWN]))
     rule = f"column {name!r} must hold finite numbers, {len(bad)} values are none"
     return DataError(f"{rule}, the first in data row {row}: {shown}{advice}")

@@ -25,7 +25,7 @@ class ProgressBar:
         self.bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
         self.task = self.bar.add_task(what, total=total) if self.bar else None
 
-    def heard(self, count: int) -> None:
+    def add_bytes(self, count: int) -> None:
         """Bytes have been read; may be called from another thread."""
         self.bytes += count
 

@@ -31,7 +31,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class Times:
     """The times of a column, batch by batch: int64[rows], microseconds since 1970.
 
-    The unit of numbers is told by the largest of all; `factor` says what batches read before it was known lack.
+    The unit of numbers is found from the largest of all; `factor` says what batches read before it was known lack.
     """
 
     def __init__(self, name: str, unit: str = "") -> None:
@@ -135,7 +135,7 @@ class Times:
 def moment(text: str, form: str = "") -> datetime:
     """The date and time of a text, with its zone if it has one; raises DataError.
 
-    `form` is what `Times.close` gave for the column; without it the unit of a number is told by its size.
+    `form` is what `Times.close` gave for the column; without it the unit of a number is found from its size.
     """
     try:
         number = float(text)

@@ -94,7 +94,7 @@ def quantiles(name: str, times: Mapping[str, int], bins: int, decimal: str = "."
 
 
 def hours(times: str = "") -> Transform:
-    """Hour of the day, as written; of numbers, and of times that are told as `times` (`fmlab.data.encoding.times`), in
+    """Hour of the day, as written; of numbers, and of times in the form `times` (`fmlab.data.encoding.times`), in
     UTC."""
 
     def transform(texts: Any) -> list[str]:

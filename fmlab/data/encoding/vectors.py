@@ -111,7 +111,7 @@ def with_vectors(
     try:
         array = np.asarray(vectors)
         numbers = array.dtype.kind in "fiu" and array.ndim == 2 and array.shape[1] > 0
-    except ValueError:  # NumPy's word for ragged lists
+    except ValueError:  # as NumPy reports ragged lists
         numbers = False
     if not numbers:
         raise DataError(f"vectors {name!r} must be numbers [ids, width], all of one width")

@@ -56,7 +56,7 @@ def opened(path: Path, member: str = "") -> Iterator[BinaryIO]:
 def text_size(path: Path, member: str = "") -> int | None:
     """About how many bytes `opened` gives, to tell how far a reader is: gzip is judged by its beginning.
 
-    None where that cannot be told; a damaged file is reported by whoever reads it.
+    None where that cannot be known; a damaged file is reported by whoever reads it.
     """
     with suppress(DataError, OSError, zipfile.BadZipFile, zlib.error):
         if path.is_dir():

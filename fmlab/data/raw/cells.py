@@ -1,6 +1,6 @@
 """Cells of several values as text: what a list of another format becomes, and how a cell is split into its values.
 
-A list, as JSON and Parquet have them, is told from text by its first character. Its values are kept apart by a
+A list, as JSON and Parquet have them, differs from text by its first character. Its values are kept apart by a
 character that they do not hold, so that none is ever split: `["R&B|Soul", "Pop"]` stays two values. Plain text is
 split at a separator that the user chose.
 """

@@ -1,4 +1,4 @@
-"""Compressed files, told by their first bytes: what is behind them is read on the way, never unpacked to disk."""
+"""Compressed files, found by their first bytes: what is behind them is read on the way, never unpacked to disk."""
 
 import bz2
 import gzip

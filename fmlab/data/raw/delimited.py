@@ -28,7 +28,7 @@ def delimited_batches(
     path: Path,
     form: TableFormat,
     columns: Sequence[str],
-    heard: Callable[[int], None],
+    on_bytes: Callable[[int], None],
     size: int,
     plain: Collection[str],
 ) -> Iterator[pa.RecordBatch]:
@@ -36,7 +36,7 @@ def delimited_batches(
     line = form.skip + 1 if form.skip is not None else 1 + form.header
     reader = _Reader(path, form, columns)
     quoting = form.quoting
-    for block in blocks(path, form.member, form.encoding, line - 1, heard, size, quoting):
+    for block in blocks(path, form.member, form.encoding, line - 1, on_bytes, size, quoting):
         if quoting and quoting.opened:
             raise DataError(reader.never_closed(block, line))
         parsed, lines = reader.read(block, line)

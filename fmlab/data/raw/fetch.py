@@ -60,7 +60,7 @@ def places(raw: RawFile, root: Path, name: str = "") -> list[Path]:
 
 
 def mismatch(raw: RawFile, found: Digest, place: Path) -> str:
-    """What is to be said of a file that is not the published one; empty if it is, or if no checksum is published."""
+    """The message about a file that is not the published one; empty if it is, or if no checksum is published."""
     if place.is_dir():
         return f"{place.name} is an unpacked folder, so the published checksum of {raw.path} could not be checked"
     expected, got = (raw.sha256, found.sha256) if raw.sha256 else (raw.md5, found.md5)
@@ -87,7 +87,7 @@ def _download(raw: RawFile, target: Path, retries: int) -> None:
 
 
 def _doubts(raw: RawFile, name: str, place: Path) -> str:
-    """Why what came is not the file; empty if nothing speaks against it."""
+    """Why what came is not the file; empty if nothing is wrong with it."""
     if what := _not_the_file(name, place):
         return f"the address gave {what} instead of {name}"
     if not (raw.sha256 or raw.md5):

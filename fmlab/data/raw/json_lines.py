@@ -55,13 +55,13 @@ def json_form(path: Path, form: TableFormat, whole: bool) -> TableFormat:
 
 
 def json_batches(
-    path: Path, form: TableFormat, columns: Sequence[str], heard: Any, size: int, loose: Collection[str] = ()
+    path: Path, form: TableFormat, columns: Sequence[str], on_bytes: Any, size: int, loose: Collection[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some keys, as strings; a key that an object lacks is missing there. Raises DataError.
 
     Of the keys in `loose` any value is taken, as JSON.
     """
-    for rows in json_rows(path, form, heard, size):
+    for rows in json_rows(path, form, on_bytes, size):
         made = []
         for name in columns:
             if name in loose:
@@ -77,17 +77,17 @@ def json_batches(
         yield pa.RecordBatch.from_arrays(made, list(columns))
 
 
-def json_rows(path: Path, form: TableFormat, heard: Any, size: int) -> Iterator[Rows]:
+def json_rows(path: Path, form: TableFormat, on_bytes: Any, size: int) -> Iterator[Rows]:
     """The objects of a file, block by block; raises DataError, with the line, for anything else."""
     with opened(path, form.member) as file:
         start = file.read(START).decode(form.encoding, "ignore").lstrip("\ufeff" + BLANK)
     over_lines = start.startswith("[") or start.partition("\n")[0].rstrip() == "{"
-    yield from _values(path, form, heard, size) if over_lines else _lines(path, form, heard, size)
+    yield from _values(path, form, on_bytes, size) if over_lines else _lines(path, form, on_bytes, size)
 
 
-def _lines(path: Path, form: TableFormat, heard: Any, size: int) -> Iterator[Rows]:
+def _lines(path: Path, form: TableFormat, on_bytes: Any, size: int) -> Iterator[Rows]:
     line = 0
-    for block in blocks(path, form.member, form.encoding, 0, heard, size):
+    for block in blocks(path, form.member, form.encoding, 0, on_bytes, size):
         objects, lines = [], []
         for text in _text(path, block, line):
             line += 1
@@ -132,14 +132,14 @@ def _checked(path: Path, row: Any, text: str, line: int) -> dict[str, Any]:
     return row
 
 
-def _values(path: Path, form: TableFormat, heard: Any, size: int) -> Iterator[Rows]:
+def _values(path: Path, form: TableFormat, on_bytes: Any, size: int) -> Iterator[Rows]:
     """The objects of an array, or one after the other, each over any number of lines."""
     decode = codecs.getincrementaldecoder(form.encoding)()
     text, line, at = "", 1, 0
     with opened(path, form.member) as file:
         while True:
             data = file.read(max(size, HEAD_BYTES))
-            heard(len(data))
+            on_bytes(len(data))
             try:
                 text, at = text[at:] + decode.decode(data, not data), 0
             except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Parquet files whose damage is told as damage: Arrow's errors look like those of a disk."""
+"""Parquet files, of which a damaged one gives a message of its own: Arrow's errors look like those of a disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

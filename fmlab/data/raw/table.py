@@ -26,7 +26,7 @@ from fmlab.data.raw.table_format import BLANKS, TableFormat
 from fmlab.data.raw.typed_columns import as_json, is_empty, is_list, passed, refusal, texts, unreadable
 from fmlab.errors import DataError, choices
 
-__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "TEXT", "TableFormat", "as_json", "batches", "deaf", "detect_format"]
+__all__ = ["BLOCK_BYTES", "HEAD_BYTES", "TEXT", "TableFormat", "as_json", "batches", "detect_format", "ignore_bytes"]
 log = logging.getLogger(__name__)
 BLOCK_BYTES = LEAST_SHARE * pa.cpu_count()
 HEAD_BYTES = 1 << 20
@@ -37,10 +37,10 @@ WIDE_NAMES = "encoding=utf-16, utf-16-le or utf-16-be"
 KINDS = {".parquet": ".parquet", ".parq": ".parquet", ".pq": ".parquet"}
 KINDS |= dict.fromkeys((".jsonl", ".ndjson", ".json"), ".jsonl")
 UNNAMED = "Unnamed: {}"  # as pandas calls a column without a name
-Heard = Callable[[int], None]  # told of every piece of a file that has been read, in bytes
+ByteCallback = Callable[[int], None]  # called with the length of every piece of a file that has been read
 
 
-def deaf(count: int) -> None:
+def ignore_bytes(count: int) -> None:
     """For whoever does not count."""
     pass
 
@@ -82,7 +82,7 @@ def batches(
     path: Path,
     form: TableFormat,
     columns: Sequence[str],
-    heard: Heard = deaf,
+    on_bytes: ByteCallback = ignore_bytes,
     block: int = BLOCK_BYTES,
     plain: Collection[str] = (),
     loose: Collection[str] = (),
@@ -103,9 +103,9 @@ def batches(
             raise refusal(path, refused[0], parquet_types(path, form.member)[refused[0]])
         stream = parquet_batches(path, columns)
     elif kind == ".jsonl":
-        stream = json_batches(path, form, columns, heard, block, loose)
+        stream = json_batches(path, form, columns, on_bytes, block, loose)
     else:
-        stream = delimited_batches(path, form, columns, heard, block, plain)
+        stream = delimited_batches(path, form, columns, on_bytes, block, plain)
     rows = 0
     for batch in stream:
         rows += len(batch)

@@ -41,11 +41,11 @@ def blocks(
     member: str,
     encoding: str,
     header: int,
-    heard: Callable[[int], None],
+    on_bytes: Callable[[int], None],
     size: int,
     quoting: Quoting | None = None,
 ) -> Iterator[memoryview]:
-    """The file after its first `header` lines, about `size` bytes at a time; `heard` is told how many were read.
+    """The file after its first `header` lines, about `size` bytes at a time; `on_bytes` gets how many were read.
 
     A block must not be looked at once the next one was asked for: fresh memory costs as much as reading.
     """
@@ -56,7 +56,7 @@ def blocks(
             memory, count, end = _fill(memory, held, file, size, decode)
             if not count:
                 break
-            heard(count)
+            on_bytes(count)
             view = memoryview(memory)
             cut = memory.rfind(b"\n", held, end) + 1
             if cut and quoting:

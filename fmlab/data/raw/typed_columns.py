@@ -38,7 +38,7 @@ def unreadable(kind: Any) -> bool:
 
 
 def refusal(path: Path, name: str, kind: Any) -> DataError:
-    """What is to be said of a column that cannot be read."""
+    """The error for a column that cannot be read."""
     return DataError(f"column {name!r} of {path} holds {kind}: {READ}; drop_columns=[{name}] leaves the column out")
 
 
