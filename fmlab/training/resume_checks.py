@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.errors import FmlabError, StorageError
+from fmlab.plugin import registry
+from fmlab.plugin.renames import with_new_names
 
 log = logging.getLogger("fmlab")
 
@@ -15,7 +17,7 @@ def refuse_mismatch(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]
     if "sampler" in now and "sampler" not in saved:
         log.warning(f"{path} was written by an older fmlab, whose negatives were uniform: the sampler is not compared")
         now = {k: v for k, v in now.items() if k != "sampler"}
-    differ = [d for k in now for d in _differences(k, saved.get(k), now[k])]
+    differ = [d for k in now for d in _differences(k, _of_now(k, saved.get(k)), now[k])]
     if differ:
         listed = "\n  ".join(d if len(d) < 400 else d[:400] + " ..." for d in differ)
         raise FmlabError(f"a run can only be resumed as it was started; {path} differs in\n  {listed}")
@@ -62,6 +64,19 @@ def refuse_changes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any],
 def is_within_epoch(saved: Mapping[str, Any]) -> bool:
     """Whether a checkpoint was saved before its epoch was over."""
     return bool(saved.get("training", {}).get("batches"))
+
+
+def _of_now(kind: str, given: Any) -> Any:
+    """Options of a plugin as a release before saved them: under their names of today, with those added since."""
+    if kind not in registry.KINDS or not isinstance(given, Mapping) or not isinstance(given.get("name"), str):
+        return given
+    try:
+        signature = registry.schema(kind, given["name"])
+    except FmlabError:  # a plugin that is not installed any more
+        return given
+    options = {str(k): v for k, v in given.items() if k != "name"}
+    added = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in signature.options}
+    return {"name": given["name"], **added, **with_new_names(kind, signature, options, list(options))}
 
 
 def _differences(name: str, there: Any, here: Any) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Options of models, losses and optimizers under the names of the release before."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from torch import nn
 
 from fmlab.config import composition
 from fmlab.config.renames import of_now
+from fmlab.errors import FmlabError
 from fmlab.plugin import registry, renames
 from fmlab.sweep.spec import read
 from fmlab.testing.building import tiny
+from fmlab.training.resume_checks import refuse_mismatch
 
 RENAMED: list[tuple[str, str, str, str, Any]] = [
     ("model", "gmlfm", "start", "init", "identity"),
@@ -36,6 +39,7 @@ RENAMED: list[tuple[str, str, str, str, Any]] = [
     *(("optimizer", o, "max_norm", "max_step", 0.5) for o in ("rsgd", "radagrad")),
     ("optimizer", "radagrad", "initial", "initial_accumulator", 0.5),
 ]
+PARTS = {"model": "hyperml", "loss": "hinge", "optimizer": "rsgd"}
 IDS = [f"{plugin}.{old}" for _, plugin, old, _, _ in RENAMED]
 
 
@@ -79,6 +83,21 @@ def test_a_sweep_searches_an_option_by_its_old_name() -> None:
     overrides = [b.overrides for b in sweep.space.branches()]
     assert any("model.slots" in o for o in overrides)
     assert composition.compose(["model=lrml", "model.slots=2", "data=synthetic"]).model.memory_slots == 2
+
+
+def test_a_run_of_the_release_before_is_resumed() -> None:
+    """Its options have their former names, and lack those that are new."""
+    now = {kind: registry.check(kind, {"name": name}) | {"name": name} for kind, name in PARTS.items()}
+    saved = {kind: dict(options) for kind, options in now.items()}
+    saved["optimizer"]["exact"], saved["optimizer"]["max_norm"] = (
+        saved["optimizer"].pop(new) for new in ("exponential_map", "max_step")
+    )
+    saved["loss"]["distortion"] = saved["loss"].pop("distortion_weight")
+    del saved["model"]["learn_curvature"]
+    refuse_mismatch(Path("x"), saved, now)
+    saved["loss"]["distortion"] = 0.25
+    with pytest.raises(FmlabError, match=r"loss\.distortion_weight: 0\.25 there, 0\.0 here"):
+        refuse_mismatch(Path("x"), saved, now)
 
 
 def test_a_model_with_old_names_in_its_checkpoint_is_built() -> None:
