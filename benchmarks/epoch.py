@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 from benchmarks.harness import Results, Setting, Target, compare
 from benchmarks.ours import Fit
-from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
+from benchmarks.shapes import MOVIELENS, TOY_COUNTS, interactions
 from benchmarks.training import ADAM, DIM
 
 ABOUT = "seconds of an epoch through the Trainer, 10 negatives a positive, batch 512"
 
 
 def run(setting: Setting) -> Iterator[Results]:
-    size = TOY_CATALOGUE if setting.toy else MOVIELENS
+    size = TOY_COUNTS if setting.toy else MOVIELENS
     data = interactions(size)
     batch_size = setting.size(512, 64)
     fm = Fit({"name": "fm", "dim": DIM}, {"name": "bpr"}, ADAM, data, batch_size, negatives=10)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.harness import Results, Setting, Target, compare, now
-from benchmarks.shapes import MOVIELENS, TOY_CATALOGUE, interactions
+from benchmarks.shapes import MOVIELENS, TOY_COUNTS, interactions
 from fmlab.data import Dataset
 from fmlab.data.batch import Features, Tables
 from fmlab.data.negative_sampling import UserItemSet
@@ -22,7 +22,7 @@ BATCH = 20  # users that the slow side ranks in one measurement
 
 
 def run(setting: Setting) -> Iterator[Results]:
-    size = TOY_CATALOGUE if setting.toy else MOVIELENS
+    size = TOY_COUNTS if setting.toy else MOVIELENS
     data = interactions(size)
     torch.manual_seed(0)
     model = build("model", {"name": "fm", "dim": 10}, data.schema).eval()

@@ -78,7 +78,7 @@ def whole_rows(data: Dataset) -> Array:
 
 
 @dataclass(frozen=True)
-class CandidateScorer:
+class InteractionCounts:
     """Users, items and positives of a recommendation data set with MovieLens-1M's twelve columns."""
 
     users: int = 6040
@@ -90,11 +90,11 @@ class CandidateScorer:
         return f"{self.users:,} users, {self.items:,} items, 12 columns"
 
 
-MOVIELENS = CandidateScorer()
-TOY_CATALOGUE = CandidateScorer(40, 60, 400)
+MOVIELENS = InteractionCounts()
+TOY_COUNTS = InteractionCounts(40, 60, 400)
 
 
-def interactions(size: CandidateScorer, seed: int = 0) -> Dataset:
+def interactions(size: InteractionCounts, seed: int = 0) -> Dataset:
     """Positives `(user, item)`, popular items by Zipf's law, each pair once, at random times."""
     rng = np.random.default_rng(seed)
     sides: dict[Side, tuple[tuple[str, int, int], ...]] = {
@@ -124,7 +124,7 @@ def interactions(size: CandidateScorer, seed: int = 0) -> Dataset:
     )
 
 
-def _pairs(rng: np.random.Generator, size: CandidateScorer) -> tuple[Array, Array]:
+def _pairs(rng: np.random.Generator, size: InteractionCounts) -> tuple[Array, Array]:
     """Distinct pairs in random order; every user has several, none has met most of the items."""
     several = min(12, size.items // 4)
     user = np.concatenate([np.repeat(np.arange(size.users), several), _skewed(rng, size.users, 4 * size.positives)])

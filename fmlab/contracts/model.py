@@ -1,6 +1,6 @@
-"""What a model may offer beside `forward`.
+"""Methods and attributes that a model may have besides `forward`.
 
-Every method is optional, and none costs a model that does not have it:
+All methods are optional; a model without one pays nothing:
 
 | when                        | method                                                                      |
 |-----------------------------|-----------------------------------------------------------------------------|
@@ -35,7 +35,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class TwoSided(Protocol):
-    """A score that decomposes exactly: `forward = link(bias_q + bias_i + <vector_q, vector_i>)`.
+    """A two-tower score, which decomposes exactly: `forward = link(bias_q + bias_i + <vector_q, vector_i>)`.
 
     Training with sampled negatives, ranking of all items, and export use it. `link` is strictly increasing. A query is
     a user with a context.
@@ -68,7 +68,7 @@ class ChoosesScorers(Protocol):
     """A model that has methods of `TwoSided` or `LateInteraction` which hold for some of its options only."""
 
     def scorers(self) -> Sequence[Scorer]:
-        """The ways of scoring that hold beside `forward`, for the options that the model was built with."""
+        """The ways of scoring that hold besides `forward`, for the options that the model was built with."""
         ...
 
 
@@ -77,13 +77,13 @@ class BeginsSteps(Protocol):
     """A model that changes with the steps of training: pruning, annealing."""
 
     def begin_step(self, step: int) -> None:
-        """Called before training step `step` of the whole run, which counts from 0 and goes on after a resume."""
+        """Called before training step `step` of the whole run, which counts from 0, also over a resume."""
         ...
 
 
 @runtime_checkable
 class Regularized(Protocol):
-    """A model with a penalty of its own, beside what the optimizer decays."""
+    """A model with a penalty of its own, besides the weight decay of the optimizer."""
 
     def regularization(self) -> Tensor:
         """A scalar with gradients, added to every training loss."""
@@ -115,7 +115,7 @@ class ScoresCatalog(Protocol):
 
 @runtime_checkable
 class AddsScores(Protocol):
-    """A model that ranks by a weighted sum of what other models give, before their links."""
+    """A model that ranks by a weighted sum of the scores of other models, without their links."""
 
     def summands(self) -> Sequence[tuple[float, Any]]:
         """Weights and models."""
@@ -126,7 +126,7 @@ class AddsScores(Protocol):
 class Tempered(Protocol):
     """A model whose score of one candidate has a narrow range: losses over candidates read `score / temperature`.
 
-    The order of items is the same at any temperature; how far a loss drives the scores apart is not.
+    Temperature does not change the order of items; it changes how far the loss drives scores apart.
     """
 
     temperature: float
@@ -154,13 +154,13 @@ class LateInteraction(Protocol):
 
 
 def is_two_sided(model: Any) -> TypeGuard[TwoSided]:
-    """Whether the score of this model is a product of two sides; methods under their old names are found too."""
+    """Whether the model is two-tower (`TwoSided`); methods under their old names are found too."""
     known = isinstance(model, TwoSided) or take_new_names(type(model), "two-tower")
     return known and _offers(model, "two-tower")
 
 
 def is_late_interaction(model: Any) -> TypeGuard[LateInteraction]:
-    """Whether the sides of this model are encoded apart; methods under their old names are found too."""
+    """Whether the score is computed from a state of each side; methods under their old names are found too."""
     known = isinstance(model, LateInteraction) or take_new_names(type(model), "late-interaction")
     return known and _offers(model, "late-interaction")
 
@@ -193,7 +193,7 @@ class ComparesItems(Protocol):
     """
 
     item_measure: str
-    """What the numbers are, in words."""
+    """The measure in words."""
 
     def compare_items(
         self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
@@ -216,13 +216,13 @@ class NeedsInteractions(Protocol):
 
 @runtime_checkable
 class FoldsIn(Protocol):
-    """A model that scores all items for a user of whom only a history is known, without training.
+    """A model that scores all items for a user with a history but without training rows.
 
     Without it `LoadedRun.recommend(history=...)` solves for a query vector, if the model is `TwoSided`.
     """
 
     def fold_in(self, item: Tensor) -> Tensor:
-        """`item[n]`: numbers of different items that the user has met -> scores of all items in their order."""
+        """`item[n]`: indices of distinct items of the user's history -> scores of all items in their order."""
         ...
 
 
@@ -251,7 +251,7 @@ class WarmStarts(Protocol):
     """A model that can take its first parameters from trained models: `warm_start=[runs/.../best.ckpt, ...]`."""
 
     def warm_start(self, *trained: Any) -> None:
-        """Copy what is used of the trained models; raises FmlabError if they do not fit."""
+        """Copy parameters of the trained models; raises FmlabError if they do not fit."""
         ...
 
 
@@ -259,9 +259,9 @@ class WarmStarts(Protocol):
 class InfersOptions(Protocol):
     """A model class with options that may be read from trained models: sizes, for instance.
 
-    Asked before the model is built, with what `warm_start` names, so that the options found stand in checkpoints.
+    Called before the model is built, with the models of `warm_start`, so that checkpoints hold the options found.
     """
 
     def options_from(self, options: Mapping[str, Any], *trained: Any) -> Mapping[str, Any]:
-        """A class method: options to set beside `options`, none if the trained models are there for `warm_start`."""
+        """A class method: options to add to `options`; empty if the models serve `warm_start` only."""
         ...

@@ -7,13 +7,13 @@ import torch
 from fmlab.contracts import Evaluator, Report
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Tables
-from fmlab.evaluation.item_scorer import Planted, planted_scorer
+from fmlab.evaluation.item_scorer import PlantedScorer, planted_scorer
 from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.ranked_lists import RankedLists
 from fmlab.evaluation.scored_rows import ScoredRows, selecting_metric
 
 __all__ = [
-    "Planted",
+    "PlantedScorer",
     "RankedLists",
     "ScoredRows",
     "evaluate",

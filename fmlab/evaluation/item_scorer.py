@@ -1,15 +1,16 @@
-"""Scores of many items for one query, by the cheapest exact path that the scorer offers.
+"""Scores of all items, or of some, for queries, by the cheapest exact path that the scorer offers.
 
 | scorer                       | done once          | for a block of queries                                  |
 |------------------------------|--------------------|---------------------------------------------------------|
-| `Planted` (indices)          | -                  | one matrix product                                      |
-| `AddsScores`                 | that of its models | the weighted sum of what its models give                |
+| `PlantedScorer` (indices)          | -                  | one matrix product                                      |
+| `AddsScores`                 | that of its models | the weighted sum of the scores of its models            |
 | `ScoresCatalog`              | -                  | its own scores of all items                             |
 | `TwoSided`                   | all item vectors   | one matrix product; the link increases, so it is left out |
 | `LateInteraction`                  | all item states    | query states, then `interact` in chunks                  |
 | any other model              | -                  | `forward` of whole rows in chunks                       |
 
-What is left out or kept is the same for all items of a query, so that ranks do not depend on the path.
+A path may drop terms that are constant over the items of a query, so all paths rank alike. `ranked_lists` turns scores
+into ranks (`ranks`), and `fmlab.serving.ranking` into recommendations.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,16 +32,16 @@ ROWS = {"cpu": 1 << 14, "cuda": 1 << 17}
 NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 26}
 """Numbers in the widest state of the rows scored at once, for the same models."""
 
-WORTH = 50
-"""As many items are scored in one product in the time of one whose vector is copied out for its query."""
+VECTORS_PER_COPY = 50
+"""One product scores this many items in the time of gathering and scoring one item's vector."""
 
 WIDTH = 64
-"""Numbers that a model may hold of each item of a history, at a guess."""
+"""Numbers that a model is assumed to hold of each item of a history."""
 
-KEPT = 1 << 28  # numbers of item states that are kept; beyond, they are computed again for each block
+KEPT = 1 << 28  # numbers of item states that are kept; states of more are computed again for each block
 
 
-class Planted:
+class PlantedScorer:
     """The planted score of a synthetic data set, on indices instead of features: the best that a model can do."""
 
     def __init__(self, truth: PlantedScores) -> None:
@@ -52,31 +53,36 @@ class Planted:
         return self.user_bias[user] + self.item_bias[item] + (self.user[user] * self.item[item]).sum(-1)
 
 
-def planted_scorer(dataset: Dataset) -> Planted | None:
-    """What `evaluate` takes in place of a model to say the known best; None where nothing was planted."""
-    return None if dataset.truth is None else Planted(dataset.truth)
+def planted_scorer(dataset: Dataset) -> PlantedScorer | None:
+    """The scorer of the best possible figures, for `evaluate` in place of a model; None without planted scores."""
+    return None if dataset.truth is None else PlantedScorer(dataset.truth)
 
 
 @runtime_checkable
 class CandidateScorer(Protocol):
-    """All items, ready to be scored for queries: `user[Q]` (int64), their context, if the data have any, and what the
-    scorer asks for of them (`fmlab.data.model_inputs`)."""
+    """All items, prepared to be scored for queries.
 
-    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
-        """Scores `[Q, items]` up to a strictly increasing function of each query; yours until the next call.
+    Queries are `user[Q]` (int64), their context, if the data have any, and the inputs that the scorer declares
+    (`fmlab.data.model_inputs`).
+    """
 
-        Raises FmlabError if a score is not finite.
+    def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
+        """Scores `[Q, items]` up to a strictly increasing function of each query.
+
+        The next call overwrites the buffer. Raises FmlabError if a score is not finite.
         """
         ...
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
-        """Scores of the items `item[Q, n]`, up to the same; raises FmlabError if one is not finite."""
+    def score_items(
+        self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS
+    ) -> Tensor:
+        """Scores of the items `item[Q, n]`, up to the same function; raises FmlabError if one is not finite."""
         ...
 
 
-def catalogue(scorer: Any, tables: Tables) -> CandidateScorer:
-    """What a scorer needs once before its blocks."""
-    if isinstance(scorer, Planted):
+def candidate_scorer(scorer: Any, tables: Tables) -> CandidateScorer:
+    """The scorer, prepared once for all items."""
+    if isinstance(scorer, PlantedScorer):
         assert tables.items is not None
         device = tables.items.ids.device
         user, item = scorer.user.to(device), scorer.item.to(device)
@@ -120,7 +126,7 @@ class _Product:
         refuse_non_finite(self.items.square())  # so that no product of two vectors overflows
         self.scores, self.bias = self.items.new_empty(0), self.items.new_empty(0)
 
-    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
+    def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         query = self._query(user, context, more)
         shape = (len(query), len(self.items))
         if self.scores.shape != shape:
@@ -128,9 +134,11 @@ class _Product:
         with torch.autocast(query.device.type, enabled=False):
             return torch.mm(query, self.items.T, out=self.scores)
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
-        if len(self.items) <= WORTH * item.shape[1]:
-            return self.every(user, context, more).gather(1, item)
+    def score_items(
+        self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS
+    ) -> Tensor:
+        if len(self.items) <= VECTORS_PER_COPY * item.shape[1]:
+            return self.score_all(user, context, more).gather(1, item)
         query, wide = self._query(user, context, more).unsqueeze(-1), self.items.index_select(0, item.reshape(-1))
         with torch.autocast(query.device.type, enabled=False):
             return torch.bmm(wide.view(*item.shape, -1), query).squeeze(-1)
@@ -143,16 +151,18 @@ class _Product:
 
 
 class _Sum:
-    """The weighted sum of what several models give, each by its own way; links are left out of all."""
+    """The weighted sum of the scores of several models, each by its own path, without their links."""
 
     def __init__(self, scorer: AddsScores, tables: Tables) -> None:
-        self.parts = [(weight, catalogue(model, tables)) for weight, model in scorer.summands()]
+        self.parts = [(weight, candidate_scorer(model, tables)) for weight, model in scorer.summands()]
 
-    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
-        return self._added([weight * part.every(user, context, more) for weight, part in self.parts])
+    def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
+        return self._added([weight * part.score_all(user, context, more) for weight, part in self.parts])
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
-        return self._added([weight * part.some(user, context, item, more) for weight, part in self.parts])
+    def score_items(
+        self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS
+    ) -> Tensor:
+        return self._added([weight * part.score_items(user, context, item, more) for weight, part in self.parts])
 
     def _added(self, found: list[Tensor]) -> Tensor:
         return sum(found[1:], found[0])
@@ -164,13 +174,15 @@ class _Catalog:
     def __init__(self, model: ScoresCatalog, tables: Tables) -> None:
         self.model, self.tables = model, tables
 
-    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
+    def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         scores = self.model.catalog_scores(*query(self.tables, user, context))
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
-        return self.every(user, context).gather(1, item)
+    def score_items(
+        self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS
+    ) -> Tensor:
+        return self.score_all(user, context).gather(1, item)
 
 
 class _Combination:
@@ -182,7 +194,7 @@ class _Combination:
         total = sum(s.numel() for s in states) * len(self.items.ids)
         self.states = _in_chunks(model.item_state, tables) if total <= KEPT else None
 
-    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
+    def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         states, n = self._queries(user, context, more), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, self.width, user.device):
@@ -192,7 +204,9 @@ class _Combination:
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
+    def score_items(
+        self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS
+    ) -> Tensor:
         states = self._queries(user, context, more)
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):
@@ -220,10 +234,10 @@ class _Rows:
     def __init__(self, model: Any, tables: Tables) -> None:
         assert tables.items is not None
         self.model, self.tables, self.items = model, tables, tables.items
-        # A row with a history is as wide as its items: less of them are scored at once.
+        # A row with a history holds a vector per item, so fewer rows are scored at once.
         self.width = WIDTH * history_length(model) if "history" in inputs_of_model(model) else 1
 
-    def every(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
+    def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         queries, n = query(self.tables, user, context), len(self.items.ids)
         scores = torch.empty(len(user), n, device=user.device)
         for rows, columns in _tiles(len(user), n, self.width, user.device):
@@ -237,7 +251,9 @@ class _Rows:
         refuse_non_finite(scores)
         return scores
 
-    def some(self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS) -> Tensor:
+    def score_items(
+        self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS
+    ) -> Tensor:
         queries = query(self.tables, user, context)
         scores = torch.empty(item.shape, device=user.device)
         for rows, columns in _tiles(len(user), item.shape[1], self.width, user.device):

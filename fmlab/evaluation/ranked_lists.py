@@ -16,7 +16,7 @@ from fmlab.data.histories import moments_of
 from fmlab.data.model_inputs import ModelInputs, inputs_of_model
 from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
-from fmlab.evaluation.item_scorer import CandidateScorer, catalogue
+from fmlab.evaluation.item_scorer import CandidateScorer, candidate_scorer
 from fmlab.evaluation.list_figures import Lists, TrainedItems, asked, attributes_of, figures
 from fmlab.evaluation.metrics import SAMPLED, rank_metric
 from fmlab.evaluation.ranks import Ties, first_items, rank_among
@@ -157,7 +157,7 @@ class RankedLists:
     @torch.no_grad()
     def start(self, scorer: Any, tables: Tables) -> CandidateScorer:
         """Vectors or states of all items."""
-        return catalogue(scorer, tables)
+        return candidate_scorer(scorer, tables)
 
     @torch.no_grad()
     def block(self, index: int, scorer: Any, tables: Tables, state: Any) -> BlockResult:
@@ -175,7 +175,7 @@ class RankedLists:
         candidates = None if self.candidates is None else self.candidates[lists].to(device, torch.int64)
         columns, top = {}, None
         if self.everything:
-            scores = state.every(user, context, more)
+            scores = state.score_all(user, context, more)
             own = scores[which, item]
             if candidates is not None:
                 of_list = which if self.whole else torch.arange(len(which), device=device)
@@ -188,7 +188,7 @@ class RankedLists:
             assert candidates is not None
             of_list = which if self.whole else torch.arange(len(which), device=device)
             both = torch.cat([item.unsqueeze(1), candidates[of_list].clamp_min(0)], 1)
-            found = state.some(user[which], context, both, more.cut(which))
+            found = state.score_items(user[which], context, both, more.cut(which))
             first = torch.from_numpy(self.begin[lists] - cases.start).to(device)
             columns[SAMPLED + "rank"] = self._near(found[first, 1:], candidates, found[:, 0], item, of_list, lists)
         unit = torch.arange(cases.start, cases.stop)
@@ -202,7 +202,7 @@ class RankedLists:
         lists = slice(int(self.blocks[index]), int(self.blocks[index + 1]))
         cases = slice(int(self.begin[lists.start]), int(self.begin[lists.stop]))
         user, which, context, more = self._queries(cases, scorer, tables)
-        scores, unit = state.every(user, context, more).clone(), torch.arange(cases.start, cases.stop)
+        scores, unit = state.score_all(user, context, more).clone(), torch.arange(cases.start, cases.stop)
         own, deviation = scores[which, self.item[cases]], scores.double().std(1).mean().float()
         if self.candidates is not None:
             near = self.candidates[lists].to(torch.int64)

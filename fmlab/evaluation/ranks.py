@@ -1,4 +1,4 @@
-"""Ranks by counting, nothing sorted, and the first k items of lists.
+"""Ranks of relevant items among all items, by counting instead of sorting, and the first k items of lists.
 
 With M items, of which those that are not ranked are set to -inf,
 

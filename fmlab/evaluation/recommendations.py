@@ -81,7 +81,7 @@ class Recommended:
         self.item, self.place = torch.from_numpy(item), torch.from_numpy(place.astype(np.float32))
         self.users = int(np.count_nonzero(np.diff(begin)))
 
-    def every(self, user: Tensor, context: Any, more: Any = None) -> Tensor:
+    def score_all(self, user: Tensor, context: Any, more: Any = None) -> Tensor:
         """Scores `[Q, items]`: less by 1 with each place of the list."""
         scores = torch.full((len(user), self.n_items), -float(1 << 23))
         count = self.begin[user + 1] - self.begin[user]
@@ -90,9 +90,9 @@ class Recommended:
         scores[query, self.item[at]] = -self.place[at]
         return scores
 
-    def some(self, user: Tensor, context: Any, item: Tensor, more: Any = None) -> Tensor:
+    def score_items(self, user: Tensor, context: Any, item: Tensor, more: Any = None) -> Tensor:
         """Scores of `item[Q, n]`."""
-        return self.every(user, context).gather(1, item)
+        return self.score_all(user, context).gather(1, item)
 
 
 class Nothing(torch.nn.Module):

@@ -13,7 +13,7 @@ from fmlab.contracts.metric import figure_of_rows, row_views
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation.item_scorer import Planted, refuse_non_finite
+from fmlab.evaluation.item_scorer import PlantedScorer, refuse_non_finite
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.evaluation.metrics import score_metric
 from fmlab.evaluation.probability_calibration import calibration_of
@@ -116,7 +116,7 @@ class ScoredRows:
 
     def _scores(self, scorer: Any, batch: Batch, tables: Tables) -> dict[str, tuple[Tensor, Tensor]]:
         """Scores and labels of each target, of "" where there is one."""
-        if isinstance(scorer, Planted):
+        if isinstance(scorer, PlantedScorer):
             assert batch.user is not None
             assert batch.item is not None
             return {"": (scorer.pairs(batch.user, batch.item), batch.label)}

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from fmlab.nn.sparse_lookup import IdGrouping, pool, sum_columns, sum_occurrences
 
 
-def moments(first: Tensor, second: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def weighted_sums(first: Tensor, second: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """`sum x first` and `sum x^2 second` over columns: `first[d, k]`, `second[d]` -> `[*batch, k]`, `[*batch]`."""
     if values is None:
         both = pool(torch.cat([first, second.unsqueeze(-1)], -1), at)
@@ -25,13 +25,13 @@ def factor_pairs(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> 
     `rows[d, 1 + k]` hold a weight and a vector. Gives `sum w x + sum_{i<j} <v_i, v_j> x_i x_j`, `[*batch]`, and
     `sum v x`, `[*batch, k]`, by `sum_{i<j} = (|sum v x|^2 - sum |v|^2 x^2) / 2` (Rendle 2010, lemma 3.1).
     """
-    total, own = moments(rows, rows[:, 1:].square().sum(-1), at, values)
+    total, own = weighted_sums(rows, rows[:, 1:].square().sum(-1), at, values)
     weight, vector = torch.split(total, [1, rows.shape[-1] - 1], -1)
     return weight.squeeze(-1) + 0.5 * (vector.square().sum(-1) - own), vector
 
 
 def factor_products(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """The same with the factors apart: `sum w x`, `sum_{i<j} v_i * v_j x_i x_j`, `[*batch, k]`, and `sum v x`."""
+    """The same for each factor: `sum w x`, `sum_{i<j} v_i * v_j x_i x_j`, `[*batch, k]`, and `sum v x`."""
     squares = rows[:, 1:].square()
     if values is None:
         total = pool(torch.cat([rows, squares], 1), at)
@@ -43,7 +43,7 @@ def factor_products(rows: Tensor, at: IdGrouping, values: Tensor | None = None) 
 
 
 def triangle_pairs(points: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Sum over ordered pairs of columns of LorentzFM's T, and what a pair with a column elsewhere needs.
+    """Sum over ordered pairs of columns of LorentzFM's T, and the sums needed for pairs with columns outside.
 
     `points[d, k]` are stored coordinates on the unit hyperboloid, `v0 = sqrt(1 + |v|^2)`. Gives `[*batch]`
 
@@ -60,7 +60,7 @@ class _Triangle(torch.autograd.Function):
     def forward(ctx: Any, v: Tensor, x: Tensor | None, at: IdGrouping) -> tuple[Tensor, Tensor]:
         square = _inner(v, v)
         inverse = (1 + square).rsqrt()  # 1 / v0
-        c = square * inverse.square() / (1 + inverse)  # 1 - 1/v0, which loses its digits near the origin
+        c = square * inverse.square() / (1 + inverse)  # 1 - 1/v0, written so because 1 - 1/v0 cancels near the origin
         lifted = torch.cat([c, v * inverse, 2 * inverse * c], -1)
         total = _weigh(sum_columns, lifted, at, x)
         vector = total[..., :-1].contiguous()

@@ -1,8 +1,8 @@
-"""What a plugin says about itself, read from its source without importing it.
+"""The signature of a plugin: its options, docstring and defaults, read from its source without importing it.
 
-A signature is what the registry, the command line and the help are made of: keyword-only parameters with literal
-annotations and defaults, the docstring, and the literal class attribute `defaults`. Where the source does not say it
-plainly (a decorator, an inherited constructor, a compiled module), the object itself is asked.
+The registry, the command line and the help read a plugin through its Signature: keyword-only parameters with literal
+annotations and defaults, the docstring, and literal class attributes such as `defaults`. Where the source is not plain
+(a decorator, an inherited constructor, a compiled module), the plugin is imported and inspected.
 """
 
 import ast
@@ -22,19 +22,19 @@ _LITERALS = ("defaults", "space", "binding", "unlabeled")  # class attributes th
 
 @dataclass(frozen=True)
 class Signature:
-    """Options of a plugin, what it is, the paper it follows, and the partners and values it wants by default."""
+    """Options of a plugin, its docstring with the paper, and the plugins and values that it chooses by default."""
 
     options: tuple[Option, ...] = ()
     doc: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     positional: tuple[str, ...] | None = ()
-    """What the run gives, by position; None if any number may be given."""
+    """Names of the positional parameters, which the run passes; None if any number may be passed."""
     space: Mapping[str, Any] = field(default_factory=dict)
-    """Where AutoML searches each option, as in a sweep's `space`; names say it where a plugin does not."""
+    """Where AutoML searches options, as in a sweep's `space`; others get the range usual for their name."""
     binding: Mapping[str, Any] = field(default_factory=dict)
-    """Partners of a protocol that win over those of a model's `defaults`."""
+    """Plugins that a protocol requires, whatever a model's `defaults` choose."""
     unlabeled: Mapping[str, Any] = field(default_factory=dict)
-    """Partners of a data set that win over its `defaults` where `user` and `item` are given and no `label`."""
+    """Plugins of a data set that replace those of its `defaults` where `user` and `item` are given and no `label`."""
 
     @property
     def summary(self) -> str:
@@ -43,13 +43,13 @@ class Signature:
 
     @property
     def paper(self) -> str:
-        """What stands behind `Paper:` or `Source:`; a line that is indented, or follows a comma, continues it."""
+        """The text that follows `Paper:` or `Source:`; a line that is indented, or follows a comma, continues it."""
         found = re.search(r"^(?:Paper|Source):\s*(.+(?:\n[ \t]+\S.*|(?<=[,;])\n.+)*)", self.doc, re.MULTILINE)
         return " ".join(found[1].split()) if found else ""
 
     @property
     def family(self) -> str:
-        """What stands behind `Family:`, the heading of a model in tables; empty where nothing does."""
+        """The text that follows `Family:`, the heading of a model in tables; empty without one."""
         found = re.search(r"^Family:\s*(.+)", self.doc, re.MULTILINE)
         return found[1].strip() if found else ""
 

@@ -87,7 +87,7 @@ class RunFolder:
                 if _DRAFT.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
-    def checkpoint_of(self, given: str | None, if_exists: IfExists) -> Path | None:
+    def resume_checkpoint(self, given: str | None, if_exists: IfExists) -> Path | None:
         """Where the run goes on from, None if it starts anew. `given`: `ckpt_path`, a checkpoint or a run folder."""
         if given:
             path = Path(given)
@@ -135,19 +135,19 @@ def refuse_link(path: Path) -> None:
         raise StorageError(f"a run writes into its own folder, {path} is a symbolic link to {os.readlink(path)}")
 
 
-def sweep_beside(checkpoint: Path) -> None:
+def remove_drafts_of_run(checkpoint: Path) -> None:
     """Remove what killed saves left in the folder of the run that `checkpoint` belongs to, unless that run goes on."""
-    _sweep(checkpoint.parent.glob(".*.tmp"))
+    _remove(checkpoint.parent.glob(".*.tmp"))
 
 
-def sweep_below(folder: Path) -> None:
+def remove_drafts_of_trials(folder: Path) -> None:
     """The same for the trials of the sweep in `folder`: none is started again in the folder of a killed one."""
     for depth in ("trials/*", "trials/*/*"):
-        _sweep(folder.glob(f"{depth}/.*.tmp"))
-        _sweep(folder.glob(f"{depth}/checkpoints/.*.tmp"))
+        _remove(folder.glob(f"{depth}/.*.tmp"))
+        _remove(folder.glob(f"{depth}/checkpoints/.*.tmp"))
 
 
-def _sweep(drafts: Iterable[Path]) -> None:
+def _remove(drafts: Iterable[Path]) -> None:
     """A folder without a draft is not locked, not even for a moment: a run may be about to start there."""
     for path in drafts:
         place = RunFolder(path.parent.parent if path.parent.name == "checkpoints" else path.parent)

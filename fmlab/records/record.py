@@ -1,4 +1,6 @@
-"""metrics.json of a run: the version of its layout, and the one place where it is read.
+"""metrics.json of a run: the version of its layout, its keys, and `read_record`, which checks the version.
+
+A program that reads one key of a record of its own version may read the JSON itself, as sweeps do with their trials.
 
 | version | layout                                                                                                |
 |---------|-------------------------------------------------------------------------------------------------------|
@@ -20,7 +22,7 @@ MOST = 64 << 20  # bytes of a record that are read
 
 
 class Record(TypedDict, total=False):
-    """What a run says of itself. A run that goes on, or that failed, holds the first part alone."""
+    """The record of a run. A run that goes on, or that failed, holds the first part alone."""
 
     schema_version: int
     status: str  # running, complete, failed, interrupted; of a trial also pruned, lost, refused
@@ -38,6 +40,9 @@ class Record(TypedDict, total=False):
     published: Mapping[str, Any]
     steps: list[Mapping[str, Any]]
     fingerprint: str
+    protocol_described: Mapping[str, Any]
+    model_options: Mapping[str, Any]  # that the model read from trained ones
+    warm_start: list[Mapping[str, Any]]
     unseen: Mapping[str, Any]
     parameters: int
     flops: float
@@ -52,6 +57,12 @@ class Record(TypedDict, total=False):
     validation: Mapping[str, float]
     test: Mapping[str, float]
     known_best: NotRequired[Mapping[str, float] | None]  # of data sets with planted scores
+    audit: Mapping[str, Any] | None
+    test_details: Mapping[str, Any]
+    calibration: Mapping[str, Any]
+    refit: Mapping[str, Any]
+    diverged: Mapping[str, float]
+    constant: Mapping[str, float]  # test metrics of the mean training label as every prediction
     warnings: NotRequired[list[str]]
 
 

@@ -23,7 +23,7 @@ from fmlab.evaluation import evaluate, flops, planted_scorer
 from fmlab.evaluation.audit import Audit, audit_of, audited
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.files import write_bytes
-from fmlab.records.folder import RunFolder, sweep_beside
+from fmlab.records.folder import RunFolder, remove_drafts_of_run
 from fmlab.run.building import Parts, assemble
 from fmlab.run.calibrating import calibrate, check_calibration
 from fmlab.run.derived_task import with_derived_fields
@@ -35,8 +35,7 @@ from fmlab.run.row_fitting import asked, fit_rows
 from fmlab.run.run_record_writer import RunRecord
 from fmlab.run.warm_start import grow, open_trained, options_from
 from fmlab.terminal.escaping import shown
-from fmlab.training import loggers
-from fmlab.training import run_warnings as soundness
+from fmlab.training import loggers, run_warnings
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.training.clock import Pace
 from fmlab.training.distributed import ending_children, is_first_process, take_rank
@@ -69,7 +68,7 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, callbacks: Sequenc
     place = RunFolder(folder)
     with place.held() if is_first_process() else nullcontext():
         given = plain["ckpt_path"] and str(locate(Path(plain["ckpt_path"]), "last").checkpoint)
-        resume = place.checkpoint_of(given, plain["if_exists"])
+        resume = place.resume_checkpoint(given, plain["if_exists"])
         if is_first_process():
             place.make_room(resume, plain["if_exists"])
         record = RunRecord(place, plain)
@@ -222,13 +221,13 @@ def _report(
         known_best=None if planted is None else dict(evaluate(task.test, planted, task.dataset).values),
     )
     log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
-    record.update(**soundness.findings(task, test, diverged))
+    record.update(**run_warnings.findings(task, test, diverged))
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:
     trainer, keeper, learner = parts.trainer, parts.keeper, parts.learner
     if resume:
-        sweep_beside(resume)
+        remove_drafts_of_run(resume)
         saved = read_checkpoint(resume)
         saved["fmlab"].setdefault("scheduler", {"name": "none"})  # of a release that had no schedulers
         refuse_mismatch(resume, saved["fmlab"], learner.identity)

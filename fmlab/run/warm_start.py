@@ -1,9 +1,9 @@
-"""A new training from a trained model, also where the data have grown.
+"""Warm start: training that starts from the parameters of a trained model, also where the data have new features.
 
-The vocabularies of both are compared field by field: a feature keeps its numbers (rows of tables) if its raw value is
-known, whatever its id is now; a new one starts as the model starts it. Which rows belong to which features is said by
-the modules themselves (`feature_rows`, see `fmlab.nn.features.EmbeddingTable`); embeddings of torch and parameters of a
-model's own with one row for each feature are known by that. All other parameters of equal shape are taken over.
+The vocabularies of both are compared field by field: a feature whose raw value is known keeps its parameter rows, even
+if its id changed; a new feature is initialized by the model. Modules tell which rows belong to which features by
+`feature_rows` (see `fmlab.nn.features.EmbeddingTable`); embeddings of torch, and a model's own parameters, are
+recognized by their number of rows, one for each feature. All other parameters of equal shape are copied.
 """
 
 import inspect
@@ -32,11 +32,12 @@ log = logging.getLogger("fmlab")
 
 @dataclass
 class Trained:
-    """A trained model: as its checkpoint has it, and later on the vocabularies of now.
+    """A trained model: first as in its checkpoint, later with the vocabularies of the data of the run.
 
-    `counts`: of each field how many features were known, are new, and are not there any more. `anew`: parameters that
-    depend on the data in a way that cannot be taken over. `moved`: of a parameter of rows of features the rows of now,
-    the rows of before that they come from, and how many there were. `optimizer`: its state, empty without one.
+    `counts`: the number of known, new and gone features of each field. `anew`: parameters that are initialized again,
+    for they depend on the data in another way than by rows of features. `moved`: of a parameter with rows of features
+    the new rows, the old rows that they come from, and the number of old rows. `optimizer`: its state, empty without
+    one.
     """
 
     path: Path
@@ -58,7 +59,7 @@ class Trained:
 
 
 def open_trained(path: str) -> Trained:
-    """What an entry of `warm_start` means; raises StorageError or FmlabError."""
+    """The trained model of an entry of `warm_start`; raises StorageError or FmlabError."""
     place = locate(Path(path))
     saved = read_trained(place.checkpoint)
     identity, schema = identity_of(saved, place.checkpoint)
@@ -80,22 +81,24 @@ def open_trained(path: str) -> Trained:
 
 
 def grow(trained: Trained, data: Dataset, seed: int) -> None:
-    """Put the model on the vocabularies of the data; raises FmlabError where those of before are not known."""
+    """Give the model the vocabularies of the data; raises FmlabError where those of the trained model are not known."""
     if trained.known is None:
         if trained.schema != data.schema:
             raise FmlabError(
-                f"{trained.path} was trained on other vocabularies, and there is no {FILE} beside it that holds them"
+                f"{trained.path} was trained on other vocabularies, and its run folder has no {FILE}, which holds them"
             )
         return
     rows = _same_features(trained.known, data, trained.counts)
     if trained.schema == data.schema and np.array_equal(rows, np.arange(len(rows))):
         trained.counts.clear()
         return
-    _say(trained, data)
+    _log_counts(trained, data)
     grown = build_model(trained.options, data.schema, seed)
-    trained.anew, trained.moved = _take_over(grown, data.schema, trained.model, trained.schema, rows)
+    trained.anew, trained.moved = _copy_parameters(grown, data.schema, trained.model, trained.schema, rows)
     if trained.anew:
-        log.warning("warm_start: these depend on columns that changed and start anew: %s", ", ".join(trained.anew))
+        log.warning(
+            "warm_start: these depend on columns that changed and are initialized again: %s", ", ".join(trained.anew)
+        )
     trained.model = grown.eval()
 
 
@@ -108,10 +111,13 @@ def options_from(options: Mapping[str, Any], trained: Sequence[Trained]) -> dict
 
 
 def start_from(model: nn.Module, options: Mapping[str, Any], trained: Sequence[Trained]) -> None:
-    """Start a model from trained ones: from one of its own name whole, from others as it says; raises FmlabError."""
+    """Copy all parameters from a model of the same name, or those that the model's `warm_start` takes from others.
+
+    Raises FmlabError.
+    """
     name = options["name"]
     if len(trained) == 1 and trained[0].name == name:
-        _go_on(model, options, trained[0])
+        _load_same_model(model, options, trained[0])
         return
     if not isinstance(model, WarmStarts):
         raise FmlabError(f"warm_start needs a model that can start from trained ones, {name} cannot")
@@ -123,7 +129,7 @@ def start_from(model: nn.Module, options: Mapping[str, Any], trained: Sequence[T
         raise FmlabError(f"{name} starts from trained models {wanted}, got {got}: {error}") from error
 
 
-def _go_on(model: nn.Module, options: Mapping[str, Any], trained: Trained) -> None:
+def _load_same_model(model: nn.Module, options: Mapping[str, Any], trained: Trained) -> None:
     """Start a model from a trained one of its own name; raises FmlabError if their options make other parameters."""
     try:
         state = trained.model.state_dict()
@@ -139,7 +145,7 @@ def _go_on(model: nn.Module, options: Mapping[str, Any], trained: Trained) -> No
 
 
 def _same_features(known: ServingData, data: Dataset, counts: dict[str, dict[str, int]]) -> Array:
-    """Of each feature of the data its id among those of before, -1 if it is new; int64[n_features]."""
+    """The old id of each feature of the data, -1 if it is new; int64[n_features]."""
     rows = np.full(data.schema.n_features, -1, np.int64)
     before = {f.name: (f, offset) for f, offset in zip(known.schema.fields, known.schema.offsets, strict=True)}
     for now, offset in zip(data.schema.fields, data.schema.offsets, strict=True):
@@ -160,7 +166,7 @@ def _same_features(known: ServingData, data: Dataset, counts: dict[str, dict[str
     return rows
 
 
-def _say(trained: Trained, data: Dataset) -> None:
+def _log_counts(trained: Trained, data: Dataset) -> None:
     assert trained.known is not None
     each = [f"{n} {c['known']:,} known, {c['new']:,} new, {c['gone']:,} gone" for n, c in trained.counts.items()]
     log.info("warm_start from %s: %s", trained.path, "; ".join(each))
@@ -175,17 +181,20 @@ def _say(trained: Trained, data: Dataset) -> None:
             )
 
 
-def _take_over(
+def _copy_parameters(
     new: nn.Module, now: Schema, old: nn.Module, before: Schema, rows: Array
 ) -> tuple[list[str], dict[str, tuple[Tensor, Tensor, int]]]:
-    """Copy what is known; returns the names of parameters that start anew, and which rows went where."""
+    """Copy rows of known features, and tensors of equal shape.
+
+    Returns the names of parameters left as initialized, and `Trained.moved`.
+    """
     source, target = old.state_dict(), new.state_dict()
     of_old, of_new = dict(_feature_rows(old, before)), dict(_feature_rows(new, now))
     anew, moved = [], {}
     for name, tensor in target.items():
         given = source.get(name)
         if name in of_new and name in of_old and given is not None and given.shape[1:] == tensor.shape[1:]:
-            place = np.full(before.n_features + 1, -1, np.int64)  # the last entry serves features that are new
+            place = np.full(before.n_features + 1, -1, np.int64)  # the last entry is for new features
             place[of_old[name]] = np.arange(len(of_old[name]))
             at = place[rows[of_new[name]]]
             fresh = torch.from_numpy(np.flatnonzero(at >= 0))

@@ -12,7 +12,7 @@ from fmlab.data import Array
 from fmlab.data.batch import Features, Tables, as_features
 from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import DataError
-from fmlab.evaluation.item_scorer import catalogue
+from fmlab.evaluation.item_scorer import candidate_scorer
 from fmlab.evaluation.ranked_lists import CELLS
 from fmlab.run.seen_items import Met
 from fmlab.run.serving_data import ServingData
@@ -72,7 +72,7 @@ class Ranker:
         asked = asked or AskedRows(model, data)
         self.model, self.asked = model, asked
         self.tables = Tables(None, as_features(data.items), asked.lookups if asked.names else None)
-        self.catalogue, self.n_items = catalogue(model, self.tables), len(data.items.ids)
+        self.scorer, self.n_items = candidate_scorer(model, self.tables), len(data.items.ids)
         self.popularity = None if data.popularity is None else torch.from_numpy(data.popularity)
         schema = data.schema
         ids = [schema.offsets[schema.column_field[c]] for c in range(schema.query.stop)]
@@ -103,7 +103,7 @@ class Ranker:
         nothing is known, popularity ranks. Raises FmlabError if a score is not finite.
         """
         cold = self._cold(queries, fresh, given)
-        scores = self.catalogue.every(torch.arange(len(queries.ids)), queries, given)
+        scores = self.scorer.score_all(torch.arange(len(queries.ids)), queries, given)
         if self.popularity is not None and cold.any():
             scores[cold] = self.popularity.to(scores.dtype)
         if met is not None:
@@ -124,8 +124,8 @@ class Ranker:
         values = None if queries.values is None else queries.values[at]
         if self._nobody is None:
             nothing = self.asked.query(None, np.full(1, -1), 0, {})
-            self._nobody = self.catalogue.every(torch.arange(1), self.nobody, nothing).clone()
-        away = self.catalogue.every(torch.arange(len(at)), Features(ids, values), given.cut(at)) - self._nobody
+            self._nobody = self.scorer.score_all(torch.arange(1), self.nobody, nothing).clone()
+        away = self.scorer.score_all(torch.arange(len(at)), Features(ids, values), given.cut(at)) - self._nobody
         away -= away.mean(1, keepdim=True)  # what is the same for all items changes no order
         cold[at] = away.abs().amax(1) <= SAME * self._nobody.abs().max()
         return cold
@@ -134,7 +134,7 @@ class Ranker:
         """The scores as `forward` gives them: ranking leaves out what is the same for all items of a query."""
         if not is_two_sided(self.model):
             return value
-        bias = getattr(self.catalogue, "bias", None)  # of these queries, which were encoded just now
+        bias = getattr(self.scorer, "bias", None)  # of these queries, which were encoded just now
         if bias is None:
             bias, _ = self.model.encode_query(*queries, **given.named(self.model.encode_query))
         return self.model.link(value + bias[query])

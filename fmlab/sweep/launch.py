@@ -19,7 +19,7 @@ from fmlab.config.suggestions import is_former
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.plugin import registry
-from fmlab.records.folder import sweep_below
+from fmlab.records.folder import remove_drafts_of_trials
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
@@ -75,7 +75,7 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
         threads=threads,
         keeps_scores=sweep.settings.ensemble,
     )
-    sweep_below(folder)
+    remove_drafts_of_trials(folder)
     budget = Budget(sweep.budget, elapsed())
     if not sweep.settings.refit_seeds and not sweep.settings.ensemble:
         Coordinator(sweep, job, workers=workers, budget=budget).run()

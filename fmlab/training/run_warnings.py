@@ -1,4 +1,4 @@
-"""What a finished run must say of itself: that training diverged, or that the model is no better than a constant."""
+"""Warnings about a finished run: training diverged, or the model is no better than a constant prediction."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ def is_far(loss: float, first: float) -> bool:
 
 
 def findings(task: Task, test: Report, diverged: Mapping[str, float] | None) -> dict[str, Any]:
-    """What `metrics.json` holds of these, by name; `warnings` are sentences, logged too, absent if there are none.
+    """Log the warnings, and return the keys for `metrics.json`; `warnings` are sentences, absent if there are none.
 
     `diverged`: `epoch`, `loss` and `first_loss` where training did.
     """
@@ -40,15 +40,15 @@ def findings(task: Task, test: Report, diverged: Mapping[str, float] | None) -> 
     constant = _constant(task)
     if constant:
         found["constant"] = dict(constant.values)
-        if told := _compared(task, test, constant):
-            warnings.append(told)
+        if sentence := _compared(task, test, constant):
+            warnings.append(sentence)
     for warning in warnings:
         log.warning(warning)
     return found | ({"warnings": warnings} if warnings else {})
 
 
 def _constant(task: Task) -> Report | None:
-    """What the mean label of the training rows gets on the test, where labelled rows are trained on and judged."""
+    """Test metrics of the mean training label as every prediction, where labelled rows are trained on and judged."""
     of_constant = getattr(task.test, "of_constant", None)
     data, rows, label = task.dataset, task.training.rows, task.dataset.label
     if of_constant is None or task.training.negatives or label is None:
@@ -79,7 +79,7 @@ def _compared(task: Task, test: Report, constant: Report) -> str:
 
 
 def _by_chance(model: Array | None, constant: Array | None, *, maximize: bool) -> bool:
-    """Whether paired values of the test rows tell no difference; False where a metric has no values of rows."""
+    """Whether paired values of test rows do not differ significantly; False where a metric has no values of rows."""
     if model is None or constant is None or len(model) != len(constant) or len(model) < 2:
         return False
     gain = (model - constant) if maximize else (constant - model)

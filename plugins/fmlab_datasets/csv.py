@@ -38,7 +38,7 @@ from fmlab_datasets.options import (
     ValidationShare,
 )
 from fmlab_datasets.planning import PART
-from fmlab_datasets.side_inference import settled
+from fmlab_datasets.side_inference import with_inferred_sides
 from fmlab_datasets.streams import Stream, constant, derived, drawn, labelled
 from fmlab_datasets.unique import usable
 from fmlab_datasets.warnings import tell
@@ -221,7 +221,7 @@ class Csv(DerivesColumns):
         self._check()
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Read the tables once, as a stream; once more before that for the intervals of `quantile_bins`."""
+        """Read the tables once, as a stream; before that, once each for `quantile_bins` and for `time_features`."""
         paths = [files[raw.path] for raw in self.raw]
         forms = [detect_format(path, self.form) for path in paths]
         plan = self._plan(paths[0], forms[0])
@@ -238,7 +238,7 @@ class Csv(DerivesColumns):
 
         def settle(plan: Plan, columns: Mapping[str, ColumnView], values: Mapping[str, Vocabulary]) -> Plan:
             prune = partial(usable, vocabularies=values, loose=guessed, bins=self.n_bins, decimal=self.decimal)
-            return settled(plan, columns, loose=loose, refuse=self.on_leak == "error", prune=prune)
+            return with_inferred_sides(plan, columns, unassigned=loose, refuse=self.on_leak == "error", prune=prune)
 
         made = encode("csv", stream, plan, workspace, meter, settle)
         tell(made)

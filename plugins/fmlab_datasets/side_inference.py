@@ -17,19 +17,19 @@ from fmlab.data.encoding.preparation import ColumnView
 from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
-SOME = 5  # items in several rows that it takes to believe a rule
+MIN_REPEATED = 5  # items in several rows that it takes to believe a rule
 ROWS = 1 << 18
 
 
-def settled(
+def with_inferred_sides(
     plan: Plan,
     columns: Mapping[str, ColumnView],
     *,
-    loose: Collection[str],
+    unassigned: Collection[str],
     refuse: bool,
     prune: Callable[[Plan], Plan] = lambda plan: plan,
 ) -> Plan:
-    """The plan with those of the `loose` context fields that an item (or else a user) determines moved to its side.
+    """The plan with those `unassigned` context fields that an item (or else a user) determines moved to its side.
 
     `prune` may then leave out fields of the context that is left. `columns` as in
     `fmlab.data.encoding.preparation.AdjustPlan`. Raises DataError, if it should `refuse`, for a context field left that
@@ -39,9 +39,9 @@ def settled(
     entities: tuple[tuple[str, Side], ...] = ((plan.item, "item"), (plan.user, "user"))
     for name, side in entities:
         here = {n: columns[n] for n, s in sides.items() if s == "context"}
-        found = _determined(columns[name], here) if name else set()
+        found = _functionally_dependent(columns[name], here) if name else set()
         for field in [n for n in here if n in found]:
-            if field in loose:
+            if field in unassigned:
                 sides[field] = side
                 log.info("%s has one value for each %s and is taken for a field of the %s", field, side, side)
             elif side == "item" and refuse:
@@ -50,7 +50,7 @@ def settled(
     aside = {*plan.numeric, *plan.intervals}
     left = [n for n, side in plan.fields.items() if side == "context" and n not in aside]
     for field in left if plan.item and refuse else ():
-        if _determined(columns[field], {plan.item: columns[plan.item]}):
+        if _functionally_dependent(columns[field], {plan.item: columns[plan.item]}):
             raise _given_away(field, "every value of it comes with one item")
     return plan
 
@@ -63,7 +63,7 @@ def _given_away(field: str, why: str) -> DataError:
     )
 
 
-def _determined(by: ColumnView, columns: Mapping[str, ColumnView]) -> set[str]:
+def _functionally_dependent(by: ColumnView, columns: Mapping[str, ColumnView]) -> set[str]:
     """The columns, if they vary at all, with one value for each value of `by` (0 aside), some of which repeat."""
     size = max((int(np.max(by[n : n + ROWS])) for n in range(0, len(by), ROWS)), default=0) + 1
     times = np.zeros(size, np.int64)
@@ -82,4 +82,4 @@ def _determined(by: ColumnView, columns: Mapping[str, ColumnView]) -> set[str]:
             return set()
     seen = times[1:] > 0
     varied = {n for n, one in known.items() if len(np.unique(one[1:][seen])) > 1}
-    return varied if (times[1:] > 1).sum() >= SOME else set()
+    return varied if (times[1:] > 1).sum() >= MIN_REPEATED else set()

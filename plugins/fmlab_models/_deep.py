@@ -1,4 +1,4 @@
-"""What deep models share: vectors of fields and the first layer of a perceptron, each computed by side."""
+"""Shared parts of deep models: vectors of fields and the first layer of a perceptron, each computed by side."""
 
 from typing import Annotated
 
@@ -12,10 +12,10 @@ from fmlab.nn.mlp import split_mlp
 
 
 class DeepModel(nn.Module):
-    """A score made of the fields' sums `s_f = sum x v` over the slots of field f, beside a perceptron over them.
+    """A score made of the fields' sums `s_f = sum x v` over the slots of field f, and of a perceptron over them.
 
-    A subclass writes `_score`. A state is: the linear part `w0 + sum w x`, `[*batch]`, or 0; the perceptron's first
-    layer, which splits by side, `W [x_u; x_i] = W_u x_u + W_i x_i`; what else the sides hold, the sums to begin with.
+    A subclass writes `_score`. A state is (linear part `w0 + sum w x`, `[*batch]`, or 0; this side's share of the first
+    layer of the perceptron, `W [x_u; x_i] = W_u x_u + W_i x_i`; further tensors, the first being the field sums).
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class DeepModel(nn.Module):
         return self._encode(ids, values, self.items)
 
     def interact(self, user: tuple[Tensor, ...], item: tuple[Tensor, ...]) -> Tensor:
-        """Scores of the joint state: the first two parts add up, the others stand side by side."""
+        """Scores of the joint state: the first two parts add up, the others are concatenated."""
         (a, g, *left), (b, h, *right) = user, item
-        return self._score(a + b, g + h, *(beside(p, q) for p, q in zip(left, right, strict=True)))
+        return self._score(a + b, g + h, *(concat_broadcast(p, q) for p, q in zip(left, right, strict=True)))
 
     def _score(self, linear: Tensor, first: Tensor, *parts: Tensor) -> Tensor:
         raise NotImplementedError
@@ -83,12 +83,12 @@ class DeepModel(nn.Module):
 
 
 def by_side(sums: Tensor, weight: Tensor, bias: Tensor | None, fields: range, dim: int) -> Tensor:
-    """The part of `W x + b` that some fields make; b is counted with the first field."""
+    """The part of `W x + b` of some fields; `b` is added with the first field."""
     columns = weight[:, fields.start * dim : fields.stop * dim]
     return functional.linear(sums, columns, None if fields.start else bias)
 
 
-def beside(user: Tensor, item: Tensor) -> Tensor:
+def concat_broadcast(user: Tensor, item: Tensor) -> Tensor:
     """`[*batch, p]` and `[*batch, q]`, broadcast, -> `[*batch, p + q]`."""
     shape = torch.broadcast_shapes(user.shape[:-1], item.shape[:-1])  # type: ignore[no-untyped-call]
     return torch.cat([t.expand(*shape, t.shape[-1]) for t in (user, item)], -1)

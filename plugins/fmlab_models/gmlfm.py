@@ -9,7 +9,7 @@ from torch.nn import functional
 from fmlab.contracts.model import Scorer
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
-from fmlab.nn.fm_sums import moments
+from fmlab.nn.fm_sums import weighted_sums
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather, pool
 from fmlab.plugin.option import Range, Renamed
@@ -180,7 +180,7 @@ class GMLFM(nn.Module):
         products = (factors.unsqueeze(-1) * points.unsqueeze(-2)).flatten(-2)
         parts = [rows[:, :1], factors, far, products]
         x = None if values is None else values.to(rows.dtype)  # its square keeps the digits of the model
-        total, alone = moments(torch.cat(parts, -1), self._alone(factors, points), at, x)
+        total, alone = weighted_sums(torch.cat(parts, -1), self._alone(factors, points), at, x)
         weight, a, c, s = torch.split(total, [p.shape[-1] for p in parts], -1)
         s = s.view(*a.shape, -1)
         pairs = self._scaled(s.square().sum(-1)).sum(-1)

@@ -26,7 +26,7 @@ class HyperML(nn.Module):
 
     The loss of equations 11 to 13 is `hinge`. d grows with `a`, and `a` is an inner product of width `dim + 2`: all
     items are ranked by one matrix product. These vectors are float64 because `a` is a small difference of large numbers
-    near the rim of the ball. The "dropout 0.5" of the paper's settings is left out: zeroing coordinates of a point
+    near the boundary of the ball. The "dropout 0.5" of the paper's settings is left out: zeroing coordinates of a point
     moves it. The paper's optimizer is `rsgd`; the default, `radagrad`, also trains on sparse data.
 
     A ball of curvature `-c` is the unit ball with lengths divided by `sqrt(c)`: the curvature divides scores by c,

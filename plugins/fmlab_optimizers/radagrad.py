@@ -12,7 +12,7 @@ from fmlab.plugin.option import Range, Renamed
 from fmlab_optimizers._descent import ExponentialMap, MaxStep, descend, rename_options
 from fmlab_optimizers._rows import evaluate, read, touched, write
 
-TINY = 1e-150  # a point without any gradient so far has a rate too
+TINY = 1e-150  # keeps the rate finite while no gradient has been seen
 
 
 class RAdaGrad(Optimizer):
@@ -25,8 +25,8 @@ class RAdaGrad(Optimizer):
 
     A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial_accumulator)`; one
     that stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
-    `max_step`. A point without gradient stays, so that steps over touched rows are exactly dense ones. In flat space
-    every coordinate is a factor of its own: plain parameters get AdaGrad, without a bound.
+    `max_step`. A point without gradient stays, so updating only touched rows equals a dense step. Euclidean
+    parameters get plain AdaGrad per coordinate; the bound of a step does not apply.
 
     Paper: Bécigneul, Ganea, Riemannian adaptive optimization methods, ICLR 2019, with a point's row for a factor of the
     product manifold.

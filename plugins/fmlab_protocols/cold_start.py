@@ -18,6 +18,7 @@ from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric,
 from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._described import GIVEN, drawn, drawn_negatives, of_parts, with_drawn_rows
 from fmlab_protocols._described import ranked as ranked_lists
+from fmlab_protocols._given_or_random import is_given
 from fmlab_protocols._grouped import Grouped
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._options import (
@@ -31,7 +32,6 @@ from fmlab_protocols._options import (
     OnSharedPair,
     Seed,
 )
-from fmlab_protocols._parts import is_given
 from fmlab_protocols.rating import label_bounds, together, with_negatives
 
 SCENARIOS = ("w-w", "w-c", "c-w", "c-c")

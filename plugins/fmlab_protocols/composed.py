@@ -18,9 +18,9 @@ from fmlab.evaluation.label_scale import is_binary
 from fmlab.evaluation.ranks import Ties
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import drawn_negatives, of_parts
+from fmlab_protocols._given_or_random import without_copies
 from fmlab_protocols._labels import classed, least_positive, with_step
 from fmlab_protocols._options import CandidateFile, CandidateIds, Metrics, MinLabel, Monitor, Negatives, Seed
-from fmlab_protocols._parts import without_copies
 from fmlab_protocols._ranking import Candidates, DrawnBy, ListOf, ListsOfParts, Ranking
 from fmlab_protocols._splits import Group, Split, SplitRule, moment, without_pairs_before
 from fmlab_protocols.rating import label_bounds

@@ -12,9 +12,9 @@ from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, drawn, of_parts
+from fmlab_protocols._given_or_random import is_given, parts, without_copies
 from fmlab_protocols._labels import classed, with_step
 from fmlab_protocols._options import Metrics, MinLabel, Monitor, OnSharedRow, RowSplit, Seed, TestRows, ValidationRows
-from fmlab_protocols._parts import is_given, parts, without_copies
 from fmlab_protocols._row_groups import group_of, names_of
 
 

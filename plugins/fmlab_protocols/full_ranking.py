@@ -13,6 +13,7 @@ from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, drawn, drawn_negatives, of_parts, ranked
+from fmlab_protocols._given_or_random import is_given, parts
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._options import (
     KCore,
@@ -25,7 +26,6 @@ from fmlab_protocols._options import (
     RowSplit,
     Seed,
 )
-from fmlab_protocols._parts import is_given, parts
 
 
 class FullRanking(Task):

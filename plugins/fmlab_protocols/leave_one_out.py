@@ -23,6 +23,7 @@ from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
+from fmlab_protocols._given_or_random import is_given
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._options import (
     CandidateFile,
@@ -36,7 +37,6 @@ from fmlab_protocols._options import (
     OnSharedPair,
     Seed,
 )
-from fmlab_protocols._parts import is_given
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class LeaveOneOut(Task):
 
     `sampled_hr@10` and `sampled_ndcg@10` are the papers' figures: the item among `n_candidates` items that the user has
     not interacted with, drawn once by `seed`, the same for all models. Sampled metrics are no estimate of those over
-    all items and can order models differently (Krichene & Rendle, KDD 2020), so `hr@10` and `ndcg@10` stand beside
-    them, over all items. Validation computes those over all items only if one of them is monitored.
+    all items and can order models differently (Krichene & Rendle, KDD 2020), so `hr@10` and `ndcg@10` over all
+    items are computed as well. Validation computes those over all items only if one of them is monitored.
 
     `candidate_file` freezes test items and candidates in a file of the form that NCF publishes, `(user,item)`, the
     candidates, tabs between. If the file is there, it says which interaction of a user is the test and what it is
@@ -66,12 +66,12 @@ class LeaveOneOut(Task):
     with fewer than 3 are trained on, not tested. Ties in time, and data without times, are in row order. The split
     leaks the future: other users' training interactions may be later than a user's test item.
 
-    For models that read histories, that of a test item holds the validation item too, which came before it.
+    For models that read histories, the history of a test item includes the user's validation item.
 
     GML-FM's variant: n_candidates=99, negatives=2, resample_negatives=false. It has no validation part: it trains on
     the last but one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but
-    the test is held out: the validation then tells no epochs or models apart, so set trainer.max_epochs to what was
-    selected without it, and trainer.check_val_every_n_epoch to the same.
+    the test is held out: validation metrics are then computed on training rows and cannot select, so set
+    trainer.max_epochs to the number selected without it, and trainer.check_val_every_n_epoch to the same.
     """
 
     defaults = {"loss": "bpr"}
@@ -102,7 +102,7 @@ class LeaveOneOut(Task):
         ),
         monitor: Monitor = "sampled_ndcg@10",
     ) -> None:
-        """Raises DataError when no user can be tested or one has fewer than `candidates` items left to draw."""
+        """Raises DataError when no user can be tested or one has fewer than `n_candidates` items left to draw."""
         least = least_positive(dataset, min_label)
         if given := is_given(dataset, split):
             refuse_shared(dataset, least, on_leak)
@@ -213,7 +213,7 @@ def _frozen(data: Dataset, listed: Listed, path: str, observed: UserItemSet, the
 
 
 def _with_steps(data: Dataset, part: Array, *, by_time: bool, trained: bool) -> Dataset:
-    """The data set with steps that say who is not tested, and what not times but the order of rows decided."""
+    """The data set with steps that state how many users are not tested, and how many ties in time row order decided."""
     rows, schema = np.flatnonzero(part == TEST), data.schema
     names = []
     if len(rows) < schema.n_users:

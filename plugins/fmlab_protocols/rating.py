@@ -19,6 +19,7 @@ from fmlab.memory import refuse_larger
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, of_parts, with_drawn_rows
 from fmlab_protocols._described import drawn as in_words
+from fmlab_protocols._given_or_random import is_given, parts, without_copies
 from fmlab_protocols._labels import least_positive, with_step
 from fmlab_protocols._options import (
     Clip,
@@ -31,7 +32,6 @@ from fmlab_protocols._options import (
     TestRows,
     ValidationRows,
 )
-from fmlab_protocols._parts import is_given, parts, without_copies
 
 
 class Rating(Task):

@@ -11,7 +11,7 @@ import torch
 from benchmarks.__main__ import NAMES, main
 from benchmarks.harness import Setting, Spread, Target, compare, in_turn
 from benchmarks.plain import FM, LorentzFM
-from benchmarks.shapes import TOY_CATALOGUE, WIDE, CandidateScorer, interactions, zipf
+from benchmarks.shapes import TOY_COUNTS, WIDE, InteractionCounts, interactions, zipf
 
 
 @pytest.fixture
@@ -84,8 +84,8 @@ def test_the_wide_shape_has_the_features_it_claims() -> None:
     assert (len(WIDE.vocabularies), sum(WIDE.vocabularies)) == (23, 1_544_257)
 
 
-@pytest.mark.parametrize("size", [TOY_CATALOGUE, CandidateScorer(300, 200, 6000)])
-def test_interactions_are_distinct_pairs_that_leave_items_to_sample(size: CandidateScorer) -> None:
+@pytest.mark.parametrize("size", [TOY_COUNTS, InteractionCounts(300, 200, 6000)])
+def test_interactions_are_distinct_pairs_that_leave_items_to_sample(size: InteractionCounts) -> None:
     data = interactions(size)
     assert data.user is not None
     assert data.item is not None

@@ -78,13 +78,13 @@ def test_files_of_ncf_are_ranked_among_the_published_negatives(tmp_path: Path) -
         assert shown[user] == others
 
     class Zero:
-        def every(self, user, context, more=None):
+        def score_all(self, user, context, more=None):
             import torch
 
             return torch.zeros(len(user), data.schema.n_items)
 
-        def some(self, user, context, item, more=None):
-            return self.every(user, context).gather(1, item)
+        def score_items(self, user, context, item, more=None):
+            return self.score_all(user, context).gather(1, item)
 
     report = evaluate(task.test, Zero(), task.dataset)
     assert set(report.units["sampled_mrr"]) == {1 / 3.5}

@@ -10,8 +10,7 @@ from fmlab.data import Dataset
 from fmlab.data.batch import Tables
 from fmlab.data.negative_sampling import UserItemSet, draw_distinct
 from fmlab.errors import DataError, FmlabError
-from fmlab.evaluation import RankedLists, evaluate, metric, planted_scorer, rank_metric, score_metric
-from fmlab.evaluation import item_scorer as catalogue
+from fmlab.evaluation import RankedLists, evaluate, item_scorer, metric, planted_scorer, rank_metric, score_metric
 
 METRICS = ("mrr", "hr@3", "ndcg", "ndcg@3")
 SAMPLED = ("sampled_mrr", "sampled_hr@2")
@@ -60,7 +59,7 @@ def test_few_items_are_scored_with_all_or_one_by_one_alike(monkeypatch: pytest.M
     evaluation = ranking(dataset, SAMPLED)
     reports = []
     for worth in (0, 50):
-        monkeypatch.setattr(catalogue, "WORTH", worth)
+        monkeypatch.setattr(item_scorer, "VECTORS_PER_COPY", worth)
         reports.append(evaluate(evaluation, Sides(dataset.schema), dataset))
     same(*reports)
     same(reports[0], evaluate(evaluation, States(dataset.schema), dataset))
@@ -98,9 +97,9 @@ def test_the_size_of_blocks_and_tiles_changes_nothing(
     for cells in (1, 17 * 5, 17 * 39):
         same(evaluate(ranking(dataset, (*METRICS, *SAMPLED), cells), model, dataset), whole)
     for rows in (1, 3, 40):
-        monkeypatch.setitem(catalogue.ROWS, "cpu", rows)
+        monkeypatch.setitem(item_scorer.ROWS, "cpu", rows)
         same(evaluate(ranking(dataset, (*METRICS, *SAMPLED)), model, dataset), whole)
-    monkeypatch.setattr(catalogue, "KEPT", 0)
+    monkeypatch.setattr(item_scorer, "KEPT", 0)
     same(evaluate(ranking(dataset, (*METRICS, *SAMPLED)), model, dataset), whole)
     alone = evaluate(ranking(dataset, SAMPLED), model, dataset)
     assert alone.values == {k: whole.values[k] for k in SAMPLED}

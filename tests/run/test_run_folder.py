@@ -14,7 +14,7 @@ from in_process import SignalAt, last, metrics, train
 
 from fmlab.cli import main
 from fmlab.errors import FmlabError, StorageError
-from fmlab.records.folder import RunFolder, sweep_below, sweep_beside
+from fmlab.records.folder import RunFolder, remove_drafts_of_run, remove_drafts_of_trials
 
 QUICK = ("model=fm", "trainer.max_epochs=1")
 
@@ -137,7 +137,7 @@ def test_those_beside_a_checkpoint_that_is_resumed_elsewhere_too(tmp_path: Path)
     draft = tmp_path / "a" / "checkpoints" / ".last.ckpt.4711.tmp"
     with RunFolder(tmp_path / "a").held():
         draft.touch()
-        sweep_beside(draft.with_name("last.ckpt"))
+        remove_drafts_of_run(draft.with_name("last.ckpt"))
         assert draft.exists()  # the run that may be writing it lives
     train(tmp_path / "b", "model=fm", "trainer.max_epochs=2", f"ckpt_path={tmp_path / 'a'}")
     assert not draft.exists()
@@ -152,7 +152,7 @@ def test_those_of_the_trials_of_a_sweep_too(tmp_path: Path) -> None:
             draft.touch()
     with RunFolder(living).held():
         drafts[1].touch()
-        sweep_below(tmp_path)
+        remove_drafts_of_trials(tmp_path)
         assert [d.exists() for d in drafts] == [False, True, False]
 
 
@@ -198,7 +198,7 @@ def test_a_foreign_run_folder_leads_no_write_elsewhere(
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / ".last.ckpt.1.tmp").write_text("left over")
     (folder / name).symlink_to(target)
-    sweep_beside(folder / "checkpoints" / "last.ckpt")
+    remove_drafts_of_run(folder / "checkpoints" / "last.ckpt")
     quick = [f"cache={tmp_path / 'cache'}", "trainer.accelerator=cpu", "model=popularity"]
     assert main([*quick, f"hydra.run.dir={folder}", "if_exists=resume"]) == 74
     assert f"{folder / name} is a symbolic link to {target}" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The split that three protocols share: as the data come, or at random."""
+"""Given or random split of rows, and the removal of judged rows that are copies of training rows."""
 
 from typing import Literal
 
