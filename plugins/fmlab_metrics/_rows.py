@@ -1,4 +1,4 @@
-"""What figures of scored rows share: checks of scores and labels, weighted means and their contributions."""
+"""Functions that the metrics of scored rows share: checks of scores and labels, weighted means, contributions."""
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def both_classes(positive: Array, metric: str, weight: Array | None = None) -> A
 
 
 def probability(score: Array) -> Array:
-    """Of scores that are log-odds."""
+    """The sigmoid of log-odds `score`."""
     return np.exp(-np.logaddexp(0.0, -score))
 
 

@@ -1,4 +1,4 @@
-"""Figures of the first k items of all lists: how much of the catalog they show, how popular, how alike they are."""
+"""Metrics of the first k items of all lists: how much of the catalog they show, how popular, how alike they are."""
 
 from typing import Annotated
 
@@ -151,7 +151,7 @@ class Diversity(_Top):
     Source: C.-N. Ziegler et al., Improving Recommendation Lists Through Topic Diversification, WWW 2005, intra-list
     similarity
 
-    Attributes are the features of an item but its own id. Items without any are as far as can be from all others. A
+    Attributes are the features of an item but its own id. The distance of an item without any to all others is 1. A
     list of one item is left out of the mean.
     """
 

@@ -1,4 +1,4 @@
-"""Figures of ranked lists, each with all its relevant items, from their ranks: 1 is best, ties by expected position."""
+"""Metrics of ranked lists, each with all its relevant items, from their ranks: 1 is best, ties by expected position."""
 
 from typing import Annotated, Literal
 
@@ -143,7 +143,7 @@ class NDCG(_Cut):
         super().__init__(k=k)
         self.gains = gains
         if gains != "binary":
-            self.of_lists = self._graded  # type: ignore  # only this form asks for labels
+            self.of_lists = self._graded  # type: ignore  # only this form needs labels
 
     def of_lists(self, ranks: Ranks) -> Array:
         """Gains; raises DataError for a rank that is below 1 or NaN."""

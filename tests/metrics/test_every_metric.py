@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fmlab_metrics import beyond_accuracy as first
-from fmlab_metrics.classes import F1
+from fmlab_metrics.classification import F1
 from sklearn.metrics import f1_score
 
 from fmlab.contracts import Ranks

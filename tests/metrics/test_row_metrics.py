@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fmlab_metrics.calibration import COPC, ECE, NE, Brier
-from fmlab_metrics.classes import F1, PRAUC, Accuracy
-from fmlab_metrics.groups import GAUC
-from fmlab_metrics.scores import AUC, MAE, RMSE, LogLoss
+from fmlab_metrics.auc import AUC, GAUC, PRAUC
+from fmlab_metrics.calibration_error import COPC, ECE, NE, Brier
+from fmlab_metrics.classification import F1, Accuracy, LogLoss
+from fmlab_metrics.regression import MAE, RMSE
 from sklearn import metrics as sk
 
 from fmlab.contracts.metric import figure_of_rows

@@ -3,7 +3,9 @@
 import mpmath
 import numpy as np
 import pytest
-from fmlab_metrics.scores import AUC, MAE, RMSE, LogLoss
+from fmlab_metrics.auc import AUC
+from fmlab_metrics.classification import LogLoss
+from fmlab_metrics.regression import MAE, RMSE
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, mean_absolute_error, mean_squared_error, roc_auc_score

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from fmlab_metrics.scores import AUC, RMSE
+from fmlab_metrics.auc import AUC
+from fmlab_metrics.regression import RMSE
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats

@@ -1,4 +1,7 @@
-"""Figures of probabilities: how far they are from how often the label is 1. Scores are log-odds."""
+"""Metrics of predicted probabilities: normalized entropy, Brier score, COPC, expected calibration error (ECE).
+
+Scores are log-odds.
+"""
 
 from typing import Annotated, Any
 
@@ -70,17 +73,13 @@ class COPC:
             return {}
         names, place = np.unique(np.asarray(group), return_inverse=True)
         each = np.ones(len(place)) if weight is None else weight
-        clicks, said = (
+        clicks, predicted = (
             np.bincount(place, v * each) for v in (np.asarray(label, np.float64), probability(finite(score)))
         )
         rows = np.bincount(place)
-        order = np.argsort(-rows, kind="stable")[:GROUPS]
-        return {
-            "by_group": [
-                {"group": int(names[g]), "copc": float(clicks[g] / said[g]) if said[g] else None, "rows": int(rows[g])}
-                for g in order
-            ]
-        }
+        largest = np.argsort(-rows, kind="stable")[:GROUPS]
+        copc = {g: float(clicks[g] / predicted[g]) if predicted[g] else None for g in largest}
+        return {"by_group": [{"group": int(names[g]), "copc": copc[g], "rows": int(rows[g])} for g in largest]}
 
 
 class ECE:
@@ -97,13 +96,13 @@ class ECE:
     maximize = False
 
     def __init__(self, *, bins: Annotated[int, Range(1, None), "number of intervals of predictions"] = BINS) -> None:
-        """How many."""
+        """`bins`: number of bins of equal mass."""
         self.bins = bins
 
     def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, None]:
         """`score[rows]`, `label[rows]` (0/1) -> the error."""
-        rows, said, seen = self._bins(score, label, weight)
-        return float(np.abs(seen - said).sum() / rows.sum()), None
+        rows, predicted, observed = self._bins(score, label, weight)
+        return float(np.abs(observed - predicted).sum() / rows.sum()), None
 
     def details(self, score: Array, label: Array, *, weight: Array | None = None) -> dict[str, Any]:
         """The reliability curve: of each bin that has rows the mean probability, the mean label and its rows."""
@@ -112,5 +111,5 @@ class ECE:
     def _bins(self, score: Array, label: Array, weight: Array | None) -> tuple[Array, Array, Array]:
         """Sums over the rows of each bin: weights, probabilities, labels."""
         score, label = finite(score), zero_one(label, "ece")
-        weighted_mean(label, weight)  # it complains where there is nothing
+        weighted_mean(label, weight)  # raises DataError without rows
         return bin_sums(score, label, weight, self.bins)
