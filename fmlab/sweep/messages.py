@@ -53,7 +53,7 @@ class Job:
     search_path: Sequence[Sequence[str]] = ()  # (provider, path); empty: the program's own
     threads: int = 1
     keeps_scores: bool = False  # of validation rows, for an ensemble
-    seconds: float | None = None  # left of the budget when the worker starts
+    ends: float | None = None  # when the search ends, seconds since 1970: a worker may take long to start
 
 
 @dataclass

@@ -53,7 +53,7 @@ class Worker:
         self.job, self.objective, self.tell = job, objective, tell
         self.sweep = read(job.name, job.raw, job.command)
         self.ledger = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
-        self.deadline = None if job.seconds is None else time.monotonic() + job.seconds
+        self.deadline = None if job.ends is None else _here(job.ends)
         self.progress: Progress | None = None  # of the trial that runs
         self.stopping = self._training = self._idle = False
 
@@ -77,9 +77,9 @@ class Worker:
                 gc.collect()
                 pause = _IDLE[0]
 
-    def limit(self, seconds: float) -> None:
-        """So many seconds of the search are left."""
-        self.deadline, self._idle = time.monotonic() + seconds, False
+    def limit(self, ends: float) -> None:
+        """The search ends at that time, seconds since 1970."""
+        self.deadline, self._idle = _here(ends), False
         if self.progress is not None and not self.progress.first:
             self.progress.deadline = self.deadline
 
@@ -258,6 +258,11 @@ def main(environment: MutableMapping[str, str]) -> int:
         tell("fatal", error=shown(f"{type(error).__name__}: {error}"), code=1)
         return 1
     return 0
+
+
+def _here(moment: float) -> float:
+    """A time since 1970 by the clock of `time.monotonic`."""
+    return time.monotonic() + moment - time.time()
 
 
 def _private_stdout() -> TextIO:

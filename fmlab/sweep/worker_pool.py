@@ -54,10 +54,10 @@ class WorkerProcess:
         self._events.put({"event": "gone", "member": self.number, "status": self.process.wait()})
 
     def limit(self, seconds: float) -> None:
-        """Tell it how many seconds of the search are left."""
+        """Tell it how many seconds of the search are left, by the time of its end: it may be about to start."""
         assert self.process.stdin is not None
         with suppress(OSError):
-            print(seconds, file=self.process.stdin, flush=True)
+            print(time.time() + seconds, file=self.process.stdin, flush=True)
 
     def dismiss(self) -> None:
         """Ask it to stop: the end of its stdin says so."""
@@ -86,7 +86,7 @@ class WorkerPool:
             with storing(folder):
                 folder.mkdir(parents=True, exist_ok=True)
                 errors = (folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}.log").open("ab")
-            job = Job(**{**asdict(self.job), "seconds": seconds})
+            job = Job(**{**asdict(self.job), "ends": None if seconds is None else time.time() + seconds})
             with errors:
                 self.members[number] = WorkerProcess(number, job, errors, self._events)
             self.pids.add(self.members[number].process.pid)

@@ -31,7 +31,9 @@ from fmlab.sweep.messages import Job, Progress, TrialTooLong
 from fmlab.sweep.objective import Reporter, Training
 from fmlab.sweep.refit import _estimate
 from fmlab.sweep.spec import read
-from fmlab.sweep.storage import locate
+from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Study
+from fmlab.sweep.worker import Worker
 from fmlab.sweep.worker_pool import WorkerPool
 
 
@@ -251,3 +253,14 @@ def test_ctrl_c_while_workers_stop_ends_what_comes_after_the_search_too(tmp_path
         sweeping.conduct(tmp_path, raw, workers=1)
     assert [t.state for t in sweeping.trials_of(tmp_path, raw)] == [TrialState.COMPLETE]
     assert (tmp_path / "results.json").is_file()
+
+
+def test_a_worker_that_starts_late_has_no_later_end(tmp_path):
+    raw = {"sampler": "grid", "budget": 100, "space": {"x": {"choice": [1]}}}
+    store, sweep = locate(None, tmp_path), read("toy", raw)
+    Study.create(open_storage(store), sweep.study, ["maximize"])
+    told = time.time() + 40.0  # when it was hired; it is made now, perhaps long after
+    worker = Worker(Job("toy", raw, {}, [], store, str(tmp_path), ends=told - 30), None, print)
+    assert 8 < worker.deadline - time.monotonic() <= 10
+    worker.limit(told - 35)
+    assert 3 < worker.deadline - time.monotonic() <= 5
