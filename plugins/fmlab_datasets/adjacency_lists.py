@@ -8,10 +8,10 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines, opened
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError
 from fmlab_datasets.given_files import locate, split_files
 from fmlab_datasets.options import Seed, TableFile, TestFile, ValidationFile, ValidationShare

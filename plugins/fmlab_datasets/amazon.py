@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab.plugin.option import Renamed
 from fmlab_datasets.adjacency_lists import item_attributes, pairs
 from fmlab_datasets.python_literals import objects, text

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, FieldEncoding
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError
 from fmlab_datasets.options import Buckets, MinCount
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table

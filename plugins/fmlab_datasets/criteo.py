@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, FieldEncoding
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import log_squared
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab.plugin.option import Renamed
 from fmlab_datasets.options import Buckets, MinCount
 from fmlab_datasets.streams import derived, first_found, hashed, prepared, table

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, PositivesRule, PreparationStep, Side
 from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
 from fmlab.data.encoding.first_pass import Plan
@@ -17,6 +16,7 @@ from fmlab.data.encoding.vocabulary import Vocabulary
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
 from fmlab.data.raw.table import TableFormat, batches, detect_format, ignore_bytes
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout

@@ -9,10 +9,10 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from fmlab.contracts import RawFile
 from fmlab.data import Array, Dataset, Side
 from fmlab.data.raw.archive import opened
 from fmlab.data.raw.fetch import find
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError
 from fmlab.plugin.option import Renamed
 from fmlab_datasets.published import published

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError, choices
 from fmlab_datasets.options import Fields
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, PositivesRule
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
+from fmlab.data.source import RawFile
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
 PAGE = "https://www.kaggle.com/c/kkbox-music-recommendation-challenge/data"

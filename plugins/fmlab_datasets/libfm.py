@@ -6,11 +6,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, Side
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.raw.fetch import find
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError, choices
 from fmlab.plugin.option import Renamed
 from fmlab_datasets.movielens import CITATION, LICENCE

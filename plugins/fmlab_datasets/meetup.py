@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab_datasets.streams import first_found, prepared, table
 
 PAGE = "the authors of Liu et al., KDD 2012, and Pham et al., ICDE 2015 (no public address is known)"

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.source import RawFile
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.options import TimeColumn
 from fmlab_datasets.streams import Stream, first_found, frequent, prepared, table

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from fmlab.contracts import RawFile
 from fmlab.data import SECOND, Array, Dataset, PositivesRule, Side
 from fmlab.data.raw.archive import lines, opened
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError, choices
 from fmlab_datasets.options import Fields
 from fmlab_datasets.published import published

@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
 from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table

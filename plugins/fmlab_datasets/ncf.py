@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError
 from fmlab_datasets.given_files import locate
 from fmlab_datasets.options import TableFile

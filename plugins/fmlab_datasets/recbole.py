@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, Side
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError, choices
 from fmlab_datasets.given_files import locate, split_files
 from fmlab_datasets.options import (

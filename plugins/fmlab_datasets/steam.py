@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, PositivesRule
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError, choices
 from fmlab.plugin.option import Range
 from fmlab_datasets.options import Fields

@@ -15,7 +15,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, FieldEncoding, PositivesRule, PreparationStep
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.preparation import encode
@@ -25,6 +24,7 @@ from fmlab.data.raw.cells import joined as joined_cell
 from fmlab.data.raw.cells import split
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat, batches, detect_format, ignore_bytes
+from fmlab.data.source import RawFile
 from fmlab.errors import DataError
 from fmlab_datasets.published import published
 

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import numpy as np
 
-from fmlab.contracts import RawFile
 from fmlab.data import SECOND, Array, Dataset, PlantedScores, Side
+from fmlab.data.source import RawFile
 from fmlab.plugin.option import Range
 from fmlab_datasets.tables import Column, assemble, counted, identity
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from fmlab.contracts import RawFile
 from fmlab.data import Dataset, Side
 from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
+from fmlab.data.source import RawFile
 from fmlab.plugin.option import Renamed
 from fmlab_datasets.adjacency_lists import item_attributes, pairs
 from fmlab_datasets.python_literals import objects, text

@@ -48,7 +48,7 @@ def test_a_run_folder_shows_none(run: Path) -> None:
     for group in NONE:
         assert group not in content
         assert group not in identity
-        assert f"{group}:" not in (run / "config.yaml").read_text("utf-8")
+        assert f"\n{group}:" not in (run / "config.yaml").read_text("utf-8")
     assert content["status"] == "complete"
 
 
