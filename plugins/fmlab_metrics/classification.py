@@ -25,13 +25,9 @@ class LogLoss:
         return weighted_mean(log_losses(finite(score), zero_one(label, "logloss")), weight)
 
 
-class Accuracy:
-    """Share of rows whose label is 1 where the probability is above `threshold`, and 0 elsewhere.
+class _Thresholded:
+    """A metric of the rows that are predicted positive."""
 
-    Source: scikit-learn, sklearn.metrics.accuracy_score
-    """
-
-    name = "accuracy"
     maximize = True
 
     def __init__(
@@ -39,6 +35,15 @@ class Accuracy:
     ) -> None:
         """`threshold`: compared with the probability, the sigmoid of the score."""
         self.threshold = threshold
+
+
+class Accuracy(_Thresholded):
+    """Share of rows whose label is 1 where the probability is above `threshold`, and 0 elsewhere.
+
+    Source: scikit-learn, sklearn.metrics.accuracy_score
+    """
+
+    name = "accuracy"
 
     def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` (0/1 or -1/1) -> share, and whether each row is right."""
@@ -46,20 +51,13 @@ class Accuracy:
         return weighted_mean(right.astype(np.float64), weight)
 
 
-class F1:
+class F1(_Thresholded):
     """2 TP / (2 TP + FP + FN), rows with a probability above `threshold` being positive; 0 without any positive.
 
     Source: C. J. van Rijsbergen, Information Retrieval, 1979; scikit-learn, sklearn.metrics.f1_score
     """
 
     name = "f1"
-    maximize = True
-
-    def __init__(
-        self, *, threshold: Annotated[Threshold, "probability above which a row is predicted positive"] = 0.5
-    ) -> None:
-        """`threshold`: compared with the probability, the sigmoid of the score."""
-        self.threshold = threshold
 
     def of_scores(self, score: Array, label: Array, *, weight: Array | None = None) -> tuple[float, Array | None]:
         """`score[rows]`, `label[rows]` (0/1 or -1/1) -> F1 and the contribution of each row."""
