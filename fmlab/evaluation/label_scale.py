@@ -58,7 +58,9 @@ class LabelScale:
         exact = np.asarray(label, np.float64)
         center, size = _mean_and_size(exact)
         if size < SMALLEST:
-            raise DataError(f"labels that differ must have a deviation of {SMALLEST:g} or more, got {size:.2g}")
+            raise DataError(
+                f"labels that differ must have a deviation of {SMALLEST:g} or more, got {size:.2g}; multiply them"
+            )
         return cls(center, size, low=low, high=high)
 
     @property

@@ -132,7 +132,9 @@ class RunFolder:
 def refuse_link(path: Path) -> None:
     """Raise StorageError where a file of a run that is written in place is a symbolic link: it may lead anywhere."""
     if path.is_symlink():
-        raise StorageError(f"a run writes into its own folder, {path} is a symbolic link to {os.readlink(path)}")
+        raise StorageError(
+            f"a run writes into its own folder, {path} is a symbolic link to {os.readlink(path)}; put a copy there"
+        )
 
 
 def remove_drafts_of_run(checkpoint: Path) -> None:

@@ -29,7 +29,9 @@ def refuse_shapes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any]) 
     for name in (*wanted, *got):
         if wanted.get(name) != got.get(name):
             rule = f"{name!r} has the shape {got.get(name, 'none')}, the run has {wanted.get(name, 'none')}"
-            raise StorageError(f"a run is resumed with the tensors that it trains, in {path} {rule}")
+            raise StorageError(
+                f"a run is resumed with the tensors that it trains, in {path} {rule}; give one of this run"
+            )
 
 
 def refuse_changes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any], epochs: int, *, allow: bool) -> None:

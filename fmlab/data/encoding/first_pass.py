@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 _NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
 PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
 SHOWN = 5
-LARGEST = 1e150
+LARGEST = 1e150  # of labels and numbers, whose squares are summed in float64
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,8 @@ class FirstPass:
         label = self.labels[name].read(batch[name], self.rows)
         hint = "; unlabeled=drop leaves them out"
         self._refuse(np.isnan(label), name, "must have a label in every row", hint)
-        self._refuse(np.abs(label) > LARGEST, name, "must have labels within 1e150 of 0")  # their squares are summed
+        too_large = np.abs(label) > LARGEST  # sums of their squares would not be finite
+        self._refuse(too_large, name, "must have labels within 1e150 of 0", "; divide the column by a constant")
         grown.append(label)
 
     def close_targets(self) -> dict[str, Array]:
