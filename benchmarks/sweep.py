@@ -236,17 +236,17 @@ def main(arguments: Sequence[str]) -> None:
     from fmlab.sweep.study import Study, TrialRequest
 
     url, kind, trials = arguments
-    ledger, me = Study.open(_open(url, kind), "benchmark"), myself()
+    study, me = Study.open(_open(url, kind), "benchmark"), myself()
     print("ready", flush=True)
     sys.stdin.readline()
     for n in range(int(trials)):
-        ledger.enqueue(TrialRequest(f"{me['pid']}-{n}", n))
-        claim = ledger.claim(me)
+        study.enqueue(TrialRequest(f"{me['pid']}-{n}", n))
+        claim = study.claim(me)
         if claim is None:
             raise RuntimeError("a trial was asked for and is not there")
         for step in range(REPORTS):
-            ledger.report(claim, step, step / REPORTS)
-        if not ledger.finish(claim, TrialState.COMPLETE, [1.0], {}):
+            study.report(claim, step, step / REPORTS)
+        if not study.finish(claim, TrialState.COMPLETE, [1.0], {}):
             raise RuntimeError(f"trial {claim.number} was given up")
 
 

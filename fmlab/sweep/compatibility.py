@@ -24,15 +24,15 @@ def _cell(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)
 
 
-def settle_identity(ledger: Study, identity: Mapping[str, Any], *, allow_change: bool) -> None:
+def settle_identity(study: Study, identity: Mapping[str, Any], *, allow_change: bool) -> None:
     """Write or compare what the study searches; raises FmlabError with the differences unless `allow_change`."""
     plain = json.loads(json.dumps(identity))
-    known = ledger.identity()
+    known = study.identity()
     if known is None or (allow_change and known != plain):
-        ledger.set_identity(plain)
+        study.set_identity(plain)
     elif known != plain:
         lines = "; ".join(differences(known, plain))
         raise FmlabError(
-            f"study {ledger.study.study_name!r} must be gone on with as it was begun; it differs: {lines}; "
+            f"study {study.study.study_name!r} must be gone on with as it was begun; it differs: {lines}; "
             "choose another name (study=<name>), or allow_space_change=true to search the new space in the same study"
         )

@@ -21,18 +21,18 @@ from fmlab.sweep.messages import Job, SweepFailed, mark_folders, trial_folder
 from fmlab.sweep.queue import TrialQueue
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import open_storage
-from fmlab.sweep.study import Study, ask_of
-from fmlab.sweep.summary import Board
+from fmlab.sweep.study import Study, request_of
+from fmlab.sweep.summary import ProgressLog
 from fmlab.sweep.worker_pool import Event, WorkerPool
 
 log = logging.getLogger("fmlab")
-_POLL = 0.5  # seconds between looks at the study when nothing is heard
+_POLL = 0.5  # seconds between reads of the study when no event comes
 _ALIKE = 3  # first trials that may fail with one message before the sweep is stopped
 _STOP = 10.0  # seconds a worker may take to stop
-_LAST_FIGURES = 10.0  # seconds that a trial may take longer than it was told
+_LAST_FIGURES = 10.0  # seconds that a trial may take beyond its limit
 _OVERDUE = 3.0  # times what a trial may train, after which one that cannot be cut is ended,
 _OVERDUE_SHARE = 0.35  # and the share of the budget that it has at least
-_BARREN = 3  # workers that may die one after the other without having started a trial
+_MAX_DEATHS = 3  # workers that may die one after the other without having started a trial
 
 
 class Coordinator:
@@ -47,55 +47,55 @@ class Coordinator:
         proposal.make_sampler(sweep, 0)
         proposal.make_pruner(sweep)
         self.sweep, self.job, self.workers = sweep, job, workers
-        self.ledger, creator = Study.create(open_storage(job.storage), sweep.study, sweep.directions)
-        self.agenda = TrialQueue(sweep, self.ledger, Path(job.folder), creator=creator, workers=workers)
-        self.team, self.board = WorkerPool(job), Board(sweep, job.storage)
+        self.study, creator = Study.create(open_storage(job.storage), sweep.study, sweep.directions)
+        self.queue = TrialQueue(sweep, self.study, Path(job.folder), creator=creator, workers=workers)
+        self.pool, self.log = WorkerPool(job), ProgressLog(sweep, job.storage)
         self.budget = budget or Budget(sweep.budget)
         self._limit: float | None = None  # of time.monotonic: the end of the search, as workers were told
         self._waits = False
-        self._barren = 0
+        self._deaths = 0
         self._ended: list[Event] = []
 
     def run(self) -> None:
-        """Work until every slot is settled or the budget is spent; whatever happens, nothing of it is left running.
+        """Work until every slot has a result or the budget is spent; no worker is left running, whatever happens.
 
         Raises SweepFailed if trials failed, FmlabError or StorageError if it cannot go on, KeyboardInterrupt.
         """
-        self.agenda.open()
-        self.board.open(self.ledger.trials(), self.workers, self.job.threads)
+        self.queue.open()
+        self.log.open(self.study.trials(), self.workers, self.job.threads)
         with _terminable():
             try:
-                while not self._over(trials := self.ledger.trials()):
+                while not self._is_done(trials := self.study.trials()):
                     self._step(trials)
             finally:
-                for event in self.team.dismiss(self.budget.patience(_STOP)):
+                for event in self.pool.stop(self.budget.patience(_STOP)):
                     if event["event"] == "finished":
-                        self.board.trial(event)
-                self.agenda.release(self.team.pids, myself()["host"])
-                failed = self.board.close(self.ledger.trials(), Path(self.job.folder))
-        if self.team.interrupted:  # nothing comes after this sweep either
+                        self.log.ended(event)
+                self.queue.release(self.pool.pids, myself()["host"])
+                failed = self.log.close(self.study.trials(), Path(self.job.folder))
+        if self.pool.interrupted:  # nothing comes after this sweep either
             raise KeyboardInterrupt
         if failed:
             raise SweepFailed(f"{failed} points of sweep {self.sweep.name} failed; the same command tries them again")
 
     def _step(self, trials: list[FrozenTrial]) -> None:
-        self.agenda.reap(trials)
-        if not self._late(trials):
-            left = self._remind(trials)
-            self.agenda.fill(trials)
-            self.team.hire(self._size(trials), left)
+        self.queue.expire(trials)
+        if not self._time_is_over(trials):
+            left = self._time_left(trials)
+            self.queue.enqueue_missing(trials)
+            self.pool.start(self._size(trials), left)
         self._cut_overdue(trials)
-        for event in self.team.hear(_POLL):
-            self._note(event)
+        for event in self.pool.poll(_POLL):
+            self._handle(event)
 
-    def _remind(self, trials: list[FrozenTrial]) -> float | None:
-        """Seconds left of the search; workers hear of it where what comes after takes longer than was known."""
+    def _time_left(self, trials: list[FrozenTrial]) -> float | None:
+        """Seconds left of the search; workers are sent a new limit where later steps take longer than estimated."""
         self.budget.reserve = reserve(self.sweep, trials, self.workers, self.budget.start)
         left = self.budget.for_search()
         if left is not None:
             end = time.monotonic() + left
             if self._limit is not None and abs(end - self._limit) > 1:
-                self.team.limit(left)
+                self.pool.limit(left)
             if self._limit is None or abs(end - self._limit) > 1:
                 self._limit = end
         return left
@@ -103,9 +103,9 @@ class Coordinator:
     def _size(self, trials: list[FrozenTrial]) -> int:
         """No more workers than there is work for."""
         open_trials = sum(not t.state.is_finished() for t in trials)
-        return min(self.workers, max(open_trials, len(self.team.members)))
+        return min(self.workers, max(open_trials, len(self.pool.workers)))
 
-    def _late(self, trials: list[FrozenTrial]) -> bool:
+    def _time_is_over(self, trials: list[FrozenTrial]) -> bool:
         """Whether the time of the search is over; never before a trial is finished, so that something can be used."""
         left = self.budget.for_search()
         if left is None or left > 0:
@@ -117,18 +117,18 @@ class Coordinator:
             log.warning("the time is over and no trial is finished: the first one is waited for")
         return False
 
-    def _over(self, trials: list[FrozenTrial]) -> bool:
-        if self._late(trials):
-            # What still runs has had the time that it was told; a few seconds for its last figures.
+    def _is_done(self, trials: list[FrozenTrial]) -> bool:
+        if self._time_is_over(trials):
+            # Running trials have used their time; they get a few seconds for their last figures.
             left = self.budget.for_search()
             assert left is not None
             return not self._running(trials) or left < -self.budget.patience(_LAST_FIGURES)
-        idle = self.budget.seconds is not None and bool(self.team.members) and self.team.idle >= set(self.team.members)
-        return idle or self.agenda.done(trials)
+        idle = self.budget.seconds is not None and bool(self.pool.workers) and self.pool.idle >= set(self.pool.workers)
+        return idle or self.queue.done(trials)
 
     def _running(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Trials that workers of this coordinator run."""
-        mine = {m.process.pid for m in self.team.members.values()}
+        mine = {m.process.pid for m in self.pool.workers.values()}
         running = [t for t in trials if t.state == TrialState.RUNNING]
         return [t for t in running if t.user_attrs.get("worker", {}).get("pid") in mine]
 
@@ -137,7 +137,7 @@ class Coordinator:
         if not any(t.state == TrialState.COMPLETE for t in trials):
             return
         for trial in self._running(trials):
-            most = self.sweep.most(ask_of(trial).index)
+            most = self.sweep.time_limit(request_of(trial).index)
             begun = trial.datetime_start
             if most is None or begun is None:
                 continue
@@ -145,47 +145,47 @@ class Coordinator:
             most = max(_OVERDUE * most, _OVERDUE_SHARE * (self.sweep.budget or 0.0))
             if (datetime.now() - begun).total_seconds() < most:
                 continue
-            if self.ledger.cut(trial, f"it took longer than {most:.0f} s"):
+            if self.study.cut(trial, f"it took longer than {most:.0f} s"):
                 mark_folders(trial_folder(Path(self.job.folder), trial.number), ("running",), "pruned")
                 log.warning(f"trial {trial.number} takes too long and is ended")
-                self.team.end(trial.user_attrs["worker"]["pid"])
+                self.pool.end(trial.user_attrs["worker"]["pid"])
 
-    def _note(self, event: Event) -> None:
-        """Raises what ends the sweep early."""
+    def _set_attr(self, event: Event) -> None:
+        """Handle one event of a worker; raises FmlabError, StorageError or SweepFailed where it ends the sweep."""
         match event["event"]:
             case "ready":
                 self.budget.ready()
             case "idle":
-                self.team.idle.add(event["member"])
+                self.pool.idle.add(event["member"])
             case "started":
-                self._barren = 0
+                self._deaths = 0
             case "finished":
-                self.board.trial(event)
+                self.log.ended(event)
                 self._limit_scores()
                 self._stop_if_all_fail(event)
             case "fatal":
                 kind = StorageError if event["code"] == StorageError.code else FmlabError
                 raise kind(f"a worker cannot go on: {event['error']}")
             case "gone":
-                self._note_death(event)
+                self._worker_ended(event)
 
     def _limit_scores(self) -> None:
-        """Of what trials kept for an ensemble, no more than the sweep allows."""
+        """Delete validation scores of trials, the worst first, above the bytes that the sweep allows."""
         folder, most = Path(self.job.folder), self.sweep.settings.scores_bytes
         if not self.sweep.settings.ensemble or kept_bytes(folder) <= most:
             return
         sign = 1 if self.sweep.directions[0] == "maximize" else -1
-        done = sorted(self.ledger.trials(TrialState.COMPLETE), key=lambda t: -sign * t.values[0])
+        done = sorted(self.study.trials(TrialState.COMPLETE), key=lambda t: -sign * t.values[0])
         ranked = [kept_by(trial_folder(folder, t.number)) for t in done]
         drop_losers(folder, [name for name in ranked if name], most)
 
-    def _note_death(self, event: Event) -> None:
-        self._barren += 1
+    def _worker_ended(self, event: Event) -> None:
+        self._deaths += 1
         if event["status"] not in (0, -2):
             log.warning(f"worker {event['member']} ended with status {event['status']}")
-        if self._barren > _BARREN:
+        if self._deaths > _MAX_DEATHS:
             place = Path(self.job.folder) / "workers"
-            raise FmlabError(f"workers die before they run anything; their logs are in {place}")
+            raise FmlabError(f"workers end before they run a trial; their logs are in {place}")
 
     def _stop_if_all_fail(self, event: Event) -> None:
         """The first trials failing with one message point to a mistake in all of them."""

@@ -1,4 +1,4 @@
-"""Who runs a trial, and whether it still lives: process identity on this host, heartbeats from everywhere."""
+"""Which process runs a trial, and whether it is alive: process identity on this host, heartbeats from all hosts."""
 
 import os
 import socket
@@ -52,7 +52,7 @@ def condition(worker: Mapping[str, Any] | None) -> Literal["dead", "alive", "sto
 class LivenessMonitor:
     """Notices running trials whose worker is dead or silent, by this process's monotonic clock alone.
 
-    A worker that is seen to be alive may be silent: on a crowded machine its heart has to wait as well.
+    A worker whose process is alive may send no heartbeat for a while: on a busy machine its thread waits as well.
     """
 
     def __init__(self, interval: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,7 +64,7 @@ class LivenessMonitor:
     def lost(self, running: Iterable[FrozenTrial], away: float = 0.0) -> list[FrozenTrial]:
         """Trials whose worker is dead or has been silent for longer than the patience.
 
-        `away`: seconds since the last look in which the study could not be reached: nobody could be heard.
+        `away`: seconds since the last look in which the study could not be reached: no heartbeat could be read.
         """
         now, found, seen = self._clock(), [], {}
         self._seen = {n: (beat, since + away) for n, (beat, since) in self._seen.items()}
@@ -80,16 +80,16 @@ class LivenessMonitor:
 
 
 class HeartbeatThread(threading.Thread):
-    """Beats in the background: calls `beat(count)` every `interval` seconds until it returns False or is stopped."""
+    """Background heartbeats: calls `beat(count)` every `interval` seconds until it returns False or is stopped."""
 
     def __init__(self, beat: Callable[[int], bool], interval: float) -> None:
-        super().__init__(daemon=True, name="heart")
+        super().__init__(daemon=True, name="heartbeat")
         self._beat, self._interval = beat, interval
         self._over = threading.Event()
         self.refused = threading.Event()
 
     def run(self) -> None:
-        """Beat; a storage that cannot be reached now is tried again at the next beat."""
+        """Send heartbeats; a storage that cannot be reached is tried again at the next one."""
         count = 0
         while not self._over.wait(self._interval):
             count += 1
@@ -101,6 +101,6 @@ class HeartbeatThread(threading.Thread):
                 continue
 
     def stop(self) -> None:
-        """No beat comes after this returns."""
+        """No heartbeat is sent after this returns."""
         self._over.set()
         self.join()

@@ -1,4 +1,4 @@
-"""Which attempts to ask for next: a pure function of what the study holds."""
+"""Which attempts are enqueued next: a pure function of the trials of the study."""
 
 import json
 from collections import defaultdict
@@ -8,7 +8,7 @@ from itertools import count
 from optuna.trial import FrozenTrial
 
 from fmlab.sweep.spec import Sweep
-from fmlab.sweep.study import DONE, LIVE, TrialRequest, again, ask_of, reason
+from fmlab.sweep.study import DONE, LIVE, TrialRequest, reason, request_of, retry_of
 from fmlab.sweep.suggest import starting_params, stored
 
 
@@ -29,7 +29,7 @@ def by_slot(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
     slots: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if reason(trial) != "dropped":
-            slots[ask_of(trial).slot].append(trial)
+            slots[request_of(trial).slot].append(trial)
     return slots
 
 
@@ -41,22 +41,22 @@ def missing(
     retries: int,
     window: float,
 ) -> list[TrialRequest]:
-    """Attempts to ask for, so that about `window` wait and every slot that can still be done is asked for.
+    """Attempts to enqueue, so that about `window` wait and every slot that can still be done is enqueued.
 
     A slot that is done, running or waiting is left alone. One whose worker was lost is tried again `retries` times;
-    one that failed only if it did so before this sweep began (`forgiven`): failing twice alike helps nobody.
+    one that failed only if it did so before this sweep began (`forgiven`): a second failure would be the same.
     """
     slots = by_slot(trials)
     waiting = sum(t.state == LIVE[1] for t in trials)
     found: list[TrialRequest] = []
-    for ask in wanted:
-        attempts = slots.get(ask.slot, [])
+    for request in wanted:
+        attempts = slots.get(request.slot, [])
         if not attempts:
             if waiting + len(found) >= window:
                 break
-            found.append(ask)
+            found.append(request)
         elif not any(t.state in (*DONE, *LIVE) for t in attempts) and _again(attempts, forgiven, retries):
-            found.append(again(max(attempts, key=lambda t: ask_of(t).attempt)))
+            found.append(retry_of(max(attempts, key=lambda t: request_of(t).attempt)))
     return found
 
 

@@ -72,7 +72,7 @@ class Sweep:
         """Seeds that the best point is trained with after the search."""
         return self.settings.refit_seeds or ()
 
-    def most(self, index: int) -> float | None:
+    def time_limit(self, index: int) -> float | None:
         """Seconds that the `index`-th proposal may train.
 
         Those of `initial_points` share half of the workers' time, and have no less than later ones.
@@ -86,7 +86,7 @@ class Sweep:
 
     @property
     def total(self) -> int | None:
-        """How many points are asked for; None until the budget is spent."""
+        """The number of points; None where the sweep ends with its budget."""
         if self.sampler == "grid":
             return self.space.size()
         return self.settings.n_trials

@@ -1,9 +1,9 @@
-"""The study as a ledger of slots: what was asked, who runs it, what came of it.
+"""The Optuna study of a sweep: which points were requested, which process runs each, and the results.
 
-A slot is one point that is asked for: a point of the grid, or the n-th proposal of a sampler. Each attempt at a slot
+A slot is one point that is requested: a point of the grid, or the n-th proposal of a sampler. Each attempt at a slot
 is one Optuna trial, so a late result of a given-up attempt is refused by the storage itself: that trial is over.
 Trials are only created by coordinators and only started by workers, each by one atomic step of the storage. Where two
-coordinators ask for the same attempt, the trial with the lower number counts and the other is dropped unrun.
+coordinators request the same attempt, the trial with the lower number counts and the other is dropped unrun.
 """
 
 import json
@@ -51,10 +51,10 @@ class RunningTrial:
 
     number: int
     trial_id: int
-    ask: TrialRequest
+    request: TrialRequest
 
 
-def ask_of(trial: FrozenTrial) -> TrialRequest:
+def request_of(trial: FrozenTrial) -> TrialRequest:
     """The attempt that a trial is; a trial added by other means is a slot of its own."""
     plain = trial.user_attrs.get("ask")
     if plain is None:
@@ -62,9 +62,9 @@ def ask_of(trial: FrozenTrial) -> TrialRequest:
     return TrialRequest(**plain)
 
 
-def again(trial: FrozenTrial) -> TrialRequest:
-    """The next attempt after a given-up one, with all that this one had settled."""
-    before, notes = ask_of(trial), trial.user_attrs
+def retry_of(trial: FrozenTrial) -> TrialRequest:
+    """The next attempt after a given-up one, with the point and the results of seeds that this one had."""
+    before, notes = request_of(trial), trial.user_attrs
     return TrialRequest(
         before.slot,
         before.index,
@@ -126,13 +126,13 @@ class Study(Patient):
         """
         latest: dict[str, FrozenTrial] = {}
         for trial in self._seen:
-            slot = ask_of(trial).slot
+            slot = request_of(trial).slot
             kept = latest.get(slot)
             if reason(trial) != "dropped" and not (kept is not None and kept.state in DONE):
                 latest[slot] = trial
         latest.pop(except_slot, None)
         begun = [t for t in latest.values() if t.state != TrialState.WAITING or t.params]
-        return sorted(begun, key=lambda t: ask_of(t).index)
+        return sorted(begun, key=lambda t: request_of(t).index)
 
     @patiently
     def identity(self) -> dict[str, Any] | None:
@@ -148,9 +148,9 @@ class Study(Patient):
     # ---------------------------------------------------------------------------------- coordinators
 
     @patiently
-    def enqueue(self, ask: TrialRequest) -> None:
-        """Ask for one attempt."""
-        self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(ask)}))
+    def enqueue(self, request: TrialRequest) -> None:
+        """Add one attempt, waiting to be claimed."""
+        self.study.add_trial(create_trial(state=TrialState.WAITING, user_attrs={"ask": asdict(request)}))
 
     def give_up(self, trial: FrozenTrial, why: str, message: str) -> bool:
         """Fail a running or waiting trial; False if it has just ended otherwise."""
@@ -166,15 +166,15 @@ class Study(Patient):
         """Start the first waiting trial; None if there is none."""
         self._seen = self.trials()
         waiting = [t for t in self._seen if t.state == TrialState.WAITING]
-        for trial in sorted(waiting, key=lambda t: (ask_of(t).index, t.number)):
+        for trial in sorted(waiting, key=lambda t: (request_of(t).index, t.number)):
             trial_id = self._id(trial.number)
             if not self._start(trial_id):
                 continue
             if self._superfluous(trial):
                 self._end(trial_id, TrialState.FAIL, None, {"reason": "dropped"})
                 continue
-            claim = RunningTrial(trial.number, trial_id, ask_of(trial))
-            self.note(claim, "worker", dict(worker))
+            claim = RunningTrial(trial.number, trial_id, request_of(trial))
+            self.set_attr(claim, "worker", dict(worker))
             return claim
         return None
 
@@ -188,10 +188,10 @@ class Study(Patient):
             return False
 
     def _superfluous(self, trial: FrozenTrial) -> bool:
-        """Whether the slot is done, or the same attempt was asked for twice and this trial is the later."""
-        mine = ask_of(trial)
+        """Whether the slot is done, or the same attempt was requested twice and this trial is the later."""
+        mine = request_of(trial)
         for other in self._seen:
-            theirs = ask_of(other)
+            theirs = request_of(other)
             if theirs.slot == mine.slot and other.number != trial.number:
                 if other.state in DONE:
                     return True
@@ -225,16 +225,16 @@ class Study(Patient):
         names = chain([name], (f"{name}{LATER}{i}" for i in count(2)))
         return next(n for n in names if n not in known or _compatible(known[n], wanted))
 
-    def beat(self, claim: RunningTrial, count: int) -> bool:
-        """Say that the trial's worker lives; False if the trial was given up. It waits for nobody: the next one may."""
-        return self._note(claim, "beat", count)
+    def heartbeat(self, claim: RunningTrial, count: int) -> bool:
+        """Write that the trial's worker is alive; False if the trial was given up. A failed write is not repeated."""
+        return self._set_attr(claim, "beat", count)
 
     @patiently
-    def note(self, claim: RunningTrial, key: str, value: Any) -> bool:
-        """Attach a fact to a running trial; False if it was given up."""
-        return self._note(claim, key, value)
+    def set_attr(self, claim: RunningTrial, key: str, value: Any) -> bool:
+        """Set a user attribute of a running trial; False if it was given up."""
+        return self._set_attr(claim, key, value)
 
-    def _note(self, claim: RunningTrial, key: str, value: Any) -> bool:
+    def _set_attr(self, claim: RunningTrial, key: str, value: Any) -> bool:
         try:
             self.storage.set_trial_user_attr(claim.trial_id, key, value)
         except UpdateFinishedTrialError:

@@ -1,6 +1,6 @@
-"""What to try next: Optuna's samplers, asked so that a resumed study proposes what the uninterrupted one would have.
+"""The next point: Optuna's samplers, called so that a resumed study suggests what an uninterrupted one would have.
 
-A sampler sees a copy of the study in which trials stand in the order they were asked for, whatever numbers retries
+A sampler sees a copy of the study in which trials stand in the order of their slots, whatever numbers retries
 gave them, and it is seeded by (seed, slot). Nothing of its state outlives a proposal, so nothing is lost with it.
 """
 
@@ -130,7 +130,7 @@ def propose(
 ) -> tuple[Point, dict[str, Any]]:
     """A point for `slot`, and what the sampler wants remembered with it.
 
-    `history`: earlier trials in the order they were asked for; those still running count as well.
+    `history`: earlier trials in the order of their slots; those still running count as well.
     `start`: stored values that are given; what it leaves open is sampled.
     """
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep: a line a trial, and at the end the best, what failed, and where everything is."""
+"""The log of a sweep: a line a trial, and at the end the best and the failed trials with their folders."""
 
 import logging
 import shlex
@@ -14,13 +14,13 @@ from fmlab.files import write_json
 from fmlab.sweep.schedule import by_slot, targets
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import shown
-from fmlab.sweep.study import DONE, ask_of, reason
+from fmlab.sweep.study import DONE, reason, request_of
 
 log = logging.getLogger("fmlab")
 
 
-class Board:
-    """Progress of one sweep, told through the log."""
+class ProgressLog:
+    """Progress of one sweep, written to the log."""
 
     def __init__(self, sweep: Sweep, storage: str) -> None:
         self.sweep, self.storage = sweep, storage
@@ -29,9 +29,9 @@ class Board:
 
     def open(self, trials: Sequence[FrozenTrial], workers: int, threads: int) -> None:
         """Say what is about to be done."""
-        done = {ask_of(t).slot for t in trials if t.state in DONE}
-        if self.sweep.total is not None:  # what an extended study holds besides is not asked for
-            done &= {ask.slot for ask in targets(self.sweep)}
+        done = {request_of(t).slot for t in trials if t.state in DONE}
+        if self.sweep.total is not None:  # other points of an extended study are not counted
+            done &= {request.slot for request in targets(self.sweep)}
         self._done = len(done)
         best = best_trials(self.sweep, trials)
         if len(self.sweep.directions) == 1 and best:
@@ -47,7 +47,7 @@ class Board:
         place = self.storage.removeprefix("journal://") if self.storage.startswith("journal") else shown(self.storage)
         return shlex.join(["optuna-dashboard", "--host", "127.0.0.1", place])
 
-    def trial(self, event: Mapping[str, Any]) -> None:
+    def ended(self, event: Mapping[str, Any]) -> None:
         """One line for a trial that ended."""
         done = event["state"] in ("COMPLETE", "PRUNED")
         self._done += done
@@ -102,7 +102,7 @@ def failures(sweep: Sweep, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """The last attempt at each slot that came to nothing."""
     slots = by_slot(trials)
     ended = [a for a in slots.values() if all(t.state == TrialState.FAIL for t in a)]
-    last = [max(a, key=lambda t: ask_of(t).attempt) for a in ended]
+    last = [max(a, key=lambda t: request_of(t).attempt) for a in ended]
     return [t for t in last if reason(t) not in ("interrupted", "no time")]
 
 

@@ -1,4 +1,4 @@
-"""One process of a sweep: pulls trial after trial from the study, keeping what it has opened."""
+"""One process of a sweep: runs trial after trial of the study; data that are open stay open between trials."""
 
 import gc
 import importlib
@@ -52,13 +52,13 @@ class Worker:
         proposal.quiet()
         self.job, self.objective, self.tell = job, objective, tell
         self.sweep = read(job.name, job.raw, job.command)
-        self.ledger = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
+        self.study = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
         self.deadline = None if job.ends is None else _here(job.ends)
         self.progress: Progress | None = None  # of the trial that runs
         self.stopping = self._training = self._idle = False
 
     def interrupt(self, *_: Any) -> None:
-        """Stop: a run is interrupted now, a step of the ledger is finished first."""
+        """Stop: a run is interrupted now, a step of the study is finished first."""
         self.stopping = True
         if self._training:
             raise KeyboardInterrupt
@@ -68,7 +68,7 @@ class Worker:
         me, pause = myself(), _IDLE[0]
         self.tell("ready")
         while not self.stopping:
-            claim = self.ledger.claim(me) if self._has_time() else None
+            claim = self.study.claim(me) if self._has_time() else None
             if claim is None:
                 time.sleep(pause)
                 pause = min(2 * pause, _IDLE[1])
@@ -87,7 +87,7 @@ class Worker:
         """Whether the quickest trial so far and some training fit into the time, which counts once one is finished."""
         if self.deadline is None:
             return True
-        trials = self.ledger.trials(TrialState.COMPLETE)
+        trials = self.study.trials(TrialState.COMPLETE)
         training = TRAINING * (self.sweep.budget or 0.0)
         fits = not trials or time.monotonic() + least(trials) + training < self.deadline
         if not fits and not self._idle:
@@ -96,7 +96,7 @@ class Worker:
         return fits
 
     def _trial(self, claim: RunningTrial) -> None:
-        heart = HeartbeatThread(lambda count: self.ledger.beat(claim, count), self.sweep.settings.heartbeat)
+        heart = HeartbeatThread(lambda count: self.study.heartbeat(claim, count), self.sweep.settings.heartbeat)
         heart.start()
         began, folder = time.monotonic(), trial_folder(Path(self.job.folder), claim.number)
         progress = self.progress = self._progress(claim, heart)
@@ -130,24 +130,24 @@ class Worker:
             self._training, self.progress = False, None
             heart.stop()
         result = {"folder": str(folder), "seconds": round(time.monotonic() - began, 3), **measured(folder)}
-        accepted = self.ledger.finish(claim, state, values, notes | {"result": result})
+        accepted = self.study.finish(claim, state, values, notes | {"result": result})
         if not accepted:
             mark_folders(folder, None, "refused")
         facts = {"state": state.name if accepted else "REFUSED", "values": values, "overrides": self._shown(point)}
-        self.tell("finished", number=claim.number, slot=claim.ask.slot, **facts, **notes, **result)
+        self.tell("finished", number=claim.number, slot=claim.request.slot, **facts, **notes, **result)
         if full is not None:
             raise full
 
     def _progress(self, claim: RunningTrial, heart: HeartbeatThread) -> Progress:
-        most = self.sweep.most(claim.ask.index)
-        first = claim.ask.index < len(self.sweep.initial_points)
-        finished = self.ledger.trials(TrialState.COMPLETE)
+        most = self.sweep.time_limit(claim.request.index)
+        first = claim.request.index < len(self.sweep.initial_points)
+        finished = self.study.trials(TrialState.COMPLETE)
         deadline = self.deadline
         if deadline is not None and not finished:  # it is waited for, and is to be more than a few steps
             deadline = max(deadline, time.monotonic() + FIRST * (self.sweep.budget or 0.0))
         return Progress(
             # Points that are tried first are of other models: after an epoch they do not compare, and have their time.
-            report=lambda step, value: self.ledger.report(claim, step, value) and not (first and most is not None),
+            report=lambda step, value: self.study.report(claim, step, value) and not (first and most is not None),
             given_up=heart.refused.is_set,
             deadline=deadline,
             first=not finished,
@@ -161,7 +161,7 @@ class Worker:
         """Raises TrialTooLong for a model of which trials have taken longer than there is time."""
         if progress.deadline is None or progress.first:
             return
-        trials, model = self.ledger.trials(TrialState.COMPLETE), point.params.get("model")
+        trials, model = self.study.trials(TrialState.COMPLETE), point.params.get("model")
         alike = [t for t in trials if model is not None and t.params.get("model") == model]
         progress.tail = max((seconds_of(t, "judged") for t in alike or trials), default=0.0)
         quickest = least(trials, model)
@@ -170,16 +170,16 @@ class Worker:
 
     def _point(self, claim: RunningTrial) -> Point:
         """The trial's point, written to the study before anything runs."""
-        ask = claim.ask
+        request = claim.request
         try:
-            point, remembered = proposal.known_point(self.sweep, ask.params or {}), dict(ask.remembered)
+            point, remembered = proposal.known_point(self.sweep, request.params or {}), dict(request.remembered)
         except KeyError:  # not all is given
-            history = self.ledger.history(ask.slot)
-            point, remembered = proposal.propose(self.sweep, ask.index, history, ask.params)
+            history = self.study.history(request.slot)
+            point, remembered = proposal.propose(self.sweep, request.index, history, request.params)
         searched = {p.name: p for p in self.sweep.space.parameters if p.name in point.params}
         params = {name: proposal.stored(value, searched[name]) for name, value in point.params.items()}
         distributions = {name: proposal.distribution(p) for name, p in searched.items()}
-        self.ledger.set_point(claim, params, distributions, remembered)
+        self.study.set_point(claim, params, distributions, remembered)
         return point
 
     def _values(self, claim: RunningTrial, point: Point, folder: Path, progress: Progress) -> list[float]:
@@ -187,15 +187,15 @@ class Worker:
         base = [*self.job.overrides, *self._overrides(point)]
         if not self.sweep.settings.seeds:
             return self._one(base, folder, progress)
-        known: dict[str, list[float]] = {k: list(v) for k, v in claim.ask.seeds.items()}
+        known: dict[str, list[float]] = {k: list(v) for k, v in claim.request.seeds.items()}
         for number, seed in enumerate(self.sweep.settings.seeds):
             if str(seed) not in known:
                 known[str(seed)] = self._one([*base, f"seed={seed}"], folder / f"seed-{seed}", progress)
-                self.ledger.note(claim, "seeds", known)
+                self.study.set_attr(claim, "seeds", known)
             progress.prunes = False  # the curve of the first seed decides; wilcoxon compares whole seeds
             if self.sweep.pruner == "wilcoxon":
                 progress.reported.append(known[str(seed)][0])
-                if self.ledger.report(claim, number, known[str(seed)][0]):
+                if self.study.report(claim, number, known[str(seed)][0]):
                     raise TrialPruned(f"pruned after seed {seed}")
         runs = [known[str(s)] for s in self.sweep.settings.seeds]
         return [math.fsum(column) / len(runs) for column in zip(*runs, strict=True)]
@@ -273,7 +273,7 @@ def _private_stdout() -> TextIO:
 
 
 def _listen(worker: Worker) -> None:
-    """Hear how much time is left, and wait for the end of stdin: the coordinator closed it, or is dead."""
+    """Read how much time is left, and wait for the end of stdin: the coordinator closed it, or is dead."""
     while line := sys.stdin.readline():
         worker.limit(float(line))
     os.kill(os.getpid(), signal.SIGINT)

@@ -1,4 +1,4 @@
-"""Worker processes of one coordinator: started, heard, stopped in order."""
+"""Worker processes of one coordinator: they are started, send events, and are stopped in order."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class WorkerProcess:
         with suppress(OSError):
             print(time.time() + seconds, file=self.process.stdin, flush=True)
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Ask it to stop: the end of its stdin says so."""
         assert self.process.stdin is not None
         with suppress(OSError):
@@ -71,16 +71,16 @@ class WorkerPool:
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.members: dict[int, WorkerProcess] = {}
-        self.pids: set[int] = set()  # of all there ever were
-        self.idle: set[int] = set()  # members for which nothing fits into the time that is left
+        self.workers: dict[int, WorkerProcess] = {}
+        self.pids: set[int] = set()  # of all workers that were started
+        self.idle: set[int] = set()  # workers for which nothing fits into the time that is left
         self.interrupted = False  # by Ctrl-C while workers were stopped
         self._events: queue.Queue[Event] = queue.Queue()
         self._numbers = count()
 
-    def hire(self, size: int, seconds: float | None) -> None:
-        """Have `size` workers; `seconds` are left of the budget."""
-        while len(self.members) < size:
+    def start(self, size: int, seconds: float | None) -> None:
+        """Start workers until there are `size`; `seconds` are left of the budget, None without one."""
+        while len(self.workers) < size:
             number = next(self._numbers)
             folder = Path(self.job.folder) / "workers"
             with storing(folder):
@@ -88,10 +88,10 @@ class WorkerPool:
                 errors = (folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{number}.log").open("ab")
             job = Job(**{**asdict(self.job), "ends": None if seconds is None else time.time() + seconds})
             with errors:
-                self.members[number] = WorkerProcess(number, job, errors, self._events)
-            self.pids.add(self.members[number].process.pid)
+                self.workers[number] = WorkerProcess(number, job, errors, self._events)
+            self.pids.add(self.workers[number].process.pid)
 
-    def hear(self, seconds: float) -> list[Event]:
+    def poll(self, seconds: float) -> list[Event]:
         """Events of the workers, after waiting for the first at most so long."""
         found: list[Event] = []
         with suppress(queue.Empty):
@@ -100,35 +100,35 @@ class WorkerPool:
                 found.append(self._events.get_nowait())
         for event in found:
             if event["event"] == "gone":
-                self.members.pop(event["member"], None)
+                self.workers.pop(event["member"], None)
         return found
 
     def limit(self, seconds: float) -> None:
         """Tell all workers how many seconds of the search are left."""
         self.idle.clear()
-        for member in self.members.values():
+        for member in self.workers.values():
             member.limit(seconds)
 
     def end(self, pid: int) -> None:
         """Kill the worker of that process, if it is one."""
-        for member in self.members.values():
+        for member in self.workers.values():
             if member.process.pid == pid:
                 member.process.kill()
 
-    def dismiss(self, patience: float) -> list[Event]:
-        """Stop all workers: asked, and killed after `patience` seconds or when interrupted again; their last words."""
+    def stop(self, patience: float) -> list[Event]:
+        """Stop all workers, kill them after `patience` seconds or a second interrupt; returns their last events."""
         found: list[Event] = []
-        for member in self.members.values():
-            member.dismiss()
+        for member in self.workers.values():
+            member.stop()
         until = time.monotonic() + patience
         try:
-            while self.members and time.monotonic() < until:
-                found += self.hear(0.1)
+            while self.workers and time.monotonic() < until:
+                found += self.poll(0.1)
         except KeyboardInterrupt:
             self.interrupted = True
         finally:
-            for member in self.members.values():
+            for member in self.workers.values():
                 member.process.kill()
-            for member in list(self.members.values()):
+            for member in list(self.workers.values()):
                 member.process.wait()
         return found

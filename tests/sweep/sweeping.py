@@ -18,7 +18,7 @@ from fmlab.sweep.launch import lasting_overrides
 from fmlab.sweep.messages import Job
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
-from fmlab.sweep.study import Study, ask_of
+from fmlab.sweep.study import Study, request_of
 
 HERE = str(Path(__file__).parent)
 PROGRAM = f"import sys; sys.path.insert(0, {HERE!r}); import sweeping; sys.exit(sweeping.main())"
@@ -100,7 +100,7 @@ def tally(folder, raw):
     trials = trials_of(folder, raw)
     counts = {}
     for trial in trials:
-        counts[ask_of(trial).slot] = counts.get(ask_of(trial).slot, 0) + (trial.state == TrialState.COMPLETE)
+        counts[request_of(trial).slot] = counts.get(request_of(trial).slot, 0) + (trial.state == TrialState.COMPLETE)
     return counts, sum(not t.state.is_finished() for t in trials)
 
 

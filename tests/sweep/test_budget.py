@@ -246,8 +246,8 @@ def test_ctrl_c_while_workers_stop_ends_what_comes_after_the_search_too(tmp_path
             raise KeyboardInterrupt
         return hear(pool, seconds)
 
-    hear = WorkerPool.hear
-    monkeypatch.setattr(WorkerPool, "hear", interrupted)
+    hear = WorkerPool.poll
+    monkeypatch.setattr(WorkerPool, "poll", interrupted)
     raw = {"sampler": "grid", "space": {"x": {"choice": [1]}}}
     with pytest.raises(KeyboardInterrupt):
         sweeping.conduct(tmp_path, raw, workers=1)

@@ -87,7 +87,7 @@ def test_a_killed_server_is_waited_out_and_every_point_has_one_complete_folder(t
 
 
 @pytest.fixture
-def ledger(tmp_path):
+def study(tmp_path):
     return Study.create(open_storage(locate(None, tmp_path)), "s", ["maximize"])[0]
 
 
@@ -118,32 +118,32 @@ def soon(monkeypatch):
     monkeypatch.setattr(patience, "PAUSES", (0.0,) * 3)
 
 
-def steps(ledger):
+def steps(study):
     """Each step of a worker and of a coordinator, once."""
-    claim = ledger.claim({"pid": 1})
+    claim = study.claim({"pid": 1})
     yield claim
-    yield ledger.note(claim, "seeds", {"1": [2.0]})
-    yield ledger.report(claim, 0, 0.5)
-    yield ledger.finish(claim, TrialState.COMPLETE, [1.0], {"result": {"folder": "f", "seconds": 1.5}})
-    yield len(ledger.trials())
+    yield study.set_attr(claim, "seeds", {"1": [2.0]})
+    yield study.report(claim, 0, 0.5)
+    yield study.finish(claim, TrialState.COMPLETE, [1.0], {"result": {"folder": "f", "seconds": 1.5}})
+    yield len(study.trials())
 
 
 @pytest.mark.parametrize("step", range(5))
-def test_every_step_waits_for_a_server_that_is_away(ledger, step):
-    ledger.enqueue(TrialRequest("a", 0))
-    away = ledger.storage = Away(ledger.storage, 0)
-    for number, done in enumerate(steps(ledger)):
+def test_every_step_waits_for_a_server_that_is_away(study, step):
+    study.enqueue(TrialRequest("a", 0))
+    away = study.storage = Away(study.storage, 0)
+    for number, done in enumerate(steps(study)):
         assert done is not None
         away.calls = 2 if number + 1 == step else 0
-    (trial,) = ledger.trials()
+    (trial,) = study.trials()
     assert (trial.state, trial.value, trial.user_attrs["worker"]) == (TrialState.COMPLETE, 1.0, {"pid": 1})
 
 
-def test_a_result_whose_answer_was_lost_is_accepted_and_a_late_one_is_not(ledger):
-    ledger.enqueue(TrialRequest("a", 0))
-    claim = ledger.claim({"pid": 1})
+def test_a_result_whose_answer_was_lost_is_accepted_and_a_late_one_is_not(study):
+    study.enqueue(TrialRequest("a", 0))
+    claim = study.claim({"pid": 1})
     notes = {"result": {"folder": "f", "seconds": 1.5}}
-    finish = ledger.storage.set_trial_state_values
+    finish = study.storage.set_trial_state_values
     answers = [StorageInternalError("lost"), None]
 
     def once(*arguments):
@@ -151,20 +151,20 @@ def test_a_result_whose_answer_was_lost_is_accepted_and_a_late_one_is_not(ledger
         if answers.pop(0):
             raise StorageInternalError("the answer is lost")
 
-    ledger.storage.set_trial_state_values = once
-    assert ledger.finish(claim, TrialState.COMPLETE, [1.0], notes)
-    ledger.storage.set_trial_state_values = finish
-    assert not ledger.finish(claim, TrialState.COMPLETE, [2.0], {"result": {"folder": "g", "seconds": 1.5}})
-    assert not ledger.give_up(ledger.trials()[0], "lost", "silent")
+    study.storage.set_trial_state_values = once
+    assert study.finish(claim, TrialState.COMPLETE, [1.0], notes)
+    study.storage.set_trial_state_values = finish
+    assert not study.finish(claim, TrialState.COMPLETE, [2.0], {"result": {"folder": "g", "seconds": 1.5}})
+    assert not study.give_up(study.trials()[0], "lost", "silent")
 
 
-def test_waiting_in_vain_is_a_storage_error_and_is_not_done_again(ledger, monkeypatch):
+def test_waiting_in_vain_is_a_storage_error_and_is_not_done_again(study, monkeypatch):
     slept = []
     monkeypatch.setattr(patience.time, "sleep", slept.append)
-    monkeypatch.setattr(ledger.study, "get_trials", Away(ledger.study, 9).get_trials)
+    monkeypatch.setattr(study.study, "get_trials", Away(study.study, 9).get_trials)
     for _ in range(2):
         with pytest.raises(StorageError, match=r"cannot be reached since 0 s: the server is away; the same command"):
-            ledger.trials()
+            study.trials()
     assert len(slept) == 3
 
 
@@ -179,18 +179,18 @@ def test_time_without_a_server_is_no_silence():
     assert watch.lost([trial]) == [trial]
 
 
-def test_a_complete_run_that_the_study_never_heard_of_does_not_count(ledger, tmp_path):
+def test_a_complete_run_that_the_study_never_heard_of_does_not_count(study, tmp_path):
     sweep = read("s", {"sampler": "grid", "space": {"x": {"choice": [1, 2]}}})
     for slot in ('{"x": 1}', '{"x": 2}'):
-        ledger.enqueue(TrialRequest(slot, 0, 0, json.loads(slot)))
+        study.enqueue(TrialRequest(slot, 0, 0, json.loads(slot)))
     dead = {"host": myself()["host"], "pid": 2**22 - 3, "born": "1"}
-    lost, kept = ledger.claim(dead), ledger.claim(dead)
-    ledger.note(kept, "seeds", {"7": [1.0]})
+    lost, kept = study.claim(dead), study.claim(dead)
+    study.set_attr(kept, "seeds", {"7": [1.0]})
     for path in (f"{lost.number:04d}", f"{kept.number:04d}/seed-7", f"{kept.number:04d}/seed-8"):
         folder = tmp_path / "trials" / path
         folder.mkdir(parents=True)
         (folder / "metrics.json").write_text('{"status": "complete"}')
-    agenda = TrialQueue(sweep, ledger, tmp_path, creator=False, workers=1)
-    agenda.reap(ledger.trials())
+    queue = TrialQueue(sweep, study, tmp_path, creator=False, workers=1)
+    queue.expire(study.trials())
     found = {p.parent.name: json.loads(p.read_text())["status"] for p in Path(tmp_path).rglob("metrics.json")}
     assert found == {"0000": "lost", "seed-7": "complete", "seed-8": "lost"}

@@ -27,29 +27,29 @@ def value(point):
 
 def work(sweep, folder, kill):
     """One worker, in this process; `kill(slot, moment)` says whether it dies there. Returns the points by slot."""
-    ledger, _ = Study.create(open_storage(locate(None, folder)), sweep.study, sweep.directions)
+    study, _ = Study.create(open_storage(locate(None, folder)), sweep.study, sweep.directions)
     while True:
-        trials = ledger.trials()
+        trials = study.trials()
         for trial in (t for t in trials if t.state == TrialState.RUNNING):
-            ledger.give_up(trial, "lost", "")
-        for ask in missing(targets(sweep), ledger.trials(), forgiven=frozenset(), retries=99, window=5):
-            ledger.enqueue(ask)
-        claim = ledger.claim({})
+            study.give_up(trial, "lost", "")
+        for request in missing(targets(sweep), study.trials(), forgiven=frozenset(), retries=99, window=5):
+            study.enqueue(request)
+        claim = study.claim({})
         if claim is None:
             break
-        if kill(claim.ask.index, "claimed"):
+        if kill(claim.request.index, "claimed"):
             continue
         try:
-            point, remembered = proposal.known_point(sweep, claim.ask.params or {}), claim.ask.remembered
+            point, remembered = proposal.known_point(sweep, claim.request.params or {}), claim.request.remembered
         except KeyError:
             point, remembered = proposal.propose(
-                sweep, claim.ask.index, ledger.history(claim.ask.slot), claim.ask.params
+                sweep, claim.request.index, study.history(claim.request.slot), claim.request.params
             )
         searched = {p.name: proposal.distribution(p) for p in sweep.space.parameters if p.name in point.params}
-        ledger.set_point(claim, {k: proposal.stored(v) for k, v in point.params.items()}, searched, remembered)
-        if not kill(claim.ask.index, "proposed"):
-            ledger.finish(claim, TrialState.COMPLETE, [value(point)], {})
-    done = ledger.trials(TrialState.COMPLETE)
+        study.set_point(claim, {k: proposal.stored(v) for k, v in point.params.items()}, searched, remembered)
+        if not kill(claim.request.index, "proposed"):
+            study.finish(claim, TrialState.COMPLETE, [value(point)], {})
+    done = study.trials(TrialState.COMPLETE)
     return {t.user_attrs["ask"]["index"]: t.user_attrs["point"] for t in done}
 
 
