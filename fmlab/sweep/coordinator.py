@@ -150,7 +150,7 @@ class Coordinator:
                 log.warning(f"trial {trial.number} takes too long and is ended")
                 self.pool.end(trial.user_attrs["worker"]["pid"])
 
-    def _set_attr(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         """Handle one event of a worker; raises FmlabError, StorageError or SweepFailed where it ends the sweep."""
         match event["event"]:
             case "ready":
