@@ -37,27 +37,38 @@ def best_of(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
 
     They fall within a row; equal ones stand in the order of columns. What is -inf is left out.
     """
-    least = _at_least(scores, min(k, scores.shape[1])).clamp_min(torch.finfo(scores.dtype).min)
-    row, column = (scores >= least).nonzero(as_tuple=True)  # ascending; more than k of some rows
-    value = scores[row, column]
+    row, column, value = _candidates(scores, min(k, scores.shape[1]))
     order = torch.argsort(value, descending=True, stable=True)
-    order = order[torch.argsort(row[order], stable=True)]
+    if len(scores) > 1:
+        order = order[torch.argsort(row[order], stable=True)]
     row, column, value = row[order], column[order], value[order]
     count = torch.bincount(row, minlength=len(scores))
     rank = torch.arange(len(row)) - (count.cumsum(0) - count)[row]
     return row[rank < k], column[rank < k], value[rank < k]
 
 
-def _at_least(scores: Tensor, k: int) -> Tensor:
-    """A number `[Q, 1]` that `k` scores of each row reach, and hardly more: the k-th largest of the maxima of parts.
+def _candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Rows, columns and values of what may be among the `k` largest of each row, columns of a row in their order.
 
-    It costs one pass over the scores, where their k-th largest would cost several. With few parts it is that one.
+    The k-th largest of the maxima of parts is reached by `k` scores, and by hardly more; only parts whose maximum
+    reaches it are looked at again. So large rows are read once, where their k-th largest would take several passes.
     """
-    width = scores.shape[1] // (PARTS * k)
+    parts, low = PARTS * k, torch.finfo(scores.dtype).min
+    width = scores.shape[1] // parts
     if width < 2:
-        return scores.topk(k, 1).values[:, -1:]
-    parts = scores[:, : PARTS * k * width].reshape(len(scores), PARTS * k, width).amax(2)
-    return parts.topk(k, 1).values[:, -1:]
+        least = scores.topk(k, 1).values[:, -1:].clamp_min(low)
+        row, column = (scores >= least).nonzero(as_tuple=True)
+        return row, column, scores[row, column]
+    divided, rest = scores[:, : parts * width].reshape(len(scores), parts, width), scores[:, parts * width :]
+    best = divided.amax(2)
+    least = best.topk(k, 1).values[:, -1:].clamp_min(low)
+    row, part = (best >= least).nonzero(as_tuple=True)
+    looked = divided[row, part]
+    at, within = (looked >= least[row]).nonzero(as_tuple=True)
+    found = row[at], part[at] * width + within, looked[at, within]
+    row, column = (rest >= least).nonzero(as_tuple=True)
+    after = row, column + parts * width, rest[row, column]
+    return tuple(torch.cat(two) for two in zip(found, after, strict=True))  # type: ignore[return-value]
 
 
 class Ranker:

@@ -129,6 +129,7 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
     """The FastAPI application of a run, for a server of your own; `body`: bytes that a request may have."""
     from fastapi import FastAPI, Request
     from fastapi.responses import PlainTextResponse, Response
+    from starlette.routing import Route
 
     from fmlab.serving.batching import Batcher, Overloaded
     from fmlab.serving.engine import Engine
@@ -167,8 +168,8 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
 
         return ask
 
-    for kind in KINDS:
-        app.add_api_route(f"/{kind}", endpoint(kind), methods=["POST"], response_model=None)
+    for kind in KINDS:  # routes of Starlette: FastAPI's would look for dependencies and fields at each request
+        app.router.routes.append(Route(f"/{kind}", endpoint(kind), methods=["POST"]))
 
     async def health() -> dict[str, Any]:
         return {"status": "ok", "model": run.name, "data": run.data.name, "columns": run.columns, "ranks": engine.ranks}
