@@ -11,7 +11,7 @@ from fmlab.files import write_text
 from fmlab.report import tables
 from fmlab.report.comparisons import refuse_unknown
 from fmlab.report.formats import as_csv, latex, markdown
-from fmlab.report.leaderboards import Board, best_of_each, boards
+from fmlab.report.leaderboards import Leaderboard, best_of_each, leaderboards
 from fmlab.report.runs import Run, Unreadable, find_runs
 from fmlab.report.terminal import print_tables
 from fmlab.terminal.console import Console
@@ -45,7 +45,7 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     if not runs and not unreadable:
         places = ", ".join(map(str, options.folder))
         raise FmlabError(f"no run was found below {places}: a run leaves a metrics.json")
-    found = [best_of_each(b) for b in boards(runs)] if options.best else boards(runs)
+    found = [best_of_each(b) for b in leaderboards(runs)] if options.best else leaderboards(runs)
     if options.baseline:
         refuse_unknown(found, options.baseline)
     results = [tables.result(board, options.baseline) for board in found]
@@ -75,8 +75,8 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
     return 0
 
 
-def _send(options: argparse.Namespace, shown: Sequence[tables.TextTable], found: Sequence[Board]) -> None:
-    """Tables, files that were written, and the dashboard of these boards to Weights & Biases."""
+def _send(options: argparse.Namespace, shown: Sequence[tables.TextTable], found: Sequence[Leaderboard]) -> None:
+    """Tables, files that were written, and the dashboard of these leaderboards to Weights & Biases."""
     from fmlab.report.plots import importance
     from fmlab.training.loggers import send_report
 

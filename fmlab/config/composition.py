@@ -28,7 +28,14 @@ from omegaconf.errors import OmegaConfBaseException
 from fmlab.config.gate import CheckedFiles, GuardedLoader, refuse_long
 from fmlab.config.hydra_internals import read_files_with, search_path_of
 from fmlab.config.messages import explain
-from fmlab.config.partners import GROUPS, binding, listed, partners_and_values, refuse_absent, unlabeled
+from fmlab.config.plugin_defaults import (
+    GROUPS,
+    binding_overrides,
+    check_untrained_model,
+    listed,
+    plugins_and_values,
+    unlabeled_overrides,
+)
 from fmlab.config.renames import add_old_names, take_new_names
 from fmlab.config.secrets import veil_config, veil_override
 from fmlab.config.suggestions import names_below
@@ -85,7 +92,7 @@ class PluginSource(ConfigSource):
         hidden = config_path.startswith(f"{_VALUES}/")
         kind, _, name = config_path.removeprefix(f"{_VALUES}/").partition("/")
         signature = registry.schema(kind, name)
-        partners, values = ({}, {}) if kind == LOGGER else partners_and_values(kind, name, signature.defaults)
+        partners, values = ({}, {}) if kind == LOGGER else plugins_and_values(kind, name, signature.defaults)
         if hidden:
             return self._result(values, package="_global_")
         # The package is absolute: without it Hydra looks for `model.loss`, as partners inside this group.
@@ -214,8 +221,8 @@ class Loader(GuardedLoader):
             renamed = re.match(rf"\+*({'|'.join(GROUPS)}|logger)\.name=", override)
             if renamed:
                 raise FmlabError(f"{renamed[1]}.name is not set by itself: write {renamed[1]}=<name>, got {override!r}")
-        refuse_absent(overrides)
-        overrides = [*unlabeled(overrides), *overrides]
+        check_untrained_model(overrides)
+        overrides = [*unlabeled_overrides(overrides), *overrides]
         # Roles are names of the model's, which no config has before.
         overrides = [re.sub(r"^optimizer\.roles([.=])", r"++optimizer.roles\1", o) for o in overrides]
         overrides = [made for override in overrides for made in _several(override)]
@@ -223,7 +230,7 @@ class Loader(GuardedLoader):
             overrides = [veil_override(o, self.vault) for o in overrides]
         try:
             config = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
-            if config_name is not None and (more := binding(config, overrides)):
+            if config_name is not None and (more := binding_overrides(config, overrides)):
                 given = [*overrides, *more]
                 config = super().load_configuration(config_name, given, run_mode, from_shell, validate_sweep_overrides)
         except (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError, RecursionError) as error:

@@ -12,7 +12,7 @@ from fmlab.config import schema as settings
 from fmlab.config.folders import cache_folder, expanded
 from fmlab.config.hydra_internals import is_part_of_hydra
 from fmlab.config.messages import explain
-from fmlab.config.partners import absent, takes_none
+from fmlab.config.plugin_defaults import groups_without, untrained_message
 from fmlab.config.suggestions import meant, nearest, paths_of
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
@@ -44,7 +44,7 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
         given = plain.get(group)
         if group in none:
             if given is not None:
-                raise FmlabError(takes_none(str(plain["model"]["name"]), group, f"{group}={_named(given)}"))
+                raise FmlabError(untrained_message(str(plain["model"]["name"]), group, f"{group}={_named(given)}"))
             continue
         if not isinstance(given, Mapping):
             raise FmlabError(f"{group} must be a group of options: {group}=<name>, got {given!r}")
@@ -78,7 +78,7 @@ def _absent(plain: Mapping[str, Any]) -> tuple[str, ...]:
     """The groups of which the model has none."""
     model = plain.get("model")
     name = model.get("name") if isinstance(model, Mapping) else None
-    return absent("model", registry.schema("model", name).defaults) if isinstance(name, str) else ()
+    return groups_without("model", registry.schema("model", name).defaults) if isinstance(name, str) else ()
 
 
 def _named(given: Any) -> Any:
@@ -153,8 +153,8 @@ def _settle(
     """Write converted values and defaults back, leaving interpolations as they are."""
     given = {k: v for k, v in given.items() if v != _MISSING}
     if not complete:
-        absent = {o.name for o in signature.options if o.required} - set(given)
-        signature = Signature(tuple(o for o in signature.options if o.name not in absent), signature.doc)
+        groups_without = {o.name for o in signature.options if o.required} - set(given)
+        signature = Signature(tuple(o for o in signature.options if o.name not in groups_without), signature.doc)
     values = registry.check_options(prefix, signature, given, title)
     with open_dict(node):
         for key, value in values.items():

@@ -1,6 +1,6 @@
 """What finished runs say, rebuilt from run folders at any time.
 
-`runs` reads them · `boards` groups them: data fingerprint and protocol make a board, all options but the seed a row
+`runs` reads them · `leaderboards` groups them by data fingerprint and protocol, rows by all options but the seed
 · `comparisons` tests whether rows differ · `judged` how they were judged · `published` what papers print · `tables`
 tables of text, `formats` them as Markdown, LaTeX and CSV · `overview` a verdict on each board · `html` one page ·
 `export` all runs as Parquet or SQLite.

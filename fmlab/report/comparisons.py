@@ -10,7 +10,7 @@ from fmlab.data import Array
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.records.per_case import read_units, unit_names
-from fmlab.report.leaderboards import Board, Row
+from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.runs import Run, number
 from fmlab.report.significance import Comparison, Groups, Judged, OfMean, compare
 
@@ -34,7 +34,7 @@ class Comparisons:
     pairs: int = 0
 
 
-def against(board: Board, references: Sequence[Row]) -> list[Comparisons]:
+def against(board: Leaderboard, references: Sequence[Row]) -> list[Comparisons]:
     """Each row of a board against each of some of them, corrected for all pairs of the board's rows (Holm).
 
     The metric is the one that selects models, or the first that has a value for each case in the units of all rows.
@@ -70,19 +70,19 @@ def against(board: Board, references: Sequence[Row]) -> list[Comparisons]:
     return [Comparisons(r, metric, found.get(id(r), {}), tuple(why), cases, pairs) for r in references]
 
 
-def baseline(board: Board, model: str) -> Row | None:
+def baseline(board: Leaderboard, model: str) -> Row | None:
     """The row of a model that is best on the validation, None if the board has none."""
     return next((row for row in board.own if row.model == model), None)
 
 
-def refuse_unknown(boards: Sequence[Board], model: str) -> None:
+def refuse_unknown(leaderboards: Sequence[Leaderboard], model: str) -> None:
     """Raises FmlabError if no board has a model of that name."""
-    known = {row.model for board in boards for row in board.own}
+    known = {row.model for board in leaderboards for row in board.own}
     if model not in known:
         raise FmlabError(f"a baseline must be a model of the report, got {model!r}; {choices(model, known)}")
 
 
-def _metric(board: Board, named: Sequence[set[str]]) -> str | None:
+def _metric(board: Leaderboard, named: Sequence[set[str]]) -> str | None:
     """The metric to compare: one that all rows have units of, else one that some have; None where none has any."""
     metrics = (board.monitor, *board.metrics)
     of_all = (m for m in metrics if named and all(m in names for names in named))

@@ -13,7 +13,7 @@ from html import escape
 from fmlab import __version__
 from fmlab.config.overrides import override
 from fmlab.report.judged import SHARES, percent, protocol_of, shares_of, shown_metric
-from fmlab.report.leaderboards import Board, Row
+from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.notes import judged_lines
 from fmlab.report.overview import overview
 from fmlab.report.page_style import SCRIPT, STYLE
@@ -27,12 +27,12 @@ _SHORT = 60  # characters of the options that tell a row from others; the rest i
 
 def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str]) -> str:
     """The page; `remarks` are what did not finish and what cannot be read."""
-    done, boards = (
+    done, leaderboards = (
         sum(r.complete for r in runs),
         "1 leaderboard" if len(results) == 1 else f"{len(results)} leaderboards",
     )
     parts = [
-        f"<h1>fmlab report</h1><p class=note>{done} finished runs of {len(runs)}, {boards}; "
+        f"<h1>fmlab report</h1><p class=note>{done} finished runs of {len(runs)}, {leaderboards}; "
         f"fmlab {__version__}, {time.strftime('%Y-%m-%d %H:%M')}</p>",
         _overview(results) if len(results) > 1 else "",
     ]
@@ -67,13 +67,13 @@ def _section(one: Result, n: int, said: str) -> str:
     return f"<section class=of-board>{''.join(parts)}</section>"
 
 
-def _without_facts(sheet: TextTable, board: Board) -> TextTable:
+def _without_facts(sheet: TextTable, board: Leaderboard) -> TextTable:
     """The table without the notes that stand above it already."""
     above = set(map(escaped_line, judged_lines(board)))
     return replace(sheet, notes=tuple(note for note in sheet.notes if note not in above))
 
 
-def _judged(board: Board) -> str:
+def _judged(board: Leaderboard) -> str:
     """The protocol in words, and bars for what of the test stands in training."""
     told = {**protocol_of(board), "data fingerprint": board.fingerprint[:16]}
     words = "".join(f"<dt>{_safe(name)}</dt><dd>{_safe(text)}</dd>" for name, text in told.items())

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
-from fmlab.report.leaderboards import Board, Figure, Row
+from fmlab.report.leaderboards import Figure, Leaderboard, Row
 from fmlab.report.runs import LARGEST, Run
 
 SHARES = {
@@ -22,13 +22,13 @@ _DETAIL = "reliability"
 _MOST = 40  # names of a run that are shown
 
 
-def shown_metric(board: Board) -> str:
+def shown_metric(board: Leaderboard) -> str:
     """The metric that selects models, or the first where the test part does not give it."""
     names = board.metrics
     return board.monitor if board.monitor in names or not names else names[0]
 
 
-def protocol_of(board: Board) -> dict[str, str]:
+def protocol_of(board: Leaderboard) -> dict[str, str]:
     """What the runs say of their protocol, by name; texts that differ between runs stand beside each other."""
     found: dict[str, list[str]] = {}
     for run in _runs(board):
@@ -39,7 +39,7 @@ def protocol_of(board: Board) -> dict[str, str]:
     return {name: " / ".join(texts[:3]) + (" / ..." if len(texts) > 3 else "") for name, texts in found.items()}
 
 
-def shares_of(board: Board) -> dict[str, float]:
+def shares_of(board: Leaderboard) -> dict[str, float]:
     """Shares of the test rows by name of the audit, the mean over the runs that hold them."""
     held = [_numbers(_mapping(run.content.get("audit")).get("shares")) for run in _runs(board)]
     found = {name: [one[name] for one in held if name in one] for name in SHARES}
@@ -51,7 +51,7 @@ def percent(share: float) -> str:
     return f"{share:.1%}" if not 0 < share < 0.0005 else "<0.1%"
 
 
-def groups_of(board: Board) -> dict[str, int]:
+def groups_of(board: Leaderboard) -> dict[str, int]:
     """Groups of the test rows that have figures, with their rows: those of the newest run that has the group.
 
     A group with the same rows as an earlier one is left out.
@@ -97,7 +97,7 @@ def facts_of(run: Run) -> dict[str, Any]:
     return found | {f"{_DETAIL}/{name}": reliability[name] for name in CALIBRATION if name in reliability}
 
 
-def _runs(board: Board) -> Iterable[Run]:
+def _runs(board: Leaderboard) -> Iterable[Run]:
     return (run for row in board.own for run in row.runs)
 
 

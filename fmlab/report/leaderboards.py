@@ -86,7 +86,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Board:
+class Leaderboard:
     """Rows of one data set under one protocol: the known best, then by `monitor` on the validation, best first.
 
     Whatever takes the first of some rows thereby takes the best of them, and does not look at the test for it.
@@ -94,7 +94,7 @@ class Board:
 
     data: str
     protocol: str
-    label: str  # options that tell it from other boards of these names
+    label: str  # options that tell it from other leaderboards of these names
     fingerprint: str
     place: Mapping[str, Any]
     monitor: str
@@ -123,7 +123,7 @@ class Board:
         return -math.inf if math.isnan(value) else value if self.maximize else -value
 
 
-def boards(runs: Iterable[Run]) -> list[Board]:
+def leaderboards(runs: Iterable[Run]) -> list[Leaderboard]:
     """Leaderboards of the complete runs, by data, protocol and label."""
     groups: dict[tuple[str, str, bool], list[Run]] = defaultdict(list)
     for run in runs:
@@ -139,7 +139,7 @@ def boards(runs: Iterable[Run]) -> list[Board]:
     return sorted(found, key=lambda b: (b.data, b.protocol, b.label))
 
 
-def best_of_each(board: Board) -> Board:
+def best_of_each(board: Leaderboard) -> Leaderboard:
     """The board with the row of each model that is best on the validation, and the known best.
 
     Where a sweep trained its best point again with several seeds, its other trials, one lucky seed each, do not count.
@@ -151,7 +151,7 @@ def best_of_each(board: Board) -> Board:
             continue
         best[row.model] = max(best.get(row.model, row), row, key=lambda r: (board.worth(r.value), len(r.runs)))
     kept = tuple(row for row in board.rows if not row.runs or best[row.model] is row)
-    return Board(**{**vars(board), "rows": kept})
+    return Leaderboard(**{**vars(board), "rows": kept})
 
 
 def _sweep(run: Run, *, again: bool = False) -> Path | None:
@@ -163,7 +163,7 @@ def _sweep(run: Run, *, again: bool = False) -> Path | None:
 
 
 def _place_labels(newest: Sequence[Run]) -> list[str]:
-    """What tells boards apart: options, or the fingerprint where the options are the same but the files were not."""
+    """What tells leaderboards apart: options, or the fingerprint where options are equal and files were not."""
     labels = differences([r.place for r in newest], ("data", "protocol"))
     labels = [f"{label} {CUT}".strip() if r.cut else label for r, label in zip(newest, labels, strict=True)]
     names = [(r.content["data"], r.content["protocol"], label) for r, label in zip(newest, labels, strict=True)]
@@ -173,7 +173,7 @@ def _place_labels(newest: Sequence[Run]) -> list[str]:
     ]
 
 
-def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) -> Board:
+def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) -> Leaderboard:
     same: dict[str, list[Run]] = defaultdict(list)
     for run in members:
         same[_key({k: v for k, v in run.settings.items() if v not in _EMPTY})].append(run)
@@ -182,7 +182,7 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
     best = next((r.content["known_best"] for r in members if r.content.get("known_best")), None)
     if best:
         rows.append(Row(KNOWN_BEST, "", (), {k: (number(v), None) for k, v in best.items()}))
-    board = Board(
+    board = Leaderboard(
         data=str(newest.content["data"]),
         protocol=str(newest.content["protocol"]),
         label=label,
@@ -194,7 +194,7 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
         cut=newest.cut is not None,
     )
     rows.sort(key=lambda r: (1, board.worth(r.value)) if r.runs else (2, 0.0), reverse=True)
-    return Board(**{**vars(board), "rows": tuple(rows), "older": sum(r.older for r in rows)})
+    return Leaderboard(**{**vars(board), "rows": tuple(rows), "older": sum(r.older for r in rows)})
 
 
 def _row(runs: Sequence[Run], label: str) -> Row:

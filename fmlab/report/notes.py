@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from fmlab.report.comparisons import Comparisons
 from fmlab.report.judged import SHARES, percent, protocol_of, shares_of
-from fmlab.report.leaderboards import Board
+from fmlab.report.leaderboards import Leaderboard
 
 SIGNIFICANT = 0.05
 WARNED = "(!)"  # stands behind a row whose runs warn of something
 
 
-def notes(board: Board, tests: Sequence[Comparisons]) -> tuple[str, ...]:
+def notes(board: Leaderboard, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     """Warnings of the runs, what the tests say, what is left out and why."""
     lines = judged_lines(board)
     lines += ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
@@ -25,7 +25,7 @@ def notes(board: Board, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     return (*lines, f"not tested: {len(why) - 3} more") if len(why) > 3 else tuple(lines)
 
 
-def judged_lines(board: Board) -> list[str]:
+def judged_lines(board: Leaderboard) -> list[str]:
     """The protocol in words, and what of the test stands in training."""
     told = protocol_of(board)
     lines = ["protocol: " + "; ".join(f"{name}: {text}" for name, text in told.items())] if told else []
@@ -34,7 +34,7 @@ def judged_lines(board: Board) -> list[str]:
     return [*lines, "of the test rows " + ", ".join(said)] if said else lines
 
 
-def _method(board: Board, tested: Sequence[Comparisons]) -> list[str]:
+def _method(board: Leaderboard, tested: Sequence[Comparisons]) -> list[str]:
     """What differences, intervals and stars say, and what they do not."""
     metric, cases = tested[0].metric, tested[0].cases
     both = [test.p is not None for c in tested for test in c.found.values()]

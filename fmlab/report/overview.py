@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
 from fmlab.report.judged import shown_metric
-from fmlab.report.leaderboards import Board, Figure, Row
+from fmlab.report.leaderboards import Figure, Leaderboard, Row
 from fmlab.report.notes import SIGNIFICANT
 from fmlab.report.tables import Result, TextTable, figure
 
@@ -82,13 +82,13 @@ def _ahead(one: Result, best: Row, other: Row) -> str:
     return f"no difference from {other.model} is shown"
 
 
-def _is_better(board: Board, row: Row, other: Row) -> bool:
+def _is_better(board: Leaderboard, row: Row, other: Row) -> bool:
     metric = shown_metric(board)
     ours, theirs = row.metrics.get(metric), other.metrics.get(metric)
     return ours is None or theirs is None or board.worth(ours[0]) >= board.worth(theirs[0])
 
 
-def _beside_print(board: Board, ours: Figure, printed: float) -> str:
+def _beside_print(board: Leaderboard, ours: Figure, printed: float) -> str:
     gap = ours[0] - printed
     if gap == 0:
         return "equal to print"

@@ -11,7 +11,7 @@ import numpy as np
 from fmlab.config.overrides import text
 from fmlab.report import svg
 from fmlab.report.judged import curve_of
-from fmlab.report.leaderboards import Board, Row
+from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.runs import LARGEST, Run
 from fmlab.report.svg import Axis, Series
 from fmlab.terminal.escaping import escaped_line
@@ -23,7 +23,7 @@ _LINES = 400  # runs in parallel coordinates
 _BINS = 5  # of a number, where its importance is estimated
 
 
-def plots(board: Board) -> list[str]:
+def plots(board: Leaderboard) -> list[str]:
     """All charts that the runs of a board allow."""
     runs = sorted((r for row in board.own for r in row.runs if math.isfinite(r.value)), key=lambda r: r.finished)
     ranked = importance(board, runs)
@@ -42,7 +42,7 @@ def plots(board: Board) -> list[str]:
     return [one for one in made if one]
 
 
-def _history(board: Board, runs: Sequence[Run]) -> str:
+def _history(board: Leaderboard, runs: Sequence[Run]) -> str:
     if len(runs) < 3:
         return ""
     models: dict[str, list[tuple[int, Run]]] = defaultdict(list)
@@ -61,12 +61,12 @@ def _history(board: Board, runs: Sequence[Run]) -> str:
     return svg.chart(title, "runs in the order they finished", board.monitor, series, names=_models(board))
 
 
-def _note(board: Board, run: Run) -> str:
+def _note(board: Leaderboard, run: Run) -> str:
     folder = escaped_line(str(run.folder))
     return f"{run.content['model']}, seed {run.content['seed']}: {board.monitor} {run.value:.5g}\n{folder}"
 
 
-def importance(board: Board, runs: Sequence[Run]) -> list[tuple[str, float]]:
+def importance(board: Leaderboard, runs: Sequence[Run]) -> list[tuple[str, float]]:
     """Options by the share of the variance of the runs' ranks that each explains alone (epsilon squared).
 
     Of an option that only some models have, the runs of those count.
@@ -102,7 +102,7 @@ def _explained(groups: Sequence[int], values: Sequence[float]) -> float | None:
     return max(0.0, (total - within - (k - 1) * within / (n - k)) / total)
 
 
-def _parallel(board: Board, runs: Sequence[Run], names: Sequence[str]) -> str:
+def _parallel(board: Leaderboard, runs: Sequence[Run], names: Sequence[str]) -> str:
     shown = sorted(runs, key=lambda r: board.worth(r.value), reverse=True)[:_LINES]
     if len(shown) < 4 or not names:
         return ""
@@ -144,7 +144,7 @@ def _axis(name: str, values: Sequence[Any], there: Sequence[bool]) -> Axis:
     return Axis(name, spots, [(i * step, kind[:14]) for i, kind in enumerate(kinds)])
 
 
-def _curves(board: Board) -> str:
+def _curves(board: Leaderboard) -> str:
     """Validation by epoch, of the row of each model that is best on the validation."""
     best: dict[str, Row] = {}
     for row in board.own:
@@ -158,7 +158,7 @@ def _curves(board: Board) -> str:
     return svg.chart(title, "epoch", board.monitor, series, names=_models(board)) if series else ""
 
 
-def _reliability(board: Board) -> str:
+def _reliability(board: Leaderboard) -> str:
     """Mean label over mean probability, of the row of each model that is best on the validation: one of its runs."""
     best: dict[str, Row] = {}
     for row in board.own:
@@ -187,7 +187,7 @@ def _curve(run: Run, column: str) -> list[tuple[float, float]]:
     return sorted((e, v) for e, v in points.items() if e < last and abs(e) < LARGEST and abs(v) < LARGEST)
 
 
-def _cost(board: Board, name: str, label: str, word: str) -> str:
+def _cost(board: Leaderboard, name: str, label: str, word: str) -> str:
     """Test metric of each row against what it costs."""
     models: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for row in board.own:
@@ -200,7 +200,7 @@ def _cost(board: Board, name: str, label: str, word: str) -> str:
     return svg.chart(f"Test {board.monitor} and {word}", label, board.monitor, series, log=True, names=_models(board))
 
 
-def _sizes(board: Board) -> str:
+def _sizes(board: Leaderboard) -> str:
     """Test metric by embedding size: of each size the row that is best on the validation."""
     series = []
     for model in _models(board):
@@ -219,5 +219,5 @@ def _sizes(board: Board) -> str:
     return svg.chart(title, "dim", board.monitor, series, log=True, ticks=ticks, names=_models(board)) if series else ""
 
 
-def _models(board: Board) -> list[str]:
+def _models(board: Leaderboard) -> list[str]:
     return list(dict.fromkeys(row.model for row in board.own))

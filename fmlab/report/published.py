@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 
 from fmlab.config.overrides import text
 from fmlab.errors import FmlabError
-from fmlab.report.leaderboards import Board, Row
+from fmlab.report.leaderboards import Leaderboard, Row
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def _facts() -> tuple[Mapping[str, str], ...]:
     return tuple(found)
 
 
-def printed(board: Board) -> list[PublishedRow]:
+def printed(board: Leaderboard) -> list[PublishedRow]:
     """What papers print for the board's data, protocol and metrics, in the order of the papers' tables."""
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for fact in _facts():

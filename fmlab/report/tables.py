@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from fmlab.report import judged
 from fmlab.report.comparisons import Comparisons, against, baseline
-from fmlab.report.leaderboards import COUNTS, Board, Figure, Row
+from fmlab.report.leaderboards import COUNTS, Figure, Leaderboard, Row
 from fmlab.report.notes import SIGNIFICANT, WARNED, notes
 from fmlab.report.published import PublishedRow, printed
 from fmlab.report.significance import Comparison
@@ -62,12 +62,12 @@ def fitting(sheet: TextTable, width: int) -> TextTable:
 class Result:
     """A leaderboard with its tests and with what papers print."""
 
-    board: Board
+    board: Leaderboard
     tests: tuple[Comparisons, ...]
     printed: tuple[PublishedRow, ...]
 
 
-def result(board: Board, model: str | None = None) -> Result:
+def result(board: Leaderboard, model: str | None = None) -> Result:
     """Each row beside the best by the validation, and beside the best row of a baseline model."""
     own = board.own
     if board.cut:

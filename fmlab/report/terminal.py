@@ -7,7 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fmlab.report import tables
-from fmlab.report.leaderboards import best_of_each, boards
+from fmlab.report.leaderboards import best_of_each, leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.terminal.console import Console
 
@@ -16,7 +16,7 @@ _WIDTH = 200  # where there is no terminal
 
 def print_leaderboards(folder: Path, *, best: bool = False) -> None:
     """The leaderboards of a folder; `best`: with the best row of each model, by the validation."""
-    for board in boards(find_runs(folder)[0]):
+    for board in leaderboards(find_runs(folder)[0]):
         print_tables(tables.sheets(tables.result(best_of_each(board) if best else board)))
 
 

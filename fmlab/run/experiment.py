@@ -33,7 +33,7 @@ from fmlab.run.opening import open_source, open_task
 from fmlab.run.refit import check_refit, keep, refit, refitted
 from fmlab.run.row_fitting import asked, fit_rows
 from fmlab.run.run_record_writer import RunRecord
-from fmlab.run.warm_start import grow, open_trained, options_from
+from fmlab.run.warm_start import match_vocabularies, open_trained, options_from
 from fmlab.terminal.escaping import shown
 from fmlab.training import loggers, run_warnings
 from fmlab.training.checkpoint_format import read_checkpoint
@@ -152,12 +152,14 @@ def _build(
         log.info(f"{plain['model']['name']}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
         plain, trained = {**plain, "model": {**plain["model"], **found}}, []
     for one in trained:
-        grow(one, data, int(plain["seed"]))
+        match_vocabularies(one, data, int(plain["seed"]))
     check_refit(plain, task)
     parts = assemble(plain, task, place, used, callbacks, trained)
     check_calibration(plain, task, parts.learner.loss)
     if trained:
-        record.update(warm_start=[{"path": str(t.path), "fields": t.counts, "anew": t.anew} for t in trained])
+        record.update(
+            warm_start=[{"path": str(t.path), "fields": t.counts, "reinitialized": t.reinitialized} for t in trained]
+        )
     record.update(parameters=_parameters(parts), flops=flops.of_row(parts.model, data).total)
     rows = f"{len(task.training.rows):,} training rows"
     log.info(f"{plain['model']['name']}: {_parameters(parts):,} parameters, {rows}")

@@ -14,8 +14,8 @@ from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.encoding.encoder import Encoder
 from fmlab.errors import DataError
 from fmlab.evaluation.label_scale import LabelScale
-from fmlab.run.asked_data import AskedData
 from fmlab.run.seen_items import Seen, popularity_of, seen_of
+from fmlab.run.serving_inputs import ServingInputs
 
 NO_NAMES: Mapping[str, bool] = MappingProxyType({})
 
@@ -28,7 +28,7 @@ class ServingData:
     unknown one; "present" of a numeric field. `popularity`: training interactions of every item. `log_odds`: whether
     the model's output is the logarithm of the odds of label 1. `derived`: the fields that are made of the others.
     `targets`: names of several targets that the model gives a score of each; empty where there is one.
-    `asked`: what a model needs that asks for more than features.
+    `model_inputs`: what a model needs that asks for more than features.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ServingData:
     log_odds: bool
     derived: DerivedFields | None = None
     targets: tuple[str, ...] = ()
-    asked: AskedData | None = None
+    model_inputs: ServingInputs | None = None
 
     @property
     def trained(self) -> Schema:
@@ -96,5 +96,5 @@ class ServingData:
             log_odds=log_odds,
             derived=derived,
             targets=() if task.training.negatives else tuple(data.targets),
-            asked=AskedData.of(task, names),
+            model_inputs=ServingInputs.of(task, names),
         )

@@ -18,10 +18,10 @@ from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
 from fmlab.evaluation.label_scale import LabelScale
 from fmlab.records.folder import SERVING
-from fmlab.run.asked_data import unpack_asked
 from fmlab.run.derived_arrays import pack_derived, unpack_derived
 from fmlab.run.seen_items import Seen
 from fmlab.run.serving_data import ServingData
+from fmlab.run.serving_inputs import unpack_inputs
 from fmlab.untrusted.dataclasses import checked
 
 FILE = SERVING
@@ -61,8 +61,8 @@ def packed(data: ServingData) -> bytes:
         content["derived"] = pack_derived(data.derived, arrays)
     if data.targets:
         content["targets"] = list(data.targets)
-    if data.asked is not None:
-        content["asked"] = data.asked.pack(arrays)
+    if data.model_inputs is not None:
+        content["asked"] = data.model_inputs.pack(arrays)
     return to_bytes(content, arrays)
 
 
@@ -119,7 +119,7 @@ def _unpacked(file: Container) -> ServingData:
         log_odds=log_odds,
         derived=unpack_derived(content["derived"], file, schema) if "derived" in content else None,
         targets=_targets(content),
-        asked=unpack_asked(content["asked"], file, schema, _texts) if "asked" in content else None,
+        model_inputs=unpack_inputs(content["asked"], file, schema, _texts) if "asked" in content else None,
     )
 
 

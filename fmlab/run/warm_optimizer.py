@@ -53,7 +53,7 @@ def _moved(trained: Trained, model: nn.Module, fresh: Mapping[str, Any]) -> dict
     found: dict[int, dict[str, Any]] = {}
     for name, number, old, parameter in zip(names, numbers, before, model.parameters(), strict=True):
         entry = trained.optimizer["state"].get(old)
-        if entry is not None and name not in trained.anew:
+        if entry is not None and name not in trained.reinitialized:
             found[number] = {
                 key: _rows(value, trained.moved.get(name), len(parameter) if parameter.dim() else 0)
                 for key, value in entry.items()

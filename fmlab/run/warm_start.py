@@ -34,10 +34,10 @@ log = logging.getLogger("fmlab")
 class Trained:
     """A trained model: first as in its checkpoint, later with the vocabularies of the data of the run.
 
-    `counts`: the number of known, new and gone features of each field. `anew`: parameters that are initialized again,
-    for they depend on the data in another way than by rows of features. `moved`: of a parameter with rows of features
-    the new rows, the old rows that they come from, and the number of old rows. `optimizer`: its state, empty without
-    one.
+    `counts`: the number of known, new and gone features of each field. `reinitialized`: parameters that are initialized
+    again, because they depend on the data in another way than by rows of features. `moved`: of a parameter with rows of
+    features the new rows, the old rows that they come from, and the number of old rows. `optimizer`: its state, empty
+    without one.
     """
 
     path: Path
@@ -47,7 +47,7 @@ class Trained:
     schema: Schema
     fingerprint: str
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
-    anew: list[str] = field(default_factory=list)
+    reinitialized: list[str] = field(default_factory=list)
     moved: dict[str, tuple[Tensor, Tensor, int]] = field(default_factory=dict)
     optimizer: Mapping[str, Any] = field(default_factory=dict)
     optimizer_name: str = ""
@@ -80,7 +80,7 @@ def open_trained(path: str) -> Trained:
     )
 
 
-def grow(trained: Trained, data: Dataset, seed: int) -> None:
+def match_vocabularies(trained: Trained, data: Dataset, seed: int) -> None:
     """Give the model the vocabularies of the data; raises FmlabError where those of the trained model are not known."""
     if trained.known is None:
         if trained.schema != data.schema:
@@ -93,13 +93,14 @@ def grow(trained: Trained, data: Dataset, seed: int) -> None:
         trained.counts.clear()
         return
     _log_counts(trained, data)
-    grown = build_model(trained.options, data.schema, seed)
-    trained.anew, trained.moved = _copy_parameters(grown, data.schema, trained.model, trained.schema, rows)
-    if trained.anew:
+    matched = build_model(trained.options, data.schema, seed)
+    trained.reinitialized, trained.moved = _copy_parameters(matched, data.schema, trained.model, trained.schema, rows)
+    if trained.reinitialized:
         log.warning(
-            "warm_start: these depend on columns that changed and are initialized again: %s", ", ".join(trained.anew)
+            "warm_start: these depend on columns that changed and are initialized again: %s",
+            ", ".join(trained.reinitialized),
         )
-    trained.model = grown.eval()
+    trained.model = matched.eval()
 
 
 def options_from(options: Mapping[str, Any], trained: Sequence[Trained]) -> dict[str, Any]:
@@ -134,7 +135,7 @@ def _load_same_model(model: nn.Module, options: Mapping[str, Any], trained: Trai
     try:
         state = trained.model.state_dict()
         own = model.state_dict()
-        model.load_state_dict({k: own.get(k, v) if k in trained.anew else v for k, v in state.items()})
+        model.load_state_dict({k: own.get(k, v) if k in trained.reinitialized else v for k, v in state.items()})
     except RuntimeError as error:
         differ = {k: (trained.options.get(k), v) for k, v in options.items() if trained.options.get(k) != v}
         listed = ", ".join(f"{k}: {a!r} there, {b!r} here" for k, (a, b) in differ.items())
@@ -190,7 +191,7 @@ def _copy_parameters(
     """
     source, target = old.state_dict(), new.state_dict()
     of_old, of_new = dict(_feature_rows(old, before)), dict(_feature_rows(new, now))
-    anew, moved = [], {}
+    reinitialized, moved = [], {}
     for name, tensor in target.items():
         given = source.get(name)
         if name in of_new and name in of_old and given is not None and given.shape[1:] == tensor.shape[1:]:
@@ -204,8 +205,8 @@ def _copy_parameters(
         elif given is not None and given.shape == tensor.shape:
             tensor.copy_(given)
         elif name in dict(new.named_parameters()):
-            anew.append(name)
-    return anew, moved
+            reinitialized.append(name)
+    return reinitialized, moved
 
 
 def _feature_rows(model: nn.Module, schema: Schema) -> Iterator[tuple[str, Array]]:

@@ -53,7 +53,7 @@ class Engine:
 
     def score(self, requests: Sequence[Request]) -> list[Answer]:
         """`{"rows": [{column: cell}]}` -> `{"results": [{"score", "probability"}], "unseen": {field: count}}`."""
-        if self.run.asked.names:  # histories differ in length: requests are scored one by one
+        if self.run.model_inputs.names:  # histories differ in length: requests are scored one by one
             return [_answered(self._scored, request) for request in requests]
         made = [_answered(self._encoded, request) for request in requests]
         good = [m for m in made if not isinstance(m, Exception)]

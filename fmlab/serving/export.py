@@ -92,8 +92,8 @@ def export(run: "LoadedRun", out: Path, formats: Sequence[Format] = ("files",), 
     for name in formats:
         if name not in FORMATS:
             raise FmlabError(f"a format of an export must be installed, got {name!r}; {choices(str(name), FORMATS)}")
-    if run.asked.names and set(formats) - {"huggingface"}:
-        names = ", ".join(run.asked.names)
+    if run.model_inputs.names and set(formats) - {"huggingface"}:
+        names = ", ".join(run.model_inputs.names)
         raise FmlabError(f"an exported model reads ids and values alone, {run.name} asks for {names} as well")
     refuse_folder(out, force)
     from fmlab.files import draft_of, storing, sync

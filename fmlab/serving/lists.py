@@ -8,8 +8,8 @@ import pyarrow as pa
 from fmlab.data.batch import Features, as_features
 from fmlab.data.encoding.encoder import QUERY
 from fmlab.errors import FmlabError
-from fmlab.run.asked_data import PARTS
 from fmlab.run.seen_items import Exclude
+from fmlab.run.serving_inputs import PARTS
 from fmlab.serving.ranking import Found
 from fmlab.serving.table_writer import names_of_added
 
@@ -59,7 +59,7 @@ class Lists:
         self.queries += len(rows)
         self.unknown += int((number < 0).sum())
         fresh = (number < 0) | ~self.trained[number]
-        made, given = [], self.run.asked.query(rows, number, PARTS[self.exclude], self.tallies)
+        made, given = [], self.run.model_inputs.query(rows, number, PARTS[self.exclude], self.tallies)
         self.places, self.cold = [], []
         for part in self.ranker.blocks(len(rows)):
             cut = Features(queries.ids[part], None if queries.values is None else queries.values[part])

@@ -25,9 +25,9 @@ from fmlab.serving.outputs import outputs
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fmlab.serving.asked_rows import AskedRows
     from fmlab.serving.export import Format
     from fmlab.serving.ranking import Ranker
+    from fmlab.serving.row_inputs import RowInputs
     from fmlab.serving.similar import Measure, SimilarItems
 
 log = logging.getLogger(__name__)
@@ -58,15 +58,15 @@ class LoadedRun:
     def encoder(self) -> Encoder:
         """Raw rows as features."""
         encoder = self.data.encoder()
-        encoder.more = {column.field: column for column in self.asked.columns()}
+        encoder.more = {column.field: column for column in self.model_inputs.columns()}
         return encoder
 
     @cached_property
-    def asked(self) -> "AskedRows":
+    def model_inputs(self) -> "RowInputs":
         """What the model asks for of rows beside their features."""
-        from fmlab.serving.asked_rows import AskedRows
+        from fmlab.serving.row_inputs import RowInputs
 
-        return AskedRows(self.model, self.data)
+        return RowInputs(self.model, self.data)
 
     @cached_property
     def ranker(self) -> "Ranker":
@@ -82,7 +82,7 @@ class LoadedRun:
             raise DataError(
                 f"items are recommended to users: the rows of {self.data.name!r} have none; see fmlab predict"
             )
-        return Ranker(self.model, self.data, self.asked)
+        return Ranker(self.model, self.data, self.model_inputs)
 
     @cached_property
     def folds(self) -> Any:
@@ -232,10 +232,10 @@ class LoadedRun:
     def score_rows(self, rows: Any, tallies: Tallies) -> dict[str, Array]:
         """`score` and perhaps `probability` of a record batch of dictionary-encoded text, see `score`."""
         table = self.encoder.encode(rows, tallies)
-        if not self.asked.names:
+        if not self.model_inputs.names:
             return self.score(table)
         user, item = (self.number(table.ids, side) for side in ("user", "item"))
-        given = self.asked.query(rows, user, None, tallies).join(self.asked.item(rows, item, tallies))
+        given = self.model_inputs.query(rows, user, None, tallies).join(self.model_inputs.item(rows, item, tallies))
         return self.score(table, given)
 
     def number(self, ids: Array, side: Side) -> Array:

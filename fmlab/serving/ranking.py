@@ -16,7 +16,7 @@ from fmlab.evaluation.item_scorer import candidate_scorer
 from fmlab.evaluation.ranked_lists import CELLS
 from fmlab.run.seen_items import Met
 from fmlab.run.serving_data import ServingData
-from fmlab.serving.asked_rows import AskedRows
+from fmlab.serving.row_inputs import RowInputs
 
 PARTS = 64  # of all items, for each item of a list: more make the bound closer
 SAME = 1e-5  # of the largest score: a difference that rounding makes
@@ -75,14 +75,14 @@ class Ranker:
     """All items, ready to be ranked for queries."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module, data: ServingData, asked: AskedRows | None = None) -> None:
+    def __init__(self, model: nn.Module, data: ServingData, model_inputs: RowInputs | None = None) -> None:
         """The vectors or states of the items are computed here; raises DataError where there are none."""
         if data.items is None:
             raise DataError(f"the rows of {data.name!r} have no items to rank")
         # Without a table of users, queries are given whole: those of unknown users too.
-        asked = asked or AskedRows(model, data)
-        self.model, self.asked = model, asked
-        self.tables = Tables(None, as_features(data.items), asked.lookups if asked.names else None)
+        model_inputs = model_inputs or RowInputs(model, data)
+        self.model, self.model_inputs = model, model_inputs
+        self.tables = Tables(None, as_features(data.items), model_inputs.lookups if model_inputs.names else None)
         self.scorer, self.n_items = candidate_scorer(model, self.tables), len(data.items.ids)
         self.popularity = None if data.popularity is None else torch.from_numpy(data.popularity)
         schema = data.schema
@@ -134,7 +134,7 @@ class Ranker:
         ids[:, 0] = self.nobody.ids[0, 0]
         values = None if queries.values is None else queries.values[at]
         if self._nobody is None:
-            nothing = self.asked.query(None, np.full(1, -1), 0, {})
+            nothing = self.model_inputs.query(None, np.full(1, -1), 0, {})
             self._nobody = self.scorer.score_all(torch.arange(1), self.nobody, nothing).clone()
         away = self.scorer.score_all(torch.arange(len(at)), Features(ids, values), given.cut(at)) - self._nobody
         away -= away.mean(1, keepdim=True)  # what is the same for all items changes no order

@@ -40,7 +40,7 @@ class SimilarItems:
             raise FmlabError(f"a measure must be one of {', '.join(MEASURES)}, got {measure!r}")
         if run.data.items is None:
             raise DataError(f"items are compared with items: the rows of {run.data.name!r} have none")
-        if "vectors" in run.asked.names or "sequences" in run.asked.names:
+        if "vectors" in run.model_inputs.names or "sequences" in run.model_inputs.names:
             raise FmlabError(f"items are compared by their features, {run.name} reads vectors or sequences of them too")
         self.run, self.items = run, as_features(run.data.items)
         self.column = run.encoder.id_column("item")

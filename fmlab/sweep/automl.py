@@ -17,7 +17,7 @@ import torch
 
 from fmlab.automl.portfolio import entries, kind_of
 from fmlab.config.overrides import text
-from fmlab.config.partners import absent
+from fmlab.config.plugin_defaults import groups_without
 from fmlab.contracts import NeedsInteractions, Task
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.inspection.model_table import DISTRIBUTION
@@ -167,7 +167,7 @@ def _suitable(
             loss = str(wants.get("loss", usual))
             kept = _RANKING if task.training.negatives else ()
             loss = usual if loss in _PLAIN and loss not in kept else loss
-            none, loss = absent("model", wants), "" if "loss" in absent("model", wants) else loss
+            none, loss = groups_without("model", wants), "" if "loss" in groups_without("model", wants) else loss
             trains = _try(name, loss, task)
             # What an optimizer does not train has none of its options to search.
             optimizer = str(wants.get("optimizer") or ("adam" if trains else "sgd"))

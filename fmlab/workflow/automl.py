@@ -10,7 +10,7 @@ from typing import Any
 
 from fmlab.config.composition import compose
 from fmlab.config.overrides import override
-from fmlab.config.partners import unlabeled
+from fmlab.config.plugin_defaults import unlabeled_overrides
 from fmlab.errors import FmlabError
 from fmlab.run.locate import locate
 from fmlab.workflow.fit import Choice
@@ -68,7 +68,7 @@ def automl(
     place = Path(folder).expanduser() if folder is not None else _new_folder()
     limits = {"time_limit": time_limit, "preset": preset, "max_parameters": max_parameters, "folder": str(place)}
     typed = [*overrides_of(merged(given, chosen, options)), *overrides]
-    typed = [*unlabeled(typed), *typed]
+    typed = [*unlabeled_overrides(typed), *typed]
     _search([*typed, *(override(k, v) for k, v in limits.items() if v is not None)])
     return FittedRun(locate(place).folder)
 

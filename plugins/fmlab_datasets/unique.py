@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from fmlab.data import Array
 from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.times import FROM
 from fmlab.data.encoding.transforms import quantiles
-from fmlab.data.encoding.vocabulary import Vocabulary, numbers
+from fmlab.data.encoding.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
 FEW = 100  # distinct values from which a column can be said to be near-unique
@@ -68,7 +69,7 @@ def usable(
 def _numbers(texts: Any, decimal: str) -> Array | None:
     """The texts as numbers; None if one is none."""
     column = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(texts), dtype=np.int32)), texts)
-    values, bad = numbers(column, decimal)
+    values, bad = parse_numbers(column, decimal)
     return None if bad else values
 
 

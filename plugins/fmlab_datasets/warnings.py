@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.data import Dataset
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.number_texts import SHOWN, THOUSANDS, has_thousands, listed, stands_for_nothing
-from fmlab.data.encoding.vocabulary import numbers
 
 log = logging.getLogger(__name__)
 NUMERAL = r"^[+-]?[.,]?\d[\d.,' _\x{a0}\x{202f}\x{2019}]*(e[+-]?\d+)?$"
@@ -24,7 +24,7 @@ def are_numbers(column: Any, decimal: str, thousands: str = "") -> bool:
     signs = [sign for sign in (decimal, thousands) if sign]
     if not any(sign in text for text in texts for sign in signs):
         return False
-    values, bad = numbers(column, decimal, thousands)
+    values, bad = parse_numbers(column, decimal, thousands)
     wrong = set(bad)
     signed = any(sign in text for text in texts if text not in wrong for sign in signs)
     return bool(signed and np.isfinite(values).sum() >= MOSTLY * (len(column) - column.null_count))

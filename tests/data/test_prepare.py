@@ -12,9 +12,10 @@ from fmlab.data import Table
 from fmlab.data.encoding import first_pass
 from fmlab.data.encoding import preparation as prepare
 from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
-from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, kept, numbers
+from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, kept
 from fmlab.data.raw import table as tabular
 from fmlab.data.raw.table import TableFormat, batches, detect_format
 from fmlab.data.raw.text_blocks import blocks
@@ -203,10 +204,10 @@ def test_kept_values_move_up_in_order():
 
 
 def test_numbers_are_read_once_for_each_distinct_text():
-    values, bad = numbers(dictionary("1", None, "2.5", "x", "1", "inf", "1_0"))
+    values, bad = parse_numbers(dictionary("1", None, "2.5", "x", "1", "inf", "1_0"))
     np.testing.assert_array_equal(values[[0, 1, 2, 4]], [1, np.nan, 2.5, 1])
     assert bad == ["x", "inf", "1_0"]
-    assert numbers(dictionary("1,5"), ",")[0].tolist() == [1.5]
+    assert parse_numbers(dictionary("1,5"), ",")[0].tolist() == [1.5]
 
 
 @pytest.mark.parametrize("columns", [None, 3])

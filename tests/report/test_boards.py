@@ -1,16 +1,16 @@
-"""Which runs are averaged, which are kept apart, and what rows and boards are called."""
+"""Which runs are averaged, which are kept apart, and what rows and leaderboards are called."""
 
 import math
 
 import pytest
 from run_folders import make_run
 
-from fmlab.report.leaderboards import best_of_each, boards
+from fmlab.report.leaderboards import best_of_each, leaderboards
 from fmlab.report.runs import find_runs
 
 
 def board_of(folder):
-    (board,) = boards(find_runs(folder)[0])
+    (board,) = leaderboards(find_runs(folder)[0])
     return board
 
 
@@ -85,7 +85,7 @@ def test_protocol_options_and_the_data_itself_make_boards(tmp_path):
     make_run(tmp_path / "b", {"protocol.negatives": 5})
     make_run(tmp_path / "c", {"data.users": 7}, fingerprint="0" * 64)
     make_run(tmp_path / "d", {"data.users": 7}, fingerprint="1" * 64)
-    titles = {b.title for b in boards(find_runs(tmp_path)[0])}
+    titles = {b.title for b in leaderboards(find_runs(tmp_path)[0])}
     assert titles == {
         "toy, full_ranking  protocol.negatives=10 data.users=5",
         "toy, full_ranking  protocol.negatives=5 data.users=5",
@@ -98,7 +98,7 @@ def test_the_known_best_belongs_to_one_fingerprint(tmp_path):
     make_run(tmp_path / "a", known_best={"mrr": 0.5})
     make_run(tmp_path / "b", fingerprint="0" * 64, known_best={"mrr": 0.7})
     make_run(tmp_path / "c", fingerprint="1" * 64)
-    shown = {b.fingerprint[0]: [r.metrics["mrr"][0] for r in b.rows] for b in boards(find_runs(tmp_path)[0])}
+    shown = {b.fingerprint[0]: [r.metrics["mrr"][0] for r in b.rows] for b in leaderboards(find_runs(tmp_path)[0])}
     assert shown == {"f": [0.5, 0.1], "0": [0.7, 0.1], "1": [0.1]}
 
 
@@ -143,7 +143,7 @@ def test_a_run_without_its_config_is_unreadable(tmp_path, text):
 def test_a_run_that_did_not_finish_needs_no_config(tmp_path):
     (make_run(tmp_path / "a", status="failed", error="no") / "config.yaml").unlink()
     assert [r.content["status"] for r in find_runs(tmp_path)[0]] == ["failed"]
-    assert boards(find_runs(tmp_path)[0]) == []
+    assert leaderboards(find_runs(tmp_path)[0]) == []
 
 
 def test_the_seconds_of_a_part_are_not_those_of_an_epoch(tmp_path):

@@ -10,7 +10,7 @@ from run_folders import make_run
 import fmlab
 from fmlab.cli.report import main
 from fmlab.report.judged import curve_of, groups_of, on_group, protocol_of, shares_of
-from fmlab.report.leaderboards import boards
+from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
 
 CTR = {"protocol": {"name": "ctr", "monitor": "auc"}}
@@ -42,7 +42,7 @@ def runs(tmp_path):
 
 
 def test_figures_on_parts_are_means_over_seeds_and_equal_parts_stand_once(runs):
-    (board,) = boards(find_runs(runs)[0])
+    (board,) = leaderboards(find_runs(runs)[0])
     assert groups_of(board) == {"new pairs": 60, "tail items": 30}
     fm = next(row for row in board.own if row.model == "fm")
     assert on_group(fm, "new pairs", "auc") == pytest.approx((0.71, math.sqrt(2) * 0.01))
@@ -95,7 +95,7 @@ def test_folds_tell_their_protocols_beside_each_other(tmp_path):
             .replace('"name": "ctr"', f'"name": "ctr", "fold": {fold}')
         )
         (tmp_path / str(fold) / "config.yaml").write_text(config)
-    (board,) = boards(find_runs(tmp_path)[0])
+    (board,) = leaderboards(find_runs(tmp_path)[0])
     assert protocol_of(board) == {"split": "k_fold, fold 0 of 2 / k_fold, fold 1 of 2", "ties": "expected"}
 
 

@@ -5,7 +5,7 @@ import re
 from run_folders import make_run
 
 from fmlab.report import svg
-from fmlab.report.leaderboards import boards
+from fmlab.report.leaderboards import leaderboards
 from fmlab.report.plots import _curve, importance
 from fmlab.report.runs import find_runs
 
@@ -17,7 +17,7 @@ def test_the_option_that_decides_is_the_important_one(tmp_path):
             tmp_path / str(n), {"model.dim": 2**deciding, "batch_size": 2**idle}, test=deciding + 0.01 * (n * 7 % 16)
         )
     runs = find_runs(tmp_path)[0]
-    shares = dict(importance(boards(runs)[0], runs))
+    shares = dict(importance(leaderboards(runs)[0], runs))
     assert shares["model.dim"] > 0.9
     assert shares["batch_size"] < 0.1
 
@@ -27,7 +27,7 @@ def test_an_option_of_some_models_is_judged_among_them(tmp_path):
         make_run(tmp_path / f"a{n}", {"model": {"name": "deep", "dropout": n % 2}, "seed": n}, test=n % 2 + 0.001 * n)
         make_run(tmp_path / f"b{n}", {"seed": n}, test=100 + n)
     runs = find_runs(tmp_path)[0]
-    shares = dict(importance(boards(runs)[0], runs))
+    shares = dict(importance(leaderboards(runs)[0], runs))
     assert shares["model.dropout"] > 0.5
     assert shares["model"] > 0.6
 

@@ -16,7 +16,7 @@ from fmlab.plugin.registry import names
 from fmlab.run import load_model, open_task, run
 from fmlab.run.loading import build_model
 from fmlab.run.serving_data import ServingData
-from fmlab.run.warm_start import Trained, grow, open_trained, start_from
+from fmlab.run.warm_start import Trained, match_vocabularies, open_trained, start_from
 from fmlab.serving import load_run
 from fmlab.training.checkpoint_format import read_checkpoint
 
@@ -80,7 +80,7 @@ def test_rows_of_known_values_are_kept_and_others_start_anew(room: Path, caplog:
         trained = open_trained(str(room / "deepfm"))
         old, before = trained.model, data_of(room, "monday.csv")
         now = data_of(room, "tuesday.csv")
-        grow(trained, now, 3)
+        match_vocabularies(trained, now, 3)
     assert trained.counts["user"] == {"known": 10, "new": 3, "gone": 0}
     assert trained.counts["item"]["gone"] == 2
     assert "user 10 known, 3 new, 0 gone" in caplog.text
@@ -122,10 +122,10 @@ def test_every_model_goes_on_with_grown_data(name: str, room: Path) -> None:
         pytest.skip(str(error))
     known, later = (ServingData.of(task.dataset, task, log_odds=True) for task in tasks)
     trained = Trained(Path("x"), options, old, known, before.schema, before.fingerprint)
-    grow(trained, now, 2)
+    match_vocabularies(trained, now, 2)
     fresh = build_model(options, now.schema, 5)
     start_from(fresh, options, [trained])
-    if isinstance(fresh, NeedsInteractions) or trained.anew or name in ("poly2", "constant"):
+    if isinstance(fresh, NeedsInteractions) or trained.reinitialized or name in ("poly2", "constant"):
         return
     cells = {"user": "u3", "item": "i4", "age": "0", "color": "c2", "tags": "a", "price": None}
     rows = pa.RecordBatch.from_pydict({k: pa.array([v], pa.string()).dictionary_encode() for k, v in cells.items()})

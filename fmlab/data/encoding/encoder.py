@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data.dataset import Dataset, FieldEncoding, Table
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.scaling import scaled
 from fmlab.data.encoding.transforms import transform_of
-from fmlab.data.encoding.vocabulary import numbers
 from fmlab.data.raw.cells import parts, readable, split
 from fmlab.data.schema import SIDES, Array, Field, Schema, Side
 from fmlab.errors import DataError, choices
@@ -254,7 +254,7 @@ class _Reader:
     def _numbers(self, texts: list[str | None]) -> Array:
         """Scaled numbers of the texts, and of a missing one after them: narrowed to float32 last, as in preparation."""
         column = pa.array([*texts, None], pa.string()).dictionary_encode()
-        values, bad = numbers(column, self.given.decimal, self.given.thousands)
+        values, bad = parse_numbers(column, self.given.decimal, self.given.thousands)
         if bad:
             shown = ", ".join(map(repr, bad[:SHOWN]))
             raise DataError(

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.data.encoding.moments import Moments
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.number_texts import Labels, hint, refusal
 from fmlab.data.encoding.times import Times
-from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, numbers
+from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary
 from fmlab.data.schema import Array, Side
 from fmlab.errors import DataError
 
@@ -182,7 +183,7 @@ class FirstPass:
             raise DataError(f"column {name!r} {rule}; {at.size} do not, the first are data rows {rows}{advice}")
 
     def _numbers(self, batch: Any, name: str) -> Array:
-        values, bad = numbers(batch[name], self.plan.decimal, self.plan.thousands)
+        values, bad = parse_numbers(batch[name], self.plan.decimal, self.plan.thousands)
         if bad:
             first = self.rows + 1 + pc.index(batch[name].cast(pa.string()), bad[0]).as_py()
             raise refusal(name, bad, first, hint(bad, self.plan.decimal, self.plan.thousands))

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fmlab.data.encoding.vocabulary import BOOLEANS, numbers
+from fmlab.data.encoding.number_parsing import BOOLEANS, parse_numbers
 from fmlab.data.schema import Array
 from fmlab.errors import DataError
 
@@ -88,13 +88,13 @@ class Labels:
             values = self._spread(column, hit)
             self.hits += int(np.nansum(values))
             return values
-        values, bad = numbers(column, self.decimal, self.thousands)
+        values, bad = parse_numbers(column, self.decimal, self.thousands)
         known = {text: WORDS.get(text.strip().casefold()) for text in bad}
         if unknown := [text for text, value in known.items() if value is None]:
             row = before + 1 + int(np.argmax(np.isin(np.asarray(column.to_pylist(), object), unknown)))
             advice = hint(unknown, self.decimal, self.thousands) + self._advice(texts, unknown)
             raise refusal(self.name, unknown, row, advice)
-        distinct, _ = numbers(column.dictionary.dictionary_encode(), self.decimal, self.thousands)
+        distinct, _ = parse_numbers(column.dictionary.dictionary_encode(), self.decimal, self.thousands)
         for at, text in enumerate(texts) if known else ():
             distinct[at] = distinct[at] if known.get(text) is None else known[text]
         whole = next(iter(known), texts[0] if texts and texts[0].lower() in BOOLEANS else "")

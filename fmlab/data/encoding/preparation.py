@@ -19,7 +19,7 @@ from fmlab.data.encoding.prefetch import ahead, returning_memory
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.scaling import scaled
 from fmlab.data.encoding.text_arrays import ArrowTexts
-from fmlab.data.encoding.vocabulary import NpyAppender, Told, Vocabulary
+from fmlab.data.encoding.vocabulary import NpyAppender, NumberCodes, Vocabulary
 from fmlab.data.raw.cells import split
 from fmlab.data.schema import SIDES, Array, Field, Schema, Side
 from fmlab.errors import DataError
@@ -59,7 +59,7 @@ def encode(
     read = first.values.close()
     if settle:
         columns: dict[str, ColumnView] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
-        columns |= {n: Told(read, at) for at, n in enumerate(first.numeric)}
+        columns |= {n: NumberCodes(read, at) for at, n in enumerate(first.numeric)}
         plan = settle(plan, columns, first.vocabularies)
     return _SecondPass(name, plan, first, read, workspace).dataset()
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.number_texts import listed, stands_for_nothing
-from fmlab.data.encoding.vocabulary import numbers
 from fmlab.data.schema import SECOND, Array
 from fmlab.errors import DataError
 
@@ -44,7 +44,7 @@ class Times:
 
     def read(self, column: Any) -> tuple[Array, Array]:
         """Microseconds int64[rows] of a batch, and which rows are missing; raises DataError."""
-        values, bad = numbers(column)
+        values, bad = parse_numbers(column)
         missing = np.isnan(values) if not bad else np.asarray(column.is_null())
         if bad:
             return self._coded(column, self._iso(column.dictionary)), missing

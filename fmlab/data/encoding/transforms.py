@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.data.dataset import FieldEncoding
+from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.number_texts import hint
 from fmlab.data.encoding.times import moment
-from fmlab.data.encoding.vocabulary import numbers
 from fmlab.data.schema import Array
 from fmlab.errors import DataError, choices
 
@@ -114,7 +114,7 @@ def weekdays(times: str = "") -> Transform:
 
 def _finite(name: str, texts: Any, decimal: str, thousands: str) -> Array:
     column = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(texts), dtype=np.int32)), texts)
-    values, bad = numbers(column, decimal, thousands)
+    values, bad = parse_numbers(column, decimal, thousands)
     if bad:
         shown = ", ".join(map(repr, bad[:SHOWN]))
         advice = hint(bad, decimal, thousands)

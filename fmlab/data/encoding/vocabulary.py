@@ -1,6 +1,5 @@
-"""Growing vocabularies and growing .npy files: what a streaming encoder remembers and what it lets go."""
+"""Vocabularies that grow while a table is read, and the files that its codes and numbers are appended to."""
 
-import re
 import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -11,15 +10,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import DTypeLike
 
 from fmlab.data.schema import Array
 
 _HEADER = 128
 _GOLDEN = 0x9E3779B97F4A7C15
-BOOLEANS = {"false": 0.0, "true": 1.0}
-SIGNS = {" ": " \u00a0\u202f", "'": "'\u2019"}  # what is written for a blank or an apostrophe between thousands
 
 
 class Vocabulary:
@@ -51,7 +47,7 @@ class Vocabulary:
         codes, at = np.empty(sum(map(len, columns)), np.min_scalar_type(len(self.keys))), 0
         for column, local in zip(columns, merged.chunks[1:], strict=True):
             table = np.append(local.indices.to_numpy() + np.int32(1), np.int32(0))
-            places = _places(column, len(table) - 1)
+            places = value_places(column, len(table) - 1)
             self.counts[table] += np.bincount(places, minlength=len(table))  # its entries are distinct
             # All places are there; the default mode would look, and copy.
             table.astype(codes.dtype).take(places, out=codes[at : at + len(places)], mode="clip")
@@ -64,7 +60,7 @@ class Vocabulary:
         merged = pa.chunked_array([*known, *(c.cast(pa.string()) for c in columns)]).dictionary_encode()
         if merged.num_chunks:
             self._grow(merged.chunk(0).dictionary)  # that of all chunks
-        codes = np.concatenate([np.zeros(0, np.intp), *(_places(c, -1) for c in merged.chunks[len(known) :])])
+        codes = np.concatenate([np.zeros(0, np.intp), *(value_places(c, -1) for c in merged.chunks[len(known) :])])
         codes += 1
         self.counts += np.bincount(codes, minlength=len(self.counts))
         return codes.astype(np.min_scalar_type(len(self.keys)))
@@ -140,8 +136,8 @@ class Column:
         return self.codes.read([self.at], start, stop)[0]
 
 
-class Told:
-    """A column of float64[rows, columns] as int32 that tell different numbers apart, but for a chance of 2^-32."""
+class NumberCodes:
+    """A column of float64[rows, columns] as int32 hashes: different numbers have equal ones with a chance of 2^-32."""
 
     def __init__(self, numbers: Array, at: int) -> None:
         """Nothing is read before it is sliced."""
@@ -182,50 +178,8 @@ class NpyAppender:
         return np.load(self.path, mmap_mode="r", allow_pickle=False)
 
 
-def numbers(column: pa.DictionaryArray, decimal: str = ".", thousands: str = "") -> tuple[Array, list[str]]:
-    """Numbers float64[n] of a dictionary-encoded column, and its distinct texts that are none; missing is NaN.
-
-    The sign `thousands` may part groups of digits, the last of three, before the `decimal` sign. A column of true and
-    false alone, in any case, is one of 1 and 0.
-    """
-    texts = column.dictionary
-    if thousands:
-        texts = _without(thousands, decimal, texts)
-    if decimal != ".":
-        texts = pc.replace_substring(texts, decimal, ".")
-    try:
-        values = texts.cast(pa.float64()).to_numpy()
-    except pa.ArrowInvalid:
-        values = np.array([_number(text) for text in texts.to_pylist()], np.float64)
-        if set(pc.utf8_lower(texts).to_pylist()) <= set(BOOLEANS):
-            values = np.array([BOOLEANS[text.lower()] for text in texts.to_pylist()], np.float64)
-    bad = column.dictionary.filter(pa.array(~np.isfinite(values))).to_pylist()
-    return np.append(values, np.nan)[_places(column, len(values))], bad
-
-
-def _without(thousands: str, decimal: str, texts: Any) -> Any:
-    """Texts without the signs that part thousands, where these are at their places; other texts become no numbers."""
-    sign = f"[{re.escape(SIGNS.get(thousands, thousands))}]"
-    number = rf"[+-]?\d{{1,3}}(?:{sign}\d{{2,3}})*{sign}\d{{3}}(?:{re.escape(decimal)}\d*)?(?:[eE][+-]?\d+)?"
-    whole = re.compile(number)
-
-    def without(text: str | None) -> str | None:
-        if text is None or not re.search(sign, text):
-            return text
-        return re.sub(sign, "", text) if whole.fullmatch(text.strip()) else "no number"
-
-    return pa.array([without(text) for text in texts.to_pylist()], pa.string())
-
-
-def _number(text: str) -> float:
-    try:
-        return float("nan" if "_" in text else text)  # Python alone reads 1_000 as a number
-    except ValueError:
-        return float("nan")
-
-
-def _places(column: pa.DictionaryArray, missing: int) -> Array:
-    """What NumPy takes as indices without a copy."""
+def value_places(column: pa.DictionaryArray, missing: int) -> Array:
+    """Indices of a dictionary-encoded column as int64[n], `missing` where there is no value."""
     where = column.indices
     return (where.fill_null(missing) if where.null_count else where).to_numpy().astype(np.intp)
 

@@ -1,4 +1,4 @@
-"""What a trained model asks for beside features, of rows and queries of now.
+"""Inputs besides features that a trained model declares, made for new rows and queries.
 
 A row has the number -1. Its time is read where the rows have the column of times, and is else the latest of the data.
 Its history is what its user had before that time, or all of it where no time is given. Users and items that training
@@ -23,12 +23,12 @@ from fmlab.data.lookups import Lookups
 from fmlab.data.model_inputs import NO_INPUTS, History, ModelInputs, history_length, inputs_of_model
 from fmlab.data.model_inputs import Sequence as Ids
 from fmlab.errors import DataError
-from fmlab.run.asked_data import AskedData
 from fmlab.run.serving_data import ServingData
+from fmlab.run.serving_inputs import ServingInputs
 
 
-class AskedRows:
-    """Made once for a trained model; `names` is what it asks for."""
+class RowInputs:
+    """Made once for a trained model; `names` are the inputs that it declares."""
 
     def __init__(self, model: nn.Module, data: ServingData) -> None:
         """Raises DataError where the run folder does not hold it."""
@@ -36,12 +36,12 @@ class AskedRows:
         self.schema = data.schema
         if not self.names:
             return
-        if data.asked is None:
+        if data.model_inputs is None:
             raise DataError(f"the model asks for {', '.join(self.names)}, which the run folder does not hold")
-        self.asked: AskedData = data.asked
-        self.lookups = Lookups(self.asked.dataset(data.schema, data.users, data.items), None)
+        self.stored: ServingInputs = data.model_inputs
+        self.lookups = Lookups(self.stored.dataset(data.schema, data.users, data.items), None)
         self.items = None if data.items is None else as_features(data.items)
-        self.codes = {f.name: self._codes(f, data) for f in data.schema.sequences if f.name in self.asked.inputs}
+        self.codes = {f.name: self._codes(f, data) for f in data.schema.sequences if f.name in self.stored.inputs}
         self._histories: dict[int, Histories] = {}
 
     def _codes(self, field: Field, data: ServingData) -> dict[str, int]:
@@ -49,7 +49,7 @@ class AskedRows:
         keys = (
             data.keys[self.schema.fields[at].name]
             if at is not None
-            else self.asked.keys[field.vocabulary or field.name]
+            else self.stored.keys[field.vocabulary or field.name]
         )
         return {key: first + n for n, key in enumerate(keys.tolist(), 1)}
 
@@ -60,10 +60,10 @@ class AskedRows:
         fields = {f.name: f for f in self.schema.auxiliary}
         made = [
             MoreColumn(name, fields[name].side, given, fields[name].side == "context", self.codes.get(name))
-            for name, given in self.asked.inputs.items()
+            for name, given in self.stored.inputs.items()
         ]
-        if self.asked.timed and ("time" in self.names or self.asked.events):
-            made.append(MoreColumn("time", "context", self.asked.time, False, None))
+        if self.stored.timed and ("time" in self.names or self.stored.events):
+            made.append(MoreColumn("time", "context", self.stored.time, False, None))
         return made
 
     # ------------------------------------------------------------------------------------------- given
@@ -76,25 +76,25 @@ class AskedRows:
         if not self.names:
             return NO_INPUTS
         who = torch.from_numpy(np.asarray(user, np.int64))
-        made: dict[str, Any] = self._beside("user", who, rows, tallies)
-        for kind, context in self._beside("context", torch.full_like(who, -1), rows, tallies).items():
+        made: dict[str, Any] = self._of_side("user", who, rows, tallies)
+        for kind, context in self._of_side("context", torch.full_like(who, -1), rows, tallies).items():
             made[kind] = {**made.get(kind, {}), **context}
         when = self._times(rows)
         if "row" in self.names:
             made["row"] = torch.full_like(who, -1)
         if "time" in self.names:
-            made["time"] = torch.full_like(who, self.asked.latest) if when is None else when
+            made["time"] = torch.full_like(who, self.stored.latest) if when is None else when
         if "history" in self.names:
-            made["history"] = self._history(who, rows, when, self.asked.known if part is None else part, tallies)
+            made["history"] = self._history(who, rows, when, self.stored.known if part is None else part, tallies)
         return ModelInputs(made)
 
     def item(self, rows: Any, item: Array, tallies: Tallies) -> ModelInputs:
         """Of items: `item[n]`, -1 for unknown ones."""
         if not self.names:
             return NO_INPUTS
-        return ModelInputs(self._beside("item", torch.from_numpy(np.asarray(item, np.int64)), rows, tallies))
+        return ModelInputs(self._of_side("item", torch.from_numpy(np.asarray(item, np.int64)), rows, tallies))
 
-    def _beside(self, side: Side, at: Tensor, rows: Any, tallies: Tallies) -> dict[str, Any]:
+    def _of_side(self, side: Side, at: Tensor, rows: Any, tallies: Tallies) -> dict[str, Any]:
         made: dict[str, Any] = {}
         for kind, fields in (("vectors", self.schema.vectors), ("sequences", self.schema.sequences)):
             if kind in self.names:
@@ -103,10 +103,10 @@ class AskedRows:
         return made
 
     def _vectors(self, field: Field, at: Tensor, rows: Any, tallies: Tallies) -> Tensor:
-        there = field.name in self.asked.vectors
+        there = field.name in self.stored.vectors
         found = self.lookups.vectors(field.name, at) if there else torch.zeros(len(at), field.width)
         if (column := self._column(field.name, rows)) is not None and bool((at < 0).any()):
-            given = self.asked.inputs[field.name]
+            given = self.stored.inputs[field.name]
             table, _ = vectors_of(column.dictionary, given.column, given.within, field.width)
             own = np.concatenate([table, np.zeros((1, field.width), np.float32)])
             found = torch.where((at < 0).unsqueeze(1), torch.from_numpy(own[_places(column)]), found)
@@ -114,10 +114,10 @@ class AskedRows:
 
     def _sequence(self, field: Field, at: Tensor, rows: Any, tallies: Tallies) -> Ids:
         first = self.schema.ids_of(field).start
-        known = self.asked.sequences.get(field.name)
+        known = self.stored.sequences.get(field.name)
         cells: list[Array] = [known[n] if known is not None and n >= 0 else np.zeros(0, np.int32) for n in at.tolist()]
         if (column := self._column(field.name, rows)) is not None and bool((at < 0).any()):
-            given = self.asked.inputs[field.name]
+            given = self.stored.inputs[field.name]
             table, unseen = sequences_of(column.dictionary, given.within, self.codes[field.name], first)
             places = _places(column)
             for n in np.flatnonzero((at < 0).numpy()).tolist():
@@ -140,22 +140,22 @@ class AskedRows:
             item = found.ids - self.schema.ids_of(own).start - 1
             return self.lookups.history(items, item, found.mask, None, vectors=vectors)
         if part not in self._histories:
-            self._histories[part] = self.asked.histories(self.schema, part)
+            self._histories[part] = self.stored.histories(self.schema, part)
         made = self._histories[part]
         place, mask = made.before(who, when, self.length)
-        time = made.when[place] if self.asked.timed else None
+        time = made.when[place] if self.stored.timed else None
         return self.lookups.history(items, made.item[place], mask, time, vectors=vectors)
 
     def _times(self, rows: Any) -> Tensor | None:
-        column = None if rows is None else self._named(self.asked.time.column, rows)
-        if column is None or not self.asked.timed:
+        column = None if rows is None else self._named(self.stored.time.column, rows)
+        if column is None or not self.stored.timed:
             return None
-        unit = self.asked.time.times
-        times, missing = Times(self.asked.time.column, unit if unit in SHORT else "").read(column)
-        return torch.from_numpy(np.where(missing, self.asked.latest, times))
+        unit = self.stored.time.times
+        times, missing = Times(self.stored.time.column, unit if unit in SHORT else "").read(column)
+        return torch.from_numpy(np.where(missing, self.stored.latest, times))
 
     def _column(self, field: str, rows: Any) -> Any:
-        return None if rows is None else self._named(self.asked.inputs[field].column, rows)
+        return None if rows is None else self._named(self.stored.inputs[field].column, rows)
 
     @staticmethod
     def _named(name: str, rows: Any) -> Any:

@@ -1,6 +1,6 @@
-"""What the serving file holds for a model that asks for more than features: vectors, sequences, and who had what.
+"""Data in the serving file for models that declare inputs besides features: vectors, sequences and interactions.
 
-Only such models pay for it, and only for what they ask.
+It is written for such models only, and holds the inputs that the model declares.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,11 +19,11 @@ from fmlab.errors import DataError
 from fmlab.untrusted.dataclasses import checked
 
 PARTS = {"none": 2, "train": 0, "train+validation": 1, "all": 2}
-"""The last part of the data whose interactions are history, by what a list leaves out: all where it leaves out none."""
+"""The last part of the data whose interactions are history, by the option that says which items a list leaves out."""
 
 
 @dataclass(frozen=True)
-class AskedData:
+class ServingInputs:
     """`inputs`: how the text of vectors and sequences is read, `time`: that of times, `latest`: the last of all.
 
     `keys`: the values of vocabularies that belong to sequences alone. `user`, `item`, `when`, `part`: interactions, of
@@ -41,8 +41,8 @@ class AskedData:
     events: Mapping[str, Array] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, task: Task, names: Mapping[str, bool]) -> "AskedData | None":
-        """What a model that asks for `names` needs; None for one that asks for nothing."""
+    def of(cls, task: Task, names: Mapping[str, bool]) -> "ServingInputs | None":
+        """The data for the inputs `names` that a model declares; None where it declares none."""
         data = task.dataset
         schema = data.schema
         if not names:
@@ -78,7 +78,7 @@ class AskedData:
         return Histories(user, item, when, schema.n_users)
 
     def pack(self, arrays: dict[str, Array]) -> dict[str, Any]:
-        """Plain containers; arrays are added to `arrays`."""
+        """Plain containers; arrays are added to `arrays`. Their prefix `asked` is that of files of older versions."""
         for n, array in enumerate(self.vectors.values()):
             arrays[f"asked.vectors.{n}"] = np.asarray(array, np.float32)
         for n, lists in enumerate(self.sequences.values()):
@@ -115,7 +115,9 @@ def _events(task: Task) -> dict[str, Array]:
     return {"user": user, "item": item, "when": moments_of(data, rows), "part": np.concatenate(parts)[first]}
 
 
-def unpack_asked(plain: Any, file: Container, schema: Schema, texts: Callable[[Container, str], Array]) -> AskedData:
+def unpack_inputs(
+    plain: Any, file: Container, schema: Schema, texts: Callable[[Container, str], Array]
+) -> ServingInputs:
     """What `pack` gave, which somebody else may have written; raises ValueError, TypeError, KeyError or DataError."""
     fields = {f.name: f for f in schema.auxiliary}
     numbers = (plain["latest"], plain["known"])
@@ -138,7 +140,7 @@ def unpack_asked(plain: Any, file: Container, schema: Schema, texts: Callable[[C
         events = {name: file.array(f"asked.events.{name}") for name in ("user", "item", "when", "part")}
         _check_events(events, schema)
     time = checked(FieldEncoding, plain["time"])
-    return AskedData(inputs, time, plain["timed"], *numbers, vectors, sequences, keys, events)
+    return ServingInputs(inputs, time, plain["timed"], *numbers, vectors, sequences, keys, events)
 
 
 def _check_events(events: Mapping[str, Array], schema: Schema) -> None:
