@@ -13,6 +13,7 @@ from fmlab.workflow.options import overrides_of
 
 USAGE = "fmlab resume RUN [OPTION=VALUE ...]: go on from the last checkpoint; RUN is a run folder or last"
 _OWN = ("ckpt_path", "if_exists", "warm_start")
+_FOLDERS = ("data_dir", "cache_dir", "root", "cache")  # of the machine that the run began on, also by their old names
 
 
 def options_of(path: Path) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def options_of(path: Path) -> dict[str, Any]:
     for key, value in _leaves(plain, ""):
         if isinstance(value, str) and "${" in value:
             raise FmlabError(f"{key} of a run folder must be a plain value, got {value!r}")
-    return {str(k): v for k, v in plain.items() if k not in _OWN}
+    return {str(k): v for k, v in plain.items() if k not in _OWN and not (k in _FOLDERS and _is_absolute(v))}
 
 
 def overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -60,6 +61,10 @@ def _is_complete(place: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(found, dict) and found.get("status") == "complete"
+
+
+def _is_absolute(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("/", "~"))
 
 
 def _leaves(plain: Any, prefix: str) -> list[tuple[str, Any]]:

@@ -44,6 +44,19 @@ def test_a_run_is_resumed_from_its_folder_alone(room, monkeypatch, capsys):
     assert "is complete; train it longer with trainer.max_epochs=" in capsys.readouterr().err
 
 
+def test_a_run_is_resumed_where_the_folders_of_its_machine_are_not(tmp_path, monkeypatch):
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    assert main([*SMALL, "trainer.max_epochs=1", f"cache_dir={tmp_path}/cache", "hydra.run.dir=run"]) == 0
+    here.rename(there)
+    (tmp_path / "cache").rename(tmp_path / "gone")
+    monkeypatch.chdir(there)
+    monkeypatch.setenv("FMLAB_CACHE", str(there / "cache"))
+    assert main(["resume", "run", "trainer.max_epochs=2"]) == 0
+    assert fmlab.load("run").record["epochs"] == 2
+
+
 def test_last_is_the_newest_run(room, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(room)
     assert newest(Path("last")).parts[0] == "runs"
