@@ -77,11 +77,11 @@ def main(arguments: list[str], environment: Mapping[str, str] = MappingProxyType
 
 def _send(options: argparse.Namespace, shown: Sequence[tables.TextTable], found: Sequence[Leaderboard]) -> None:
     """Tables, files that were written, and the dashboard of these leaderboards to Weights & Biases."""
+    from fmlab.plugin import registry
     from fmlab.report.plots import importance
-    from fmlab.training.loggers import send_report
 
     searched = [name for b in found for name, _ in importance(b, [r for row in b.own for r in row.runs])[:_PANELS]]
-    send_report(
+    registry.load("logger", "wandb").send_report(
         {sheet.title: (sheet.head, sheet.rows) for sheet in shown},
         options.wandb,
         options.folder[0],

@@ -90,18 +90,6 @@ class Nothing:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wandb:
-    """Weights & Biases; `auto` is online where a login is found, otherwise offline."""
-
-    project: Annotated[str, "project that the run is logged to"] = "fmlab"
-    group: Annotated[str | None, "group of the run; null is <data>-<protocol>"] = None
-    mode: Annotated[Literal["auto", "online", "offline"], "whether the run is sent; auto sends it where a login is"] = (
-        "auto"
-    )
-    artifacts: Annotated[bool, "whether the best checkpoint, the config and the curves are stored with the run"] = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class Several:
     """Several loggers at once: `logger=[wandb,tensorboard]`."""
 
@@ -109,7 +97,7 @@ class Several:
     options: Annotated[tuple[str, ...], "options of the loggers, as in wandb.project=mine"] = ()
 
 
-LOGGERS: Mapping[str, type[Any]] = {"none": Nothing, "csv": Nothing, "wandb": Wandb, "several": Several}
+LOGGERS: Mapping[str, type[Any]] = {"none": Nothing, "csv": Nothing, "several": Several}
 
 Direction = Literal["maximize", "minimize"]
 SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii")

@@ -153,8 +153,8 @@ def _settle(
     """Write converted values and defaults back, leaving interpolations as they are."""
     given = {k: v for k, v in given.items() if v != _MISSING}
     if not complete:
-        groups_without = {o.name for o in signature.options if o.required} - set(given)
-        signature = Signature(tuple(o for o in signature.options if o.name not in groups_without), signature.doc)
+        left_out = {o.name for o in signature.options if o.required} - set(given)
+        signature = Signature(tuple(o for o in signature.options if o.name not in left_out), signature.doc)
     values = registry.check_options(prefix, signature, given, title)
     with open_dict(node):
         for key, value in values.items():

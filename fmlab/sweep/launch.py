@@ -208,7 +208,9 @@ def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[
     share = sweep.settings.train_fraction
     if share is not None and share < 1:  # each epoch other rows, as orders differ
         own.append(f"trainer.limit_train_batches={share}")
-    if sweep.given.get("logger") == "wandb" and "logger.group" not in sweep.given:
+    logger = str(sweep.given.get("logger"))
+    known = registry.schema("logger", logger).options if registry.is_claimed("logger", logger) else ()
+    if any(o.name == "group" for o in known) and "logger.group" not in sweep.given:
         own.append(override("logger.group", sweep.study))
     return [*fixed, *own, *typed]
 

@@ -8,6 +8,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from fmlab_loggers import wandb as plugin
 
 from fmlab.training import loggers
 
@@ -104,8 +105,8 @@ def test_runs_that_follow_each_other_are_each_whole_and_hold_no_secret(tmp_path)
 
 def test_wandb_mode_holds_and_no_server_is_asked_for_a_login():
     program = (
-        "import wandb; from fmlab.training import loggers; wandb.Api = lambda **_: exit('asked'); "
-        "print(loggers._mode('auto'))"
+        "import wandb; from fmlab_loggers import wandb as plugin; wandb.Api = lambda **_: exit('asked'); "
+        "print(plugin._mode('auto'))"
     )
     environment = {**os.environ, "WANDB_MODE": "offline"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
@@ -113,10 +114,10 @@ def test_wandb_mode_holds_and_no_server_is_asked_for_a_login():
 
 
 def test_a_leaderboard_is_a_table(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(loggers, "_mode", lambda _: "offline")
+    monkeypatch.setattr(plugin, "_mode", lambda _: "offline")
     (tmp_path / "page.html").write_text("<html>")
     tables = {"toy, ctr: test": (("model", "p", "p"), (("fm", ".1", ".2"),))}
-    loggers.send_report(tables, "p", tmp_path, files=[tmp_path / "page.html"])
+    plugin.WandB.send_report(tables, "p", tmp_path, files=[tmp_path / "page.html"])
     (path,) = files(tmp_path)
     keys = {name_of(i) for r in whole(path) for i in r.history.item}
     assert "toy, ctr: test" in keys or any(k.startswith("toy, ctr: test") for k in keys)
@@ -132,13 +133,13 @@ def test_a_failure_is_one_warning(tmp_path, monkeypatch, caplog):
     options = {"name": "wandb", "project": "p", "group": None, "mode": "offline", "artifacts": False}
     monkeypatch.setattr(wandb, "init", lambda **_: (_ for _ in ()).throw(RuntimeError("no")))
     assert loggers.build(options, CONFIG, tmp_path) == []
-    loggers.send_report({"t": (("a",), (("1",),))}, "p", tmp_path)
+    plugin.WandB.send_report({"t": (("a",), (("1",),))}, "p", tmp_path)
     assert [r.levelname for r in caplog.records] == ["WARNING", "WARNING"]
 
 
 def test_a_dashboard_is_defined_in_code():
     pytest.importorskip("wandb_workspaces")
-    from fmlab.training.wandb_workspace import workspace
+    from fmlab_loggers.wandb_workspace import workspace
 
     made = str(workspace("p", "me", {"mrr": ["mrr", "hr@10"]}, ["model.dim"])._to_model())
     for word in ("val/mrr", "val/hr@10", "test/mrr", "model.dim"):
@@ -169,9 +170,9 @@ def test_a_file_of_the_working_folder_does_not_say_who_gets_the_key(
     monkeypatch.setattr(wandb, "setup", lambda: SimpleNamespace(settings=settings))
     reached = []
     monkeypatch.setattr(wandb, "init", lambda **given: reached.append(given))
-    monkeypatch.setattr(loggers, "_mode", lambda wanted: "offline")
+    monkeypatch.setattr(plugin, "_mode", lambda wanted: "offline")
     loggers.build({"name": "wandb", "project": "p", "group": "g", "mode": "auto"}, CONFIG, tmp_path)
-    loggers.send_report({}, "p", tmp_path)
+    plugin.WandB.send_report({}, "p", tmp_path)
     assert bool(reached) is not bool(refused)
     assert (
         not refused or f"sets {refused}, and a file of the working folder does not say where a key goes" in caplog.text
