@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
+from fmlab.nn.geometry import Geometry
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather, pool
 
@@ -27,12 +28,22 @@ class FieldSums(NamedTuple):
 class FieldEmbeddings(nn.Module):
     """Vectors whose width depends on the field, with a first-order weight beside each if wanted.
 
-    Neighbouring fields of one width share a table: with one width for all there is one table.
+    Neighbouring fields of one width share a table: with one width for all there is one table. With a curved geometry
+    vectors are read as those of points in the ambient space, which are wider.
     """
 
-    def __init__(self, schema: Schema, widths: tuple[int, ...], *, std: float, weights: bool) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        widths: tuple[int, ...],
+        *,
+        std: float,
+        weights: bool,
+        geometry: Geometry | None = None,
+    ) -> None:
         """One width for each field. Weights start at 0, vectors at N(0, std)."""
         super().__init__()
+        self.geometry = Geometry() if geometry is None else geometry
         self.slots = tuple(f.slots for f in schema.fields)
         self.sizes = tuple(f.size for f in schema.fields)
         runs = (list(run) for _, run in groupby(range(len(widths)), key=widths.__getitem__))
@@ -42,6 +53,7 @@ class FieldEmbeddings(nn.Module):
         for run in self.runs:
             rows = sum(self.sizes[f] for f in run)
             start = weights_and_vectors(rows, widths[run.start], std)[:, 1 - self.first :].contiguous()
+            start = self.geometry.table(start, first=self.first)
             tables.append(EmbeddingTable(start, first=schema.offsets[run.start]))
         self.tables = nn.ModuleList(tables)
 
@@ -61,7 +73,7 @@ class FieldEmbeddings(nn.Module):
             rows, at = table.rows(ids[..., start:stop])
             if self.first:
                 weight = weight + pool(rows[:, :1], at, x).squeeze(-1)
-            vectors = gather(rows[:, self.first :], at)
+            vectors = gather(self.geometry.lift(rows[:, self.first :]), at)
             if x is not None:
                 vectors = vectors * x.unsqueeze(-1)
             self._sum(vectors, read, parts, slots)
@@ -69,7 +81,7 @@ class FieldEmbeddings(nn.Module):
 
     def vectors(self, field: int) -> Tensor:
         """The vectors of all features of a field, `[size, width]`."""
-        return self._rows(field)[:, self.first :]
+        return self.geometry.lift(self._rows(field)[:, self.first :])
 
     def weights(self, field: int) -> Tensor:
         """The first-order weights of all features of a field, `[size]`."""

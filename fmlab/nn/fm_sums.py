@@ -19,15 +19,23 @@ def weighted_sums(first: Tensor, second: Tensor, at: IdGrouping, values: Tensor 
     return pool(first, at, values), pool(second.unsqueeze(-1), at, values.square()).squeeze(-1)
 
 
-def factor_pairs(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def squared_norm(vectors: Tensor) -> Tensor:
+    """`|v|^2`: `[*batch, k]` -> `[*batch]`."""
+    return vectors.square().sum(-1)
+
+
+def factor_pairs(
+    rows: Tensor, at: IdGrouping, values: Tensor | None = None, square: Callable[[Tensor], Tensor] = squared_norm
+) -> tuple[Tensor, Tensor]:
     """First and second order of a factorization machine, and the sum of its vectors.
 
     `rows[d, 1 + k]` hold a weight and a vector. Gives `sum w x + sum_{i<j} <v_i, v_j> x_i x_j`, `[*batch]`, and
     `sum v x`, `[*batch, k]`, by `sum_{i<j} = (|sum v x|^2 - sum |v|^2 x^2) / 2` (Rendle 2010, lemma 3.1).
+    `square(v)` is `<v, v>` of another inner product than the ordinary one.
     """
-    total, own = weighted_sums(rows, rows[:, 1:].square().sum(-1), at, values)
+    total, own = weighted_sums(rows, square(rows[:, 1:]), at, values)
     weight, vector = torch.split(total, [1, rows.shape[-1] - 1], -1)
-    return weight.squeeze(-1) + 0.5 * (vector.square().sum(-1) - own), vector
+    return weight.squeeze(-1) + 0.5 * (square(vector) - own), vector
 
 
 def factor_products(rows: Tensor, at: IdGrouping, values: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:

@@ -109,7 +109,7 @@ def _fit(make: Make, name: str, parameters: list[nn.Parameter]) -> _Fit:
         count = sum(p.numel() for p in parameters)
         log.info(f"optimizer {name} reads no row-sparse gradients: {count:,} numbers are updated at each step")
     points = [p for p in parameters if not isinstance(manifold_of(p), Euclidean)]
-    leaves = bool(points) and any(_leaves(make, m) for m in {manifold_of(p) for p in points})
+    leaves = bool(points) and any(_leaves(make, *m) for m in {(manifold_of(p), p.shape[-1]) for p in points})
     if points and not getattr(make(points), "riemannian", False):
         kinds = ", ".join(sorted({type(manifold_of(p)).__name__ for p in points}))
         log.warning(
@@ -136,12 +136,12 @@ def _steps(make: Make, *, sparse: bool) -> Exception | None:
     return None
 
 
-def _leaves(make: Make, manifold: Manifold) -> bool:
+def _leaves(make: Make, manifold: Manifold, width: int) -> bool:
     """Whether steps outward move a point off its manifold, from as far out as points may be: small ones tell there."""
-    parameter = ManifoldParameter(manifold.project(torch.full((2, 3), 1e30)), manifold)
+    parameter = ManifoldParameter(manifold.project(torch.full((2, width), 1e30)), manifold)
     optimizer = make([parameter])
     for _ in range(3):
-        parameter.grad = torch.full((2, 3), -1e6)
+        parameter.grad = torch.full((2, width), -1e6)
         optimizer.step()
     kept = manifold.project(parameter.detach())
     return not torch.allclose(kept, parameter.detach(), rtol=1e-6, atol=0)

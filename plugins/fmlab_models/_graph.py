@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.data.batch import Features
+from fmlab.nn.geometry import Geometry
 from fmlab_models._histories import distinct, entities
 
 
@@ -73,12 +74,14 @@ class GraphModel(nn.Module):
 
     vectors: Tensor
 
-    def __init__(self, schema: Schema, start: Tensor, width: int, model: str) -> None:
-        """`start[nodes, dim]`: the first vectors. `width`: that of the propagated ones."""
+    def __init__(self, schema: Schema, start: Tensor, width: int, model: str, geometry: Geometry | None = None) -> None:
+        """`start[nodes, dim]`: the first vectors. `width`: that of the propagated ones, whose inner product that of
+        the `geometry` is, the flat one if None."""
         super().__init__()
+        self.geometry = Geometry() if geometry is None else geometry
         self.entities = entities(schema, model)
         self.graph = Graph(schema.n_users, schema.n_items)
-        self.nodes = nn.Parameter(start)
+        self.nodes = start if isinstance(start, nn.Parameter) else nn.Parameter(start)
         self.register_buffer("vectors", torch.zeros(len(start), width))
 
     def feature_rows(self) -> dict[str, list[int]]:
@@ -106,7 +109,7 @@ class GraphModel(nn.Module):
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         (user, item), vectors = self.entities.of_row(ids), self._now()
-        return (_take(vectors, user) * _take(vectors, item + self.graph.users + 1)).sum(-1)
+        return self.geometry.inner(_take(vectors, user), _take(vectors, item + self.graph.users + 1))
 
     def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Bias 0 and the user's vector."""
@@ -131,7 +134,7 @@ class GraphModel(nn.Module):
 
     def _user(self, vectors: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         p = _take(vectors, self.entities.of_user(ids))
-        return torch.zeros_like(p[..., 0]), p
+        return torch.zeros_like(p[..., 0]), self.geometry.signed(p)
 
     def _item(self, vectors: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
         q = _take(vectors, self.entities.of_item(ids) + self.graph.users + 1)

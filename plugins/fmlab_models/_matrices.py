@@ -1,5 +1,6 @@
 """A matrix between every two fields: the identity, a number, a diagonal or any matrix."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -11,15 +12,19 @@ Kind = Literal["identity", "scalar", "vector", "matrix"]
 class FieldMatrices(nn.Module):
     """M of every two fields: `weight[1, n]`, or `[K, n]` for diagonals, in the order of rows of the upper half.
 
-    Methods take what `forward` gives, so that it is made once for a batch.
+    Methods take what `forward` gives, so that it is made once for a batch. `signed` is the other side of an inner
+    product that numbers between fields multiply; diagonals and matrices have their own signs.
     """
 
     place: Tensor
     share: Tensor
 
-    def __init__(self, kind: Kind, dims: tuple[int, ...], several: list[bool]) -> None:
+    def __init__(
+        self, kind: Kind, dims: tuple[int, ...], several: list[bool], signed: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
         """`several`: which fields have more than one slot, and so a matrix of their own."""
         super().__init__()
+        self.signed = signed if kind in ("identity", "scalar") else None
         self.kind, self.dim = kind, dims[0]
         self.widths = dims if kind == "matrix" else (1,) * len(dims)
         field = torch.arange(len(dims)).repeat_interleave(torch.tensor(self.widths))
@@ -44,14 +49,17 @@ class FieldMatrices(nn.Module):
         """`sum over f, g in fields of <s_g M_{g,f}, s_f>`: `[*, sizes]` -> `[*]`."""
         laid = self._lay(sums, fields)
         products = (self._product(laid, dense, fields, fields) * laid).sum(-1).sum(0)
-        return products.sum(-1) if self.kind in ("identity", "scalar") else products
+        if self.kind not in ("identity", "scalar"):
+            return products
+        return (products if self.signed is None else self.signed(products)).sum(-1)
 
     def through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
         """`sum over f in source of s_f M_{f,g}` for each g in target: `[*, sizes of source]` -> `[*, of target]`."""
         product = self._product(self._lay(sums, source), dense, source, target)
         if self.kind == "matrix":
             return product[0]
-        return (product.movedim(0, -1) if self.kind == "vector" else product[0].transpose(-1, -2)).flatten(-2)
+        by_field = product.movedim(0, -1) if self.kind == "vector" else product[0].transpose(-1, -2)
+        return (by_field if self.signed is None else self.signed(by_field)).flatten(-2)
 
     def _lay(self, sums: Tensor, fields: range) -> Tensor:
         """What is multiplied from the right: `[1, *, D]`, or with the fields last `[1, *, K, F]`, `[K, *, F]`."""

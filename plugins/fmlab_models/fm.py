@@ -9,7 +9,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs, factor_products
-from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, lifted_width, n_curvatures
 from fmlab.plugin.option import Range
 from fmlab_models._flops import flops
 
@@ -22,20 +22,25 @@ class FM(nn.Module):
     Dropout, 0 in that paper, falls on the `dim` sums `sum_{i<j} v_i * v_j x_i x_j` of a row, as in the comparisons of
     AFM and IFM. Where an item is scored by its side, the pairs within it drop factors of their own.
 
+    With a curved `geometry` the vectors are points, and the inner product that of their displacements from the origin
+    in the ambient space, `fmlab.nn.geometry`, at the same cost.
+
     Cost: O(C dim)
     Test: tests/models/test_model_oracles.py::test_fm_is_its_double_sum
     Family: linear and pairwise
     """
 
     @staticmethod
-    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+    def n_parameters(
+        schema: Schema, *, dim: int, geometry: str = "euclidean", learn_curvature: bool = False, **_: Any
+    ) -> int:
         """Parameters that gradients train, without building the model."""
-        return 1 + schema.n_features * (1 + dim)
+        return 1 + schema.n_features * (1 + dim) + n_curvatures(geometry, learn_curvature)
 
     @staticmethod
-    def n_operations(schema: Schema, *, dim: int, **_: Any) -> int:
+    def n_operations(schema: Schema, *, dim: int, geometry: str = "euclidean", **_: Any) -> int:
         """Of a row of single-valued fields, as FmFM counts them (table 4)."""
-        return flops("fm", (dim,) * len(schema.fields))
+        return flops("fm", (lifted_width(geometry, dim),) * len(schema.fields))
 
     def __init__(
         self,
@@ -46,12 +51,16 @@ class FM(nn.Module):
             float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
         ] = 0.0,
         init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        geometry: Space = "euclidean",
+        curvature: Curvature = 1.0,
+        learn_curvature: LearnCurvature = False,
     ) -> None:
-        """Weights start at 0, vectors at N(0, init_std)."""
+        """Weights start at 0, vectors at N(0, init_std). Raises FmlabError for a curvature of flat space."""
         super().__init__()
         self.dropout = dropout
         self.bias = nn.Parameter(torch.zeros(()))
-        self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
+        self.geometry = Geometry(geometry, curvature, learn_curvature)
+        self.table = EmbeddingTable(self.geometry.weights_and_vectors(schema.n_features, dim, init_std))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
@@ -60,7 +69,7 @@ class FM(nn.Module):
     def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` with the weights and pairs within the query, and the sum of its vectors."""
         bias, vector, kept = self._read(ids, values)
-        return self.bias + bias, vector if kept is None else kept * vector
+        return self.bias + bias, self.geometry.signed(vector if kept is None else kept * vector)
 
     def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Weights and pairs within the item, and the sum of its vectors."""
@@ -72,18 +81,19 @@ class FM(nn.Module):
 
     def column_pairs(self, ids: Tensor, values: Tensor | None = None) -> tuple[str, Tensor]:
         """`<v_i, v_j> x_i x_j` of every two columns, `[*batch, columns, columns]`, as `fmlab plot` shows it."""
-        vectors = self.table(ids)[..., 1:]
+        vectors = self.geometry.lift(self.table(ids)[..., 1:])
         vectors = vectors if values is None else vectors * values.unsqueeze(-1)
-        return "Inner products", vectors @ vectors.mT
+        return "Inner products", vectors @ self.geometry.signed(vectors).mT
 
     def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Weights and pairs, sums of vectors, and by what each factor is multiplied if some are dropped."""
         rows, at = self.table.rows(ids)
+        rows = self.geometry.lift(rows, first=1)
         if not (self.training and self.dropout):
-            return *factor_pairs(rows, at, values), None
+            return *factor_pairs(rows, at, values, self.geometry.square), None
         weight, products, vector = factor_products(rows, at, values)
         kept = torch.rand_like(vector).ge_(self.dropout).div_(1 - self.dropout)
-        return weight + (kept * products).sum(-1), vector, kept
+        return weight + self.geometry.signed(kept * products).sum(-1), vector, kept
 
 
 class StartsFromFM(nn.Module):
@@ -94,6 +104,8 @@ class StartsFromFM(nn.Module):
 
     def warm_start(self, fm: FM) -> None:
         """Take over bias, weights and vectors of a trained FM on the same schema; raises FmlabError if sizes differ."""
+        if not fm.geometry.flat:
+            raise FmlabError(f"a pre-trained fm must have flat vectors, got geometry={fm.geometry.space}")
         if self.table.weight.shape != fm.table.weight.shape:
             got, wanted = tuple(fm.table.weight.shape), tuple(self.table.weight.shape)
             raise FmlabError(f"a pre-trained fm must have a table of {wanted} features and numbers each, got {got}")

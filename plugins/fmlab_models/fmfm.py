@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldEmbeddings, FieldSums, query_and_item
+from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, lifted_width, n_curvatures
 from fmlab.nn.sizes import n_multi_valued, pair_count
 from fmlab.plugin.option import Range
 from fmlab_models._flops import flops
@@ -35,6 +36,9 @@ class FieldMatrixFM(nn.Module):
     The two sides meet in vectors as wide as the narrower one: `v_i M` is taken toward the smaller sizes (section
     4.3). When all items are ranked these vectors are made once for each, the cache of section 4.2; for rows of any
     kind `cached` gives a copy that looks up all of them.
+
+    With a curved geometry v are displacements of points from the origin in the ambient space, `fmlab.nn.geometry`, and
+    the inner product is the one of that space: weights r multiply it, d and M take its place.
     """
 
     defaults = {"loss": "bce", "optimizer": "adam"}
@@ -47,15 +51,18 @@ class FieldMatrixFM(nn.Module):
         *,
         linear: Annotated[Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"],
         init_std: Annotated[float, "standard deviation of initial embeddings"],
+        geometry: Geometry | None = None,
     ) -> None:
         """`dims`: the size of each field's vectors. `linear`: `<v_i, w_F(i)>` (equation 12) or `w_i`."""
         super().__init__()
-        self.dims, self.all = dims, range(len(dims))
+        geometry = Geometry() if geometry is None else geometry
+        self.dims, self.all = tuple(geometry.width(d) for d in dims), range(len(dims))
         self.query, self.items = query_and_item(schema)
         self.bias = nn.Parameter(torch.zeros(()))
-        self.tables = FieldEmbeddings(schema, dims, std=init_std, weights=linear == "plain")
-        self.linear = nn.Parameter(torch.randn(sum(dims))) if linear == "field" else None
-        self.matrices = FieldMatrices(kind, dims, [f.slots > 1 for f in schema.fields])
+        self.tables = FieldEmbeddings(schema, dims, std=init_std, weights=linear == "plain", geometry=geometry)
+        self.linear = nn.Parameter(torch.randn(sum(self.dims))) if linear == "field" else None
+        signed = None if geometry.flat else geometry.signed
+        self.matrices = FieldMatrices(kind, self.dims, [f.slots > 1 for f in schema.fields], signed)
 
     def field_pairs(self) -> tuple[str, Tensor]:
         """The norm of M of every two fields, `[fields, fields]`: what `fmlab plot pairs` shows."""
@@ -114,9 +121,11 @@ class FieldMatrixFM(nn.Module):
         return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)
 
 
-def _shared(schema: Schema, dim: int, linear: str) -> int:
-    """Bias, vectors and linear part, of vectors of one size."""
-    return 1 + schema.n_features * dim + (schema.n_features if linear == "plain" else len(schema.fields) * dim)
+def _shared(schema: Schema, dim: int, linear: str, geometry: str, learn_curvature: bool) -> int:
+    """Bias, vectors, linear part and curvatures, of vectors of one size."""
+    fields = len(schema.fields) * lifted_width(geometry, dim)
+    vectors = schema.n_features * dim + n_curvatures(geometry, learn_curvature)
+    return 1 + vectors + (schema.n_features if linear == "plain" else fields)
 
 
 def _met(schema: Schema) -> int:
@@ -142,14 +151,22 @@ class FwFM(FieldMatrixFM):
     space = {"linear": {"choice": ["field", "plain"]}}
 
     @staticmethod
-    def n_parameters(schema: Schema, *, dim: int, linear: str, **_: Any) -> int:
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        linear: str,
+        geometry: str = "euclidean",
+        learn_curvature: bool = False,
+        **_: Any,
+    ) -> int:
         """Parameters that gradients train, without building the model."""
-        return _shared(schema, dim, linear) + _met(schema)
+        return _shared(schema, dim, linear, geometry, learn_curvature) + _met(schema)
 
     @staticmethod
-    def n_operations(schema: Schema, *, dim: int, cached: bool = False, **_: Any) -> int:
+    def n_operations(schema: Schema, *, dim: int, geometry: str = "euclidean", cached: bool = False, **_: Any) -> int:
         """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
-        return flops("fwfm", (dim,) * len(schema.fields), cached=cached)
+        return flops("fwfm", (lifted_width(geometry, dim),) * len(schema.fields), cached=cached)
 
     def __init__(
         self,
@@ -160,9 +177,13 @@ class FwFM(FieldMatrixFM):
             Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
         ] = "field",
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        geometry: Space = "euclidean",
+        curvature: Curvature = 1.0,
+        learn_curvature: LearnCurvature = False,
     ) -> None:
         """Vectors start at N(0, init_std); weights of fields and of pairs of fields at N(0, 1), as the authors' do."""
-        super().__init__(schema, "scalar", (dim,) * len(schema.fields), linear=linear, init_std=init_std)
+        space, dims = Geometry(geometry, curvature, learn_curvature), (dim,) * len(schema.fields)
+        super().__init__(schema, "scalar", dims, linear=linear, init_std=init_std, geometry=space)
 
 
 class FvFM(FieldMatrixFM):
@@ -184,14 +205,22 @@ class FvFM(FieldMatrixFM):
     space = {"linear": {"choice": ["field", "plain"]}}
 
     @staticmethod
-    def n_parameters(schema: Schema, *, dim: int, linear: str, **_: Any) -> int:
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        linear: str,
+        geometry: str = "euclidean",
+        learn_curvature: bool = False,
+        **_: Any,
+    ) -> int:
         """Parameters that gradients train, without building the model."""
-        return _shared(schema, dim, linear) + _met(schema) * dim
+        return _shared(schema, dim, linear, geometry, learn_curvature) + _met(schema) * lifted_width(geometry, dim)
 
     @staticmethod
-    def n_operations(schema: Schema, *, dim: int, cached: bool = False, **_: Any) -> int:
+    def n_operations(schema: Schema, *, dim: int, geometry: str = "euclidean", cached: bool = False, **_: Any) -> int:
         """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
-        return flops("fvfm", (dim,) * len(schema.fields), cached=cached)
+        return flops("fvfm", (lifted_width(geometry, dim),) * len(schema.fields), cached=cached)
 
     def __init__(
         self,
@@ -202,9 +231,13 @@ class FvFM(FieldMatrixFM):
             Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
         ] = "field",
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        geometry: Space = "euclidean",
+        curvature: Curvature = 1.0,
+        learn_curvature: LearnCurvature = False,
     ) -> None:
         """Vectors start at N(0, init_std); vectors of fields and of pairs of fields at N(0, 1), as the authors' do."""
-        super().__init__(schema, "vector", (dim,) * len(schema.fields), linear=linear, init_std=init_std)
+        space, dims = Geometry(geometry, curvature, learn_curvature), (dim,) * len(schema.fields)
+        super().__init__(schema, "vector", dims, linear=linear, init_std=init_std, geometry=space)
 
 
 class FmFM(FieldMatrixFM):
@@ -228,20 +261,38 @@ class FmFM(FieldMatrixFM):
     space = {"linear": {"choice": ["field", "plain"]}}
 
     @staticmethod
-    def n_parameters(schema: Schema, *, dim: int, dims: Sequence[int] | None, linear: str, **_: Any) -> int:
+    def n_parameters(
+        schema: Schema,
+        *,
+        dim: int,
+        dims: Sequence[int] | None,
+        linear: str,
+        geometry: str = "euclidean",
+        learn_curvature: bool = False,
+        **_: Any,
+    ) -> int:
         """Parameters that gradients train, without building the model."""
-        sizes = list(dims or [dim] * len(schema.fields))
-        vectors = sum(f.size * k for f, k in zip(schema.fields, sizes, strict=True))
+        stored = list(dims or [dim] * len(schema.fields))
+        sizes = [lifted_width(geometry, k) for k in stored]
+        vectors = sum(f.size * k for f, k in zip(schema.fields, stored, strict=True))
         matrices = sum(a * b for a, b in combinations(sizes, 2))
         matrices += sum(k * k for f, k in zip(schema.fields, sizes, strict=True) if f.slots > 1)
-        return 1 + vectors + (schema.n_features if linear == "plain" else sum(sizes)) + matrices
+        linear_part = schema.n_features if linear == "plain" else sum(sizes)
+        return 1 + vectors + linear_part + matrices + n_curvatures(geometry, learn_curvature)
 
     @staticmethod
     def n_operations(
-        schema: Schema, *, dim: int, dims: Sequence[int] | None = None, cached: bool = False, **_: Any
+        schema: Schema,
+        *,
+        dim: int,
+        dims: Sequence[int] | None = None,
+        geometry: str = "euclidean",
+        cached: bool = False,
+        **_: Any,
     ) -> int:
         """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
-        return flops("fmfm", dims or (dim,) * len(schema.fields), cached=cached)
+        sizes = [lifted_width(geometry, k) for k in dims or (dim,) * len(schema.fields)]
+        return flops("fmfm", sizes, cached=cached)
 
     def __init__(
         self,
@@ -257,6 +308,9 @@ class FmFM(FieldMatrixFM):
             Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
         ] = "field",
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        geometry: Space = "euclidean",
+        curvature: Curvature = 1.0,
+        learn_curvature: LearnCurvature = False,
     ) -> None:
         """Raises FmlabError unless `dims` has one size for each field, in the order of the schema."""
         if variance is not None and dims is None:
@@ -268,7 +322,8 @@ class FmFM(FieldMatrixFM):
         if len(sizes) != len(schema.fields) or min(sizes) < 1:
             names = ", ".join(f.name for f in schema.fields)
             raise FmlabError(f"dims must have a size >= 1 for each of the fields {names}; got {list(sizes)}")
-        super().__init__(schema, "matrix", sizes, linear=linear, init_std=init_std)
+        space = Geometry(geometry, curvature, learn_curvature)
+        super().__init__(schema, "matrix", sizes, linear=linear, init_std=init_std, geometry=space)
 
     @classmethod
     def options_from(cls, options: Mapping[str, Any], *trained: Any) -> dict[str, Any]:
@@ -278,6 +333,9 @@ class FmFM(FieldMatrixFM):
         if len(trained) != 1 or not isinstance(trained[0], FieldMatrixFM):
             got = ", ".join(type(m).__name__ for m in trained)
             raise FmlabError(f"sizes by variance are read from one trained fwfm, fvfm or fmfm, got {got}")
+        if not trained[0].tables.geometry.flat:
+            got = trained[0].tables.geometry.space
+            raise FmlabError(f"sizes by variance are read from flat vectors, got geometry={got}; give dims=[...]")
         return {"dims": list(field_dims(trained[0], options["variance"]))}
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from fmlab.data import Schema
+from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, n_curvatures
 from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 from fmlab_models._graph import GraphModel
@@ -22,6 +23,10 @@ class LightGCN(GraphModel):
     Its L2, 1e-4 on the first vectors of a batch, is here the optimizer's
     `weight_decay`, on all of them.
 
+    With a curved `geometry` the first vectors are points: their logarithms at the origin are passed along the graph,
+    as in HGCF (Sun et al., WWW 2021, section 3.2), the means are points again, and the inner product is that of their
+    displacements from the origin in the ambient space, `fmlab.nn.geometry`.
+
     Cost: O(dim), after one pass over the graph for all rows
     Test: tests/models/test_graph.py::test_lightgcn_is_the_mean_of_powers_of_the_adjacency
     Family: collaborative
@@ -31,9 +36,11 @@ class LightGCN(GraphModel):
     space = {"layers": {"int": [1, 4]}}
 
     @staticmethod
-    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+    def n_parameters(
+        schema: Schema, *, dim: int, geometry: str = "euclidean", learn_curvature: bool = False, **_: Any
+    ) -> int:
         """Parameters that gradients train, without building the model."""
-        return user_item_rows(schema) * dim
+        return user_item_rows(schema) * dim + n_curvatures(geometry, learn_curvature)
 
     def __init__(
         self,
@@ -42,16 +49,23 @@ class LightGCN(GraphModel):
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
         layers: Annotated[int, Range(0, None), "number of layers"] = 3,
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
+        geometry: Space = "euclidean",
+        curvature: Curvature = 1.0,
+        learn_curvature: LearnCurvature = False,
     ) -> None:
-        """Vectors start at N(0, init_std), as the authors' do. Raises FmlabError on data without users and items."""
-        start = init_std * torch.randn(schema.n_users + schema.n_items + 2, dim)
-        super().__init__(schema, start, dim, "lightgcn")
+        """Vectors start at N(0, init_std), as the authors' do.
+
+        Raises FmlabError on data without users and items, and for a curvature of flat space.
+        """
+        space = Geometry(geometry, curvature, learn_curvature)
+        start = space.table(init_std * torch.randn(schema.n_users + schema.n_items + 2, dim))
+        super().__init__(schema, start, space.width(dim), "lightgcn", space)
         self.layers = layers
 
     def propagate(self) -> Tensor:
-        """Equation 8 for all nodes, `[nodes, dim]`."""
-        total = layer = self.nodes
+        """Equation 8 for all nodes, `[nodes, dim]`, or the ambient vectors of their points."""
+        total = layer = self.geometry.tangent(self.nodes)
         for _ in range(self.layers):
             layer = self.graph(layer)
             total = total + layer
-        return total / (self.layers + 1)
+        return self.geometry.lift(self.geometry.point(total / (self.layers + 1)))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.nn.features import UserItemEmbeddings
-from fmlab.nn.init import weights_and_vectors
+from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, n_curvatures
 from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
 
@@ -23,15 +23,20 @@ class MF(nn.Module):
     With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0:
     they have no gradient, and `fmlab.evaluation.scoring.score` leaves them out.
 
+    With a curved `geometry` the vectors are points, and the inner product that of their displacements from the origin
+    in the ambient space, `fmlab.nn.geometry`.
+
     Cost: O(dim)
     Test: tests/models/test_model_oracles.py::test_mf_reads_the_first_user_and_item_column_only
     Family: collaborative
     """
 
     @staticmethod
-    def n_parameters(schema: Schema, *, dim: int, **_: Any) -> int:
+    def n_parameters(
+        schema: Schema, *, dim: int, geometry: str = "euclidean", learn_curvature: bool = False, **_: Any
+    ) -> int:
         """Parameters that gradients train, without building the model."""
-        return 1 + user_item_rows(schema) * (1 + dim)
+        return 1 + user_item_rows(schema) * (1 + dim) + n_curvatures(geometry, learn_curvature)
 
     def __init__(
         self,
@@ -39,31 +44,35 @@ class MF(nn.Module):
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
         init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        geometry: Space = "euclidean",
+        curvature: Curvature = 1.0,
+        learn_curvature: LearnCurvature = False,
     ) -> None:
-        """Raises FmlabError on data without users and items."""
+        """Raises FmlabError on data without users and items, and for a curvature of flat space."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
-        self.tables = UserItemEmbeddings(schema, partial(weights_and_vectors, dim=dim, std=init_std), model="mf")
+        self.geometry = Geometry(geometry, curvature, learn_curvature)
+        make = partial(self.geometry.weights_and_vectors, dim=dim, std=init_std)
+        self.tables = UserItemEmbeddings(schema, make, model="mf")
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        (a, p), (b, q) = (_parts(side) for side in self.tables(ids))
-        return self.bias + a + b + (p * q).sum(-1)
+        (a, p), (b, q) = (self._parts(side) for side in self.tables(ids))
+        return self.bias + a + b + self.geometry.inner(q, p)
 
     def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Global and user bias, user vector."""
-        bias, vector = _parts(self.tables.of_user(ids))
-        return self.bias + bias, vector
+        bias, vector = self._parts(self.tables.of_user(ids))
+        return self.bias + bias, self.geometry.signed(vector)
 
     def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Item bias and vector."""
-        return _parts(self.tables.of_item(ids))
+        return self._parts(self.tables.of_item(ids))
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""
         return z
 
-
-def _parts(row: Tensor) -> tuple[Tensor, Tensor]:
-    bias, vector = torch.split(row, [1, row.shape[-1] - 1], -1)
-    return bias.squeeze(-1), vector
+    def _parts(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        bias, vector = torch.split(row, [1, row.shape[-1] - 1], -1)
+        return bias.squeeze(-1), self.geometry.lift(vector)

@@ -46,9 +46,21 @@ SMALL |= {
 }
 NORMALISED = {"batch_norm": True}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
-    **{name: [{"linear": "plain"}] for name in ("fwfm", "fvfm", "fmfm")},
     "gmlfm": [{"transform": "md"}, {"weighted": False}, {"layers": 0}],
     **{name: [{"learn_curvature": True, "curvature": 2.0}] for name in ("lorentzfm", "hyperml", "hyperts")},
+    **{
+        name: [
+            {"linear": "plain"},
+            {"geometry": "product", "learn_curvature": True, "linear": "plain"},
+            {"geometry": "ball", "curvature": 2.0},
+            {"geometry": "sphere", "learn_curvature": True},
+        ]
+        for name in ("fwfm", "fvfm", "fmfm")
+    },
+    **{
+        name: [{"geometry": "product", "learn_curvature": True}, {"geometry": "hyperboloid"}]
+        for name in ("fm", "mf", "lightgcn")
+    },
     "xdeepfm": [{"split_half": True}, {"cin_layer_sizes": (6, 4, 3), "split_half": True}, {"cin_layer_sizes": ()}],
     **{name: [NORMALISED] for name in ("deepfm", "nfm", "dcn", "widedeep", "ipnn", "deeplight", "deepifm")},
     "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}, NORMALISED],
