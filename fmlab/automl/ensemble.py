@@ -89,10 +89,10 @@ def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Pat
         groups = {name: dict(figures) for name, figures in test.groups.items()}
         more["audit"] = {"shares": dict(tested.shares), "groups": groups}
     _record(draft, members, shares, kept[0], (validation, test), more)
-    return _put_in_place(draft, folder / FOLDER)
+    return put_in_place(draft, folder / FOLDER)
 
 
-def _put_in_place(draft: Path, place: Path) -> Path:
+def put_in_place(draft: Path, place: Path) -> Path:
     """A whole ensemble takes the place of an earlier one, which stands until then."""
     old = place.with_name(f".{place.name}.old")
     with storing(place.parent):
@@ -135,14 +135,26 @@ def _write(place: Path, members: list[Candidate], content: Mapping[str, Any]) ->
     """The files of the members, by hard links where the file system has them, and the weights last."""
     shutil.rmtree(place, ignore_errors=True)
     for member in members:
-        target = place / MEMBERS / member.number
-        for file in (Path(CHECKPOINTS) / "best.ckpt", Path(FILE)):
-            _share(member.folder / file, target / file)
-    _share(members[0].folder / FILE, place / FILE)
+        share_member(member.folder, place / MEMBERS / member.number)
+    share(members[0].folder / FILE, place / FILE)
     write_json(place / ENSEMBLE, dict(content))
 
 
-def _share(source: Path, target: Path) -> None:
+def share_member(run: Path, target: Path) -> None:
+    """The files of a member in the folder of an ensemble."""
+    for file in (Path(CHECKPOINTS) / "best.ckpt", Path(FILE)):
+        share(run / file, target / file)
+
+
+def write_units(files: RunFolder, test: Report) -> None:
+    """Write what every test case gives to the metrics."""
+    units = io.BytesIO()
+    np.savez_compressed(units, allow_pickle=False, **test.units)
+    write_bytes(files.units, units.getvalue())
+
+
+def share(source: Path, target: Path) -> None:
+    """The same file in another place, by a hard link where the file system has them; raises StorageError."""
     with storing(target, needed=source.stat().st_size):
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -182,16 +194,14 @@ def _record(
     options = {"name": "ensemble", "members": [f"{c.number}: {c.content['model']}" for c in members]}
     write_text(files.config, OmegaConf.to_yaml(OmegaConf.create({**config, "model": options})))
     write_json(files.environment, environment.describe())
-    units = io.BytesIO()
-    np.savez_compressed(units, allow_pickle=False, **test.units)
-    write_bytes(files.units, units.getvalue())
+    write_units(files, test)
     against = _against(best, test)
     if against:
         content["against_best"] = against
     write_json(files.metrics, content)
     _say(place, members, weights, best, test, against)
     if constant := content.get("constant"):
-        log.info("the mean label of training as the prediction of every row, test  " + _figures(constant))
+        log.info("the mean label of training as the prediction of every row, test  " + shown_figures(constant))
 
 
 def _against(best: Candidate, test: Report) -> dict[str, Any] | None:
@@ -226,8 +236,8 @@ def _say(
         for c in sorted(members, key=lambda c: -weights[c.number])
     )
     log.info(f"ensemble of {len(members)} trials, chosen by the validation: {listed}")
-    log.info("ensemble, test  " + _figures(test.values))
-    single = _figures(best.content["test"])
+    log.info("ensemble, test  " + shown_figures(test.values))
+    single = shown_figures(best.content["test"])
     log.info(f"trial {best.number} ({best.content['model']}), the best by the validation, test  {single}")
     for metric, found in (against or {}).items():
         if isinstance(found, dict):
@@ -236,5 +246,6 @@ def _say(
     log.info(f"predict, recommend and report take {place.parent}")
 
 
-def _figures(values: Mapping[str, float]) -> str:
+def shown_figures(values: Mapping[str, float]) -> str:
+    """Figures of a line of the log."""
     return "  ".join(f"{k} {v:.4f}" for k, v in values.items())

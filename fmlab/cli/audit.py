@@ -101,8 +101,8 @@ def _line(data: str, protocol: str, options: list[str], environment: Mapping[str
     from omegaconf import OmegaConf
 
     from fmlab.evaluation.audit import audit_of
+    from fmlab.run.opened_run import refitted
     from fmlab.run.opening import open_task
-    from fmlab.run.refit import refitted
 
     config = composed(data, options, environment)
     task = open_task(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]

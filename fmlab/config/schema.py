@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from fmlab.plugin.option import REQUIRED, Option, Range, Renamed
 
+BOTH = "train+validation"  # of refit_on
 Positive = Annotated[int, Range(1, None)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 Share = Annotated[float, Range(0, 1, open_low=True)]
@@ -42,6 +43,10 @@ class Run:
         Literal["none", "platt", "isotonic"],
         "how probabilities are calibrated after training, on the validation rows; test figures and predictions use it",
     ] = "none"
+    refit_on: Annotated[
+        Literal["train", "train+validation"],
+        "rows of the tested model: train+validation trains it anew on both, as long as the validation selected",
+    ] = "train"
     if_exists: Annotated[
         Literal["error", "resume", "overwrite"],
         "what is done where the run folder holds a run",

@@ -11,6 +11,7 @@ from typing import Any
 
 from fmlab.config.overrides import override
 from fmlab.report.runs import Run, number
+from fmlab.run.locate import REFIT
 
 KNOWN_BEST = "known best"
 CUT = "(trials cut by time)"
@@ -142,22 +143,31 @@ def leaderboards(runs: Iterable[Run]) -> list[Leaderboard]:
 def best_of_each(board: Leaderboard) -> Leaderboard:
     """The board with the row of each model that is best on the validation, and the known best.
 
+    A model that was trained anew on training and validation rows as well has one row for each.
+
     Where a sweep trained its best point again with several seeds, its other trials, one lucky seed each, do not count.
     """
-    best: dict[str, Row] = {}
+    best: dict[tuple[str, Any], Row] = {}
     again = {(row.model, sweep) for row in board.own for r in row.runs if (sweep := _sweep(r, again=True))}
     for row in board.own:
         if all((row.model, _sweep(r)) in again for r in row.runs):
             continue
-        best[row.model] = max(best.get(row.model, row), row, key=lambda r: (board.worth(r.value), len(r.runs)))
-    kept = tuple(row for row in board.rows if not row.runs or best[row.model] is row)
+        of = _trained(row)
+        best[of] = max(best.get(of, row), row, key=lambda r: (board.worth(r.value), len(r.runs)))
+    kept = tuple(row for row in board.rows if not row.runs or best[_trained(row)] is row)
     return Leaderboard(**{**vars(board), "rows": kept})
+
+
+def _trained(row: Row) -> tuple[str, Any]:
+    """What a row is the best of: its model, and the rows that it was trained on."""
+    return row.model, row.option("refit_on")
 
 
 def _sweep(run: Run, *, again: bool = False) -> Path | None:
     """The folder of the sweep whose trial a run is; `again`: one with a seed of its own after the search."""
     trials = next((p for p in run.folder.parents if p.name == "trials"), None)
-    if trials is None or trials.parent.name.startswith("refit-") != again:
+    name = "" if trials is None else trials.parent.name
+    if trials is None or name == REFIT or name.startswith("refit-") != again:
         return None
     return trials.parent.parent if again else trials.parent
 

@@ -195,6 +195,8 @@ def _config(path: Path) -> dict[str, Any] | None:
     except ValueError as error:
         raise ValueError(f"config.yaml {error}") from error
     found = flat(of_now(plain)) if isinstance(plain, dict) else {}
+    if found.get("refit_on") == "train":  # as it is in runs that were made before there was the option
+        del found["refit_on"]
     for key, value in found.items():
         if isinstance(value, int | float) and not abs(value) <= LARGEST:
             raise ValueError(f"config.yaml: {key} must be a number of at most {LARGEST:g}, got {value!r:.80}")

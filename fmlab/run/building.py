@@ -55,8 +55,12 @@ def assemble(
     used: list[Any],
     callbacks: Sequence[Callback],
     trained: Sequence[Trained],
+    scale: LabelScale | None = None,
 ) -> Parts:
-    """Build and dry-run everything, so that a mistake shows before the first epoch. `trained`: what to start from."""
+    """Build and dry-run everything, so that a mistake shows before the first epoch.
+
+    `trained`: what to start from. `scale`: of the labels, None for that of the training rows.
+    """
     data, seed = task.dataset, int(plain["seed"])
     seed_generators(seed)
     model = build_model(plain["model"], data.schema, seed)
@@ -65,7 +69,7 @@ def assemble(
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         for target in data.targets.values() or (data.label,):
             loss.check(np.asarray(target[task.training.rows]))
-    scale = scale_for(task, loss or _bound_loss(plain))
+    scale = scale or scale_for(task, loss or _bound_loss(plain))
     set_label_scale(model, scale)
     draws = task.training.negatives and "sampler" in plain
     if "sampler" in plain and not task.training.negatives:

@@ -36,7 +36,7 @@ def with_derived_fields(plain: Mapping[str, Any], task: Task) -> tuple[Task, Der
     if plain["warm_start"]:
         raise FmlabError("warm_start takes the fields of a trained model, which crosses and target_statistics change")
     given = [plain.get(name) for name in OPTIONS]
-    key = repr((task_key(plain, task.dataset), given))
+    key = repr((task_key(plain, task.dataset), len(task.training.rows), given))
     return reuse("derived", key, lambda: _made(task, *given))
 
 

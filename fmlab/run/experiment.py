@@ -1,46 +1,40 @@
 """One run: composed config -> built parts -> fit -> best checkpoint -> test once -> run folder."""
 
-import io
 import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
-from fmlab.contracts import FitsRows, Report, Task
-from fmlab.data import Dataset, dataset_statistics
-from fmlab.data.derived_fields import DerivedFields
-from fmlab.data.leakage import said, unseen_of
+from fmlab.contracts import FitsRows, Report
 from fmlab.errors import FmlabError, StorageError
-from fmlab.evaluation import evaluate, flops, planted_scorer
-from fmlab.evaluation.audit import Audit, audit_of, audited
+from fmlab.evaluation import flops
 from fmlab.evaluation.label_scale import label_scale_of
-from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder, remove_drafts_of_run
 from fmlab.run.building import Parts, assemble
 from fmlab.run.calibrating import calibrate, check_calibration
-from fmlab.run.derived_task import with_derived_fields
+from fmlab.run.judging import judge, keep_units, report
 from fmlab.run.keeping import keep_serving_data
 from fmlab.run.locate import locate
-from fmlab.run.opening import open_source, open_task
-from fmlab.run.refit import check_refit, keep, refit, refitted
+from fmlab.run.opened_run import OpenedRun, enlarged, open_run
+from fmlab.run.refit import FOLDER as REFIT
+from fmlab.run.refit import Selected, check_refit, keep, train_anew
 from fmlab.run.row_fitting import asked, fit_rows
 from fmlab.run.run_record_writer import RunRecord
+from fmlab.run.serving_file import FILE
 from fmlab.run.warm_start import match_vocabularies, open_trained, options_from
 from fmlab.terminal.escaping import shown
-from fmlab.training import loggers, run_warnings
+from fmlab.training import loggers
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.training.clock import Pace
 from fmlab.training.distributed import ending_children, is_first_process, take_rank
 from fmlab.training.processes import this_launch
-from fmlab.training.progress import figure
 from fmlab.training.resume_checks import refuse_changes, refuse_mismatch, refuse_shapes
 from fmlab.training.signals import Stopped
 from fmlab.training.trainer import refuse_unfit
@@ -95,49 +89,16 @@ def _run(
     callbacks: Sequence[Callback],
 ) -> float:
     torch.set_num_threads(plain["trainer"]["threads"] or torch.get_num_threads())
-    opened = _open(plain, record)
+    opened = open_run(plain, record)
     validation, test, diverged = _train(plain, opened, place, resume, record, used, callbacks)
-    _report(opened, validation, test, diverged, record)
-    if is_first_process():
-        units = io.BytesIO()
-        np.savez_compressed(units, allow_pickle=False, **test.units)
-        write_bytes(place.units, units.getvalue())
+    report(opened, validation.values, test, diverged, record)
+    keep_units(place, test)
     return float(validation.values[opened.task.monitor])
-
-
-class _Opened(NamedTuple):
-    """The data of a run: the data set before its protocol left out rows, what is judged, and what is trained on.
-
-    `task` is `judged` with the fields that `derived` adds to its rows, and with the groups of `audit`.
-    """
-
-    source: Dataset
-    judged: Task
-    task: Task
-    derived: DerivedFields | None
-    audit: Audit | None
-
-
-def _open(plain: Mapping[str, Any], record: RunRecord) -> _Opened:
-    """The data and the task, which the record and the log describe."""
-    source = open_source(plain)
-    judged = open_task(plain, source)
-    data = judged.dataset
-    record.update(statistics=dataset_statistics.measured(data), published=dataset_statistics.plain_published(data))
-    audit = audit_of(judged, refitted(judged).training.rows)
-    new = unseen_of(data, judged.training.rows, validation=judged.validation, test=judged.test)
-    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
-    record.update(protocol_described=dict(judged.described))
-    facts = [f"  {name}: {what}" for name, what in judged.described.items()]
-    for line in (*dataset_statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
-        log.info(line)
-    task, derived = with_derived_fields(plain, judged)
-    return _Opened(source, judged, audited(task, audit), derived, audit)
 
 
 def _build(
     plain: dict[str, Any],
-    opened: _Opened,
+    opened: OpenedRun,
     place: RunFolder,
     record: RunRecord,
     used: list[Any],
@@ -172,7 +133,7 @@ def _parameters(parts: Parts) -> int:
 
 def _train(
     plain: dict[str, Any],
-    opened: _Opened,
+    opened: OpenedRun,
     place: RunFolder,
     resume: Path | None,
     record: RunRecord,
@@ -195,35 +156,18 @@ def _train(
             rounds = int(fitted["epochs"])
         best = _fit(parts, plain, resume, record) if trains else _save_untrained(parts)
         began = time.perf_counter()
-        validation = _judge(parts, best if trains else None, "validate")
+        validation = judge(parts, best if trains else None, "validate")
         record.update(**calibrate(plain, task, parts, place))
         if task.refit is not None:
-            parts, best, anew = refit(_released(parts), plain, place, callbacks, resume is not None, rounds)
+            selected = Selected.of(best, rounds, label_scale_of(parts.model)) if trains else Selected(rounds=rounds)
+            parts = _released(parts)
+            opened = enlarged(plain, opened, opened.derived)
+            parts, best, anew = train_anew(plain, opened.task, selected, place, callbacks, resume is not None)
             record.update(refit=anew)
-        test = _judge(parts, best if trains else None, "test")
-    keep(place, best)
+        test = judge(parts, best if trains else None, "test")
+    _keep(plain, opened, parts, place, best)
     record.update(seconds_test=round(time.perf_counter() - began, 3))
     return validation, test, parts.learner.diverged
-
-
-def _report(
-    opened: _Opened, validation: Report, test: Report, diverged: Mapping[str, float] | None, record: RunRecord
-) -> None:
-    """Write to the record and the log how the model was judged."""
-    task, audit = opened.task, opened.audit
-    planted = planted_scorer(task.dataset)
-    record.update(
-        status="complete",
-        monitor=task.monitor,
-        maximize=task.maximize,
-        validation=dict(validation.values),
-        test=dict(test.values),
-        audit=None if audit is None else {"shares": dict(audit.shares), "groups": _plain(test.groups)},
-        **({"test_details": dict(test.details)} if test.details else {}),
-        known_best=None if planted is None else dict(evaluate(task.test, planted, task.dataset).values),
-    )
-    log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
-    record.update(**run_warnings.findings(task, test, diverged))
 
 
 def _fit(parts: Parts, plain: Mapping[str, Any], resume: Path | None, record: RunRecord) -> Path:
@@ -268,18 +212,17 @@ def _save_untrained(parts: Parts) -> Path:
     return parts.keeper.best
 
 
-def _plain(groups: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    return {name: dict(figures) for name, figures in groups.items()}
+def _keep(plain: Mapping[str, Any], opened: OpenedRun, parts: Parts, place: RunFolder, tested: Path) -> None:
+    """The tested checkpoint becomes the best one, with the fields of the rows that it was trained on."""
+    anew = tested.parent.parent.name == REFIT
+    if anew and opened.derived is not None and is_first_process():
+        (place.path / FILE).unlink(missing_ok=True)  # with other fields it would serve the wrong rows
+    keep(place, tested)
+    if anew and opened.derived is not None and is_first_process():
+        keep_serving_data(plain, opened.source, opened.judged, opened.derived, parts, place)
 
 
 def _released(parts: Parts) -> Parts:
     """Without the model, which is on disk and may be large."""
     parts.learner.model = torch.nn.Identity()
     return replace(parts, model=parts.learner.model)
-
-
-def _judge(parts: Parts, best: Path | None, what: str) -> Report:
-    """The report of a part of the data, for the model of a checkpoint, or as it is in memory."""
-    getattr(parts.trainer, what)(parts.learner, ckpt_path=best, verbose=False, weights_only=True)
-    assert parts.learner.report is not None
-    return parts.learner.report

@@ -22,8 +22,8 @@ from fmlab.evaluation.audit import audit_of, audited
 from fmlab.evaluation.recommendations import Nothing, Recommended, read_table, row_scores
 from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder
+from fmlab.run.opened_run import refitted
 from fmlab.run.opening import open_source, open_task
-from fmlab.run.refit import refitted
 from fmlab.run.run_record_writer import RunRecord
 from fmlab.training.progress import figure
 

@@ -15,8 +15,8 @@ from fmlab.records.folder import RunFolder
 from fmlab.records.shared_files import write_shared
 from fmlab.run.building import Parts
 from fmlab.run.derived_task import OPTIONS
+from fmlab.run.opened_run import refitted
 from fmlab.run.opening import reuse, task_key
-from fmlab.run.refit import refitted
 from fmlab.run.serving_data import ServingData
 from fmlab.run.serving_file import FILE, packed
 
@@ -43,7 +43,8 @@ def keep_serving_data(
             ServingData.of(source, refitted(task), scale=scale, log_odds=log_odds, derived=derived, names=names)
         )
 
-    key = repr((task_key(plain, source), scale, log_odds, *names, *(plain.get(n) for n in OPTIONS)))
+    fields = [plain.get(n) for n in OPTIONS]
+    key = repr((task_key(plain, source), len(task.training.rows), scale, log_odds, *names, *fields))
     try:
         made = reuse("serving", key, content)
     except DataError as error:

@@ -5,8 +5,8 @@
 | a checkpoint file                                    | itself; what serving needs lies beside it or one above   |
 | a run folder, its `checkpoints`, or a file in it     | `best.ckpt`, or `last.ckpt` where a run goes on          |
 | a folder as the Hugging Face Hub has it              | `model.safetensors`                                      |
-| a sweep folder                                       | its ensemble, else `best.ckpt`, else that of its best    |
-|                                                      | trial                                                    |
+| a sweep folder                                       | what was trained anew on all rows, else its ensemble,    |
+|                                                      | else `best.ckpt`, else that of its best trial            |
 | `last`, where there is no such file                  | that of the newest run below `runs/`                     |
 | a folder of a trial with seeds, or of several runs   | that of the best run by validation, if they are of one   |
 |                                                      | data set and protocol                                    |
@@ -28,6 +28,7 @@ from fmlab.terminal.escaping import escaped_line
 log = logging.getLogger("fmlab")
 BEST, LAST = "best.ckpt", "last.ckpt"
 ENSEMBLE = "ensemble.json"
+REFIT = "refit-all-rows"  # folder of a sweep: what it announced, trained anew on training and validation rows
 WEIGHTS = "model.safetensors"  # of a folder in the layout of the Hugging Face Hub
 CHECKPOINTS = "checkpoints"
 RESULTS = "results.json"
@@ -52,9 +53,11 @@ def locate(path: Path, wanted: Literal["best", "last"] = "best") -> Located:
     path = newest(path).expanduser()
     if path.is_file():
         return _of_file(path, wanted)
-    for folder in (path, path / Path(ENSEMBLE).stem):
+    for folder in (path, path / REFIT / Path(ENSEMBLE).stem, path / Path(ENSEMBLE).stem):
         if (folder / ENSEMBLE).is_file():
             return Located(folder, folder / ENSEMBLE)
+    if (again := _refitted(path)) is not None:
+        return Located(again, again / CHECKPOINTS / BEST)
     if not path.is_dir():
         raise StorageError(f"a run folder, a sweep folder or a checkpoint must be given, {path} is not there")
     if (path / WEIGHTS).is_file():
@@ -148,6 +151,13 @@ def _best_trial(folder: Path) -> Path | None:
         return None
     found = folder / "trials" / f"{number:04d}" if type(number) is int and number >= 0 else None
     return found if found is not None and found.is_dir() else None
+
+
+def _refitted(folder: Path) -> Path | None:
+    """The run that a sweep announces, where it is no ensemble and was trained anew on all rows."""
+    number = _metrics(folder / REFIT / RESULTS).get("announced")
+    found = folder / REFIT / "trials" / f"{number:04d}" if type(number) is int and number >= 0 else None
+    return found if found is not None and (found / CHECKPOINTS / BEST).is_file() else None
 
 
 def _best_below(folder: Path) -> Path:

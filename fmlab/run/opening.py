@@ -6,13 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fmlab.config.schema import BOTH
 from fmlab.contracts import DataSource, Task
 from fmlab.contracts.checks import checked_task
 from fmlab.data import Dataset
 from fmlab.data.source_checks import checked_source
 from fmlab.data.store.cache import open_dataset
 from fmlab.data.store.fingerprint import identify
-from fmlab.plugin.registry import build
+from fmlab.errors import FmlabError
+from fmlab.evaluation import RankedLists, ScoredRows
+from fmlab.plugin.registry import build, schema
 
 # A multirun's jobs share one process: the last data set and task stay open between them.
 _open: dict[str, tuple[str, Any]] = {}
@@ -31,16 +36,37 @@ def open_source(plain: Mapping[str, Any]) -> Dataset:
 def open_task(plain: Mapping[str, Any], source: Dataset | None = None) -> Task:
     """The prepared data set, or `source`, under the configured protocol."""
     data = source or open_source(plain)
-    options = plain["protocol"]
+    both, options = plain.get("refit_on") == BOTH, plain["protocol"]
+    own = any(o.name == "refit" for o in schema("protocol", options["name"]).options)
+    if both and own:
+        options = {**options, "refit": True}
     made = partial(build, "protocol", options, data, gives=Task)
-    return reuse("task", task_key(plain, data), lambda: checked_task(made(), options["name"]))
+
+    def task() -> Task:
+        found = checked_task(made(), options["name"])
+        return with_validation_rows(found, options["name"]) if both and not own else found
+
+    return reuse("task", task_key(plain, data), task)
+
+
+def with_validation_rows(task: Task, protocol: str) -> Task:
+    """The task whose tested model is trained anew on training and validation rows; raises FmlabError."""
+    if not isinstance(task.validation, ScoredRows | RankedLists):
+        raise FmlabError(
+            f"refit_on={BOTH} needs a protocol whose validation scores rows or ranks items, got protocol={protocol}"
+        )
+    rows, rate, label = np.asarray(task.validation.rows), task.training.negative_rate, task.dataset.label
+    if rate < 1 and label is not None:  # of rows with label 0 the share that training has
+        drawn = np.random.default_rng(len(rows)).random(len(rows)) < rate
+        rows = rows[drawn | (np.asarray(label)[rows] > 0)]
+    return task.changed(refit=np.union1d(task.training.rows, rows))
 
 
 def task_key(plain: Mapping[str, Any], data: Dataset) -> str:
     """The same for the same task: files that the protocol's options name count as they are now."""
     files = [v for v in plain["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
     states = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)]
-    return repr((data.fingerprint, plain["protocol"], states))
+    return repr((data.fingerprint, plain["protocol"], plain.get("refit_on"), states))
 
 
 def reuse(kind: str, key: str, make: Callable[[], Any]) -> Any:

@@ -31,19 +31,23 @@ def optimizers(plain: Mapping[str, Any], model: nn.Module) -> Callable[[nn.Modul
     return fit_optimizers(model, makes, names)
 
 
-def scheduler(plain: Mapping[str, Any], epoch_steps: int) -> Scheduler | None:
-    """The scheduler of the config, None for a constant rate; raises FmlabError.
-
-    `epoch_steps`: batches of an epoch, of which `trainer.limit_train_batches` may leave some out. `plain` may have
-    `schedule_epochs`, the epochs of a schedule that is not trained to its end.
-    """
-    options = plain["trainer"]
+def epoch_steps(options: Mapping[str, Any], batches: int) -> int:
+    """Steps of an epoch, at least 1, of whose batches `limit_train_batches` of the trainer's options may leave some."""
     limit = options["limit_train_batches"]
     if limit is not None:
-        epoch_steps = min(epoch_steps, limit) if isinstance(limit, int) else int(epoch_steps * limit)
-    epoch_steps = max(1, epoch_steps)
+        batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    return max(1, batches)
+
+
+def scheduler(plain: Mapping[str, Any], batches: int) -> Scheduler | None:
+    """The scheduler of the config, None for a constant rate; raises FmlabError.
+
+    `batches`: of an epoch. `plain` may have `schedule_epochs`, the epochs of a schedule that is not trained to its end.
+    """
+    options = plain["trainer"]
+    steps = epoch_steps(options, batches)
     epochs = plain.get("schedule_epochs", options["max_epochs"])
-    found = build("scheduler", plain["scheduler"], epochs * epoch_steps, epoch_steps)
+    found = build("scheduler", plain["scheduler"], epochs * steps, steps)
     if found is not None and not callable(getattr(found, "rate", None)):
         name, kind = plain["scheduler"]["name"], type(found).__name__
         raise FmlabError(f"scheduler {name} must have a method rate(base, step), or be None; got {kind}")

@@ -16,18 +16,23 @@ TRAINING = 0.02  # of the budget, that a trial has to have for its training
 FIRST = 0.05  # of the budget, that a trial may train where none is finished and the time is over
 MEMBERS = 6  # trials whose time of judging is kept back twice: to choose by, and to judge what was chosen
 MOST = 0.3  # of the budget, that is kept back at most
+ENSEMBLE = 0.3  # of the time after the search, that choosing and judging an ensemble has before a refit
+REFIT = 0.3  # of the budget, that is kept back at most for training on all rows what is announced
+REFITTED = 8  # trials that this is kept back for: as many members has an ensemble
 LATE = 3.0  # budgets that the first finished trial is waited for
 
 
 class Budget:
     """Seconds from a moment on, of which some are kept back; without a number of them there is no end.
 
-    `reserve` are the seconds that are kept back, `start` those that had gone when the first worker was ready.
+    `reserve` are the seconds that are kept back, `start` those that had gone when the first worker was ready. `growth`
+    is set where what is announced is trained anew on all rows: how many these are for each training row.
     """
 
-    def __init__(self, seconds: float | None, spent: float = 0.0) -> None:
-        """`spent`: seconds of the budget that are gone."""
-        self.seconds, self.reserve, self.start = seconds, 0.0, 0.0
+    def __init__(self, seconds: float | None, spent: float = 0.0, *, hard: bool = False) -> None:
+        """`spent`: seconds of the budget that are gone. `hard`: not even the first finished trial is waited for."""
+        self.seconds, self.reserve, self.start, self.hard = seconds, 0.0, 0.0, hard
+        self.growth: float | None = None
         self._end = None if seconds is None else time.monotonic() + seconds - spent
 
     def left(self) -> float | None:
@@ -53,13 +58,16 @@ class Budget:
     def given_up(self) -> bool:
         """Whether not even the first finished trial is waited for any more."""
         left = self.left()
-        return left is not None and self.seconds is not None and left < -LATE * max(self.seconds, 60.0)
+        late = 0.0 if self.hard else LATE * max(self.seconds or 0.0, 60.0)
+        return left is not None and left < -late
 
 
-def reserve(sweep: Sweep, trials: Sequence[FrozenTrial], workers: int, start: float = 0.0) -> float:
+def reserve(
+    sweep: Sweep, trials: Sequence[FrozenTrial], workers: int, start: float = 0.0, growth: float | None = None
+) -> float:
     """Seconds to keep back for the ensemble and the refit, by the times that trials have measured so far.
 
-    `start`: seconds that the start took.
+    `start`: seconds that the start took. `growth`: see `Budget`.
     """
     if sweep.budget is None:
         return 0.0
@@ -73,7 +81,25 @@ def reserve(sweep: Sweep, trials: Sequence[FrozenTrial], workers: int, start: fl
         best = max(done, key=lambda t: sign * t.values[0])
         rounds = -(-len(sweep.refit_seeds) // min(workers, len(sweep.refit_seeds)))
         kept += BASE + rounds * seconds_of(best, "seconds") / float(sweep.settings.train_fraction or 1)
-    return min(kept, MOST * sweep.budget)
+    return min(kept, MOST * sweep.budget) + _for_all_rows(sweep, done, workers, START * start, growth)
+
+
+def _for_all_rows(sweep: Sweep, done: Sequence[FrozenTrial], workers: int, start: float, growth: float | None) -> float:
+    """Seconds for training the best trials anew on all rows: what they took, and more of it as there are more rows.
+
+    `start`: seconds until new workers are ready.
+    """
+    if growth is None or not done or sweep.budget is None:
+        return 0.0
+    sign = 1 if sweep.directions[0] == "maximize" else -1
+    best = sorted(done, key=lambda t: -sign * t.values[0])[: REFITTED if sweep.settings.ensemble else 1]
+    costs = [refit_seconds(t, growth) for t in best]
+    return min(BASE + start + max(sum(costs) / min(workers, len(costs)), max(costs)), REFIT * sweep.budget)
+
+
+def refit_seconds(trial: FrozenTrial, growth: float) -> float:
+    """What training a trial anew takes at most; `growth`: the rows of the refit for each row of the trial."""
+    return seconds_of(trial, "seconds") + max(0.0, growth - 1) * seconds_of(trial, "fit")
 
 
 def seconds_of(trial: FrozenTrial, part: str) -> float:

@@ -90,7 +90,7 @@ class Coordinator:
 
     def _time_left(self, trials: list[FrozenTrial]) -> float | None:
         """Seconds left of the search; workers are sent a new limit where later steps take longer than estimated."""
-        self.budget.reserve = reserve(self.sweep, trials, self.workers, self.budget.start)
+        self.budget.reserve = reserve(self.sweep, trials, self.workers, self.budget.start, self.budget.growth)
         left = self.budget.for_search()
         if left is not None:
             end = time.monotonic() + left

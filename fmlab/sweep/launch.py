@@ -4,7 +4,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, RunMode
@@ -14,13 +14,13 @@ from optuna.trial import TrialState
 
 from fmlab.config.messages import explain
 from fmlab.config.overrides import override
-from fmlab.config.schema import sweep_options
+from fmlab.config.schema import BOTH, sweep_options
 from fmlab.config.suggestions import is_former
 from fmlab.errors import FmlabError
 from fmlab.files import write_text
 from fmlab.plugin import registry
 from fmlab.records.folder import remove_drafts_of_trials
-from fmlab.sweep.budget import Budget
+from fmlab.sweep.budget import ENSEMBLE, REFIT, Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import COSTS, Job, SweepFailed
 from fmlab.sweep.spec import Sweep, of_now, read
@@ -28,6 +28,9 @@ from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study
 from fmlab.sweep.validation import check_points
 from fmlab.terminal.elapsed import elapsed
+
+if TYPE_CHECKING:
+    from fmlab.contracts import Task
 
 log = logging.getLogger("fmlab")
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
@@ -43,14 +46,13 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     _refuse_launcher(config)
     name, raw = _options(config)
     typed = typed_overrides(arguments)
+    both = _refits(config, raw, typed)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
     left_out: dict[str, str] = {}
     if raw.get("auto"):
         from fmlab.sweep.automl import expand
 
-        plain = compose(_early(raw, typed))
-        plain = OmegaConf.masked_copy(plain, [str(k) for k in plain if k != "hydra"])
-        raw = expand(raw, cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)), left_out)
+        raw = expand(raw, _plain(compose(_early(raw, typed))), left_out)
     sweep = read(name, raw, command)
     workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
@@ -77,7 +79,8 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     )
     remove_drafts_of_trials(folder)
     budget = Budget(sweep.budget, elapsed())
-    if not sweep.settings.refit_seeds and not sweep.settings.ensemble:
+    again = _open_both(sweep, compose(lasting), budget) if both else None
+    if not sweep.settings.refit_seeds and not sweep.settings.ensemble and again is None:
         Coordinator(sweep, job, workers=workers, budget=budget).run()
         return
     try:
@@ -93,13 +96,55 @@ def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str])
     searched = elapsed()
     if sweep.settings.ensemble:
         _ensemble(sweep, folder, compose(lasting), budget)
+    from fmlab.sweep.refit_rows import refit_rows, withdraw
+
+    withdraw(folder)
     if sweep.settings.refit_seeds:
         from fmlab.sweep.refit import refit
 
-        refit(sweep, job, workers, budget)
+        refit(sweep, job, workers, budget, both=both)
+    if again is not None and (sweep.settings.ensemble or not sweep.settings.refit_seeds):
+        refit_rows(sweep, job, workers, budget, again)
     print_leaderboards(folder, best=True)
     limit = "" if sweep.budget is None else f" of {sweep.budget:.0f} s"
     log.info(f"it took {elapsed():.0f} s{limit}: the search {searched:.0f} s, what came after it the rest")
+
+
+def _refits(config: DictConfig, raw: dict[str, Any], typed: dict[str, str]) -> bool:
+    """Whether what is announced is trained anew on training and validation rows; trials themselves are not.
+
+    The option is taken out of what holds for every trial, which `raw` and `typed` say. Of a protocol that has a refit
+    of its own, it means the same where an ensemble of the trials is made.
+    """
+    wanted = {str(config.refit_on), str((raw.get("fixed") or {}).pop("refit_on", ""))}
+    typed.pop("refit_on", None)
+    if "refit_on" in config and config.refit_on != "train":
+        raw["fixed"]["refit_on"] = "train"
+    if raw.get("ensemble") and config.protocol.get("refit"):
+        wanted.add(BOTH)
+        raw["fixed"].pop("protocol.refit", None)
+        typed["protocol.refit"] = "protocol.refit=false"
+    return BOTH in wanted
+
+
+def _open_both(sweep: Sweep, config: DictConfig, budget: Budget) -> "Task":
+    """The task with the rows of the refit, for which time is kept back; raises FmlabError where there can be none."""
+    from fmlab.run import open_task
+
+    if sweep.settings.seeds or len(sweep.metrics) > 1:
+        raise FmlabError(
+            f"refit_on={BOTH} is of trials with one seed and one metric: leave out seeds, or give refit_seeds"
+        )
+    task = open_task({**_plain(config), "refit_on": BOTH})
+    assert task.refit is not None
+    budget.growth = len(task.refit) / len(task.training.rows)
+    return task
+
+
+def _plain(config: DictConfig) -> dict[str, Any]:
+    """The options of a run."""
+    masked = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
+    return cast(dict[str, Any], OmegaConf.to_container(masked, resolve=True))
 
 
 def _ensemble(sweep: Sweep, folder: Path, config: DictConfig, budget: Budget) -> None:
@@ -110,9 +155,10 @@ def _ensemble(sweep: Sweep, folder: Path, config: DictConfig, budget: Budget) ->
     from fmlab.automl.ensemble import make_ensemble
     from fmlab.run import open_task
 
-    plain = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-    task = open_task(cast(dict[str, Any], OmegaConf.to_container(plain, resolve=True)))
-    make_ensemble(folder, task, budget.left())
+    left = budget.left()
+    if left is not None and budget.growth is not None:  # the rest is for training anew
+        left = max(ENSEMBLE * left, left - REFIT * (sweep.budget or 0.0))
+    make_ensemble(folder, open_task(_plain(config)), left)
 
 
 def _announce(sweep: Sweep, folder: Path, left_out: Mapping[str, str]) -> None:

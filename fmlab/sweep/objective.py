@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -22,11 +22,14 @@ from fmlab.config.hydra_internals import search_path_from
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import write_json
+from fmlab.records.record import read_record
 from fmlab.run import run
-from fmlab.sweep.messages import COSTS, Job, Progress
+from fmlab.run.refit_run import refit_run
+from fmlab.sweep.messages import COSTS, Job, Progress, TrialTooLong, trial_folder
 from fmlab.sweep.worker_pool import interpreter
 from fmlab.training.learner import Learner
 from fmlab.training.lightning_messages import quiet
+from fmlab.untrusted.parsing import read_yaml
 
 _POLL = 0.5  # seconds between looks at a run in its own process
 _LOOK = 1.0  # seconds of a validation after which its length is told
@@ -130,7 +133,8 @@ class Training:
         path = search_path_from(job.search_path) if job.search_path else composition.search_path()
         self._loader = composition.Loader(path, vault=environment, complete=True, typed=typed)
         self._config_name = job.config_name
-        self._scores = Path(job.folder) if job.keeps_scores else None
+        self.folder = Path(job.folder)
+        self._scores = self.folder if job.keeps_scores else None
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """The config of one run; raises FmlabError."""
@@ -160,6 +164,45 @@ class Training:
             path = folder / "metrics.json"
             write_json(path, {**json.loads(path.read_text("utf-8")), **more})
         return found
+
+
+class RefitClock(pl.Callback):
+    """Ends a refit for which the time is over: half of it is no model of what was selected."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        """Raises TrialTooLong, or Lost once somebody else runs this trial."""
+        self.on_round(0)
+
+    def on_round(self, number: int) -> bool:
+        """The same after each round of a model that trains itself; it goes on."""
+        self.progress.check()
+        if self.progress.deadline is not None and time.monotonic() > self.progress.deadline:
+            raise TrialTooLong("the time is over")
+        return True
+
+
+class Refitting(Training):
+    """The objective after a search: a trial of it anew on training and validation rows, `refit_of=<its number>`."""
+
+    def __call__(self, overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
+        """Train for as long as the trial was trained, and test; raises what the run raises, or Lost."""
+        number = int(overrides[-1].partition("=")[2])
+        trial = trial_folder(self.folder.parent, number)
+        usual = cast(dict[str, Any], OmegaConf.to_container(self.compose(overrides[:-1]), resolve=True))
+        try:
+            plain = read_yaml(trial / "config.yaml")
+        except (OSError, ValueError) as error:
+            raise StorageError(f"{trial / 'config.yaml'} cannot be read: {error}") from error
+        if not isinstance(plain, dict) or not isinstance(plain.get("trainer"), dict):
+            raise StorageError(f"{trial / 'config.yaml'} must hold the options of a run")
+        options = {k: v for k, v in usual.items() if not isinstance(v, dict)}  # those that are newer than the trial
+        plain = {**options, **plain, "trainer": {**usual["trainer"], **plain["trainer"]}}
+        refit_run(plain, trial, folder, [RefitClock(progress)])
+        found = figures(folder)
+        return {**found, "": found[read_record(folder / "metrics.json")["monitor"]]}
 
 
 def spans_processes(config: DictConfig) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmlab.config.schema import BOTH
 from fmlab.files import storing
 from fmlab.records.shared_files import copy_shared
 from fmlab.run.serving_file import FILE
@@ -26,19 +27,21 @@ from fmlab.sweep.summary import best_trials
 log = logging.getLogger("fmlab")
 
 
-def refit(sweep: Sweep, job: Job, workers: int, budget: Budget) -> Path | None:
+def refit(sweep: Sweep, job: Job, workers: int, budget: Budget, *, both: bool = False) -> Path | None:
     """Train the best point with `refit_seeds`; leaves `best.ckpt` in the sweep's folder and returns its path.
 
     Within what is left of the budget: where that is too short, training ends earlier, and its record says so.
+    `both`: each seed is trained anew on training and validation rows after that.
+
     The seeds are a grid of their own beside the study, so that an interrupted refit goes on as well.
     """
     best = best_trials(sweep, Study.open(open_storage(job.storage), sweep.study).trials())
     if not best:
         return None
-    again = _sweep(sweep, best[0])
-    folder = Path(job.folder) / f"refit-{best[0].number:04d}"
+    again = _sweep(sweep, best[0], both)
+    folder = Path(job.folder) / f"refit-{best[0].number:04d}{'-all-rows' if both else ''}"
     overrides = lasting_overrides(again, [f"{k}={v}" for k, v in sweep.command.items()], job.threads)
-    task = Job(**{**asdict(job), "raw": _raw(sweep, best[0]), "overrides": overrides, "folder": str(folder)})
+    task = Job(**{**asdict(job), "raw": _raw(sweep, best[0], both), "overrides": overrides, "folder": str(folder)})
     log.info(
         f"refit of trial {best[0].number} with seeds {', '.join(map(str, sweep.refit_seeds))}"
         f"{_estimate(sweep, best[0], overrides, workers)}"
@@ -71,19 +74,20 @@ def _estimate(sweep: Sweep, best: FrozenTrial, overrides: Sequence[str], workers
     return f": {most} epochs of about {epoch:.1f} s each at most, so up to {seconds / 60:.1f} min"
 
 
-def _raw(sweep: Sweep, best: FrozenTrial) -> dict[str, Any]:
+def _raw(sweep: Sweep, best: FrozenTrial, both: bool) -> dict[str, Any]:
     point: Mapping[str, Any] = known_point(sweep, best.user_attrs["point"]).overrides
+    anew = {"refit_on": BOTH} if both else {}
     return {
         "sampler": "grid",
-        "study": f"{sweep.study}/refit-{best.number}",
+        "study": f"{sweep.study}/refit-{best.number}{'-all-rows' if both else ''}",
         "metric": list(sweep.metrics),
         "direction": list(sweep.directions),
         "heartbeat": sweep.settings.heartbeat,
         "retries": sweep.settings.retries,
-        "fixed": {**{k: v for k, v in sweep.given.items() if k not in sweep.command and k != "seed"}, **point},
+        "fixed": {**{k: v for k, v in sweep.given.items() if k not in sweep.command and k != "seed"}, **point, **anew},
         "space": {"seed": {"choice": list(sweep.refit_seeds)}},
     }
 
 
-def _sweep(sweep: Sweep, best: FrozenTrial) -> Sweep:
-    return read(sweep.name, _raw(sweep, best), {k: v for k, v in sweep.command.items() if k != "seed"})
+def _sweep(sweep: Sweep, best: FrozenTrial, both: bool) -> Sweep:
+    return read(sweep.name, _raw(sweep, best, both), {k: v for k, v in sweep.command.items() if k != "seed"})

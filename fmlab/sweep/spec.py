@@ -21,7 +21,7 @@ from fmlab.sweep.space import Space, parse
 
 # Where results go and what is shown does not change what a trial computes.
 NEUTRAL = (
-    *("data_dir", "cache_dir", "root", "cache", "tags", "logger", "logger."),
+    *("data_dir", "cache_dir", "root", "cache", "tags", "logger", "logger.", "refit_on"),
     *("trainer.threads", "trainer.progress", "hydra.", "hydra/"),
 )
 

@@ -1,5 +1,6 @@
 """The only LightningModule: it trains any model with any loss and judges it by any evaluation."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,8 @@ class Learner(pl.LightningModule):
         self.wish: Callable[[], int] = lambda: 0
         self.agreed = 0
         self.pace = Pace()
+        # (step, value) of each validation while training; larger values are better
+        self.validations: list[tuple[int, float]] = []
         self._outcomes: list[BlockResult] = []
         self._state: Any = None
         self._tables = loader.tables
@@ -252,10 +255,12 @@ class Learner(pl.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Metrics over the rows of all processes, each counted once."""
         self._finish(self.task.validation, "val")
-        if self.trainer.state.fn == "fit" and isinstance(self.scheduler, FollowsValidation):
+        if self.trainer.state.fn == "fit":
             assert self.report is not None
-            value = float(self.report.values[self.task.monitor])
-            self.scheduler.validated(value if self.task.maximize else -value)
+            value = float(self.report.values[self.task.monitor]) * (1 if self.task.maximize else -1)
+            self.validations.append((self.global_step, value))
+            if isinstance(self.scheduler, FollowsValidation):
+                self.scheduler.validated(value)
 
     def on_test_epoch_end(self) -> None:
         """Metrics over the rows of all processes, each counted once."""
@@ -285,9 +290,15 @@ class Learner(pl.LightningModule):
         first = None if self._first is None else float(self._first)
         kept: dict[str, Any] = {"options": self.options, "pace": self.pace.state_dict(), "random": random_state()}
         kept |= {"first_loss": first, "diverged": self.diverged}
+        kept |= {"validations": [list(pair) for pair in self.validations], "epoch_steps": self._epoch_steps()}
         if isinstance(self.scheduler, FollowsValidation):
             kept["scheduler"] = self.scheduler.state_dict()
         checkpoint["training"] = kept | self._position()
+
+    def _epoch_steps(self) -> int:
+        """Steps of a whole epoch, 0 before training."""
+        found = 0.0 if self._trainer is None else float(self.trainer.num_training_batches)
+        return int(found) if math.isfinite(found) else 0
 
     def _position(self) -> dict[str, Any]:
         """Where in an epoch the run is: batches done, and the sum of their losses in each process."""
@@ -306,6 +317,7 @@ class Learner(pl.LightningModule):
         if self.trainer.state.fn == "fit" and saved is not None:
             self._resumed = saved
             self.pace.load_state_dict(saved["pace"])
+            self.validations = [(int(step), float(value)) for step, value in saved.get("validations", ())]
             set_random_state(saved["random"])
             if isinstance(self.scheduler, FollowsValidation) and "scheduler" in saved:
                 self.scheduler.load_state_dict(saved["scheduler"])

@@ -6,7 +6,7 @@ import sys
 import time as clock
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fmlab.config.composition import compose
 from fmlab.config.overrides import override
@@ -30,6 +30,7 @@ def automl(
     time_limit: str | float | None = None,
     preset: str | None = None,
     max_parameters: int | None = None,
+    refit_on: Literal["train", "train+validation"] | None = None,
     folder: str | Path | None = None,
     overrides: Sequence[str] = (),
     **options: Any,
@@ -50,6 +51,7 @@ def automl(
         time_limit: seconds, or text such as "20m", that the search and the ensemble take; None is that of the preset.
         preset: fast, balanced or best, see `sweeps/automl.yaml`.
         max_parameters: parameters that a model may have; there is no ensemble then.
+        refit_on: "train+validation" trains the result of the search anew on both; None is the training rows alone.
         folder: of the sweep; None is a new one below `runs/sweeps/automl`.
         overrides: options as the command line has them; they win.
         **options: options of all trials, as those of `fmlab.fit`.
@@ -64,7 +66,7 @@ def automl(
         frame_file = write_frame(data, Path(str(plain.cache_dir)))
     roles = {"user": user, "item": item, "label": label or "", "time": time}
     given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
-    chosen = {} if protocol is None else {"protocol": protocol}
+    chosen = {k: v for k, v in (("protocol", protocol), ("refit_on", refit_on)) if v is not None}
     place = Path(folder).expanduser() if folder is not None else _new_folder()
     limits = {"time_limit": time_limit, "preset": preset, "max_parameters": max_parameters, "folder": str(place)}
     typed = [*overrides_of(merged(given, chosen, options)), *overrides]

@@ -208,7 +208,7 @@ def test_a_full_disk_leaves_the_earlier_ensemble_and_the_next_call_makes_it_anew
     folder, task, _ = ranking
     before = make_ensemble(folder, task)
     earlier = locate(folder)
-    share, calls = module._share, []
+    share, calls = module.share, []
 
     def full(source: Path, target: Path) -> None:
         calls.append(target)
@@ -216,12 +216,12 @@ def test_a_full_disk_leaves_the_earlier_ensemble_and_the_next_call_makes_it_anew
             raise StorageError("no space left on device")
         share(source, target)
 
-    monkeypatch.setattr(module, "_share", full)
+    monkeypatch.setattr(module, "share", full)
     with pytest.raises(StorageError, match="no space left"):
         make_ensemble(folder, task)
     assert locate(folder) == earlier
     load_run(folder)
-    monkeypatch.setattr(module, "_share", share)
+    monkeypatch.setattr(module, "share", share)
     assert make_ensemble(folder, task) == before
     assert {p.name for p in folder.iterdir() if p.name.startswith(".")} == set()
 

@@ -54,8 +54,85 @@ def test_a_model_without_parameters_is_fitted_on_both_parts(tmp_path: Path) -> N
     assert torch.is_tensor(state["model.count"])
 
 
+def test_the_option_of_runs_is_that_of_the_protocol(tmp_path: Path) -> None:
+    train(tmp_path / "one", *MF)
+    train(tmp_path / "other", *MF, "protocol.refit=false", "refit_on=train+validation")
+    found = differences(tmp_path / "one", tmp_path / "other")
+    assert all("fmlab.protocol.refit" in line for line in found), found
+
+
+SHORT = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "batch_size=64")
+
+
+@pytest.fixture
+def clicks(tmp_path: Path) -> tuple[str, ...]:
+    """Options of a file of labelled rows, split 800, 100 and 100, whose tested model is trained on 900."""
+    rng = np.random.default_rng(0)
+    user, item = rng.integers(0, 30, 1000), rng.integers(0, 20, 1000)
+    label = ((rng.random((30, 20)) < 0.5)[user, item] ^ (rng.random(1000) < 0.1)).astype(int)
+    lines = ["u,i,y", *(f"{a},{b},{c}" for a, b, c in zip(user, item, label, strict=True))]
+    (tmp_path / "clicks.csv").write_text("\n".join(lines))
+    roles = ("data=csv", "data.user=u", "data.item=i", "data.label=y", f"data.path={tmp_path / 'clicks.csv'}")
+    return (*roles, "protocol=ctr", "protocol.on_leak=allow", "refit_on=train+validation")
+
+
+def test_target_statistics_are_fitted_on_the_rows_that_are_trained_on(tmp_path: Path, clicks: tuple[str, ...]) -> None:
+    """The sums of their counts are all rows of both parts, in what is served; groups are those selected."""
+    from fmlab.run.serving_file import read_serving_data
+
+    more = ("target_statistics=[user,user*item]", "trainer.max_epochs=2")
+    train(tmp_path / "run", "model=lr", *clicks, *more, small=SHORT)
+    found = metrics(tmp_path / "run")
+    derived = read_serving_data(tmp_path / "run" / "serving.bin").derived
+    assert derived is not None
+    assert [int(s.count.sum()) for s in derived.statistics] == [900, 900]
+    assert [s.fields for s in derived.statistics] == [("user",), ("user", "item")]
+    assert found["refit"]["rows"] == 900
+
+
+def test_a_rate_that_follows_the_validation_falls_where_it_fell(tmp_path: Path, clicks: tuple[str, ...]) -> None:
+    """Steps are those of the selected epochs on more rows; the rate of the last of them is that of the best epoch."""
+    worse = ("optimizer.lr=0.3", "trainer.max_epochs=6", "scheduler=plateau", "scheduler.factor=0.1")
+    train(tmp_path / "run", "model=fm", "model.dim=4", *clicks, *worse, small=SHORT)
+    found = metrics(tmp_path / "run")
+    lines = [line.split(",") for line in (tmp_path / "run" / "metrics.csv").read_text().splitlines()]
+    rates = [float(line[lines[0].index("lr")]) for line in lines[1:]]
+    kept = read_checkpoint(tmp_path / "run" / "checkpoints" / "best.ckpt")
+    assert rates[-1] < rates[0]
+    assert kept["epoch"] == found["best_epoch"]
+    assert kept["global_step"] == -(-900 // 64) * (found["best_epoch"] + 1)
+    assert kept["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(rates[found["best_epoch"]])
+
+
+def test_validations_are_told_at_the_same_parts_of_a_longer_training() -> None:
+    from types import SimpleNamespace
+
+    from fmlab.run.refit import Selected, ValidationReplay
+
+    selected = Selected(epochs=3, steps=25, epoch_steps=10, validations=((10, -3.0), (20, -2.0), (25, -2.5)))
+    assert selected.steps_of(14) == 35
+
+    class Heard:
+        def __init__(self) -> None:
+            self.found: list[tuple[int, float]] = []
+
+        def validated(self, value: float) -> None:
+            self.found.append((trainer.global_step, value))
+
+        def state_dict(self) -> dict[str, Any]:
+            return {}
+
+        def load_state_dict(self, state: Any) -> None:
+            return None
+
+    trainer, heard = SimpleNamespace(global_step=0), Heard()
+    replay = ValidationReplay(heard, selected, 14)
+    for step in range(1, 36):
+        trainer.global_step = step
+        replay.on_train_batch_end(trainer)
+    assert heard.found == [(14, -3.0), (28, -2.0), (35, -2.5)]
+
+
 def test_a_refit_refuses_what_waits_for_a_validation(tmp_path: Path) -> None:
-    with pytest.raises(FmlabError, match="which the scheduler waits for; got scheduler=plateau"):
-        train(tmp_path / "plateau", *MF, "scheduler=plateau")
     with pytest.raises(FmlabError, match="reduce_lr"):
         train(tmp_path / "run", *MF, "trainer.reduce_lr=0.5")
