@@ -21,7 +21,7 @@ from run_folders import make_run
 from fmlab.config import composition
 from fmlab.plugin import registry
 from fmlab.report import tables as sheets
-from fmlab.report.leaderboards import best_of_each, boards
+from fmlab.report.leaderboards import best_of_each, leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.sweep import automl as auto
 from fmlab.sweep.budget import Budget, least, reserve
@@ -216,7 +216,7 @@ def test_cut_trials_stand_apart_with_what_they_saw_and_without_stars(tmp_path):
         make_run(
             tmp_path / f"cut-{n}", {"model.name": model}, test=value, units=[u * value / 0.45 for u in units], cut=cut
         )
-    apart, found = boards(find_runs(tmp_path)[0]), {}
+    apart, found = leaderboards(find_runs(tmp_path)[0]), {}
     for board in map(best_of_each, apart):
         found[board.cut] = [row.title for row in board.own]
         (sheet,) = sheets.sheets(sheets.result(board, "mf"))
