@@ -32,6 +32,7 @@ _NAME = re.compile(r"[\w][\w.+-]{0,199}", re.ASCII)
 _VALUES = 20_000  # in a config file
 _LONGEST = 20_000  # characters of an override
 _NO_PATHS = ("tags",)  # shown, never opened
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 class CheckedFiles(ConfigFiles):
@@ -130,18 +131,21 @@ class GuardedLoader(ExtensibleLoader):
                     OmegaConf.update(config, key, expanded(value, key))
 
     def check_paths(self, plain: Mapping[str, Any], overrides: Sequence[str], renamed: Mapping[str, str]) -> None:
-        """Check the options of a run, resolved: those of files name no place outside the working folder.
+        """Check the options of a run, resolved: those of files name no server and no place outside the working folder.
 
         `renamed`: new names of options that were given by their old ones.
         """
         typed = {renamed.get(key, key) for key in self.keys_typed(overrides)}
         for key, value in _texts(plain, ""):
-            group = key.partition(".")[0]
-            if key not in typed and group not in _NO_PATHS and leaves(value, self._environment):
+            if key in typed or key.partition(".")[0] in _NO_PATHS:
+                continue
+            if leaves(value, self._environment):
                 raise FmlabError(
                     f"{key} of a config file must stay inside the working folder, got {value!r}; type {key}=... on the "
                     "command line to use another place"
                 )
+            if _URL.match(value):  # options, figures and the credentials of a client go there
+                raise FmlabError(f"{key} of a config file must name no server, got {value!r}; type {key}=... to use it")
 
 
 def _selected(config: DictConfig, keys: Iterable[str]) -> dict[str, str]:

@@ -28,12 +28,15 @@ def draw(run: "LoadedRun", kind: str, **given: Any) -> Any:
     if kind not in KINDS:
         raise FmlabError(f"a plot must be of a known kind, got {kind!r}; {choices(kind, KINDS)}")
     try:
-        import matplotlib  # noqa: F401
+        from matplotlib import rc_context
     except ImportError as error:
         raise FmlabError(f'plots need the package {error.name}: pip install "fmlab[report]"') from error
     if given and kind not in OF_ROWS:
         raise FmlabError(f"rows and label belong to {', '.join(OF_ROWS)}, a plot of {kind} takes none")
-    return KINDS[kind](run, **given)
+    with rc_context({"text.parse_math": False}):  # a dollar sign in a name begins no formula
+        figure = KINDS[kind](run, **given)
+        figure.draw_without_rendering()  # the texts at ticks are made now, under the same rule
+    return figure
 
 
 def curves(run: "LoadedRun") -> Any:

@@ -75,6 +75,8 @@ REFUSED = {
     "the vault": GLOBAL + 'tags: ["${secret:PATH}"]\n',
     "a path of a plugin": GLOBAL + "model: {path: ~/.local/usercustomize.py}\n",
     "a path above": GLOBAL + "model: {path: a/../../b}\n",
+    "a server": GLOBAL + "model: {path: http://127.0.0.1:9/x}\n",
+    "a server of another kind": GLOBAL + 'model: {path: "DataBricks+x://a@b"}\n',
     "an alias bomb": GLOBAL
     + "a: &a [1,1,1,1,1,1,1,1,1]\n"
     + "".join(f"{n}: &{n} [{','.join([f'*{m}'] * 9)}]\n" for m, n in zip("abcde", "bcdef", strict=True)),

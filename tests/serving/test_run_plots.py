@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from trained import fmlab
 
 from fmlab.data import Table
 from fmlab.errors import DataError, FmlabError
-from fmlab.serving import load_run
+from fmlab.serving import figures, load_run
+from fmlab.serving.drawing import axes_of, heat_map
+from fmlab.serving.loaded_run import LoadedRun
 from fmlab.serving.row_figures import pair_information, permutation_importance
 from fmlab.testing import tiny
 
@@ -137,3 +140,19 @@ def test_sizes_of_fields_are_drawn(clicks: Path) -> None:
     sized = replace(run, model=FmFM(run.data.schema, dims=sizes))
     shown = sized.plot("dimensions").axes[0].images[0].get_array()
     assert shown[1, 3] == sizes[1]
+
+
+def test_a_name_is_no_formula(clicks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["$\\frac{$", "a$_{b$"]
+
+    def bars(_: LoadedRun) -> Any:
+        figure, axes = axes_of(names[1])
+        axes.barh(names, [1, 2])
+        return figure
+
+    run = load_run(clicks)
+    for picture in (bars, lambda _: heat_map(names[0], np.eye(2), names, names)):
+        monkeypatch.setitem(figures.KINDS, "curves", picture)
+        figure = run.plot("curves", tmp_path / "names.png")
+        figure.savefig(tmp_path / "again.svg")
+        assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == names
