@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from fmlab.data import SECOND, Array, Dataset, PlantedScores, Side
 from fmlab.data.source import RawFile
 from fmlab.plugin.option import Range
+from fmlab_datasets.exact_draws import UNIT, ExactDraws
 from fmlab_datasets.tables import Column, assemble, counted, identity
 
 USER_FIELDS = {"age": 8, "occupation": 20, "region": 30}
 ITEM_FIELDS = {"category": 20, "brand": 60}
 TAGS, TAG_SLOTS = 40, 3
 START = 1_600_000_000  # seconds
+STEPS = 1 << 7  # planted vectors are whole multiples of 1 / STEPS: their products are exact in float32
+USER_LIMIT, ITEM_LIMIT = 1 << 15, 1 << 11  # of these multiples
 
 
 class Synthetic:
@@ -23,12 +26,13 @@ class Synthetic:
     Source: generated. User u and item i have vectors p_u, q_i of `rank` numbers, sums of one hidden vector for each of
     their features: the attributes' ones weigh sqrt(1 - id_share), the id's own sqrt(id_share). The planted score is
     s(u, i) = b_i + sharpness <p_u, q_i>, and the positives of u are drawn without replacement with probabilities
-    proportional to exp(s). With few positives each, ids alone learn little; attributes are shared and learn much.
+    proportional to exp(s). With few positives each, ids alone learn little; attributes are shared and learn much. The
+    same options give the same bytes on every machine.
     """
 
     defaults = {"protocol": "full_ranking"}
     raw: Sequence[RawFile] = ()
-    version = "2"
+    version = "3"
     licence = "none needed: the data are generated"
     citation = "none"
 
@@ -52,19 +56,17 @@ class Synthetic:
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """Generate the data set; the same options give the same bytes."""
-        rng = np.random.default_rng(self.seed)
-        users = _attributes(rng, "user", self.users, USER_FIELDS)
-        items = _attributes(rng, "item", self.items, ITEM_FIELDS)
-        items.append(_tags(rng, self.items))
-        p, q = (self._vectors(rng, side) for side in (users, items))
-        bias = rng.normal(0, 0.3, self.items)
-        truth = PlantedScores(
-            (self.sharpness * p).astype(np.float32),
-            q.astype(np.float32),
-            np.zeros(self.users, np.float32),
-            bias.astype(np.float32),
+        draws = ExactDraws(self.seed)
+        users = _attributes(draws, "user", self.users, USER_FIELDS)
+        items = _attributes(draws, "item", self.items, ITEM_FIELDS)
+        items.append(_tags(draws, self.items))
+        p, q = (self._vectors(draws, side) for side in (users, items))
+        truth = _Planted(
+            _rounded(self.sharpness * p, USER_LIMIT),
+            _rounded(q, ITEM_LIMIT),
+            np.rint(0.3 * draws.normal(self.items) * (STEPS * STEPS / (1 << 16))).astype(np.int64),
         )
-        user, item = _draw(rng, truth, self.positives)
+        user, item = _draw(draws, truth, self.positives)
         sides: dict[Side, Sequence[Column]] = {"user": users, "item": items}
         schema, tables, keys = assemble(sides)
         return Dataset(
@@ -75,47 +77,68 @@ class Synthetic:
             item=item,
             users=tables["user"],
             items=tables["item"],
-            time=(START + rng.permutation(len(user)).astype(np.int64) * 60) * SECOND,
+            time=(START + draws.orders(1, len(user))[0] * 60) * SECOND,
             steps=(counted("generated", schema, len(user)),),
             keys=keys,
-            truth=truth,
+            truth=truth.scores(),
         )
 
-    def _vectors(self, rng: np.random.Generator, columns: Sequence[Column]) -> Array:
+    def _vectors(self, draws: ExactDraws, columns: Sequence[Column]) -> Array:
         """Vectors of length about 1: one for each feature, averaged over slots and summed over fields."""
         weights = [self.id_share, *[(1 - self.id_share) / (len(columns) - 1)] * (len(columns) - 1)]
         total = np.zeros((len(columns[0].codes), self.rank))
         for weight, column in zip(weights, columns, strict=True):
-            vectors = rng.normal(0, np.sqrt(weight / np.sqrt(self.rank)), (len(column.keys) + 1, self.rank))
+            vectors = draws.normal(len(column.keys) + 1, self.rank)
             vectors[0] = 0
             filled = np.maximum((column.codes > 0).sum(1, keepdims=True), 1)
-            total += vectors[column.codes].sum(1) / np.sqrt(filled)
+            deviation = np.sqrt(weight / np.sqrt(self.rank)) / (1 << 16)
+            total += vectors[column.codes].sum(1) * deviation / np.sqrt(filled)
         return total
 
 
-def _attributes(rng: np.random.Generator, name: str, count: int, fields: Mapping[str, int]) -> list[Column]:
+class _Planted(NamedTuple):
+    """int64 multiples of 1 / STEPS, of the bias of 1 / STEPS^2."""
+
+    user: Array
+    item: Array
+    bias: Array
+
+    def scores(self) -> PlantedScores:
+        """The same as float32, exactly."""
+        user, item = ((a / STEPS).astype(np.float32) for a in (self.user, self.item))
+        return PlantedScores(
+            user, item, np.zeros(len(user), np.float32), (self.bias / (STEPS * STEPS)).astype(np.float32)
+        )
+
+
+def _rounded(vectors: Array, limit: int) -> Array:
+    return np.clip(np.rint(vectors * STEPS), -limit, limit).astype(np.int64)
+
+
+def _attributes(draws: ExactDraws, name: str, count: int, fields: Mapping[str, int]) -> list[Column]:
     columns = [identity(name, [str(n) for n in range(count)])]
     for field, size in fields.items():
-        shares = 1 / np.arange(1, size + 1) ** 0.5  # some values are common, some are rare
-        codes = rng.choice(size, count, p=shares / shares.sum()) + 1
+        shares = 1 / np.sqrt(np.arange(1, size + 1))  # some values are common, some are rare
+        codes = draws.choice(shares, count) + 1
         columns.append(Column(field, codes.astype(np.int32)[:, None], [f"{field}-{n}" for n in range(size)]))
     return columns
 
 
-def _tags(rng: np.random.Generator, count: int) -> Column:
-    order = rng.random((count, TAGS)).argsort(1)[:, :TAG_SLOTS] + 1
-    order[np.arange(TAG_SLOTS) >= rng.integers(1, TAG_SLOTS + 1, count)[:, None]] = 0
+def _tags(draws: ExactDraws, count: int) -> Column:
+    order = draws.orders(count, TAGS)[:, :TAG_SLOTS] + 1
+    order[np.arange(TAG_SLOTS) >= draws.choice([1] * TAG_SLOTS, count)[:, None] + 1] = 0
     return Column("tags", order.astype(np.int32), [f"tag-{n}" for n in range(TAGS)])
 
 
-def _draw(rng: np.random.Generator, truth: PlantedScores, mean: float) -> tuple[Array, Array]:
+def _draw(draws: ExactDraws, truth: _Planted, mean: float) -> tuple[Array, Array]:
     """Positives of all users, by the Gumbel trick: the largest perturbed scores are a draw without replacement."""
     n_users, n_items = len(truth.user), len(truth.item)
-    wanted = np.round(mean * rng.lognormal(-0.125, 0.5, n_users)).astype(np.int64)
-    wanted = np.clip(wanted, min(3, n_items - 1), max(1, n_items // 2))
-    users, items = [], []
+    sizes = mean * draws.exponential(n_users, 4).sum(1) / (4 * UNIT)  # Erlang: some users have many, some few
+    wanted = np.clip(np.rint(sizes).astype(np.int64), min(3, n_items - 1), max(1, n_items // 2))
+    users, items, places = [], [], np.arange(n_items)
     for u in range(n_users):
-        score = truth.item @ truth.user[u] + truth.item_bias + rng.gumbel(size=n_items)
+        # Whole numbers of which no two are equal, since the item is their last part: every sort gives the same ones.
+        score = (((truth.item @ truth.user[u] + truth.bias) << 6) + (draws.gumbel(n_items) >> 12) << 17) + places
         users.append(np.full(wanted[u], u, np.int32))
-        items.append(np.argpartition(score, -wanted[u])[-wanted[u] :].astype(np.int32))
+        items.append(np.sort(np.argpartition(score, -wanted[u])[-wanted[u] :]).astype(np.int32))
     return np.concatenate(users), np.concatenate(items)
