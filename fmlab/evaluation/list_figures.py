@@ -14,18 +14,16 @@ from fmlab.errors import DataError, FmlabError, choices
 
 log = logging.getLogger(__name__)
 
-ASKABLE = (
-    *("candidates", "item", "gains", "user", "top", "popularity", "history_popularity", "n_users", "attributes"),
-)
+VIEWS = (*("candidates", "item", "gains", "user", "top", "popularity", "history_popularity", "n_users", "attributes"),)
 
 
-def asked(metric: ListMetric) -> tuple[str, ...]:
+def views_of(metric: ListMetric) -> tuple[str, ...]:
     """The views that a metric names; raises FmlabError for a name that there is no view of."""
     parameters = inspect.signature(metric.of_lists).parameters.values()
     names = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
     for name in names:
-        if name not in ASKABLE:
-            raise FmlabError(f"metric {metric.name} asks for {name!r}, which is no view; {choices(name, ASKABLE)}")
+        if name not in VIEWS:
+            raise FmlabError(f"metric {metric.name} asks for {name!r}, which is no view; {choices(name, VIEWS)}")
     return names
 
 
@@ -73,7 +71,7 @@ def attributes_of(dataset: Dataset) -> Array:
 
 
 def view(name: str, metric: Any, lists: Lists, trained: TrainedItems | None, attributes: Array | None) -> Any:
-    """One of `ASKABLE`; raises DataError where the protocol does not know it."""
+    """One of `VIEWS`; raises DataError where the protocol does not know it."""
     if name == "top":
         assert lists.top is not None
         if getattr(metric, "k", None) is None:
@@ -97,7 +95,7 @@ def figures(
     values: dict[str, float] = {}
     each: dict[str, Array] = {}
     for name, metric in metrics.items():
-        views = {part: view(part, metric, lists, trained, attributes) for part in asked(metric)}
+        views = {part: view(part, metric, lists, trained, attributes) for part in views_of(metric)}
         found = metric.of_lists(lists.ranks, **views)
         if np.ndim(found) == 0:
             values[name] = float(found)

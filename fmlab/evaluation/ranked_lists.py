@@ -11,15 +11,15 @@ from torch import Tensor
 
 from fmlab.contracts import BlockResult, Ranks, Report
 from fmlab.data import Array, Dataset
-from fmlab.data.batch import Features, Tables, as_features
-from fmlab.data.histories import moments_of
-from fmlab.data.model_inputs import ModelInputs, inputs_of_model
+from fmlab.data.batch import Tables
 from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import CandidateScorer, candidate_scorer
-from fmlab.evaluation.list_figures import Lists, TrainedItems, asked, attributes_of, figures
+from fmlab.evaluation.list_figures import Lists, TrainedItems, attributes_of, figures, views_of
 from fmlab.evaluation.metrics import SAMPLED, rank_metric
+from fmlab.evaluation.ranking_queries import RankingQueries
 from fmlab.evaluation.ranks import Ties, first_items, rank_among
+from fmlab.evaluation.sampled_candidates import SampledCandidates
 
 log = logging.getLogger(__name__)
 
@@ -85,13 +85,13 @@ class RankedLists:
         assert dataset.user is not None
         assert dataset.item is not None
         self.metrics = {name: rank_metric(name) for name in metrics}
-        wanted = {part for metric in self.metrics.values() for part in asked(metric)}
+        wanted = {part for metric in self.metrics.values() for part in views_of(metric)}
         self.sampled = any(name.startswith(SAMPLED) for name in metrics)
         self.everything = not all(name.startswith(SAMPLED) for name in metrics)
         if self.sampled and candidates is None:
             raise DataError(f"metrics named {SAMPLED}... need sampled candidates, which this protocol does not draw")
         for name, metric in self.metrics.items():
-            if name.startswith(SAMPLED) and "top" in asked(metric):
+            if name.startswith(SAMPLED) and "top" in views_of(metric):
                 raise DataError(f"{name} is of the first items among all; got the prefix {SAMPLED}")
         user = np.asarray(dataset.user)[rows]
         order = np.argsort(user, kind="stable")  # cases of one user stand together: it is scored once
@@ -100,6 +100,7 @@ class RankedLists:
         self.dataset, self.observed, self.ties, self.whole = dataset, observed, ties, by == "user"
         if self.whole and dataset.context is not None:
             raise DataError(f"a list for each user needs rows without context, which differs; {dataset.name!r} has it")
+        self.queries = RankingQueries(dataset, observed, self.rows, self.user, self.whole)
         self.begin = (
             np.r_[0, np.flatnonzero(self.user[1:] != self.user[:-1]) + 1] if self.whole else np.arange(len(user))
         )
@@ -113,29 +114,23 @@ class RankedLists:
 
     def _widest(self) -> int:
         """The largest cut-off of a metric that asks for the first items."""
-        return max((m.k or 1) for m in self.metrics.values() if "top" in asked(m))  # type: ignore[attr-defined]
+        return max((m.k or 1) for m in self.metrics.values() if "top" in views_of(m))  # type: ignore[attr-defined]
 
     def _place_candidates(self, candidates: Tensor | None, order: Array) -> None:
-        """Candidates in the order of lists, -1 where one is a relevant item of the list."""
-        self.candidates: Tensor | None = None
-        self.doubled = False
-        lists, n_items = len(self.begin) - 1, self.observed.n_items
+        """Candidates in the order of lists, and the number of items in each list that ranks all."""
+        self._sampled: SampledCandidates | None = None
         if self.sampled and candidates is not None:
             found = (candidates if self.whole else candidates[torch.from_numpy(order)]).to(torch.int32)
-            if len(found) != lists:
-                raise DataError(f"there must be candidates for each of the {lists:,} lists, got {len(found):,}")
-            widest = int(np.diff(self.begin).max())
-            for place in range(widest):
-                at = self.begin[:-1] + place
-                same = found == self.item[torch.from_numpy(np.minimum(at, len(self.item) - 1))].unsqueeze(1)
-                same[torch.from_numpy(at >= self.begin[1:])] = False
-                if same.any():
-                    self.doubled = True
-                    found = found.masked_fill(same, -1)
-            self.candidates = found
+            self._sampled = SampledCandidates.of(found, self.item, self.begin, by_user=self.whole, ties=self.ties)
+        n_items = self.observed.n_items
         met = self.observed.degree.numpy()[self.user[self.begin[:-1]]]
         relevant = self.observed.contains(torch.from_numpy(self.user), self.item).numpy()
         self.ranked = n_items - met + np.add.reduceat(relevant, self.begin[:-1])
+
+    @property
+    def candidates(self) -> Tensor | None:
+        """Sampled items of each list, int32[lists, n], -1 for relevant ones; None without."""
+        return None if self._sampled is None else self._sampled.ids
 
     def _place_blocks(self, cells: int | None) -> None:
         """Where blocks begin: numbers of lists."""
@@ -170,27 +165,29 @@ class RankedLists:
         lists = slice(int(self.blocks[index]), int(self.blocks[index + 1]))
         cases = slice(int(self.begin[lists.start]), int(self.begin[lists.stop]))
         device = tables.items.ids.device
-        user, which, context, more = self._queries(cases, scorer, tables)
+        user, which, context, more = self.queries.of(cases, scorer, tables)
         item = self.item[cases].to(device)
-        candidates = None if self.candidates is None else self.candidates[lists].to(device, torch.int64)
+        sampled = self._sampled
+        candidates = None if sampled is None else sampled.ids[lists].to(device, torch.int64)
         columns, top = {}, None
         if self.everything:
             scores = state.score_all(user, context, more)
             own = scores[which, item]
-            if candidates is not None:
+            if sampled is not None and candidates is not None:
                 of_list = which if self.whole else torch.arange(len(which), device=device)
                 near = scores[
                     (torch.arange(len(user), device=device) if self.whole else which).unsqueeze(1), candidates
                 ]
-                columns[SAMPLED + "rank"] = self._near(near, candidates, own, item, of_list, lists)
+                columns[SAMPLED + "rank"] = sampled.ranks(near, candidates, own, item, of_list, lists)
             columns["rank"], top = self._rank_all(scores, user, which, item, own)
         else:
+            assert sampled is not None
             assert candidates is not None
             of_list = which if self.whole else torch.arange(len(which), device=device)
             both = torch.cat([item.unsqueeze(1), candidates[of_list].clamp_min(0)], 1)
             found = state.score_items(user[which], context, both, more.cut(which))
             first = torch.from_numpy(self.begin[lists] - cases.start).to(device)
-            columns[SAMPLED + "rank"] = self._near(found[first, 1:], candidates, found[:, 0], item, of_list, lists)
+            columns[SAMPLED + "rank"] = sampled.ranks(found[first, 1:], candidates, found[:, 0], item, of_list, lists)
         unit = torch.arange(cases.start, cases.stop)
         columns = {name: rank.to("cpu", torch.float64) for name, rank in columns.items()}
         if top is not None:
@@ -201,30 +198,22 @@ class RankedLists:
         """All scores of one block of lists, of which `block` gives the ranks."""
         lists = slice(int(self.blocks[index]), int(self.blocks[index + 1]))
         cases = slice(int(self.begin[lists.start]), int(self.begin[lists.stop]))
-        user, which, context, more = self._queries(cases, scorer, tables)
+        user, which, context, more = self.queries.of(cases, scorer, tables)
         scores, unit = state.score_all(user, context, more).clone(), torch.arange(cases.start, cases.stop)
         own, deviation = scores[which, self.item[cases]], scores.double().std(1).mean().float()
-        if self.candidates is not None:
-            near = self.candidates[lists].to(torch.int64)
+        if self._sampled is not None:
+            near = self._sampled.ids[lists].to(torch.int64)
             of_list = which if self.whole else torch.arange(len(which))
             query = torch.arange(len(user)) if self.whole else which
             found = scores[query.unsqueeze(1), near.clamp_min(0)]
             ranked = near >= 0
             if self.whole:
-                found, ranked = self._with_fellows(found, ranked, own, lists)
+                found, ranked = self._sampled.with_relevant(found, ranked, own, lists)
             return BlockScores(found, own, self.item[cases], of_list, unit, deviation, ranked)
-        scores.view(-1).index_fill_(0, self._met(user), -torch.inf)
+        scores.view(-1).index_fill_(0, self.queries.observed_cells(user), -torch.inf)
         if self.whole:
             scores[which, self.item[cases]] = own
         return BlockScores(scores, own, self.item[cases], which, unit, deviation)
-
-    def _with_fellows(self, near: Tensor, ranked: Tensor, own: Tensor, lists: slice) -> tuple[Tensor, Tensor]:
-        """Scores of candidates and, after them, of all relevant items of their list; and which of them count."""
-        count = torch.from_numpy(np.diff(self.begin)[lists])
-        fellows = own.new_zeros(len(count), int(count.max()))
-        there = torch.arange(fellows.shape[1]) < count.unsqueeze(1)
-        fellows[there] = own  # lists stand one after the other
-        return torch.cat([near, fellows], 1), torch.cat([ranked, there], 1)
 
     def only(self, metric: str) -> "RankedLists":
         """A judge of the same lists that gives one of its metrics from ranks alone."""
@@ -236,7 +225,7 @@ class RankedLists:
         self, scores: Tensor, user: Tensor, which: Tensor, item: Tensor, own: Tensor
     ) -> tuple[Tensor, Tensor | None]:
         """Ranks of the cases among all items, and the first items of each list if they are asked for."""
-        scores.view(-1).index_fill_(0, self._met(user), -torch.inf)
+        scores.view(-1).index_fill_(0, self.queries.observed_cells(user), -torch.inf)
         top = None
         if self.whole:
             scores[which, item] = own
@@ -256,27 +245,6 @@ class RankedLists:
             itself = self.whole or bool(self.top)
             ranks.append(rank_among(others, own[cut].unsqueeze(1), self.ties, itself=itself, before=before))
         return torch.cat(ranks), torch.cat(tops) if tops else top
-
-    def _near(
-        self, near: Tensor, candidates: Tensor, own: Tensor, item: Tensor, of_list: Tensor, lists: slice
-    ) -> Tensor:
-        """Ranks among the candidates of each list, whose scores are `near[lists, n]`, and its other relevant items."""
-        if self.doubled:
-            near = near.masked_fill(candidates < 0, -torch.inf)
-        others, numbers = near[of_list], candidates[of_list] if self.ties == "index" else None
-        if self.whole:
-            count = torch.from_numpy(np.diff(self.begin)[lists]).to(own.device)
-            first = count.cumsum(0) - count
-            place = torch.arange(len(own), device=own.device) - first[of_list]
-            fellows = own.new_full((len(count), int(count.max())), -torch.inf)
-            fellows[of_list, place] = own
-            others = torch.cat([others, fellows[of_list]], 1)
-            if numbers is not None:
-                names = item.new_full(fellows.shape, -1)
-                names[of_list, place] = item
-                numbers = torch.cat([numbers, names[of_list]], 1)
-        before = None if numbers is None else numbers < item.unsqueeze(1)
-        return rank_among(others, own.unsqueeze(1), self.ties, itself=self.whole, before=before)
 
     def _with_top(
         self, unit: Tensor, columns: dict[str, Tensor], top: Tensor, lists: slice
@@ -321,55 +289,10 @@ class RankedLists:
             rank = columns[kind][first[:n]]
             sort = np.lexsort((rank, place[owner]))
             ranks = Ranks(rank[sort], np.r_[0, np.bincount(place[owner], minlength=len(lists)).cumsum()])
-            candidates = self.ranked[lists][order] if kind == "rank" else self._drawn(lists)[order]
+            candidates = self.ranked[lists][order] if kind == "rank" else self._sampled.sizes(lists)[order]  # type: ignore[union-attr]
             item, gains = self.item.numpy()[case][sort], self.gains[case][sort]
             view = Lists(ranks, units["user"], candidates, item, gains, tops)
             found, each = figures(metrics, view, self.trained, self.attributes)
             values |= found
             units |= each
         return Report({name: values[name] for name in self.metrics}, units)
-
-    def _drawn(self, lists: Array) -> Array:
-        """How many items each list of candidates has, relevant ones included."""
-        assert self.candidates is not None
-        drawn = self.candidates[torch.from_numpy(lists)]
-        return (drawn >= 0).sum(1).numpy() + np.diff(self.begin)[lists]
-
-    def _queries(
-        self, cases: slice, scorer: Any, tables: Tables
-    ) -> tuple[Tensor, Tensor, Features | None, ModelInputs]:
-        """Users `[Q]`, the query of each case, the queries' context, and what the scorer asks for of them.
-
-        With a context, or with anything that a scorer asks for of a row, every case is its own query; but a list that
-        has all relevant items of a user is one query, of the time of the earliest of them.
-        """
-        assert tables.items is not None
-        device = tables.items.ids.device
-        user, rows = torch.from_numpy(self.user[cases]).to(device), self.rows[cases]
-        of_rows = self._of_rows(scorer)
-        if self.whole or not of_rows:
-            user, which = torch.unique_consecutive(user, return_inverse=True)
-            if not of_rows:
-                return user, which, None, tables.query(scorer, user, None)
-            earliest = np.lexsort((moments_of(self.dataset, rows), self.user[cases]))
-            rows = rows[earliest[np.searchsorted(self.user[cases], user.cpu().numpy())]]
-            return user, which, None, tables.query(scorer, user, torch.from_numpy(rows).to(device))
-        context = None
-        if self.dataset.context is not None:
-            context = as_features(self.dataset.context.take(rows)).to(device)
-        given = tables.query(scorer, user, torch.from_numpy(rows).to(device))
-        return user, torch.arange(len(user), device=device), context, given
-
-    def _of_rows(self, scorer: Any) -> bool:
-        """Whether a query is more than its user."""
-        names, beside = inputs_of_model(scorer).keys(), any(f.side == "context" for f in self.dataset.schema.auxiliary)
-        return self.dataset.context is not None or bool(names - {"vectors"}) or (bool(names) and beside)
-
-    def _met(self, user: Tensor) -> Tensor:
-        """Places in the scores `[Q, items]` of what each query's user has met."""
-        at = user.cpu()
-        count, begin = self.observed.degree[at], self.observed.offsets[at]
-        shift = begin - count.cumsum(0) + count  # from places in the list to places in `observed.items`
-        query = torch.repeat_interleave(torch.arange(len(at)), count)
-        items = self.observed.items[torch.arange(len(query)) + shift[query]]
-        return (query * self.observed.n_items + items).to(user.device)

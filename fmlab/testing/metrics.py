@@ -5,7 +5,7 @@ import pytest
 
 from fmlab.contracts import ListMetric, RankMetric, Ranks, ScoreMetric
 from fmlab.contracts.metric import figure_of_rows, row_views
-from fmlab.evaluation.list_figures import Lists, TrainedItems, asked, view
+from fmlab.evaluation.list_figures import Lists, TrainedItems, view, views_of
 
 
 class MetricContract:
@@ -54,7 +54,7 @@ class MetricContract:
     def test_better_ranks_are_never_worse(self) -> None:
         """Where it looks at ranks alone: all relevant items first, one by one further down."""
         metric = self._of_lists()
-        if set(asked(metric)) - {"candidates", "gains", "item", "user"}:
+        if set(views_of(metric)) - {"candidates", "gains", "item", "user"}:
             pytest.skip("it looks at more than ranks")
         moved = [np.sort(np.r_[1 + shift, 2 + shift * 2, 3 + shift * 3]) for shift in np.arange(0, 12, 0.5)]
         begin = np.arange(0, 3 * len(moved) + 1, 3)
@@ -135,5 +135,5 @@ def _lists(order: np.ndarray) -> Lists:
 
 
 def _value(metric: ListMetric, lists: Lists) -> np.ndarray:
-    views = {name: view(name, metric, lists, _TRAINED, _ATTRIBUTES) for name in asked(metric)}
+    views = {name: view(name, metric, lists, _TRAINED, _ATTRIBUTES) for name in views_of(metric)}
     return np.asarray(metric.of_lists(lists.ranks, **views))

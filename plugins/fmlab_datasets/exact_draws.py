@@ -51,7 +51,7 @@ class ExactDraws:
         words = self.words(*shape, 3).view(np.uint16).astype(np.int64)  # 12 numbers of 16 bits
         return words.sum(-1) - 12 * (1 << 15)
 
-    def choice(self, weights: Sequence[float], count: int) -> Array:
+    def choice(self, weights: Sequence[float] | Array, count: int) -> Array:
         """int64[count] places, drawn with chances proportional to the weights."""
         sums = np.cumsum(np.asarray(weights, np.float64))  # one addition after the other
         ends = np.rint(sums / sums[-1] * (1 << 32)).astype(np.int64)

@@ -9,7 +9,7 @@ import pytest
 
 from fmlab.cli import main
 from fmlab.config.composition import compose
-from fmlab.report.leaderboards import boards
+from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.run.opening import open_task
 
@@ -85,7 +85,7 @@ def test_lists_of_a_file_get_the_figures_of_the_model_that_made_them(ending: str
     assert theirs["test"] == own["test"]
     assert theirs["validation"] == own["validation"]
     assert theirs["audit"] == own["audit"]
-    board, *others = boards(find_runs(Path("runs"))[0])
+    board, *others = leaderboards(find_runs(Path("runs"))[0])
     assert not others
     assert {row.model for row in board.own} == {"popularity", "theirs"}
 

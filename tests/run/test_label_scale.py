@@ -12,7 +12,7 @@ from fmlab.errors import DataError
 from fmlab.evaluation import evaluate
 from fmlab.evaluation.label_scale import LabelScale, label_scale_of
 from fmlab.plugin.registry import build
-from fmlab.report.leaderboards import boards
+from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.report.tables import leaderboard, result
 from fmlab.run import load_model, open_task, run
@@ -110,7 +110,7 @@ def test_finite_divergence_is_said_in_metrics_and_reports(tmp_path: Path) -> Non
     assert found["diverged"]["first_loss"] == pytest.approx(np.log(2))
     assert found["warnings"][0].startswith("training diverged: its loss was")
     assert found["warnings"][1].startswith("no better than a constant: logloss")
-    (board,) = boards(find_runs(tmp_path / "run")[0])
+    (board,) = leaderboards(find_runs(tmp_path / "run")[0])
     sheet = leaderboard(result(board))
     assert all(any(warning in note for note in sheet.notes) for warning in found["warnings"])
     calm = trained(path, tmp_path / "calm", "protocol=ctr", "loss=bce", "model=lr")
