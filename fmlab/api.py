@@ -8,8 +8,8 @@
 |              | `read_vectors`, `lines`                                                                    |
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
-|              | `BeginsSteps`, `Regularized`, `HasRoles`, `ChoosesScorers`, `SharesWork`, `History`,       |
-|              | `Sequence`                                                                                 |
+|              | `BeginsSteps`, `Regularized`, `RegularizesBatch`, `HasRoles`, `ChoosesScorers`,            |
+|              | `SharesWork`, `History`, `Sequence`                                                        |
 | a loss       | `Batch`, `score`, `require_candidates`, `tempered_score`, `mean_over_rows`                 |
 | a sampler    | `Sampler`, `ChoosesByScore`, `SamplingBatch`, `random_numbers`, `draw_weighted`            |
 | a metric     | `ListMetric`, `Ranks`, `ScoreMetric`                                                       |
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import RankMetric as RankMetric
     from fmlab.contracts import Ranks as Ranks
     from fmlab.contracts import Regularized as Regularized
+    from fmlab.contracts import RegularizesBatch as RegularizesBatch
     from fmlab.contracts import Report as Report
     from fmlab.contracts import Sampler as Sampler
     from fmlab.contracts import ScoreMetric as ScoreMetric
@@ -80,8 +81,8 @@ if TYPE_CHECKING:
 
 _WHERE = {
     "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator HasRoles LateInteraction ListMetric "
-    "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized Report Sampler ScoreMetric SharesWork Task "
-    "Training TwoSided WarmStarts",
+    "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized RegularizesBatch Report Sampler ScoreMetric "
+    "SharesWork Task Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep PublishedFigure Ragged Schema Table",
     "fmlab.data.model_inputs": "History Sequence",
     "fmlab.data.batch": "Batch",

@@ -6,7 +6,7 @@ All methods are optional; a model without one pays nothing:
 |-----------------------------|-----------------------------------------------------------------------------|
 | before training             | `fit_interactions(user, item)`, `warm_start(*trained)`, `options_from(...)` |
 | before every training step  | `begin_step(step)`                                                          |
-| with every training loss    | `regularization()`, added to it                                             |
+| with every training loss    | `regularization()`, `batch_regularization(batch)`, added to it              |
 | when the optimizer is built | `parameter_roles()`                                                         |
 | when rows are scored        | `TwoSided`, `LateInteraction`; `scorers()` where options decide             |
 | without a built model       | `n_parameters(schema, **options)` and `n_operations(...)` of its class      |
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from fmlab.contracts.renamed_methods import take_new_names
 from fmlab.data import Schema
-from fmlab.data.batch import Features
+from fmlab.data.batch import Batch, Features
 
 Scorer = Literal["two-tower", "late-interaction"]
 
@@ -87,6 +87,15 @@ class Regularized(Protocol):
 
     def regularization(self) -> Tensor:
         """A scalar with gradients, added to every training loss."""
+        ...
+
+
+@runtime_checkable
+class RegularizesBatch(Protocol):
+    """A model with a penalty on what a batch looks up, as BPR-MF and LightGCN have it."""
+
+    def batch_regularization(self, batch: Batch) -> Tensor:
+        """A scalar with gradients, added to the training loss of this batch."""
         ...
 
 

@@ -68,6 +68,7 @@ class Learner(pl.LightningModule):
         self._resumed: dict[str, Any] = {}
         self._begin_step: Any = getattr(model, "begin_step", None)  # of `BeginsSteps`
         self._regularization: Any = getattr(model, "regularization", None)  # of `Regularized`
+        self._batch_regularization: Any = getattr(model, "batch_regularization", None)  # of `RegularizesBatch`
 
     # ------------------------------------------------------------------------------------- training
 
@@ -145,6 +146,8 @@ class Learner(pl.LightningModule):
         loss = self.loss(self.model, batch)
         if self._regularization is not None:
             loss = loss + self._regularization()
+        if self._batch_regularization is not None:
+            loss = loss + self._batch_regularization(batch)
         loss = loss * batch.weight
         if (self.device.type == "cpu" or batch_idx % _GPU_CHECK_STEPS == 0) and not torch.isfinite(loss):
             raise self._diverged()

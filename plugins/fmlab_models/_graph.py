@@ -47,8 +47,12 @@ class Graph(nn.Module):
         """`[nodes, k]` -> the weighted sums of every node's neighbours."""
         return _Pass.apply(nodes, self)  # type: ignore[no-untyped-call]
 
+    def mean_of_layers(self, nodes: Tensor, layers: int) -> Tensor:
+        """`1 / (L + 1) sum_{l=0..L} (D^-1/2 A D^-1/2)^l nodes`, `[nodes, k]`, with a gradient."""
+        return _Mean.apply(nodes, self, layers)  # type: ignore[no-untyped-call]
+
     def sums(self, nodes: Tensor) -> Tensor:
-        """The same without a gradient."""
+        """The same as `forward` without a gradient."""
         weight, nodes = self.weight.to(nodes.dtype), nodes.detach().contiguous()
         return functional.embedding_bag(self.neighbour, nodes, self.starts, mode="sum", per_sample_weights=weight)
 
@@ -63,6 +67,28 @@ class _Pass(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return ctx.graph.sums(grad), None
+
+
+class _Mean(torch.autograd.Function):
+    """A sum of powers of a symmetric matrix is symmetric as well: the gradient passes through the same product."""
+
+    @staticmethod
+    def forward(ctx: Any, nodes: Tensor, graph: Graph, layers: int) -> Tensor:
+        ctx.graph, ctx.layers = graph, layers
+        return _mean(nodes, graph, layers)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _mean(grad, ctx.graph, ctx.layers), None, None
+
+
+def _mean(nodes: Tensor, graph: Graph, layers: int) -> Tensor:
+    total, layer = nodes.detach().clone(), nodes
+    for _ in range(layers):
+        layer = graph.sums(layer)
+        total += layer
+    return total.div_(layers + 1)
 
 
 class GraphModel(nn.Module):
@@ -123,6 +149,14 @@ class GraphModel(nn.Module):
         """Both, propagated once."""
         vectors = self._now()
         return self._user(vectors, query.ids), self._item(vectors, item.ids)
+
+    def first_of_user(self, ids: Tensor) -> Tensor:
+        """Query columns -> the users' vectors before they are passed along the graph, `[*batch, dim]`."""
+        return _take(self.nodes, self.entities.of_user(ids))
+
+    def first_of_item(self, ids: Tensor) -> Tensor:
+        """Item columns -> the items' vectors before they are passed along the graph, `[*batch, dim]`."""
+        return _take(self.nodes, self.entities.of_item(ids) + self.graph.users + 1)
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""

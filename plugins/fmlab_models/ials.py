@@ -9,7 +9,7 @@ from fmlab.data import Schema
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._histories import distinct, entities
 
-_CELLS = 1 << 22  # numbers of padded histories held at once
+_CELLS = 1 << 19  # numbers of padded histories held at once: larger blocks get new pages each time
 
 
 class IALS(nn.Module):

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor
 
 from fmlab.data import Schema
+from fmlab.data.batch import Batch
 from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, n_curvatures
 from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
+from fmlab_models._batch_l2 import BatchL2, looked_up_norm
 from fmlab_models._graph import GraphModel
 
 
@@ -20,8 +22,8 @@ class LightGCN(GraphModel):
     Paper: He, Deng, Wang, Li, Zhang, Wang, LightGCN: simplifying and powering graph convolution network for
       recommendation, SIGIR 2020, equations 3 to 8.
 
-    Its L2, 1e-4 on the first vectors of a batch, is here the optimizer's
-    `weight_decay`, on all of them.
+    Its L2 is `batch_l2`, 1e-4 in the paper, on the first vectors of what a batch looks up. The optimizer's
+    `weight_decay` is one on all vectors in each step, and far stronger at the same number.
 
     With a curved `geometry` the first vectors are points: their logarithms at the origin are passed along the graph,
     as in HGCF (Sun et al., WWW 2021, section 3.2), the means are points again, and the inner product is that of their
@@ -49,6 +51,7 @@ class LightGCN(GraphModel):
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
         layers: Annotated[int, Range(0, None), "number of layers"] = 3,
         init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
+        batch_l2: BatchL2 = 0.0,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,
         learn_curvature: LearnCurvature = False,
@@ -60,12 +63,13 @@ class LightGCN(GraphModel):
         space = Geometry(geometry, curvature, learn_curvature)
         start = space.table(init_std * torch.randn(schema.n_users + schema.n_items + 2, dim))
         super().__init__(schema, start, space.width(dim), "lightgcn", space)
-        self.layers = layers
+        self.layers, self.batch_l2 = layers, batch_l2
+
+    def batch_regularization(self, batch: Batch) -> Tensor:
+        """Of first vectors, as they are stored."""
+        return looked_up_norm(self.batch_l2, batch, self.first_of_user, self.first_of_item)
 
     def propagate(self) -> Tensor:
         """Equation 8 for all nodes, `[nodes, dim]`, or the ambient vectors of their points."""
-        total = layer = self.geometry.tangent(self.nodes)
-        for _ in range(self.layers):
-            layer = self.graph(layer)
-            total = total + layer
-        return self.geometry.lift(self.geometry.point(total / (self.layers + 1)))
+        mean = self.graph.mean_of_layers(self.geometry.tangent(self.nodes), self.layers)
+        return self.geometry.lift(self.geometry.point(mean))

@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Schema
+from fmlab.data.batch import Batch
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, n_curvatures
 from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
+from fmlab_models._batch_l2 import BatchL2, looked_up_norm
 
 
 class MF(nn.Module):
@@ -21,7 +23,8 @@ class MF(nn.Module):
     Paper: Koren, Bell, Volinsky, Matrix factorization techniques for recommender systems, Computer 2009, equation 4.
 
     With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0:
-    they have no gradient, and `fmlab.evaluation.scoring.score` leaves them out.
+    they have no gradient, and `fmlab.evaluation.scoring.score` leaves them out. `batch_l2` is its regularization in
+    the code of NGCF and LightGCN (1e-4 there), far weaker than the same number as the optimizer's `weight_decay`.
 
     With a curved `geometry` the vectors are points, and the inner product that of their displacements from the origin
     in the ambient space, `fmlab.nn.geometry`.
@@ -44,12 +47,14 @@ class MF(nn.Module):
         *,
         dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
         init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        batch_l2: BatchL2 = 0.0,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,
         learn_curvature: LearnCurvature = False,
     ) -> None:
         """Raises FmlabError on data without users and items, and for a curvature of flat space."""
         super().__init__()
+        self.batch_l2 = batch_l2
         self.bias = nn.Parameter(torch.zeros(()))
         self.geometry = Geometry(geometry, curvature, learn_curvature)
         make = partial(self.geometry.weights_and_vectors, dim=dim, std=init_std)
@@ -68,6 +73,10 @@ class MF(nn.Module):
     def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Item bias and vector."""
         return self._parts(self.tables.of_item(ids))
+
+    def batch_regularization(self, batch: Batch) -> Tensor:
+        """Of vectors, as they are stored, and biases."""
+        return looked_up_norm(self.batch_l2, batch, self.tables.of_user, self.tables.of_item)
 
     def link(self, z: Tensor) -> Tensor:
         """The identity."""

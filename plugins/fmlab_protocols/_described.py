@@ -7,6 +7,7 @@ from fmlab.evaluation.metrics import SAMPLED
 from fmlab.evaluation.ranks import Ties
 
 GIVEN = "given with the data"
+REFITTED = "trained anew on training and validation rows, as long as the validation selected"
 MET_ANYWHERE = "what its user has met in any part"
 
 

@@ -37,6 +37,7 @@ NCandidates = Annotated[
 ]
 CandidateFile = Annotated[str, "file of test items and candidates, written if it is not there; empty for none"]
 CandidateIds = Annotated[Literal["raw", "compact"], "whether the file has raw ids or numbers from 0"]
+Refit = Annotated[bool, "whether the model is trained anew on training and validation rows before the test"]
 Metrics = Annotated[tuple[str, ...], "metrics that are reported; [] is the usual ones"]
 Monitor = Annotated[str, "validation metric that selects"]
 Clip = Annotated[bool, "whether predictions are kept within the range of training labels"]

@@ -17,10 +17,10 @@ from fmlab.evaluation import ScoredRows, rank_metric, selecting_metric, with_mon
 from fmlab.evaluation.label_scale import is_binary
 from fmlab.evaluation.ranks import Ties
 from fmlab.plugin.option import Range
-from fmlab_protocols._described import drawn_negatives, of_parts
+from fmlab_protocols._described import REFITTED, drawn_negatives, of_parts
 from fmlab_protocols._given_or_random import without_copies
 from fmlab_protocols._labels import classed, least_positive, with_step
-from fmlab_protocols._options import CandidateFile, CandidateIds, Metrics, MinLabel, Monitor, Negatives, Seed
+from fmlab_protocols._options import CandidateFile, CandidateIds, Metrics, MinLabel, Monitor, Negatives, Refit, Seed
 from fmlab_protocols._ranking import Candidates, DrawnBy, ListOf, ListsOfParts, Ranking
 from fmlab_protocols._splits import Group, Split, SplitRule, moment, without_pairs_before
 from fmlab_protocols.rating import label_bounds
@@ -97,9 +97,7 @@ class Composed(Task):
         on_saturated: Annotated[Literal["error", "drop"], "what is done with users that have every item"] = "error",
         negatives: Negatives = 1,
         resample_negatives: Annotated[bool, "whether every epoch draws new negatives"] = True,
-        refit: Annotated[
-            bool, "whether the model is trained anew on training and validation rows before the test"
-        ] = False,
+        refit: Refit = False,
         metrics: Metrics = (),
         monitor: Monitor = "",
     ) -> None:
@@ -140,8 +138,7 @@ class _Reported(NamedTuple):
 
     def about(self, rows: dict[int, Array]) -> dict[str, str]:
         """The rows of the parts, and which of them the tested model was trained on, for a report."""
-        anew = "trained anew on training and validation rows, as long as the validation selected"
-        tested = anew if self.refit else "the one that the validation selected"
+        tested = REFITTED if self.refit else "the one that the validation selected"
         return {"rows": of_parts(rows), "tested model": tested}
 
     def rows(self, part: Array) -> Array | None:

@@ -22,7 +22,7 @@ from fmlab.evaluation.metrics import SAMPLED
 from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of
-from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
+from fmlab_protocols._described import GIVEN, REFITTED, drawn_negatives, of_parts, ranked
 from fmlab_protocols._given_or_random import is_given
 from fmlab_protocols._labels import least_positive
 from fmlab_protocols._options import (
@@ -35,6 +35,7 @@ from fmlab_protocols._options import (
     Negatives,
     OnSaturated,
     OnSharedPair,
+    Refit,
     Seed,
 )
 
@@ -71,7 +72,8 @@ class LeaveOneOut(Task):
     GML-FM's variant: n_candidates=99, negatives=2, resample_negatives=false. It has no validation part: it trains on
     the last but one interaction too, and its code selects the epoch on the test. With `train_on_validation` nothing but
     the test is held out: validation metrics are then computed on training rows and cannot select, so set
-    trainer.max_epochs to the number selected without it, and trainer.check_val_every_n_epoch to the same.
+    trainer.max_epochs to the number selected without it, and trainer.check_val_every_n_epoch to the same. `refit=true`
+    does that by itself: the model is trained anew on all rows but the test, for the epochs that were selected.
     """
 
     defaults = {"loss": "bpr"}
@@ -93,6 +95,7 @@ class LeaveOneOut(Task):
         negatives: Negatives = 1,
         resample_negatives: Annotated[bool, "whether every epoch draws new negatives", Renamed("redraw")] = True,
         train_on_validation: Annotated[bool, "whether all rows but the test are trained on"] = False,
+        refit: Refit = False,
         seed: Seed = 0,
         metrics: Metrics = (
             "sampled_hr@10",
@@ -102,7 +105,10 @@ class LeaveOneOut(Task):
         ),
         monitor: Monitor = "sampled_ndcg@10",
     ) -> None:
-        """Raises DataError when no user can be tested or one has fewer than `n_candidates` items left to draw."""
+        """Raises DataError when no user can be tested or one has fewer than `n_candidates` items left to draw, or where
+        the validation is to be trained on twice."""
+        if refit and train_on_validation:
+            raise DataError("refit=true trains on the validation after it selected; got train_on_validation=true too")
         least = least_positive(dataset, min_label)
         if given := is_given(dataset, split):
             refuse_shared(dataset, least, on_leak)
@@ -127,18 +133,22 @@ class LeaveOneOut(Task):
         if candidate_file:
             data = _frozen(data, listed or Listed(rows, draw(rows).numpy()), candidate_file, observed, bool(listed))
         known: dict[str, Any] = {"trained": np.flatnonzero(trained)}
+        rest = np.flatnonzero(part != TEST)
+        tested = {"tested model": REFITTED} if refit else {}
         super().__init__(
             dataset=data,
             training=Training(known["trained"], negatives, resample_negatives),
             validation=RankedLists(data, held, observed, selecting, candidates=draw(held, selecting), **known),
-            test=RankedLists(data, rows, observed, names, candidates=fixed, **known),
+            test=RankedLists(data, rows, observed, names, candidates=fixed, **({"trained": rest} if refit else known)),
             monitor=monitor,
             maximize=rank_metric(monitor.removeprefix("sampled_")).maximize,
-            test_history=np.flatnonzero(part != TEST),
+            refit=rest if refit else None,
+            test_history=rest,
             described={
                 "split": _split_in_words(data, given=given, listed=bool(listed)),
                 "rows": of_parts([known["trained"], held, rows]),
                 **ranked(names, candidates=_candidates_in_words(n_candidates, seed, listed=bool(listed))),
+                **tested,
                 **drawn_negatives(negatives, anew=resample_negatives),
             },
         )

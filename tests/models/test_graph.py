@@ -7,6 +7,7 @@ import pytest
 import torch
 from field_rows import randomize
 from fmlab_models.lightgcn import LightGCN
+from fmlab_models.mf import MF
 from fmlab_models.ngcf import NGCF
 from fmlab_models.pmf import PMF
 from torch import Tensor, nn
@@ -135,6 +136,30 @@ def test_a_checkpoint_of_an_evaluated_model_scores_without_the_graph(kind: Any) 
 def test_rows_without_users_and_items_are_refused(kind: Any) -> None:
     with pytest.raises(FmlabError, match="needs users and items"):
         kind(Schema((Field("site", "context", 9),)))
+
+
+@pytest.mark.parametrize("kind", [LightGCN, MF])
+def test_l2_of_a_batch_counts_every_lookup(kind: Any) -> None:
+    data = tiny("interactions")
+    model, batch = randomize(kind(data.schema, dim=3, batch_l2=0.25)), candidates(data)
+    if kind is LightGCN:
+        users, items = model.nodes.detach()[: data.schema.n_users + 1], model.nodes.detach()[data.schema.n_users + 1 :]
+    else:
+        users, items = model.tables.user.weight.detach(), model.tables.item.weight.detach()
+    expected, gradient = 0.0, torch.zeros_like(users)
+    for user, row in zip(batch.user.tolist(), batch.item.tolist(), strict=True):
+        expected += float(users[user + 1].square().sum() + sum(items[i + 1].square().sum() for i in row))
+        gradient[user + 1] += 0.25 * users[user + 1] / batch.size
+    found = model.batch_regularization(batch)
+    assert float(found.detach()) == pytest.approx(0.25 * expected / (2 * batch.size), rel=1e-12)
+    found.backward()
+    given = model.nodes.grad[: len(users)] if kind is LightGCN else model.tables.user.weight.grad.to_dense()
+    torch.testing.assert_close(given, gradient, rtol=1e-12, atol=1e-12)
+
+
+def test_no_l2_of_a_batch_is_zero() -> None:
+    data = tiny("interactions")
+    assert float(MF(data.schema, dim=3).batch_regularization(candidates(data))) == 0
 
 
 def test_parameters_are_counted() -> None:

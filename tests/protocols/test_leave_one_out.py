@@ -99,6 +99,16 @@ def test_all_but_the_test_is_trained_on_if_asked_for_and_this_is_said() -> None:
     assert said == [False, True]
 
 
+def test_a_refit_selects_on_the_validation_and_then_trains_on_it_as_well() -> None:
+    apart, anew = (task(interactions(grid()), refit=on) for on in (False, True))
+    assert apart.refit is None
+    assert anew.refit.tolist() == sorted([*apart.training.rows, *apart.validation.rows])
+    assert anew.training.rows.tolist() == apart.training.rows.tolist()
+    assert "trained anew" in anew.described["tested model"]
+    with pytest.raises(DataError, match="refit=true trains on the validation after it selected"):
+        task(interactions(grid()), refit=True, train_on_validation=True)
+
+
 def test_ratings_do_not_matter_but_binary_negatives_do() -> None:
     pairs = grid()
     stars = interactions(pairs, label=np.arange(len(pairs)).astype(np.float32) % 5 + 1)

@@ -41,7 +41,7 @@ def test_help_lists_experiments(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.search(r"experiment/bars-frappe: .*\bdeepfm\b", shown)
 
 
-BOARDS = [n for n in NAMES if n.startswith("board/")]
+BOARDS = [n for n in NAMES if n.startswith("board/") and n.count("/") == 1]
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -52,3 +52,10 @@ def test_a_board_takes_any_model(name: str) -> None:
     assert (plain.model.name, other.model.name) == ("popularity", "lorentzfm")
     said = (FOLDER / f"{name}.yaml").read_text("utf-8")
     assert f"experiment={name} model=" in said
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.startswith("board/adjacency/")])
+def test_a_published_split_loses_no_validation(name: str) -> None:
+    config = composition.compose([f"experiment={name}"])
+    assert (config.data.name, config.model.name) == ("adjacency", name.rpartition("/")[2])
+    assert (config.protocol.name, config.protocol.refit, config.protocol.monitor) == ("composed", True, "ndcg@20")

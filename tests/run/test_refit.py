@@ -136,3 +136,12 @@ def test_validations_are_told_at_the_same_parts_of_a_longer_training() -> None:
 def test_a_refit_refuses_what_waits_for_a_validation(tmp_path: Path) -> None:
     with pytest.raises(FmlabError, match="reduce_lr"):
         train(tmp_path / "run", *MF, "trainer.reduce_lr=0.5")
+
+
+def test_the_l2_of_a_batch_is_trained_with(tmp_path: Path) -> None:
+    norms = []
+    for l2 in (0.0, 10.0):
+        train(tmp_path / str(l2), *MF, "protocol.refit=false", f"model.batch_l2={l2}")
+        state = read_checkpoint(tmp_path / str(l2) / "checkpoints" / "best.ckpt")["state_dict"]
+        norms.append(float(state["model.tables.item.weight"].norm()))
+    assert norms[1] < 0.5 * norms[0]
