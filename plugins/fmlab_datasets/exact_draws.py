@@ -14,7 +14,7 @@ from fmlab.data import Array
 UNIT = 1 << 32  # logarithms are whole multiples of 1 / UNIT
 _NODES, _BITS = 1 << 12, 40  # of the table, and of the place between two nodes
 # ln of 1/2 ... 1 at equal distances. No value lies so near to the middle of two integers that a logarithm which is off
-# by 50 units in the last place would round to the other one, see tests/data/test_exact_draws.py.
+# by 50 units in the last place would round to the other one, see tests/data/test_synthetic.py.
 _TABLE = np.rint(np.log(0.5 + np.arange(_NODES + 1) / (2 * _NODES)) * UNIT).astype(np.int64)
 _LN2 = -int(_TABLE[0])
 

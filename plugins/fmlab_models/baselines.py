@@ -16,7 +16,7 @@ class Constant(nn.Module):
     Source: none needed; it is the score 0.
 
     Cost: O(1)
-    Test: tests/models/test_model_table.py::test_the_constant_scores_every_row_0
+    Test: tests/inspection/test_model_table.py::test_the_constant_scores_every_row_0
     Family: baselines
     """
 

@@ -33,7 +33,7 @@ class EASE(ItemWeights):
 
     Fitted: a weight of every two items is solved for
     Cost: O(I)
-    Test: tests/models/test_neighbours.py::test_ease_is_ridge_regression_of_every_item_on_all_others
+    Test: tests/models/test_ease_itemknn_ials.py::test_ease_is_ridge_regression_of_every_item_on_all_others
     Family: collaborative
     """
 

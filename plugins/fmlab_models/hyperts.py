@@ -20,7 +20,7 @@ class HyperTS(HyperML):
     and bends the space between them: as c tends to 0 the score tends to `-4 |z_u - z_i|^2`.
 
     Cost: O(dim)
-    Test: tests/models/test_metric_family.py::test_hyperts_is_hyperml_on_mapped_points
+    Test: tests/models/test_lrml_hyperts.py::test_hyperts_is_hyperml_on_mapped_points
     Family: metric and hyperbolic
     """
 

@@ -27,7 +27,7 @@ class IALS(nn.Module):
 
     Fitted: (U + I) dim numbers are solved for
     Cost: O(dim)
-    Test: tests/models/test_neighbours.py::test_ials_solves_every_entity_and_lowers_the_objective
+    Test: tests/models/test_ease_itemknn_ials.py::test_ials_solves_every_entity_and_lowers_the_objective
     Family: collaborative
     """
 

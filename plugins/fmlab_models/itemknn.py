@@ -23,7 +23,7 @@ class ItemKNN(nn.Module):
 
     Fitted: `n_neighbors` similarities of each item are kept
     Cost: O(n_neighbors)
-    Test: tests/models/test_neighbours.py::test_itemknn_sums_shrunk_cosines_of_the_nearest
+    Test: tests/models/test_ease_itemknn_ials.py::test_itemknn_sums_shrunk_cosines_of_the_nearest
     Family: collaborative
     """
 

@@ -30,7 +30,7 @@ class LightGCN(GraphModel):
     displacements from the origin in the ambient space, `fmlab.nn.geometry`.
 
     Cost: O(dim), after one pass over the graph for all rows
-    Test: tests/models/test_graph.py::test_lightgcn_is_the_mean_of_powers_of_the_adjacency
+    Test: tests/models/test_lightgcn_ngcf.py::test_lightgcn_is_the_mean_of_powers_of_the_adjacency
     Family: collaborative
     """
 

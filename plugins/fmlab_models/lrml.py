@@ -28,7 +28,7 @@ class LRML(nn.Module):
     training; here, as in ranking, every pair has a relation of its own, since a score must not depend on others.
 
     Cost: O(memory_slots dim)
-    Test: tests/models/test_metric_family.py::test_lrml_moves_the_user_by_what_it_reads_from_the_memory
+    Test: tests/models/test_lrml_hyperts.py::test_lrml_moves_the_user_by_what_it_reads_from_the_memory
     Family: metric and hyperbolic
     """
 

@@ -27,7 +27,7 @@ class NGCF(GraphModel):
     (`normalized`) are those of the authors' code; the dropout of nodes is left out.
 
     Cost: O(dim + sum(hidden)), after one pass over the graph for all rows
-    Test: tests/models/test_graph.py::test_ngcf_is_its_matrix_form
+    Test: tests/models/test_lightgcn_ngcf.py::test_ngcf_is_its_matrix_form
     Family: collaborative
     """
 
