@@ -7,7 +7,7 @@ from typing import Any
 
 from fmlab.serving.engine import Answer, Engine, Request
 
-TOGETHER = 64  # requests answered at once
+TOGETHER = {"score": 64, "recommend": 8, "similar": 8}  # requests answered at once: lists may be long
 
 
 class Overloaded(Exception):
@@ -40,8 +40,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while self._queue:
             kind = self._queue[0][0]
-            taken = [entry for entry in self._queue if entry[0] == kind][:TOGETHER]
-            self._queue = [entry for entry in self._queue if entry not in taken]
+            taken = [entry for entry in self._queue if entry[0] == kind][: TOGETHER[kind]]
+            gone = set(map(id, taken))
+            self._queue = [entry for entry in self._queue if id(entry) not in gone]
             answers = await loop.run_in_executor(self._pool, self._answers, kind, [entry[1] for entry in taken])
             self.batches += 1
             for (_, _, future), answer in zip(taken, answers, strict=True):

@@ -17,7 +17,7 @@ from fmlab.errors import FmlabError, choices
 from fmlab.run.seen_items import EXCLUDES
 from fmlab.serving.fold_in import fold_in
 from fmlab.serving.frames import cells_batch
-from fmlab.serving.lists import Lists, check_k
+from fmlab.serving.lists import Lists, check_context, check_k
 from fmlab.serving.similar import MEASURES
 
 if TYPE_CHECKING:
@@ -29,10 +29,11 @@ Answer = dict[str, Any] | Exception
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for."""
+    """What one request may ask for: rows, items of a list, items of all its lists."""
 
     rows: int = 1000
     k: int = 1000
+    items: int = 100_000
 
 
 class Engine:
@@ -61,9 +62,9 @@ class Engine:
             return made
         try:
             found = self.run.score(_joined([table for table, _ in good]))
-        except FmlabError as error:
-            return [m if isinstance(m, Exception) else error for m in made]
-        rows = [dict(zip(found, row, strict=True)) for row in zip(*(c.tolist() for c in found.values()), strict=True)]
+        except FmlabError:  # of one of them: the others are answered all the same
+            return [m if isinstance(m, Exception) else _answered(self._alone, m) for m in made]
+        rows = _by_row(found)
         answers: list[Answer] = []
         for m in made:
             if isinstance(m, Exception):
@@ -88,11 +89,14 @@ class Engine:
         cells, tallies = self._cells(request), self.run.encoder.tallies()
         return self.run.encoder.encode(cells, tallies), self._counted(tallies)
 
+    def _alone(self, encoded: tuple[Table, dict[str, int]]) -> dict[str, Any]:
+        table, unseen = encoded
+        return {"results": _by_row(self.run.score(table)), "unseen": unseen}
+
     def _scored(self, request: Request) -> dict[str, Any]:
         tallies = self.run.encoder.tallies()
         found = self.run.score_rows(self._cells(request), tallies)
-        rows = zip(*(column.tolist() for column in found.values()), strict=True)
-        return {"results": [dict(zip(found, row, strict=True)) for row in rows], "unseen": self._counted(tallies)}
+        return {"results": _by_row(found), "unseen": self._counted(tallies)}
 
     def _cells(self, request: Request) -> Any:
         _refuse_keys(request, ("rows",))
@@ -114,16 +118,20 @@ class Engine:
         if sum(name in request for name in ("users", "rows", "histories")) != 1:
             raise FmlabError("recommend takes either users, a list of ids, rows with their context, or histories")
         if "histories" in request:
-            return {"results": [self._folded(one, k, exclude) for one in self._histories(request)]}
+            histories = self._histories(request)
+            self._refuse_long(len(histories), k)
+            return {"results": [self._folded(one, k, exclude) for one in histories]}
         lists, encoder = Lists(self.run, k, exclude), self.run.encoder
         if "users" in request:
             context = request.get("context") or {}
             if not isinstance(context, Mapping):
                 raise FmlabError(f"context must be values by column, got {context!r:.60}")
+            check_context(context, encoder)
             column = encoder.id_column("user")
             rows: list[Mapping[str, Any]] = [{column: user, **context} for user in self._ids(request["users"], "users")]
         else:
             rows = self._rows(request)
+        self._refuse_long(len(rows), k)
         encoder.refuse_missing(list(rows[0]), "the request", *QUERY)
         found = lists.of(cells_batch(rows, encoder, *QUERY))
         cold = np.concatenate(lists.cold)
@@ -138,7 +146,7 @@ class Engine:
         if not isinstance(given, list) or not given or "context" in request:
             raise FmlabError("histories must be a list of one or more lists of ids, without a context")
         self._refuse_many(given, "histories")
-        return [self._ids(one, "a history") for one in given]
+        return [self._ids(one, "items of a history") for one in given]
 
     def _folded(self, history: list[Any], k: int, exclude: str) -> dict[str, Any]:
         found = fold_in(self.run, history, k, keep_history=exclude == "none")
@@ -153,6 +161,7 @@ class Engine:
             raise FmlabError(f"a measure must be one of {', '.join(MEASURES)}, got {measure!r}")
         found = self.run.similar_items(measure)
         rows = [{found.column: item} for item in self._ids(request.get("items"), "items")]
+        self._refuse_long(len(rows), k)
         number = found.numbers(cells_batch(rows, self.run.encoder, "item"))
         results: list[dict[str, Any]] = [{"item": row[found.column], "similar": []} for row in rows]
         place, item, value = found.top(number, k)
@@ -169,7 +178,7 @@ class Engine:
         return rows
 
     def _ids(self, given: Any, name: str) -> list[Any]:
-        if not isinstance(given, list) or not given or not all(isinstance(one, str | int) for one in given):
+        if not isinstance(given, list) or not given or not all(type(one) in (str, int) for one in given):
             raise FmlabError(f"{name} must be a list of one or more ids, got {given!r:.60}")
         self._refuse_many(given, name)
         return given
@@ -177,6 +186,12 @@ class Engine:
     def _refuse_many(self, given: Sequence[Any], name: str) -> None:
         if len(given) > self.limits.rows:
             raise FmlabError(f"a request has at most {self.limits.rows:,} {name}, got {len(given):,}")
+
+    def _refuse_long(self, lists: int, k: int) -> None:
+        if lists * k > self.limits.items:
+            raise FmlabError(
+                f"a request asks for at most {self.limits.items:,} items in all its lists, got {lists:,} lists of {k:,}"
+            )
 
     def _k(self, request: Request) -> int:
         k = request.get("k", 10)
@@ -186,11 +201,17 @@ class Engine:
         return int(k)
 
 
-def _answered(function: Callable[[Request], Any], request: Request) -> Any:
+def _answered(function: Callable[[Any], Any], request: Any) -> Any:
+    """The answer, or the error: a defect too fails the request that met it, and no other."""
     try:
         return function(request)
-    except FmlabError as error:
+    except Exception as error:
         return error
+
+
+def _by_row(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    rows = zip(*(column.tolist() for column in found.values()), strict=True)
+    return [dict(zip(found, row, strict=True)) for row in rows]
 
 
 def _refuse_keys(request: Any, known: Sequence[str]) -> None:

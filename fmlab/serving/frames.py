@@ -1,6 +1,7 @@
 """Pandas frames as the batches of text that the encoder reads: a cell is the text that a file would hold."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -59,30 +60,40 @@ def cells_batch(rows: Sequence[Mapping[str, Any]], encoder: Encoder, *sides: Sid
         within = next((w for name in column.fields if (w := encoder.input(name).within)), "|")
         cells = [row[column.name] for row in rows]
         if all(type(cell) is str for cell in cells):  # as a file would hold them
-            made.append(pa.array([cell or None for cell in cells], pa.string()).dictionary_encode())
+            with _named(column.name):
+                made.append(pa.array([cell or None for cell in cells], pa.string()).dictionary_encode())
         else:
-            made.append(_spelled(*_numbered(cells, column.name), known, within))
+            with _named(column.name):
+                made.append(_spelled(*_numbered(cells), known, within))
     return pa.RecordBatch.from_arrays(made, names=[c.name for c in columns])
 
 
-def _numbered(cells: Sequence[Any], name: str) -> tuple[Any, list[Any]]:
+@contextmanager
+def _named(column: str) -> Iterator[None]:
+    """Cells that have no text are a DataError that names their column."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        bad = error.object[error.start : error.start + 1]
+        raise DataError(f"column {column!r} must hold text of Unicode characters, got half of one: {bad!r}") from error
+    except RecursionError as error:
+        raise DataError(
+            f"column {column!r} must hold numbers, texts, times or lists of them: too deep a list"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise DataError(f"column {column!r} must hold numbers, texts, times or lists of them: {error}") from error
+
+
+def _numbered(cells: Sequence[Any]) -> tuple[Any, list[Any]]:
     """Number of each cell among the distinct values, -1 for a missing one."""
     places: dict[Any, int] = {}
-    try:
-        codes = [
-            -1 if cell is None or cell != cell else places.setdefault(_settled(cell), len(places)) for cell in cells
-        ]
-    except TypeError as error:
-        raise DataError(f"column {name!r} must hold numbers, texts, times or lists of them: {error}") from error
+    codes = [-1 if cell is None or cell != cell else places.setdefault(_settled(cell), len(places)) for cell in cells]
     return np.array(codes, np.int64), list(places)
 
 
 def _column(series: "pd.Series[Any]", name: str, known: Sequence[Known], within: str) -> Any:
-    try:
-        codes, values = _factorized(series)
-    except TypeError as error:
-        raise DataError(f"column {name!r} must hold numbers, texts, times or lists of them: {error}") from error
-    return _spelled(codes, values, known, within)
+    with _named(name):
+        return _spelled(*_factorized(series), known, within)
 
 
 def _spelled(codes: Any, values: list[Any], known: Sequence[Known], within: str) -> Any:
@@ -128,10 +139,17 @@ def _spellings(values: list[Any]) -> list[Spell]:
     if any(isinstance(v, float | np.floating) for v in values):
         return [lambda v, w: _text(v, w, whole=True), _text]
     if any(isinstance(v, int | np.integer) for v in values):
-        return [_text, lambda v, w: _text(float(v) if isinstance(v, int | np.integer) else v, w)]
+        return [_text, lambda v, w: _text(_as_float(v), w)]
     if any(isinstance(v, date) for v in values):
         return [_text, lambda v, w: str(v), lambda v, w: str(v)[:10]]
     return [_text]
+
+
+def _as_float(value: Any) -> Any:
+    try:
+        return float(value) if isinstance(value, int | np.integer) else value
+    except OverflowError:  # a whole number of more than 308 digits is none of a file of floats
+        return value
 
 
 def _text(value: Any, within: str, yes_no: tuple[str, str] = ("true", "false"), whole: bool = False) -> str | None:

@@ -1,13 +1,14 @@
 """Lists of the best items for queries, as tables."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from fmlab.data.batch import Features, as_features
-from fmlab.data.encoding.encoder import QUERY
-from fmlab.errors import FmlabError
+from fmlab.data.encoding.encoder import QUERY, Encoder
+from fmlab.errors import FmlabError, choices
 from fmlab.run.seen_items import Exclude
 from fmlab.run.serving_inputs import PARTS
 from fmlab.serving.ranking import Found
@@ -23,6 +24,13 @@ def check_k(k: object) -> None:
     """Raise FmlabError unless lists can have so many items."""
     if not isinstance(k, int) or isinstance(k, bool) or k < 1:
         raise FmlabError(f"a list has 1 or more items, got k={k!r}")
+
+
+def check_context(context: Mapping[str, object], encoder: Encoder) -> None:
+    """Raise FmlabError where a context names what is no column of it."""
+    wanted = [c.name for c in encoder.columns("context")]
+    if strange := [name for name in context if name not in wanted]:
+        raise FmlabError(f"the model has no context column {strange[0]!r}; {choices(str(strange[0]), wanted)}")
 
 
 class Lists:

@@ -158,7 +158,7 @@ class LoadedRun:
 
         from fmlab.serving.fold_in import check_history, fold_in
         from fmlab.serving.frames import frame_batches
-        from fmlab.serving.lists import Lists, check_k
+        from fmlab.serving.lists import Lists, check_context, check_k
 
         check_k(k)
         if exclude not in EXCLUDES:
@@ -171,6 +171,7 @@ class LoadedRun:
         lists = Lists(self, k, exclude)
         if not isinstance(users, pd.DataFrame):
             assert users is not None
+            check_context(context or {}, self.encoder)
             users = pd.DataFrame({self.encoder.id_column("user"): list(users), **(context or {})}, dtype=object)
         self.encoder.refuse_missing([str(c) for c in users.columns], "users", *QUERY)
         parts = [lists.of(batch).to_pandas() for batch in frame_batches(users, self.encoder, *QUERY)]

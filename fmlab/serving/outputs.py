@@ -9,7 +9,6 @@ from fmlab.data import Array
 from fmlab.data.batch import Features
 from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import FmlabError
-from fmlab.evaluation.item_scorer import refuse_non_finite
 
 ROWS = 1 << 14  # scored at once
 
@@ -33,5 +32,9 @@ def outputs(
         for name, part in parts.items():
             one = made[name] if isinstance(made, Mapping) else made
             part.append(one if one.dtype == torch.float64 else one.float())
-            refuse_non_finite(part[-1])
+            if not torch.isfinite(part[-1]).all():
+                raise FmlabError(
+                    "the model gave a score that is not finite: a number in the rows is too large for it, or its "
+                    "training diverged"
+                )
     return {name: torch.cat(part).numpy() for name, part in parts.items()}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmlab.errors import FmlabError, choices
+from fmlab.errors import FmlabError
 from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ def _table(names: Sequence[str], rows: Sequence[tuple[str | None, ...]]) -> Any:
 
 def _context(encoder: "Encoder", given: Sequence[str]) -> dict[str, str]:
     """Values of the context columns; raises FmlabError unless each is given once."""
-    columns, found = encoder.columns("context"), {}
-    wanted = [c.name for c in columns]
+    from fmlab.serving.lists import check_context
+
+    columns, found = encoder.columns("context"), dict[str, str]()
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise FmlabError(f"--context must be NAME=VALUE, got {text!r}")
-        if name not in wanted:
-            raise FmlabError(f"the model has no context column {name!r}; {choices(name, wanted)}")
+        check_context({name: value}, encoder)
         if name in found:
             raise FmlabError(f"a context column has one value, {name!r} was given two")
         found[name] = value

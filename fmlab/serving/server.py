@@ -33,6 +33,8 @@ What is wrong with a request is said with status 400, in {"error": "..."}. There
 port may ask. It is reached from this machine alone unless --host is given."""
 
 KINDS = ("score", "recommend", "similar")
+HELD = 8 << 20  # bytes of requests that are not answered yet
+PATIENCE = 30  # seconds for the body of a request to come, and for answers when the server ends
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 BODY = 1 << 20
 log = logging.getLogger("fmlab")
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise FmlabError(f'serve needs the package {error.name}: pip install "fmlab[serve]"') from error
-    for name in ("max_rows", "max_k", "max_body", "threads"):
+    for name in ("max_rows", "max_k", "max_items", "max_body", "threads"):
         if getattr(args, name) < 1:
             raise FmlabError(f"--{name.replace('_', '-')} must be 1 or more, got {getattr(args, name)}")
     if not 0 <= args.port < 1 << 16:
@@ -59,7 +61,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
     show_messages()
     torch.set_num_threads(args.threads)
-    app = application(load_run(args.run), Limits(args.max_rows, args.max_k), body=args.max_body)
+    app = application(load_run(args.run), Limits(args.max_rows, args.max_k, args.max_items), body=args.max_body)
     if args.host not in LOOPBACK:
         print(f"whoever reaches {args.host} may ask: there is no password", file=sys.stderr)
     sockets = listening(args.host, args.port)
@@ -76,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", metavar="N", type=int, default=8000, help="(default: 8000)")
     parser.add_argument("--max-rows", metavar="N", type=int, default=1000, help="rows of a request (default: 1000)")
     parser.add_argument("--max-k", metavar="N", type=int, default=1000, help="items of a list (default: 1000)")
+    parser.add_argument(
+        "--max-items", metavar="N", type=int, default=100_000, help="of all lists of a request (default: 100000)"
+    )
     parser.add_argument("--max-body", metavar="BYTES", type=int, default=BODY, help=f"of a request (default: {BODY})")
     parser.add_argument("--threads", metavar="N", type=int, default=1, help="of torch (default: 1)")
     return parser
@@ -122,21 +127,24 @@ def server_of(app: Any) -> Any:
     """The uvicorn.Server of an application; `run(sockets)` serves until it is stopped."""
     import uvicorn
 
-    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, limit_concurrency=2048))
+    bounds = {"limit_concurrency": 2048, "timeout_graceful_shutdown": PATIENCE}
+    return uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, **bounds))
 
 
 def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int = BODY) -> Any:
     """The FastAPI application of a run, for a server of your own; `body`: bytes that a request may have."""
     from fastapi import FastAPI, Request
     from fastapi.responses import PlainTextResponse, Response
+    from starlette.requests import ClientDisconnect
     from starlette.routing import Route
 
     from fmlab.serving.batching import Batcher, Overloaded
+    from fmlab.serving.bodies import Bodies, TooLarge, TooSlow
     from fmlab.serving.engine import Engine
     from fmlab.serving.request_metrics import RequestMetrics
 
     engine, metrics = Engine(run, limits), RequestMetrics()
-    batcher = Batcher(engine)
+    batcher, bodies = Batcher(engine), Bodies(body, max(HELD, 2 * body), PATIENCE)
 
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:
@@ -153,10 +161,14 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
         async def ask(request: Request) -> Response:
             began = time.perf_counter()
             try:
-                given = await _body(request, body)
-                if given is None:
-                    return answer(kind, began, 413, {"error": f"a request has at most {body:,} bytes"})
-                found = await batcher.ask(kind, _parsed(given))
+                async with bodies.of(request) as given:
+                    found = await batcher.ask(kind, _parsed(given))
+            except ClientDisconnect:
+                return answer(kind, began, 499, {"error": "the client has gone"})
+            except TooLarge:
+                return answer(kind, began, 413, {"error": f"a request has at most {body:,} bytes"})
+            except TooSlow:
+                return answer(kind, began, 408, {"error": f"a request comes within {PATIENCE} seconds"})
             except FmlabError as error:
                 return answer(kind, began, 400, {"error": str(error)})
             except Overloaded:
@@ -180,17 +192,6 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
     app.add_api_route("/health", health, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", scraped, methods=["GET"], response_model=None)
     return app
-
-
-async def _body(request: Any, limit: int) -> bytes | None:
-    """The body; None where it is larger than the limit, of which no more is read."""
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            return None
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _parsed(given: bytes) -> Any:

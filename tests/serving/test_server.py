@@ -1,7 +1,9 @@
 """The server answers what the command line answers, and says what is wrong with a request in the same words."""
 
 import asyncio
+import json
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,18 @@ from trained import cells, fmlab
 from fmlab.errors import DataError, FmlabError
 from fmlab.serving import load_run
 from fmlab.serving.batching import Batcher, Overloaded
+from fmlab.serving.bodies import Bodies, TooLarge, TooSlow
 from fmlab.serving.engine import Engine, Limits
 from fmlab.serving.server import listening
 
 ITEM_ROWS = [{"user": "7", "item": "3"}, {"user": "never", "item": "5"}]
+
+
+def nested(depth: int) -> Any:
+    made: list[Any] = []
+    for _ in range(depth):
+        made = [made]
+    return made
 
 
 def client(place: Path, **options: Any) -> Any:
@@ -23,7 +33,7 @@ def client(place: Path, **options: Any) -> Any:
 
     from fmlab.serving.server import application
 
-    return TestClient(application(load_run(place), Limits(rows=50, k=40), **options))
+    return TestClient(application(load_run(place), Limits(rows=50, k=40, items=1500), **options))
 
 
 def test_scores_are_those_of_predict(clicks: Path, room: Path) -> None:
@@ -80,6 +90,16 @@ def test_lists_are_those_of_recommend_and_similar(two_sided: Path) -> None:
         ("/recommend", {"users": ["1"], "k": 41}, "a request asks for at most 40 items, got k=41"),
         ("/recommend", {"users": ["1"], "exclude": "some"}, "exclude must be one of none, train"),
         ("/recommend", {"k": 3}, "recommend takes either users"),
+        ("/recommend", {"users": [True]}, "users must be a list of one or more ids, got [True]"),
+        ("/recommend", {"users": ["1"] * 50, "k": 40}, "at most 1,500 items in all its lists, got 50 lists of 40"),
+        ("/recommend", {"histories": [["1"]] * 50, "k": 40}, "at most 1,500 items in all its lists"),
+        ("/recommend", {"users": ["1"], "context": {"user": "2"}}, "the model has no context column 'user'"),
+        ("/recommend", {"histories": [["\ud800"]]}, "column 'item' must hold text of Unicode characters"),
+        ("/score", {"rows": [{"user": "\ud800", "item": "2"}]}, "column 'user' must hold text of Unicode characters"),
+        ("/score", {"rows": [{"user": ["a\udfff"], "item": "2"}]}, "got half of one: '\\udfff'"),
+        ("/score", {"rows": [{"user": nested(900), "item": "2"}]}, "lists of them: too deep a list"),
+        ("/similar", {"items": [10**4000]}, "items are compared that training knew, got '1000"),
+        ("/similar", {"items": ["3"] * 50, "k": 40}, "at most 1,500 items in all its lists"),
         ("/similar", {"items": ["nowhere"]}, "items are compared that training knew, got 'nowhere'"),
         (
             "/similar",
@@ -90,7 +110,7 @@ def test_lists_are_those_of_recommend_and_similar(two_sided: Path) -> None:
 )
 def test_what_is_wrong_is_said(two_sided: Path, path: str, request_: Any, said: str) -> None:
     with client(two_sided) as ask:
-        found = ask.post(path, json=request_)
+        found = ask.post(path, content=json.dumps(request_))
         assert found.status_code == 400
         assert said in found.json()["error"]
 
@@ -129,6 +149,78 @@ def test_requests_that_come_together_are_answered_together_and_none_is_lost(two_
         assert [r["score"] for r in answer["results"]] == pytest.approx(
             [r["score"] for r in alone["results"]], abs=1e-6
         )
+
+
+def test_a_request_that_fails_fails_alone(clicks: Path, room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = {"rows": [{k: v for k, v in cells(room / "clicks.csv")[0].items() if k != "clicked"}]}
+    far = {"rows": [good["rows"][0] | {"price": "1e30"}]}
+    engine = Engine(load_run(clicks))
+    (alone,) = engine.score([good])
+    first, second, third = engine.score([good, far, good])
+    assert first == third == alone
+    assert isinstance(second, FmlabError)
+    assert "a number in the rows is too large for it" in str(second)
+    (farther,) = engine.score([{"rows": [good["rows"][0] | {"price": "1e300"}]}])
+    assert "column 'price' must hold numbers like those of training, got 1e+300" in str(farther)
+    encoded = Engine._encoded
+    monkeypatch.setattr(Engine, "_encoded", lambda self, given: 1 / 0 if given is far else encoded(self, given))
+    first, second = engine.score([good, far])
+    assert first == alone
+    assert isinstance(second, ZeroDivisionError)
+
+
+class Sent:
+    """A request whose body comes in parts, each after a moment."""
+
+    def __init__(self, *parts: bytes, after: float = 0) -> None:
+        self.parts, self.after = parts, after
+
+    async def stream(self) -> Any:
+        for part in self.parts:
+            await asyncio.sleep(self.after)
+            yield part
+
+
+def test_bodies_that_are_not_answered_take_bounded_memory() -> None:
+    async def asked() -> None:
+        bodies = Bodies(4, 7, 0.5)
+        async with bodies.of(Sent(b"ab", b"cd")) as first:
+            assert first == b"abcd"
+            with pytest.raises(Overloaded):
+                async with bodies.of(Sent(b"abcd")):
+                    pass
+            async with bodies.of(Sent(b"abc")) as second:
+                assert second == b"abc"
+        with pytest.raises(TooLarge):
+            async with bodies.of(Sent(b"abc", b"de")):
+                pass
+        with pytest.raises(TooSlow):
+            async with bodies.of(Sent(b"abc", after=60)):
+                pass
+        assert bodies.room == 7  # all of it was given back
+
+    asyncio.run(asked())
+
+
+def test_a_server_that_ends_answers_what_it_was_asked(two_sided: Path) -> None:
+    pytest.importorskip("uvicorn")
+    from fmlab.serving.server import application, server_of
+
+    (held,) = listening("127.0.0.1", 0)
+    held.listen(8)
+    server = server_of(application(load_run(two_sided)))
+    thread = threading.Thread(target=server.run, args=([held],))
+    thread.start()
+    body = b'{"users": ["7"], "k": 3}'
+    with socket.create_connection(held.getsockname(), timeout=60) as half:
+        half.sendall(b"POST /recommend HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:5])
+        while not server.server_state.tasks:  # the request has begun
+            assert thread.is_alive()
+        server.should_exit = True
+        half.sendall(body[5:])
+        assert half.recv(100).startswith(b"HTTP/1.1 200")
+    thread.join(60)
+    assert not thread.is_alive()
 
 
 def test_more_than_may_wait_are_refused(two_sided: Path) -> None:

@@ -260,4 +260,8 @@ class _Reader:
             raise DataError(
                 f"column {self.given.column!r} must hold finite numbers, {len(bad)} values are none: {shown}"
             )
-        return scaled(values, self.given.center, self.given.scale)
+        with np.errstate(over="ignore"):
+            made = scaled(values, self.given.center, self.given.scale)
+        if len(far := values[np.isfinite(values) & ~np.isfinite(made)]):
+            raise DataError(f"column {self.given.column!r} must hold numbers like those of training, got {far[0]:g}")
+        return made
