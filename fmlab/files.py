@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from fmlab.errors import StorageError
+from fmlab.errors import FmlabError, StorageError
 
 log = logging.getLogger(__name__)
 BLOCK = 1 << 20
@@ -89,6 +89,16 @@ def size(count: int) -> str:
     while number >= 1000 and len(units) > 1:
         number, units = number / 1000, units[1:]
     return f"{number:.0f} {units[0]}" if units[0] == "B" or number >= 100 else f"{number:.1f} {units[0]}"
+
+
+def bytes_of(text: str | int, name: str) -> int:
+    """Bytes of `500MB`, `8GB`, `2 TB` or a plain number, in powers of ten; raises FmlabError naming the option."""
+    units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+    found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([KMGT]?B?)", str(text).strip().upper())
+    count = int(float(found[1]) * units[found[2]]) if found and found[2] in units else 0
+    if count < 1:
+        raise FmlabError(f"{name} must be a number of bytes such as 500MB or 8GB, got {text!r}")
+    return count
 
 
 def sync(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import re
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,15 @@ def memory_of_machine() -> int:
         except (OSError, ValueError):
             continue
     return min(found)
+
+
+def memory_of_process() -> int:
+    """Bytes of memory that this process holds; where the system does not tell, the most that it has held."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else 1024 * most
 
 
 def refuse_larger(needed: float, what: str, hint: str) -> None:

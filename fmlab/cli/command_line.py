@@ -60,6 +60,7 @@ _SECOND = (
     "data audit",
     "sweep list",
     "sweep recover",
+    "sweep refit",
     "experiment list",
 )
 
@@ -88,6 +89,8 @@ def _dispatch(arguments: list[str]) -> int:
     first = arguments[0]
     if first == "resume":
         return _resume(arguments[1:])
+    if arguments[:2] == ["sweep", "refit"]:
+        return _refit(arguments[2:])
     if first in COMMANDS:
         return _command(first, arguments[1:])
     if not all(a.strip() for a in arguments):
@@ -108,6 +111,16 @@ def _resume(arguments: list[str]) -> int:
         return 0
     of_folder, typed = resume.overrides(arguments)
     return run_hydra(typed, of_folder)
+
+
+def _refit(arguments: list[str]) -> int:
+    from fmlab.cli import refit
+
+    if arguments[:1] in (["--help"], ["-h"]):
+        print(refit.USAGE)
+        return 0
+    of_trial, typed = refit.overrides(arguments)
+    return run_hydra(typed, of_trial)
 
 
 def _near(word: str) -> str:

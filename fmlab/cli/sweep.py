@@ -140,11 +140,15 @@ def _needed(raw: Mapping[str, Any]) -> set[str]:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = _NOTHING) -> int:
-    """`fmlab sweep list [words]`, `fmlab sweep recover JOURNAL`; `environment` is what the config reads."""
+    """`fmlab sweep list [words]`, `fmlab sweep recover JOURNAL`; `environment` is what the config reads.
+
+    `fmlab sweep refit` is composed and run like any command line, see `fmlab.cli.refit`.
+    """
     parser = argparse.ArgumentParser(prog="fmlab sweep", description="Sweeps: fmlab -m sweep=<name> runs one.")
     commands = parser.add_subparsers(dest="command", required=True)
     listing = commands.add_parser("list", help="all sweeps, their trials, and whether they can run here")
     listing.add_argument("words", nargs="*", help="only sweeps with one of these words in their name")
+    commands.add_parser("refit", help="train the point of a trial again: refit FOLDER TRIAL [OPTION=VALUE ...]")
     recovery = commands.add_parser("recover", help="of a damaged journal, keep the records before the damage")
     recovery.add_argument("journal", type=Path, help="a study.journal at which no sweep is at work")
     options = parser.parse_args(list(arguments))

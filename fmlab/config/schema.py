@@ -156,7 +156,14 @@ class Sweep:
     scores_bytes: Annotated[Positive, "bytes of kept scores; of more, the oldest of the worse half are dropped"] = (
         1_000_000_000
     )
-    max_parameters: Annotated[Positive | None, "parameters of a model; one with more is not trained"] = None
+    max_parameters: Annotated[Positive | None, "parameters of a model; one with more is not built"] = None
+    max_latency: Annotated[
+        Above0 | None, "microseconds to score a row on one core, measured; a slower model is not trained"
+    ] = None
+    memory_limit: Annotated[
+        str | Positive | None,
+        "memory of all workers together, such as 8GB; a trial that takes more than its share ends",
+    ] = None
     preset: Annotated[str | None, "how much a search over all models takes: one of the presets of its file"] = None
     time_limit: Annotated[str | Above0 | None, "another name of budget"] = None
 

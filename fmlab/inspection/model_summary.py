@@ -8,13 +8,14 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import CountsOperations, CountsParameters, NeedsInteractions, is_late_interaction, is_two_sided
+from fmlab.contracts import CountsOperations, NeedsInteractions, is_late_interaction, is_two_sided
 from fmlab.data import Dataset, Field, Schema
 from fmlab.data.batch import Features
 from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.flops import asked_of_first_rows, counting, first_rows, of_row, whole
 from fmlab.plugin import registry
+from fmlab.run.model_size import n_parameters
 
 _BATCH = 256  # rows
 
@@ -100,17 +101,6 @@ def scoring(model: nn.Module) -> str:
     if is_two_sided(model):
         return "two-sided"
     return "separable" if is_late_interaction(model) else "rows"
-
-
-def n_parameters(options: Mapping[str, Any], schema: Schema) -> int | None:
-    """Parameters of a model by its own count, without building it; None where its class has none.
-
-    `options`: with `name`; those left out have their defaults.
-    """
-    plugin = registry.load("model", str(options["name"]))
-    if not isinstance(plugin, CountsParameters):
-        return None
-    return plugin.n_parameters(schema, **registry.check("model", options))
 
 
 def _operations(options: Mapping[str, Any], schema: Schema, *, cached: bool = False) -> int | None:

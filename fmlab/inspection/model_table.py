@@ -11,6 +11,7 @@ from fmlab.errors import FmlabError
 from fmlab.inspection import model_summary
 from fmlab.plugin import inventory, registry
 from fmlab.plugin.inventory import Plugin
+from fmlab.run.model_size import n_parameters
 
 DISTRIBUTION = "fmlab"
 HEAD = ("model", "what", "paper and equations", "parameters", "cost of a row", "scored as", "loss, optimizer", "test")
@@ -70,7 +71,7 @@ def _equation(doc: str) -> str:
 
 def _parameters(plugin: Plugin) -> str:
     """With the default options on the fields of Frappe, and what is kept beside them."""
-    count = model_summary.n_parameters({"name": plugin.name}, _SHAPE)
+    count = n_parameters({"name": plugin.name}, _SHAPE)
     kept = _line(plugin.signature.doc, "Fitted")
     return ("unknown" if count is None else f"{count:,}") + (f"; {kept}" if kept else "")
 

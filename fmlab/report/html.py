@@ -19,7 +19,7 @@ from fmlab.report.overview import overview
 from fmlab.report.page_style import SCRIPT, STYLE
 from fmlab.report.plots import plots
 from fmlab.report.runs import Run
-from fmlab.report.tables import Result, TextTable, leaderboard, parts_of_the_test, printed_tables
+from fmlab.report.tables import Result, TextTable, front_table, leaderboard, parts_of_the_test, printed_tables
 from fmlab.terminal.escaping import escaped_line
 
 _SHORT = 60  # characters of the options that tell a row from others; the rest is behind a click
@@ -62,6 +62,7 @@ def _section(one: Result, n: int, said: str) -> str:
     if len(on_parts) > 1:
         tables = "".join(_table(sheet, "board") for sheet in on_parts[1:])
         parts.append(f"<details><summary>the other metrics on parts of the test</summary>{tables}</details>")
+    parts += [_table(sheet, "board") for sheet in front_table(board)]
     parts += [_printed(sheet) for sheet in printed_tables(one)]
     parts.append(f"<div class=plots>{''.join(f'<figure>{p}</figure>' for p in plots(board))}</div>")
     return f"<section class=of-board>{''.join(parts)}</section>"

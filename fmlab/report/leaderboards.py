@@ -81,6 +81,11 @@ class Row:
                 said[str(sentence)].append(int(run.content["seed"]))
         return [f"seed {', '.join(map(str, sorted(seeds)))}: {sentence}" for sentence, seeds in said.items()]
 
+    @property
+    def trial(self) -> str:
+        """The number of the trial of a sweep that one of its runs is; empty if none is."""
+        return next((r.folder.name for r in self.runs if _sweep(r) and r.folder.parent.name == "trials"), "")
+
     def option(self, name: str) -> Any:
         """An option of its runs, None if they have none of that name."""
         return self.runs[0].config.get(name) if self.runs else None

@@ -10,6 +10,7 @@ import numpy as np
 
 from fmlab.config.overrides import text
 from fmlab.report import svg
+from fmlab.report.front import front
 from fmlab.report.judged import curve_of
 from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.runs import LARGEST, Run
@@ -36,6 +37,8 @@ def plots(board: Leaderboard) -> list[str]:
         _curves(board),
         _reliability(board),
         _cost(board, "parameters", "parameters", "parameters"),
+        _cost(board, "bytes", "bytes", "bytes"),
+        _cost(board, "microseconds_per_row", "microseconds a row, one core", "time of a row"),
         _cost(board, "seconds_fit", "seconds of training", "time"),
         _sizes(board),
     ]
@@ -188,16 +191,20 @@ def _curve(run: Run, column: str) -> list[tuple[float, float]]:
 
 
 def _cost(board: Leaderboard, name: str, label: str, word: str) -> str:
-    """Test metric of each row against what it costs."""
+    """Validation metric of each row against what it costs, and the front: rows that no cheaper one equals."""
     models: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for row in board.own:
-        cost, (value, _) = row.cost(name), row.metrics.get(board.monitor, (math.nan, None))
+        cost, value = row.cost(name), row.value
         if cost and math.isfinite(value):
             models[row.model].append((cost, value, f"{row.title}: {value:.4f}, {svg.short(cost)} {label}"))
     if sum(map(len, models.values())) < 2:
         return ""
     series = [Series(m, [p[:2] for p in points], notes=[p[2] for p in points]) for m, points in models.items()]
-    return svg.chart(f"Test {board.monitor} and {word}", label, board.monitor, series, log=True, names=_models(board))
+    best = [(float(row.cost(name) or 0.0), row.value) for row in front(board, name)]
+    if len(best) > 1:
+        series.append(Series("front", [*best, (max(p[0] for ps in models.values() for p in ps), best[-1][1])], "steps"))
+    title = f"Validation {board.monitor} and {word}"
+    return svg.chart(title, label, board.monitor, series, log=True, names=_models(board))
 
 
 def _sizes(board: Leaderboard) -> str:

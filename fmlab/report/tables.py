@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from fmlab.report import judged
 from fmlab.report.comparisons import Comparisons, against, baseline
+from fmlab.report.front import FRONTS, front
 from fmlab.report.leaderboards import COUNTS, Figure, Leaderboard, Row
 from fmlab.report.notes import SIGNIFICANT, WARNED, notes
 from fmlab.report.published import PublishedRow, printed
@@ -82,7 +83,31 @@ def result(board: Leaderboard, model: str | None = None) -> Result:
 
 def sheets(found: Result) -> list[TextTable]:
     """The leaderboard, figures on parts of the test, and tables of papers with the printed figures beside ours."""
-    return [leaderboard(found), *parts_of_the_test(found), *printed_tables(found)]
+    return [leaderboard(found), *parts_of_the_test(found), *front_table(found.board), *printed_tables(found)]
+
+
+def front_table(board: Leaderboard) -> list[TextTable]:
+    """Rows that are on a front of the validation metric and a cost, cheap ones first; none where one row is all."""
+    fronts = {name: front(board, name) for name in FRONTS}
+    kept = [row for row in board.own if any(row is one for rows in fronts.values() for one in rows)]
+    if len(kept) < 2:
+        return []
+    kept.sort(key=lambda row: row.cost("parameters") or 0.0)
+    rows = []
+    for row in kept:
+        on = [FRONTS[name] for name, rows_of in fronts.items() if any(row is one for one in rows_of)]
+        costs = (whole(row.cost("parameters")), whole(row.cost("bytes")), _microseconds(row))
+        rows.append((_title(row), row.trial, ", ".join(on), figure(row.validation), *costs))
+    head = ("model", "trial", "on the front of", f"validation {board.monitor}", "parameters", "bytes", "us a row")
+    said = f"no row that costs less has a better validation {board.monitor}; us: microseconds of one core"
+    again = "fmlab sweep refit FOLDER TRIAL trains a point again" if any(row.trial for row in kept) else ""
+    title = f"{board.title}: what a better validation {board.monitor} costs"
+    return [TextTable(title, head, tuple(rows), 3, tuple(filter(None, (said, again))))]
+
+
+def _microseconds(row: Row) -> str:
+    value = row.cost("microseconds_per_row")
+    return "" if value is None else f"{value:.3g}"
 
 
 def leaderboard(found: Result) -> TextTable:

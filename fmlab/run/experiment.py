@@ -13,15 +13,18 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback
 
 from fmlab.contracts import FitsRows, Report
+from fmlab.data import Dataset
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation import flops
 from fmlab.evaluation.label_scale import label_scale_of
+from fmlab.evaluation.latency import microseconds_per_row, model_bytes
 from fmlab.records.folder import RunFolder, remove_drafts_of_run
 from fmlab.run.building import Parts, assemble
 from fmlab.run.calibrating import calibrate, check_calibration
 from fmlab.run.judging import judge, keep_units, report
 from fmlab.run.keeping import keep_serving_data
 from fmlab.run.locate import locate
+from fmlab.run.model_size import n_parameters
 from fmlab.run.opened_run import OpenedRun, enlarged, open_run
 from fmlab.run.refit import FOLDER as REFIT
 from fmlab.run.refit import Selected, check_refit, keep, train_anew
@@ -115,6 +118,7 @@ def _build(
     for one in trained:
         match_vocabularies(one, data, int(plain["seed"]))
     check_refit(plain, task)
+    _ask_of_size(plain["model"], data, callbacks)
     parts = assemble(plain, task, place, used, callbacks, trained)
     check_calibration(plain, task, parts.learner.loss)
     if trained:
@@ -125,6 +129,15 @@ def _build(
     rows = f"{len(task.training.rows):,} training rows"
     log.info(f"{plain['model']['name']}: {_parameters(parts):,} parameters, {rows}")
     return plain, parts
+
+
+def _ask_of_size(options: Mapping[str, Any], data: Dataset, callbacks: Sequence[Callback]) -> None:
+    """Tell callbacks that have `on_size(parameters)` how large the model will be, before it is built."""
+    asking = [callback.on_size for callback in callbacks if hasattr(callback, "on_size")]
+    size = n_parameters(options, data.schema) if asking else None
+    for on_size in asking:
+        if size is not None:
+            on_size(size)
 
 
 def _parameters(parts: Parts) -> int:
@@ -157,6 +170,10 @@ def _train(
         best = _fit(parts, plain, resume, record) if trains else _save_untrained(parts)
         began = time.perf_counter()
         validation = judge(parts, best if trains else None, "validate")
+        record.update(
+            bytes=model_bytes(parts.model),
+            microseconds_per_row=round(microseconds_per_row(parts.model, task.dataset), 3),
+        )
         record.update(**calibrate(plain, task, parts, place))
         if task.refit is not None:
             selected = Selected.of(best, rounds, label_scale_of(parts.model)) if trains else Selected(rounds=rounds)

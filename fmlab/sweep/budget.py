@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmlab.sweep.messages import SIZES
 from fmlab.sweep.spec import Sweep
 
 BASE, SHARE = 1.5, 0.02  # seconds, and share of the budget, that choosing an ensemble and saying it may take
@@ -108,10 +109,11 @@ def seconds_of(trial: FrozenTrial, part: str) -> float:
 
 
 def measured(folder: Path) -> dict[str, float]:
-    """The seconds of a finished run: `fit` and `judged`."""
+    """What a finished run costs: seconds, `fit` and `judged`; parameters, bytes, microseconds of a row."""
     try:
         content: Any = json.loads((folder / "metrics.json").read_text("utf-8"))
         parts = {"fit": content.get("seconds_fit"), "judged": content.get("seconds_test")}
+        parts |= {name: content.get(name) for name in SIZES}
     except (OSError, ValueError, AttributeError):
         return {}
     return {name: float(value) for name, value in parts.items() if isinstance(value, int | float)}

@@ -17,7 +17,7 @@ from fmlab.config.overrides import override
 from fmlab.config.schema import BOTH, sweep_options
 from fmlab.config.suggestions import is_former
 from fmlab.errors import FmlabError
-from fmlab.files import write_text
+from fmlab.files import bytes_of, write_text
 from fmlab.plugin import registry
 from fmlab.records.folder import remove_drafts_of_trials
 from fmlab.sweep.budget import ENSEMBLE, REFIT, Budget
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import Task
 
 log = logging.getLogger("fmlab")
+_WORKER = 1_000_000_000  # bytes of memory that a worker is given at least
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
 
@@ -148,10 +149,11 @@ def _plain(config: DictConfig) -> dict[str, Any]:
 
 
 def _ensemble(sweep: Sweep, folder: Path, config: DictConfig, budget: Budget) -> None:
-    """Make the ensemble of the trials, unless models may have a number of parameters only."""
-    if sweep.settings.max_parameters is not None:
-        log.info("no ensemble: max_parameters bounds a single model")
-        return
+    """Make the ensemble of the trials, unless the size or the speed of a model is bounded."""
+    for name in ("max_parameters", "max_latency"):
+        if getattr(sweep.settings, name) is not None:
+            log.info(f"no ensemble: {name} bounds a single model")
+            return
     from fmlab.automl.ensemble import make_ensemble
     from fmlab.run import open_task
 
@@ -265,4 +267,6 @@ def share_cores(sweep: Sweep) -> tuple[int, int]:
     """Number of workers, and CPU threads of each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = sweep.settings.workers or min(cores, max(_SINGLE, cores // 2))
+    if sweep.settings.memory_limit is not None:
+        workers = max(1, min(workers, bytes_of(sweep.settings.memory_limit, "memory_limit") // _WORKER))
     return workers, sweep.settings.threads or max(1, cores // workers)

@@ -9,9 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fmlab.errors import FmlabError, StorageError
-from fmlab.files import write_json
+from fmlab.files import size, write_json
+from fmlab.memory import memory_of_process
 
-COSTS = ("parameters", "seconds_fit", "rows_per_second")  # figures of a run besides its metrics
+SIZES = ("parameters", "bytes", "microseconds_per_row")  # what a model costs where it serves
+COSTS = (*SIZES, "seconds_fit", "rows_per_second")  # figures of a run besides its metrics
+
+_TRAINED = 16  # bytes of a parameter in training: its value, its gradient, and two moments of it
 
 
 class SweepFailed(FmlabError):
@@ -69,6 +73,8 @@ class Progress:
     prunes: bool = False
     metric: str | None = None
     max_parameters: int | None = None
+    max_latency: float | None = None  # microseconds a row
+    max_bytes: int | None = None  # of memory of this process
     reported: list[float] = field(default_factory=list)
     began: float | None = None  # of time.monotonic: training
 
@@ -84,6 +90,22 @@ class Progress:
         """Raises TrialPruned for a model of more parameters than the sweep takes."""
         if self.max_parameters is not None and parameters > self.max_parameters:
             raise TrialPruned(f"{parameters:,} parameters are more than max_parameters={self.max_parameters:,}")
+        needed = _TRAINED * parameters
+        if self.max_bytes is not None and needed > self.max_bytes:
+            raise TrialPruned(f"{parameters:,} parameters take {size(needed)} to train, {self._share()}")
+
+    def refuse_slower(self, microseconds: float) -> None:
+        """Raises TrialPruned for a model that takes longer for a row than the sweep allows."""
+        if self.max_latency is not None and microseconds > self.max_latency:
+            raise TrialPruned(f"{microseconds:.3g} us a row are more than max_latency={self.max_latency:g}")
+
+    def refuse_more_memory(self) -> None:
+        """Raises TrialPruned where this process holds more memory than its share."""
+        if self.max_bytes is not None and (held := memory_of_process()) > self.max_bytes:
+            raise TrialPruned(f"the trial takes {size(held)} of memory, {self._share()}")
+
+    def _share(self) -> str:
+        return f"more than the {size(self.max_bytes or 0)} that memory_limit leaves each worker"
 
     def check(self) -> None:
         """Raises Lost once the trial was given up."""

@@ -21,11 +21,12 @@ from fmlab.config import composition
 from fmlab.config.hydra_internals import search_path_from
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
+from fmlab.evaluation.latency import microseconds_per_row
 from fmlab.files import write_json
 from fmlab.records.record import read_record
 from fmlab.run import run
 from fmlab.run.refit_run import refit_run
-from fmlab.sweep.messages import COSTS, Job, Progress, TrialTooLong, trial_folder
+from fmlab.sweep.messages import COSTS, Job, Progress, TrialPruned, TrialTooLong, mark_folders, trial_folder
 from fmlab.sweep.worker_pool import interpreter
 from fmlab.training.learner import Learner
 from fmlab.training.lightning_messages import quiet
@@ -44,9 +45,15 @@ class Reporter(pl.Callback):
         self._began, self._blocks = 0.0, 0  # of the validation that runs
         self.scores: Array | None = None  # float32 of the validation rows, where rows are scored
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Raises TrialPruned where the model is larger than the sweep takes."""
+    def on_size(self, parameters: int) -> None:
+        """Raises TrialPruned where the model, which is not built yet, is larger than the sweep takes."""
+        self.progress.refuse_larger(parameters)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Raises TrialPruned where the model is larger or slower than the sweep takes."""
         self.progress.refuse_larger(sum(p.numel() for p in pl_module.parameters() if p.requires_grad))
+        if self.progress.max_latency is not None:
+            self.progress.refuse_slower(microseconds_per_row(pl_module.model, pl_module.task.dataset))
         self.progress.began = time.monotonic()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -82,6 +89,7 @@ class Reporter(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Raises Lost once somebody else runs this trial; out of time, the epoch ends here and is validated."""
         self.progress.check()
+        self.progress.refuse_more_memory()
         if self.progress.time_is_up:
             if batch_idx + 1 < trainer.num_training_batches:
                 part = (batch_idx + 1) / trainer.num_training_batches
@@ -157,6 +165,11 @@ class Training:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # what a failed run held must not fail the next
         found = {**figures(folder), "": value}
+        try:  # what is not trained by steps was not measured before
+            progress.refuse_slower(found.get("microseconds_per_row", 0.0))
+        except TrialPruned:
+            mark_folders(folder, None, TrialPruned.status)
+            raise
         more: dict[str, Any] = {} if reporter.cut is None else {"cut": reporter.cut}
         if self._scores is not None and reporter.scores is not None:
             more["scores"] = keep_scores(self._scores, reporter.scores)

@@ -13,6 +13,7 @@ from fmlab.config.hydra_keys import refuse_overrides_of_hydra
 from fmlab.config.schema import PRUNERS, SAMPLERS, SWEEP_PARTS, Direction, sweep_options
 from fmlab.config.schema import Sweep as SweepOptions
 from fmlab.errors import FmlabError, choices
+from fmlab.files import bytes_of
 from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.renames import with_new_names
@@ -71,6 +72,12 @@ class Sweep:
     def refit_seeds(self) -> tuple[int, ...]:
         """Seeds that the best point is trained with after the search."""
         return self.settings.refit_seeds or ()
+
+    @property
+    def memory_of_worker(self) -> int | None:
+        """Bytes of memory that a worker may hold, or None."""
+        limit = self.settings.memory_limit
+        return None if limit is None else bytes_of(limit, "memory_limit") // max(1, self.settings.workers or 1)
 
     def time_limit(self, index: int) -> float | None:
         """Seconds that the `index`-th proposal may train.
@@ -202,6 +209,8 @@ def _named(kind: str, spec: Any, known: Sequence[str]) -> tuple[str, dict[str, A
 
 def _agree(sweep: Sweep) -> None:
     """Options that need each other, or exclude each other."""
+    if sweep.settings.memory_limit is not None:
+        bytes_of(sweep.settings.memory_limit, "memory_limit")
     objectives = max(1, len(sweep.metrics))
     if len(sweep.directions) != objectives:
         raise FmlabError(f"direction must be given for each of {objectives} metrics, got {list(sweep.directions)}")

@@ -10,7 +10,8 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.config.overrides import text
-from fmlab.files import write_json
+from fmlab.files import size, write_json
+from fmlab.sweep.messages import SIZES
 from fmlab.sweep.schedule import by_slot, targets
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import shown
@@ -80,6 +81,9 @@ class ProgressLog:
         best = best_trials(self.sweep, trials)
         for trial in best:
             log.info(f"best: {_cells(trial)}  {' '.join(_point(trial))}  {_folder(trial)}")
+        fronts = front_trials(self.sweep, trials)
+        for trial in fronts if len(fronts) > 1 else ():
+            log.info(f"front: {_cells(trial)}  {_sizes(trial)}  {' '.join(_point(trial))}")
         for trial in lost:
             place = Path(_folder(trial)) / "error.txt"
             first = str(trial.user_attrs.get("error", "")).split("\n")[0]
@@ -92,6 +96,7 @@ class ProgressLog:
             "direction": list(self.sweep.directions),
             "states": dict(states),
             "best": [_plain(t) for t in best],
+            "front": [_plain(t) for t in fronts],
             "failed": [_plain(t) for t in lost],
         }
         write_json(folder / "results.json", content)
@@ -114,6 +119,32 @@ def best_trials(sweep: Sweep, trials: Sequence[FrozenTrial]) -> list[FrozenTrial
     if len(signs) == 1:
         return [max(zip(scores, done, strict=True), key=lambda p: (p[0][0], -p[1].number))[1]] if done else []
     return [t for t, s in zip(done, scores, strict=True) if not any(_beats(o, s) for o in scores)]
+
+
+def front_trials(sweep: Sweep, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Of one objective the trials that no trial with fewer parameters, bytes or microseconds equals, small first."""
+    if len(sweep.directions) > 1:
+        return best_trials(sweep, trials)
+    sign = 1 if sweep.directions[0] == "maximize" else -1
+    done = [t for t in trials if t.state == TrialState.COMPLETE]
+    found: dict[int, FrozenTrial] = {}
+    for name in SIZES:
+        best = float("-inf")
+        known = [t for t in done if _size(t, name) is not None]
+        for trial in sorted(known, key=lambda t: (_size(t, name) or 0.0, -sign * t.values[0], t.number)):
+            if sign * trial.values[0] > best:
+                best, found[trial.number] = sign * trial.values[0], trial
+    return sorted(found.values(), key=lambda t: (_size(t, "parameters") or 0.0, t.number))
+
+
+def _size(trial: FrozenTrial, name: str) -> float | None:
+    value = trial.user_attrs.get("result", {}).get(name)
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _sizes(trial: FrozenTrial) -> str:
+    count, held, micro = (_size(trial, name) or 0.0 for name in SIZES)
+    return f"{count:,.0f} parameters, {size(int(held))}, {micro:.3g} us a row"
 
 
 def _beats(a: Sequence[float], b: Sequence[float]) -> bool:

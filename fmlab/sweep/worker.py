@@ -155,6 +155,8 @@ class Worker:
             prunes=self.sweep.pruner not in ("none", "wilcoxon") and len(self.sweep.directions) == 1,
             metric=self.sweep.metrics[0] if len(self.sweep.metrics) == 1 else None,
             max_parameters=self.sweep.settings.max_parameters,
+            max_latency=self.sweep.settings.max_latency,
+            max_bytes=self.sweep.memory_of_worker,
         )
 
     def _refuse_too_long(self, point: Point, progress: Progress) -> None:

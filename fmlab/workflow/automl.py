@@ -31,6 +31,8 @@ def automl(
     preset: str | None = None,
     max_parameters: int | None = None,
     refit_on: Literal["train", "train+validation"] | None = None,
+    max_latency: float | None = None,
+    memory_limit: str | int | None = None,
     folder: str | Path | None = None,
     overrides: Sequence[str] = (),
     **options: Any,
@@ -52,6 +54,8 @@ def automl(
         preset: fast, balanced or best, see `sweeps/automl.yaml`.
         max_parameters: parameters that a model may have; there is no ensemble then.
         refit_on: "train+validation" trains the result of the search anew on both; None is the training rows alone.
+        max_latency: microseconds that a model may take to score a row on one core; there is no ensemble then.
+        memory_limit: memory of all workers together, such as "8GB"; a trial that takes more than its share ends.
         folder: of the sweep; None is a new one below `runs/sweeps/automl`.
         overrides: options as the command line has them; they win.
         **options: options of all trials, as those of `fmlab.fit`.
@@ -68,7 +72,8 @@ def automl(
     given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
     chosen = {k: v for k, v in (("protocol", protocol), ("refit_on", refit_on)) if v is not None}
     place = Path(folder).expanduser() if folder is not None else _new_folder()
-    limits = {"time_limit": time_limit, "preset": preset, "max_parameters": max_parameters, "folder": str(place)}
+    limits = {"time_limit": time_limit, "preset": preset, "folder": str(place)}
+    limits |= {"max_parameters": max_parameters, "max_latency": max_latency, "memory_limit": memory_limit}
     typed = [*overrides_of(merged(given, chosen, options)), *overrides]
     typed = [*unlabeled_overrides(typed), *typed]
     _search([*typed, *(override(k, v) for k, v in limits.items() if v is not None)])

@@ -11,9 +11,9 @@ from fmlab_models.baselines import Constant
 from torch import nn
 
 from fmlab.data import Field, Schema
-from fmlab.inspection.model_summary import n_parameters
 from fmlab.inspection.model_table import markdown, scored, stated
 from fmlab.plugin import inventory, registry
+from fmlab.run.model_size import n_parameters
 from fmlab.testing.building import tiny
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+import fmlab.run.building
 import fmlab.run.opening
 from fmlab.sweep.messages import Job, Progress, TrialLost, TrialPruned
 from fmlab.sweep.objective import Training, _curve, figures, spans_processes
@@ -58,6 +59,38 @@ def test_a_run_out_of_time_ends_with_its_epoch_and_counts(training, tmp_path):
     assert content["status"] == "complete"
     assert content["epochs"] == 1
     assert found[""] == content["validation"]["mrr"]
+
+
+def test_a_model_that_is_too_large_is_refused_before_it_is_built(training, tmp_path, monkeypatch):
+    size = int(training([*TINY, "trainer.max_epochs=1"], tmp_path / "before", Progress())["parameters"])
+
+    def refuse(*_):
+        raise AssertionError("the model was built")
+
+    monkeypatch.setattr(fmlab.run.building, "build_model", refuse)
+    for limit, why in (
+        ({"max_parameters": 1000}, f"{size:,} parameters are more than max_parameters=1,000"),
+        ({"max_bytes": 16 * size - 1}, f"{size:,} parameters take .* to train, more than the .* that memory_limit"),
+    ):
+        with pytest.raises(TrialPruned, match=why):
+            training(TINY, tmp_path / next(iter(limit)), Progress(**limit))
+    with pytest.raises(AssertionError, match="the model was built"):
+        training(TINY, tmp_path / "fits", Progress(max_parameters=size, max_bytes=16 * size))
+
+
+def test_a_slow_model_is_not_trained_and_one_that_takes_too_much_memory_ends(training, tmp_path):
+    with pytest.raises(TrialPruned, match="us a row are more than max_latency=1e-06"):
+        training(TINY, tmp_path / "slow", Progress(max_latency=1e-6))
+    content = json.loads((tmp_path / "slow" / "metrics.json").read_text())
+    assert content["status"] == "pruned"
+    assert "epochs" not in content
+    with pytest.raises(TrialPruned, match=r"us a row"):  # solved, not trained by steps: it is measured afterwards
+        training([*TINY, "model=popularity"], tmp_path / "solved", Progress(max_latency=1e-6))
+    assert json.loads((tmp_path / "solved" / "metrics.json").read_text())["status"] == "pruned"
+    with pytest.raises(TrialPruned, match=r"of memory, more than the 1\.0 MB that memory_limit leaves each worker"):
+        training(TINY, tmp_path / "large", Progress(max_bytes=10**6))
+    found = training(TINY, tmp_path / "fits", Progress(max_latency=1e6, max_bytes=10**12))
+    assert found["bytes"] == 4 * found["parameters"]
 
 
 def test_the_data_set_stays_open_between_runs(training, tmp_path):
