@@ -147,6 +147,10 @@ class Sweep:
     trial_time_fraction: Annotated[
         Share | None, "share of the budget that a trial may train at most", Renamed("share")
     ] = None
+    racing: Annotated[
+        bool,
+        "whether trials that trial_time_fraction ended go on from their checkpoint, the best third, with more time",
+    ] = False
     refit_seeds: Annotated[
         tuple[Seed, ...] | None, "seeds that the best point is trained with after the search", Renamed("refit")
     ] = ()

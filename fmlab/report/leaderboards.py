@@ -193,7 +193,10 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
     for run in members:
         same[_key({k: v for k, v in run.settings.items() if v not in _EMPTY})].append(run)
     told = differences([runs[0].settings for runs in same.values()], ("model",))
-    rows = [_row(runs, f"{text} {_progress(runs)}".strip()) for runs, text in zip(same.values(), told, strict=True)]
+    rows = [
+        _row(runs, f"{_with_refit(text, runs[0])} {_progress(runs)}".strip())
+        for runs, text in zip(same.values(), told, strict=True)
+    ]
     best = next((r.content["known_best"] for r in members if r.content.get("known_best")), None)
     if best:
         rows.append(Row(KNOWN_BEST, "", (), {k: (number(v), None) for k, v in best.items()}))
@@ -210,6 +213,13 @@ def _board(newest: Run, label: str, fingerprint: str, members: Sequence[Run]) ->
     )
     rows.sort(key=lambda r: (1, board.worth(r.value)) if r.runs else (2, 0.0), reverse=True)
     return Leaderboard(**{**vars(board), "rows": tuple(rows), "older": sum(r.older for r in rows)})
+
+
+def _with_refit(label: str, run: Run) -> str:
+    """A label that says which rows a model was trained on where these are not the training rows alone."""
+    name = "refit_on"
+    rows = run.config.get(name)
+    return label if rows is None or f"{name}=" in label else f"{label} {override(name, rows)}".strip()
 
 
 def _row(runs: Sequence[Run], label: str) -> Row:

@@ -24,7 +24,7 @@ from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.terminal.escaping import shown
 
 log = logging.getLogger("fmlab")
-_SELECTED = ("epochs", "best_epoch", "calibration", "model_options")  # of the record of the run that selected
+_SELECTED = ("epochs", "best_epoch", "calibration", "model_options", "cut")  # of the record of the run that selected
 
 
 def refit_run(plain: Mapping[str, Any], selected_by: Path, folder: Path, callbacks: Sequence[Callback] = ()) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fmlab.run.locate import CHECKPOINTS, LAST
 from fmlab.sweep.messages import SIZES
 from fmlab.sweep.spec import Sweep
 
@@ -99,8 +100,10 @@ def _for_all_rows(sweep: Sweep, done: Sequence[FrozenTrial], workers: int, start
 
 
 def refit_seconds(trial: FrozenTrial, growth: float) -> float:
-    """What training a trial anew takes at most; `growth`: the rows of the refit for each row of the trial."""
-    return seconds_of(trial, "seconds") + max(0.0, growth - 1) * seconds_of(trial, "fit")
+    """What training a trial anew takes, up to its best epoch; `growth`: rows of the refit for each row of the trial."""
+    fit = seconds_of(trial, "fit")
+    share = seconds_of(trial, "best_share") or 1.0
+    return seconds_of(trial, "seconds") - fit + growth * share * fit
 
 
 def seconds_of(trial: FrozenTrial, part: str) -> float:
@@ -108,15 +111,25 @@ def seconds_of(trial: FrozenTrial, part: str) -> float:
     return float(trial.user_attrs.get("result", {}).get(part) or 0.0)
 
 
-def measured(folder: Path) -> dict[str, float]:
-    """What a finished run costs: seconds, `fit` and `judged`; parameters, bytes, microseconds of a row."""
+def measured(folder: Path) -> dict[str, Any]:
+    """What a finished run costs: seconds, `fit` and `judged`; parameters, bytes, microseconds of a row.
+
+    `best_share`: the part of its epochs up to the best one; `unfinished` where its time ended a run that can go on.
+    """
     try:
         content: Any = json.loads((folder / "metrics.json").read_text("utf-8"))
         parts = {"fit": content.get("seconds_fit"), "judged": content.get("seconds_test")}
         parts |= {name: content.get(name) for name in SIZES}
     except (OSError, ValueError, AttributeError):
         return {}
-    return {name: float(value) for name, value in parts.items() if isinstance(value, int | float)}
+    found: dict[str, Any] = {name: float(value) for name, value in parts.items() if isinstance(value, int | float)}
+    epochs, best = content.get("epochs"), content.get("best_epoch")
+    rising = isinstance(epochs, int) and isinstance(best, int) and best >= epochs - 1
+    if isinstance(epochs, int) and isinstance(best, int) and epochs:
+        found["best_share"] = min(1.0, (best + 1) / epochs)
+    if content.get("cut") and rising and (folder / CHECKPOINTS / LAST).is_file():
+        found["unfinished"] = True
+    return found
 
 
 def least(trials: Iterable[FrozenTrial], model: Any = None) -> float:

@@ -137,7 +137,7 @@ class Coordinator:
         if not any(t.state == TrialState.COMPLETE for t in trials):
             return
         for trial in self._running(trials):
-            most = self.sweep.time_limit(request_of(trial).index)
+            most = trial.user_attrs.get("most") or self.sweep.time_limit(request_of(trial).index)
             begun = trial.datetime_start
             if most is None or begun is None:
                 continue

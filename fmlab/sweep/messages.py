@@ -77,6 +77,7 @@ class Progress:
     max_bytes: int | None = None  # of memory of this process
     reported: list[float] = field(default_factory=list)
     began: float | None = None  # of time.monotonic: training
+    goes_on: Path | None = None  # folder of a run from whose last checkpoint this one is trained on
 
     def step(self, step: int, value: float) -> None:
         """Report the monitored value; raises Pruned, or Lost."""

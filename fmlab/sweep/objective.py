@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from fmlab.automl.scores import keep_scores
 from fmlab.config import composition
 from fmlab.config.hydra_internals import search_path_from
+from fmlab.config.overrides import override
 from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.latency import microseconds_per_row
@@ -156,8 +157,11 @@ class Training:
     def __call__(self, overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
         """Train, validate, test; raises what the run raises, Pruned, or Lost."""
         config = self.compose(overrides)
+        goes_on = None if progress.goes_on is None else str(progress.goes_on)
         if spans_processes(config):
-            return _in_own_process(overrides, folder, progress)
+            start = [] if goes_on is None else [override("ckpt_path", goes_on)]
+            return _in_own_process([*overrides, *start], folder, progress)
+        config.ckpt_path = goes_on or config.ckpt_path
         reporter = Reporter(progress)
         try:
             value = run(config, folder, callbacks=[reporter])

@@ -74,7 +74,7 @@ def _estimate(sweep: Sweep, best: FrozenTrial, overrides: Sequence[str], workers
     return f": {most} epochs of about {epoch:.1f} s each at most, so up to {seconds / 60:.1f} min"
 
 
-def _raw(sweep: Sweep, best: FrozenTrial, both: bool) -> dict[str, Any]:
+def _raw(sweep: Sweep, best: FrozenTrial, both: bool = False) -> dict[str, Any]:
     point: Mapping[str, Any] = known_point(sweep, best.user_attrs["point"]).overrides
     anew = {"refit_on": BOTH} if both else {}
     return {

@@ -216,6 +216,9 @@ def _agree(sweep: Sweep) -> None:
         raise FmlabError(f"direction must be given for each of {objectives} metrics, got {list(sweep.directions)}")
     if objectives > 1 and sweep.pruner != "none":
         raise FmlabError(f"pruning needs one metric, got {list(sweep.metrics)} with pruner {sweep.pruner}")
+    if sweep.settings.racing and (objectives > 1 or sweep.settings.seeds):
+        got = f"{list(sweep.metrics)} and seeds {list(sweep.settings.seeds)}"
+        raise FmlabError(f"racing needs one metric and trials of one seed, got {got}")
     if objectives > 1 and sweep.settings.ensemble:
         raise FmlabError(f"an ensemble needs one metric, got {list(sweep.metrics)}")
     if objectives > 1 and sweep.settings.refit_seeds:

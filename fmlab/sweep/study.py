@@ -34,7 +34,8 @@ class TrialRequest:
     """One attempt at a slot.
 
     `params`: its point as stored; what is not given, the sampler proposes. `remembered`: what the sampler attached to
-    an earlier attempt. `seeds`: figures of the seeds that an earlier attempt finished.
+    an earlier attempt. `seeds`: figures of the seeds that an earlier attempt finished. `continues`: number of the trial
+    that an earlier attempt went on from.
     """
 
     slot: str
@@ -43,6 +44,7 @@ class TrialRequest:
     params: Params | None = None
     remembered: Params = field(default_factory=dict)
     seeds: Params = field(default_factory=dict)
+    continues: int | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def retry_of(trial: FrozenTrial) -> TrialRequest:
         notes.get("point", before.params),
         notes.get("remembered", before.remembered),
         notes.get("seeds", before.seeds),
+        notes.get("continues", before.continues),
     )
 
 

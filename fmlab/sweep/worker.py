@@ -16,7 +16,7 @@ from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.config.overrides import override
 from fmlab.errors import FmlabError, StorageError
@@ -34,6 +34,7 @@ from fmlab.sweep.messages import (
     mark_folders,
     trial_folder,
 )
+from fmlab.sweep.racing import GROWTH, is_first, promoted, rounds_before
 from fmlab.sweep.space import Point
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import open_storage
@@ -103,7 +104,8 @@ class Worker:
         state, values, notes, full = TrialState.FAIL, None, dict[str, Any](), None
         point = Point({}, {})
         try:
-            point = self._point(claim)
+            parent = self._promoted(claim, progress)
+            point = self._point(claim, parent)
             self.tell("started", number=claim.number, overrides=self._shown(point))
             self._refuse_too_long(point, progress)
             values = self._values(claim, point, folder, progress)
@@ -170,11 +172,36 @@ class Worker:
         if time.monotonic() + quickest > progress.deadline:
             raise TrialTooLong(f"it takes {quickest:.0f} s at least, for which there is no time")
 
-    def _point(self, claim: RunningTrial) -> Point:
-        """The trial's point, written to the study before anything runs."""
+    def _promoted(self, claim: RunningTrial, progress: Progress) -> FrozenTrial | None:
+        """The trial that this one goes on from, with more time; None for a point of its own."""
         request = claim.request
+        if not self.sweep.settings.racing or request.index < len(self.sweep.initial_points):
+            return None
+        trials, maximize = self.study.trials(), self.sweep.directions[0] == "maximize"
+        parent = next((t for t in trials if t.number == request.continues), None)
+        if parent is None and request.params is None:
+            parent = promoted(trials, maximize=maximize)
+            while parent is not None:
+                self.study.set_attr(claim, "continues", parent.number)
+                trials = self.study.trials()
+                if is_first(trials, claim.number, parent.number):
+                    break
+                parent = promoted(trials, maximize=maximize)
+        self.study.set_attr(claim, "continues", None if parent is None else parent.number)
+        if parent is not None:
+            rounds = 1 + rounds_before(parent, trials)
+            progress.most = None if progress.most is None else progress.most * GROWTH**rounds
+            progress.prunes = False  # it was compared before
+            progress.goes_on = trial_folder(Path(self.job.folder), parent.number)
+            self.study.set_attr(claim, "most", progress.most)
+        return parent
+
+    def _point(self, claim: RunningTrial, parent: FrozenTrial | None) -> Point:
+        """The trial's point, written to the study before anything runs: that of `parent`, where it goes on from one."""
+        request = claim.request
+        given = request.params if parent is None else parent.user_attrs["point"]
         try:
-            point, remembered = proposal.known_point(self.sweep, request.params or {}), dict(request.remembered)
+            point, remembered = proposal.known_point(self.sweep, given or {}), dict(request.remembered)
         except KeyError:  # not all is given
             history = self.study.history(request.slot)
             point, remembered = proposal.propose(self.sweep, request.index, history, request.params)

@@ -110,6 +110,8 @@ def test_the_ensemble_keeps_its_weights_and_has_the_members_that_were_trained_an
     assert not unreadable
     titles = [row.title for row in best_of_each(leaderboards(runs)[0]).own]
     assert {"ensemble", f"ensemble  {BOTH}"} <= set(titles)
+    alone = [r for r in runs if r.folder == refitted]
+    assert leaderboards(alone)[0].own[0].title == f"lr  {BOTH}", "named where there is nothing to tell it from"
 
 
 def test_what_is_killed_while_it_is_written_leaves_the_ensemble_of_before(

@@ -125,8 +125,10 @@ def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain)
     assert sum(sweep.time_limit(n) for n in range(len(sweep.initial_points))) == pytest.approx(50)
     assert sweep.time_limit(len(sweep.initial_points)) == pytest.approx(10)
     three = read("auto", {**auto.expand(RAW, plain), "workers": 3})
-    assert sum(three.most(n) for n in range(len(three.initial_points))) == pytest.approx(150)  # three run at a time
-    assert three.most(len(three.initial_points)) == pytest.approx(10)
+    assert sum(three.time_limit(n) for n in range(len(three.initial_points))) == pytest.approx(
+        150
+    )  # three run at a time
+    assert three.time_limit(len(three.initial_points)) == pytest.approx(10)
 
 
 @pytest.mark.usefixtures("some")

@@ -1,0 +1,94 @@
+"""Trials that their time ended go on from their checkpoint, the best third, each once."""
+
+import json
+from pathlib import Path
+
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from fmlab.errors import FmlabError
+from fmlab.sweep.budget import measured
+from fmlab.sweep.messages import Job, Progress
+from fmlab.sweep.objective import Training
+from fmlab.sweep.racing import is_first, promoted, rounds_before
+from fmlab.sweep.spec import read
+from fmlab.sweep.study import retry_of
+
+
+def trial(
+    number: int, value: float | None, *, unfinished: bool = False, continues: int | None = None, running: bool = False
+) -> FrozenTrial:
+    state = TrialState.RUNNING if running else TrialState.FAIL if value is None else TrialState.COMPLETE
+    notes = {"result": {"unfinished": True} if unfinished else {}, "continues": continues}
+    space = {"x": FloatDistribution(0, 1)}
+    found = create_trial(state=state, value=value, params={"x": 0.5}, distributions=space, user_attrs=notes)
+    found.number = number
+    return found
+
+
+def test_the_best_third_go_on_and_each_once() -> None:
+    done = [trial(n, 0.5 + n / 100, unfinished=n in (0, 4, 5)) for n in range(6)]
+
+    def best(*more: FrozenTrial, maximize: bool = True) -> int:
+        found = promoted([*done, *more], maximize=maximize)
+        assert found is not None
+        return found.number
+
+    assert best() == 5
+    assert best(maximize=False) == 0
+    assert best(trial(6, None, continues=5, running=True)) == 4
+    more = [*done, trial(6, 0.7, continues=5, unfinished=True)]
+    assert best(more[-1]) == 6, "what went on may go on again"
+    assert [rounds_before(t, more) for t in more] == [0, 0, 0, 0, 0, 0, 1]
+    assert best(trial(6, None, continues=5)) == 5, "its worker was lost"
+    assert promoted([trial(0, 0.9), trial(1, 0.8, unfinished=True)], maximize=True) is None
+    assert promoted([], maximize=True) is None
+
+
+def test_of_two_workers_that_promote_one_trial_the_first_goes_on() -> None:
+    both = [trial(7, None, continues=5, running=True), trial(8, None, continues=5, running=True)]
+    assert is_first(both, 7, 5)
+    assert not is_first(both, 8, 5)
+
+
+def test_a_retry_goes_on_from_the_same_trial() -> None:
+    assert retry_of(trial(3, None, continues=2)).continues == 2
+
+
+def test_racing_is_of_one_metric_and_one_seed() -> None:
+    raw = {"space": {"seed": {"choice": [0, 1]}}, "n_trials": 2, "racing": True}
+    assert read("s", raw).settings.racing
+    with pytest.raises(FmlabError, match="racing needs one metric"):
+        read("s", {**raw, "seeds": [1, 2]})
+
+
+class Short(Progress):
+    """The time is up within the second epoch."""
+
+    @property
+    def time_is_up(self) -> bool:
+        self.calls = getattr(self, "calls", 0) + 1
+        return self.calls > 20
+
+
+def test_a_run_that_its_time_ended_is_trained_on_and_not_anew(tmp_path: Path) -> None:
+    usual = [
+        *("model=mf", "protocol=full_ranking", "data.users=100", "data.items=60", "data.positives=10", "logger=csv"),
+        *("trainer.max_epochs=6", "trainer.accelerator=cpu", "trainer.threads=1", "batch_size=64", "optimizer.lr=0.01"),
+    ]
+    train = Training(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
+    train(usual, tmp_path / "first", Short())
+    first = json.loads((tmp_path / "first" / "metrics.json").read_text())
+    assert first["cut"]["epochs"] < 6
+    rising = first["best_epoch"] == first["epochs"] - 1
+    assert measured(tmp_path / "first").get("unfinished", False) == rising
+    train(usual, tmp_path / "second", Progress(goes_on=tmp_path / "first"))
+    second = json.loads((tmp_path / "second" / "metrics.json").read_text())
+    assert second["epochs"] == 6
+    assert "cut" not in second
+    curves = [line.split(",")[:2] for line in (tmp_path / "second" / "metrics.csv").read_text().splitlines()[1:]]
+    assert [int(epoch) for epoch, _ in curves] == list(range(6)), "epochs of before are not trained again"
+    steps = [int(step) for _, step in curves]
+    assert steps == sorted(set(steps))
+    assert "unfinished" not in measured(tmp_path / "second")
