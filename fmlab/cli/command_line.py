@@ -20,11 +20,13 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
+from io import StringIO
 from types import FrameType
 
 from fmlab import __version__
+from fmlab.cli import help_cache
 from fmlab.cli.collecting import rare_collections
 from fmlab.cli.exit_codes import ended, failed
 from fmlab.cli.hydra_program import run_hydra
@@ -84,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments:
-        return run_hydra(["--help"])
+    if arguments in ([], ["--help"], ["-h"]):
+        return _help()
     first = arguments[0]
     if first == "resume":
         return _resume(arguments[1:])
@@ -101,6 +103,19 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"fmlab {__version__}")
         return 0
     return run_hydra(arguments)
+
+
+def _help() -> int:
+    key = help_cache.key_of()
+    text, code = help_cache.read(os.environ, key), 0
+    if text is None:
+        with redirect_stdout(StringIO()) as page:
+            code = run_hydra(["--help"])
+        text = page.getvalue()
+        if code == 0:
+            help_cache.write(os.environ, key, text)
+    print(text, end="")
+    return code
 
 
 def _resume(arguments: list[str]) -> int:
