@@ -1,5 +1,6 @@
 """A run from its config to its folder: selected on validation, tested once, repeated, resumed, interrupted."""
 
+import csv
 import json
 import os
 import signal
@@ -111,7 +112,10 @@ def test_a_run_resumed_after_its_best_epoch_keeps_that_epoch(tmp_path: Path) -> 
     assert rest["test"] == whole["test"]
     last = [tmp_path / name / "checkpoints" / "last.ckpt" for name in ("whole", "rest")]
     assert same(weights(last[0]), weights(last[1]))
-    worse = 8 - 1 - whole["best_epoch"]  # none was better after the best, and all before it, seen below, were better
+    monitor = f"val/{whole['monitor']}"
+    with (tmp_path / "whole" / "metrics.csv").open() as file:
+        curve = [float(row[monitor]) for row in csv.DictReader(file) if row[monitor]]
+    worse = sum(value <= max(curve[:epoch]) for epoch, value in enumerate(curve) if epoch)
     assert learning_rate(last[1]) == learning_rate(last[0]) == pytest.approx(0.1 * 0.5**worse)
 
 
@@ -162,7 +166,8 @@ NORMALISED = ("model=deepfm", "model.hidden=[16]", "model.dropout=0", "model.bat
 
 @pytest.mark.parametrize("model", [("model=fm",), ("model=lorentzfm",), NORMALISED], ids=lambda m: m[0])
 def test_two_processes_give_the_metrics_of_one(model: tuple[str, ...], tmp_path: Path) -> None:
-    settings = (*model, "trainer.max_epochs=3", "seed=3")
+    # In float32 two nearly equal scores may change places; in float64 none do.
+    settings = (*model, "trainer.max_epochs=3", "seed=3", "trainer.precision=64-true")
     fmlab(tmp_path / "one", *settings)
     fmlab(tmp_path / "two", *settings, "trainer=ddp", "trainer.devices=2", "trainer.accelerator=cpu")
     one, two = metrics(tmp_path / "one"), metrics(tmp_path / "two")
