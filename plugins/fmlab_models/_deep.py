@@ -9,6 +9,7 @@ from torch.nn import functional
 from fmlab.data import Schema
 from fmlab.nn.fields import FieldEmbeddings, query_and_item
 from fmlab.nn.mlp import split_mlp
+from fmlab_models._options import BatchNorm
 
 
 class DeepModel(nn.Module):
@@ -27,7 +28,7 @@ class DeepModel(nn.Module):
         linear: Annotated[bool, "whether linear weights are vectors of fields or numbers"],
         hidden: Annotated[tuple[int, ...] | None, "units of each hidden layer"] = None,
         dropout: Annotated[float, "share of activations that are set to 0 in training"] = 0.0,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        batch_norm: BatchNorm = False,
     ) -> None:
         """`hidden`: of the perceptron over the sums; None for no perceptron, whose first layer then has width 0."""
         super().__init__()

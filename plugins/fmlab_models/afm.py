@@ -12,6 +12,7 @@ from fmlab.nn.pair_products import triangle
 from fmlab.nn.sparse_lookup import gather, pool
 from fmlab.plugin.option import Range
 from fmlab_models._interactions import distinct_products
+from fmlab_models._options import Dim, Dropout, InitStd
 from fmlab_models.fm import StartsFromFM
 
 
@@ -41,12 +42,10 @@ class AFM(StartsFromFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         attention_dim: Annotated[int, Range(1, None), "units of the attention"] = 10,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dropout: Dropout = 0.5,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), p at 1, as in FM; attention as torch initialises layers."""
         super().__init__()

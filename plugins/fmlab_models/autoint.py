@@ -11,6 +11,7 @@ from fmlab.errors import FmlabError
 from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 
 class Interacting(nn.Module):
@@ -63,16 +64,14 @@ class AutoInt(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         layers: Annotated[int, Range(1, None), "number of layers"] = 3,
         heads: Annotated[int, Range(1, None), "number of attention heads"] = 2,
         attention_dim: Annotated[int, Range(1, None), "units of the attention"] = 64,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.0,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        hidden: Hidden = (),
+        dropout: Dropout = 0.0,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """`attention_dim`: of all heads together. Raises FmlabError unless `heads` divides it."""
         if attention_dim % heads:

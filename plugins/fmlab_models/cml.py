@@ -1,7 +1,7 @@
 """Collaborative metric learning."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from fmlab.manifolds import Euclidean
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
 from fmlab.nn.sizes import user_item_rows
-from fmlab.plugin.option import Range
+from fmlab_models._options import Dim
 
 
 class CML(nn.Module):
@@ -38,9 +38,7 @@ class CML(nn.Module):
         """Parameters that gradients train, without building the model."""
         return user_item_rows(schema) * dim
 
-    def __init__(
-        self, schema: Schema, *, dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64
-    ) -> None:
+    def __init__(self, schema: Schema, *, dim: Dim = 64) -> None:
         """Raises FmlabError on data without users and items."""
         super().__init__()
         self.tables = UserItemEmbeddings(schema, partial(near_origin, dim=dim), model="cml")

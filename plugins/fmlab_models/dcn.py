@@ -11,6 +11,7 @@ from fmlab.data import Schema
 from fmlab.nn.sizes import perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel, by_side, perceptron
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd, Layers
 
 
 class DCN(DeepModel):
@@ -46,14 +47,12 @@ class DCN(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        layers: Annotated[int, Range(0, None), "number of layers"] = 3,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (100, 100),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        layers: Layers = 3,
+        hidden: Hidden = (100, 100),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """`layers` of crosses. Vectors start at N(0, init_std), b at 0, all else as torch initialises layers."""
         super().__init__(
@@ -121,18 +120,16 @@ class DCNv2(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        layers: Annotated[int, Range(0, None), "number of layers"] = 3,
+        dim: Dim = 10,
+        layers: Layers = 3,
         rank: Annotated[int | None, Range(1, None), "rank of the cross matrices; null is full rank"] = None,
         structure: Annotated[
             Literal["parallel", "stacked"], "whether the perceptron stands beside the cross network or after it"
         ] = "parallel",
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """`layers` of crosses. Vectors start at N(0, init_std), all else as torch initialises layers."""
         beside = hidden if structure == "parallel" else None

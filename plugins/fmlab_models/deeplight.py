@@ -12,6 +12,7 @@ from fmlab.nn.sizes import pair_count, perceptron_size
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
 from fmlab_models._matrices import FieldMatrices
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 _EVERY = 10  # steps between two prunings
 
@@ -48,12 +49,10 @@ class DeepLight(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
+        dim: Dim = 10,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
         sparsity: Annotated[
             float, Range(0, 1, open_high=True), "share of the weights of the perceptron that is pruned"
         ] = 0.0,
@@ -62,7 +61,7 @@ class DeepLight(DeepModel):
             float, Range(0, 1, open_high=True), "share of the field weights that is pruned"
         ] = 0.0,
         warmup: Annotated[int, Range(0, None), "training steps before pruning"] = 1000,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        init_std: InitStd = 0.01,
     ) -> None:
         """`sparsity`: S of the perceptron. r starts at N(0, 1), vectors at N(0, init_std)."""
         super().__init__(

@@ -1,7 +1,7 @@
 """The field-aware factorization machine."""
 
 from itertools import accumulate
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from torch.autograd.function import once_differentiable
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.fields import FieldEmbeddings, query_and_item
-from fmlab.plugin.option import Range
 from fmlab_models._flops import flops
+from fmlab_models._options import Dim, PositiveInitStd
 
 
 class FFM(nn.Module):
@@ -46,8 +46,8 @@ class FFM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std). Raises FmlabError on data with a single field."""
         super().__init__()

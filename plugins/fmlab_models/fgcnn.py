@@ -14,6 +14,7 @@ from fmlab.nn.pair_products import inner_products
 from fmlab.nn.sizes import matrices, pair_count, perceptron_size
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel, perceptron
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 
 class FGCNN(DeepModel):
@@ -64,19 +65,17 @@ class FGCNN(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         filters: Annotated[tuple[int, ...], "feature maps of each convolution"] = (14, 16, 18, 20),
         kernel_height: Annotated[int, Range(1, None), "rows that a convolution kernel spans", Renamed("height")] = 7,
         pooling: Annotated[int, Range(1, None), "rows that pooling joins"] = 2,
         n_generated: Annotated[
             int, Range(1, None), "new fields that a layer makes of each that pooling left", Renamed("new")
         ] = 3,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), all else as torch initialises layers. Raises FmlabError on even heights."""
         if kernel_height % 2 == 0:

@@ -11,6 +11,7 @@ from fmlab.nn.pair_products import rows_last, triangle
 from fmlab.nn.sizes import pair_count, perceptron_size
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._deep import DeepModel, perceptron
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 
 class FiBiNET(DeepModel):
@@ -62,7 +63,7 @@ class FiBiNET(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         bilinear: Annotated[
             Literal["all", "each", "interaction"],
             "what has a bilinear matrix of its own: all fields, each field, each pair",
@@ -70,12 +71,10 @@ class FiBiNET(DeepModel):
         reduction_ratio: Annotated[
             int, Range(1, None), "factor by which squeeze-and-excitation shrinks", Renamed("reduction")
         ] = 3,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), all else as torch initialises layers."""
         super().__init__(schema, dim, init_std=init_std, linear=True)

@@ -10,6 +10,7 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
+from fmlab_models._options import Dim, Dropout, InitStd
 from fmlab_models.autoint import Interacting
 
 
@@ -44,13 +45,11 @@ class FiGNN(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         layers: Annotated[int, Range(1, None), "number of layers"] = 3,
         heads: Annotated[int, Range(1, None), "number of attention heads"] = 2,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.0,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dropout: Dropout = 0.0,
+        init_std: InitStd = 0.01,
     ) -> None:
         """`layers` are steps; all have the same weights. Raises FmlabError unless `heads` divides `dim`."""
         if dim % heads:

@@ -1,6 +1,6 @@
 """The factorization machine."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,8 +10,8 @@ from fmlab.errors import FmlabError
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs, factor_products
 from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, lifted_width, n_curvatures
-from fmlab.plugin.option import Range
 from fmlab_models._flops import flops
+from fmlab_models._options import Dim, Dropout, InitStd
 
 
 class FM(nn.Module):
@@ -46,11 +46,9 @@ class FM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.0,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        dropout: Dropout = 0.0,
+        init_std: InitStd = 0.01,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,
         learn_curvature: LearnCurvature = False,

@@ -16,6 +16,9 @@ from fmlab.plugin.option import Range
 from fmlab_models._flops import flops
 from fmlab_models._lookup import LookedUp
 from fmlab_models._matrices import FieldMatrices, Kind
+from fmlab_models._options import Dim, PositiveInitStd
+
+Linear = Annotated[Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"]
 
 
 class FieldMatrixFM(nn.Module):
@@ -49,7 +52,7 @@ class FieldMatrixFM(nn.Module):
         kind: Kind,
         dims: tuple[int, ...],
         *,
-        linear: Annotated[Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"],
+        linear: Linear,
         init_std: Annotated[float, "standard deviation of initial embeddings"],
         geometry: Geometry | None = None,
     ) -> None:
@@ -172,11 +175,9 @@ class FwFM(FieldMatrixFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        linear: Annotated[
-            Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
-        ] = "field",
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        linear: Linear = "field",
+        init_std: PositiveInitStd = 0.01,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,
         learn_curvature: LearnCurvature = False,
@@ -226,11 +227,9 @@ class FvFM(FieldMatrixFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 16,
-        linear: Annotated[
-            Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
-        ] = "field",
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 16,
+        linear: Linear = "field",
+        init_std: PositiveInitStd = 0.01,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,
         learn_curvature: LearnCurvature = False,
@@ -298,16 +297,14 @@ class FmFM(FieldMatrixFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 16,
+        dim: Dim = 16,
         dims: Annotated[tuple[int, ...] | None, "size of the vectors of each field; null is dim for all"] = None,
         variance: Annotated[
             Annotated[float, Range(0, 1, open_low=True)] | None,
             "share of the variance that each field's principal components keep",
         ] = None,
-        linear: Annotated[
-            Literal["field", "plain"], "whether linear weights are vectors of fields or numbers"
-        ] = "field",
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        linear: Linear = "field",
+        init_std: PositiveInitStd = 0.01,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,
         learn_curvature: LearnCurvature = False,

@@ -12,7 +12,8 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import weighted_sums
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather, pool
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Renamed
+from fmlab_models._options import Dim, Dropout, Layers, PositiveInitStd
 
 _PRODUCTS = ("euclidean", "cosine")  # distances made of inner products
 
@@ -58,18 +59,16 @@ class GMLFM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        dim: Dim = 64,
         transform: Annotated[Literal["dnn", "md"], "perceptron or Mahalanobis matrix before the distance"] = "dnn",
-        layers: Annotated[int, Range(0, None), "number of layers"] = 1,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.0,
+        layers: Layers = 1,
+        dropout: Dropout = 0.0,
         distance: Annotated[
             Literal["euclidean", "manhattan", "chebyshev", "cosine"], "distance between transformed vectors"
         ] = "euclidean",
         weighted: Annotated[bool, "whether pairs of features have weights"] = True,
         init: Annotated[Literal["normal", "identity"], "initial values of the transform", Renamed("start")] = "normal",
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """`layers` and `dropout` are dnn's."""
         super().__init__()

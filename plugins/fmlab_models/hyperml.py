@@ -12,6 +12,7 @@ from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
 from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range
+from fmlab_models._options import Dim
 
 STEP_SCALE = 2.5  # of `radagrad`, by the validation of a sparse and a dense data set: docs/results/hyperml.md
 
@@ -50,7 +51,7 @@ class HyperML(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        dim: Dim = 64,
         curvature: Annotated[float, Range(0, None, open_low=True), "absolute curvature of hyperbolic space"] = 1.0,
         learn_curvature: Annotated[bool, "whether the curvature is trained, from that value on"] = False,
     ) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._histories import distinct, entities
+from fmlab_models._options import Dim, PositiveInitStd
 
 _CELLS = 1 << 19  # numbers of padded histories held at once: larger blocks get new pages each time
 
@@ -45,7 +46,7 @@ class IALS(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        dim: Dim = 64,
         n_iterations: Annotated[int, Range(1, None), "alternating passes over users and items", Renamed("sweeps")] = 16,
         unobserved_weight: Annotated[
             float, Range(0, None, open_low=True), "weight of pairs that were not observed", Renamed("unobserved")
@@ -54,7 +55,7 @@ class IALS(nn.Module):
         reg_exponent: Annotated[
             float, Range(0, None), "exponent of the frequency that regularization grows with", Renamed("exponent")
         ] = 1.0,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
+        init_std: PositiveInitStd = 0.1,
     ) -> None:
         """Vectors start at N(0, init_std / sqrt(dim)), the unknown ones at 0; raises FmlabError without entities."""
         super().__init__()

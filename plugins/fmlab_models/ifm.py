@@ -14,7 +14,22 @@ from fmlab.nn.sizes import n_multi_valued, pair_count, perceptron_size
 from fmlab.nn.sparse_lookup import IdGrouping, gather, pool
 from fmlab.plugin.option import Range, Renamed
 from fmlab_models._interactions import InteractionAware, Pairs, spread, total
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, PositiveInitStd
 from fmlab_models.fm import StartsFromFM
+
+AttentionDim = Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")]
+FieldDim = Annotated[int, Range(1, None), "size of the vectors of fields"]
+Factorized = Annotated[bool, "whether the vectors of pairs of fields are factorized", Renamed("factorised")]
+Components = Annotated[
+    Literal["both", "feature", "field"], "which of the two kinds of interaction weights are used", Renamed("aspects")
+]
+Temperature = Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"]
+NPairs = Annotated[
+    Annotated[int, Range(1, None)] | None,
+    "pairs of columns that are weighed in a batch; null is all",
+    Renamed("samples"),
+]
+FieldDecay = Annotated[float, Range(0, None), "L2 penalty on the factors of fields"]
 
 
 class _InteractionAwareModel(StartsFromFM):
@@ -121,28 +136,16 @@ class IFM(_InteractionAwareModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 256,
-        attention_dim: Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")] = 256,
-        field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 26,
-        factorized: Annotated[
-            bool, "whether the vectors of pairs of fields are factorized", Renamed("factorised")
-        ] = True,
-        components: Annotated[
-            Literal["both", "feature", "field"],
-            "which of the two kinds of interaction weights are used",
-            Renamed("aspects"),
-        ] = "both",
-        temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
-        n_pairs: Annotated[
-            Annotated[int, Range(1, None)] | None,
-            "pairs of columns that are weighed in a batch; null is all",
-            Renamed("samples"),
-        ] = None,
-        field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.1,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 256,
+        attention_dim: AttentionDim = 256,
+        field_dim: FieldDim = 26,
+        factorized: Factorized = True,
+        components: Components = "both",
+        temperature: Temperature = 10.0,
+        n_pairs: NPairs = None,
+        field_decay: FieldDecay = 0.0,
+        dropout: Dropout = 0.1,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Raises FmlabError on rows of one column, which have no pairs."""
         super().__init__(
@@ -193,24 +196,16 @@ class INN(_InteractionAwareModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 256,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (5,),
-        attention_dim: Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")] = 256,
-        field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 26,
-        factorized: Annotated[
-            bool, "whether the vectors of pairs of fields are factorized", Renamed("factorised")
-        ] = True,
-        components: Annotated[
-            Literal["both", "feature", "field"],
-            "which of the two kinds of interaction weights are used",
-            Renamed("aspects"),
-        ] = "both",
-        temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
-        field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.1,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 256,
+        hidden: Hidden = (5,),
+        attention_dim: AttentionDim = 256,
+        field_dim: FieldDim = 26,
+        factorized: Factorized = True,
+        components: Components = "both",
+        temperature: Temperature = 10.0,
+        field_decay: FieldDecay = 0.0,
+        dropout: Dropout = 0.1,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Dropout is on the pairs; raises FmlabError on rows of one column, which have none."""
         super().__init__(
@@ -261,22 +256,16 @@ class DeepIFM(_InteractionAwareModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400),
-        attention_dim: Annotated[int, Range(1, None), "units of the attention over pairs", Renamed("attention")] = 16,
-        field_dim: Annotated[int, Range(1, None), "size of the vectors of fields"] = 16,
-        temperature: Annotated[float, Range(0, None, open_low=True), "divisor of the attention logits"] = 10.0,
-        n_pairs: Annotated[
-            Annotated[int, Range(1, None)] | None,
-            "pairs of columns that are weighed in a batch; null is all",
-            Renamed("samples"),
-        ] = None,
-        field_decay: Annotated[float, Range(0, None), "L2 penalty on the factors of fields"] = 0.0,
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        hidden: Hidden = (400, 400),
+        attention_dim: AttentionDim = 16,
+        field_dim: FieldDim = 16,
+        temperature: Temperature = 10.0,
+        n_pairs: NPairs = None,
+        field_decay: FieldDecay = 0.0,
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """`dropout` is on the pairs and between the layers."""
         super().__init__(

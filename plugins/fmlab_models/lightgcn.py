@@ -1,6 +1,6 @@
 """Light graph convolution."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ from fmlab.data import Schema
 from fmlab.data.batch import Batch
 from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, n_curvatures
 from fmlab.nn.sizes import user_item_rows
-from fmlab.plugin.option import Range
 from fmlab_models._batch_l2 import BatchL2, looked_up_norm
 from fmlab_models._graph import GraphModel
+from fmlab_models._options import Dim, Layers, PositiveInitStd
 
 
 class LightGCN(GraphModel):
@@ -48,9 +48,9 @@ class LightGCN(GraphModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
-        layers: Annotated[int, Range(0, None), "number of layers"] = 3,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
+        dim: Dim = 64,
+        layers: Layers = 3,
+        init_std: PositiveInitStd = 0.1,
         batch_l2: BatchL2 = 0.0,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,

@@ -10,6 +10,7 @@ from fmlab.manifolds import LearnedCurvature, Lorentz, ManifoldParameter
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import triangle_pairs
 from fmlab.plugin.option import Range
+from fmlab_models._options import PositiveInitStd
 
 TWO_IDS = 0.2  # temperature of a score that is one pair, a user's and an item's
 
@@ -63,7 +64,7 @@ class LorentzFM(nn.Module):
         schema: Schema,
         *,
         dim: Annotated[int, Range(2, None), "size of the embedding vectors"] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        init_std: PositiveInitStd = 0.01,
         temperature: Annotated[
             Annotated[float, Range(0, None, open_low=True)] | None,
             "divisor of scores in losses over candidates; null is 1/5 for rows of a user and an item alone, else 1",

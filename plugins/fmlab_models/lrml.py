@@ -11,6 +11,7 @@ from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.init import near_origin
 from fmlab.nn.sizes import user_item_rows
 from fmlab.plugin.option import Range, Renamed
+from fmlab_models._options import Dim, PositiveInitStd
 from fmlab_models.cml import clip
 
 
@@ -44,9 +45,9 @@ class LRML(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
+        dim: Dim = 64,
         memory_slots: Annotated[int, Range(1, None), "vectors of the memory", Renamed("slots")] = 20,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Keys and memory start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()

@@ -1,7 +1,7 @@
 """Matrix factorization."""
 
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from fmlab.data.batch import Batch
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, n_curvatures
 from fmlab.nn.sizes import user_item_rows
-from fmlab.plugin.option import Range
 from fmlab_models._batch_l2 import BatchL2, looked_up_norm
+from fmlab_models._options import Dim, InitStd
 
 
 class MF(nn.Module):
@@ -45,8 +45,8 @@ class MF(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        init_std: InitStd = 0.01,
         batch_l2: BatchL2 = 0.0,
         geometry: Space = "euclidean",
         curvature: Curvature = 1.0,

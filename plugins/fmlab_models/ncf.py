@@ -14,6 +14,7 @@ from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.mlp import split_mlp
 from fmlab.nn.sizes import perceptron_size, user_item_rows
 from fmlab.plugin.option import Range
+from fmlab_models._options import Dim, Dropout, Hidden, PositiveInitStd
 from fmlab_models.pmf import PMF
 
 
@@ -38,8 +39,8 @@ class GMF(PMF):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 8,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 8,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__(schema, dim=dim, init_std=init_std)
@@ -77,12 +78,10 @@ class MLP(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 32,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (32, 16, 8),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.0,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 32,
+        hidden: Hidden = (32, 16, 8),
+        dropout: Dropout = 0.0,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Layers as torch initialises them; raises FmlabError without a hidden layer, or without users and items."""
         super().__init__()
@@ -139,14 +138,12 @@ class NeuMF(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 8,
+        dim: Dim = 8,
         mlp_dim: Annotated[int, Range(1, None), "size of the embedding vectors of the perceptron"] = 32,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (32, 16, 8),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.0,
+        hidden: Hidden = (32, 16, 8),
+        dropout: Dropout = 0.0,
         alpha: Annotated[float, Range(0, 1), "weight of the GMF half of the output layer"] = 0.5,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """`dim`: the size of GMF's vectors. `alpha`: GMF's share of a warm start. Raises FmlabError as the two do."""
         super().__init__()

@@ -1,7 +1,7 @@
 """The neural factorization machine."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,8 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_products
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sizes import perceptron_size
-from fmlab.plugin.option import Range
 from fmlab_models._deep import perceptron
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 from fmlab_models.fm import StartsFromFM
 
 
@@ -39,13 +39,11 @@ class NFM(StartsFromFM):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (100, 100),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        hidden: Hidden = (100, 100),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
         super().__init__()

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.nn.sizes import matrices, user_item_rows
-from fmlab.plugin.option import Range
 from fmlab_models._graph import GraphModel
+from fmlab_models._options import Dim, Dropout, Hidden
 
 
 class NGCF(GraphModel):
@@ -42,11 +42,9 @@ class NGCF(GraphModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 64,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (64, 64, 64),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.1,
+        dim: Dim = 64,
+        hidden: Hidden = (64, 64, 64),
+        dropout: Dropout = 0.1,
         normalized: Annotated[bool, "whether the vectors of layers are normalized"] = True,
     ) -> None:
         """Vectors and matrices start as Glorot's uniform ones; raises FmlabError on data without users and items."""

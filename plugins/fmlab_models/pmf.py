@@ -1,6 +1,6 @@
 """Probabilistic matrix factorization."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.features import UserItemEmbeddings
 from fmlab.nn.sizes import user_item_rows
-from fmlab.plugin.option import Range
+from fmlab_models._options import Dim, PositiveInitStd
 
 
 class PMF(nn.Module):
@@ -38,8 +38,8 @@ class PMF(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.1,
+        dim: Dim = 10,
+        init_std: PositiveInitStd = 0.1,
     ) -> None:
         """Vectors start at N(0, init_std). Raises FmlabError on data without users and items."""
         super().__init__()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.nn.pair_products import inner_products, triangle
 from fmlab.nn.sizes import pair_count, perceptron_size
-from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 
 class PNN(DeepModel):
@@ -22,9 +22,9 @@ class PNN(DeepModel):
         dim: int,
         products: int,
         *,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"],
+        hidden: Hidden,
         dropout: Annotated[float, "share of activations that are set to 0 in training"],
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"],
+        batch_norm: BatchNorm,
         init_std: Annotated[float, "standard deviation of initial embeddings"],
     ) -> None:
         """`products`: how many."""
@@ -61,13 +61,11 @@ class IPNN(PNN):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), layers as torch initialises them."""
         n = len(schema.fields)
@@ -111,14 +109,12 @@ class OPNN(PNN):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         kernel: Annotated[Literal["sum", "matrix"], "how outer products are weighed"] = "sum",
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Vectors start at N(0, init_std), kernels at N(0, 1 / dim), layers as torch initialises them."""
         left, right = triangle(len(schema.fields))

@@ -1,6 +1,6 @@
 """The translation-based factorization machine."""
 
-from typing import Annotated, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.sparse_lookup import gather
-from fmlab.plugin.option import Range
+from fmlab_models._options import Dim, PositiveInitStd
 
 
 class TransFM(nn.Module):
@@ -39,8 +39,8 @@ class TransFM(nn.Module):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        init_std: Annotated[float, Range(0, None, open_low=True), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        init_std: PositiveInitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors and translations at N(0, init_std)."""
         super().__init__()

@@ -1,14 +1,14 @@
 """A linear model beside a multilayer perceptron."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 from torch import Tensor
 
 from fmlab.data import Schema
 from fmlab.nn.sizes import perceptron_size
-from fmlab.plugin.option import Range
 from fmlab_models._deep import DeepModel
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 
 class WideDeep(DeepModel):
@@ -33,13 +33,11 @@ class WideDeep(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        dim: Dim = 10,
+        hidden: Hidden = (400, 400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
         super().__init__(

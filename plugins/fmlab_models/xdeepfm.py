@@ -11,8 +11,9 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.pair_products import rows_last
 from fmlab.nn.sizes import perceptron_size
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Renamed
 from fmlab_models._deep import DeepModel
+from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 
 _NUMBERS = 1 << 18  # of the products that are made at a time
 
@@ -58,18 +59,16 @@ class XDeepFM(DeepModel):
         self,
         schema: Schema,
         *,
-        dim: Annotated[int, Range(1, None), "size of the embedding vectors"] = 10,
+        dim: Dim = 10,
         cin_layer_sizes: Annotated[
             tuple[int, ...], "feature maps of each layer of the compressed interaction network", Renamed("maps")
         ] = (100, 100),
         split_half: Annotated[bool, "whether half of the maps go on to the next layer alone"] = False,
         activation: Annotated[Literal["identity", "relu"], "activation of the feature maps"] = "identity",
-        hidden: Annotated[tuple[int, ...], "units of each hidden layer"] = (400, 400),
-        dropout: Annotated[
-            float, Range(0, 1, open_high=True), "share of activations that are set to 0 in training"
-        ] = 0.5,
-        batch_norm: Annotated[bool, "whether layers normalize over the batch"] = False,
-        init_std: Annotated[float, Range(0, None), "standard deviation of initial embeddings"] = 0.01,
+        hidden: Hidden = (400, 400),
+        dropout: Dropout = 0.5,
+        batch_norm: BatchNorm = False,
+        init_std: InitStd = 0.01,
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them.
 
