@@ -70,6 +70,7 @@ _SECOND = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit code."""
     elapsed.begin()
+    _open_standard_streams()
     given = sys.argv[1:] if arguments is None else list(arguments)
     with _stopping_on_signals() as stop, _logging_left_as_it_was(), safe_log():
         try:
@@ -83,6 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception as error:
             code = failed(error)
     return stop.code or code
+
+
+def _open_standard_streams() -> None:
+    """Whoever starts the program may have closed them: what is written there is for nobody, and for no other file."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _dispatch(arguments: list[str]) -> int:

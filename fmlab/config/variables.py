@@ -44,10 +44,11 @@ def install_resolvers(environment: Mapping[str, str], typed: Sequence[str], *, h
                 told.add(name)
                 log.warning(f"a config file reads the secret {name}: it gets {HIDDEN}; type the option to give it")
             return HIDDEN
-        if name not in environment and not default:
+        there = name in environment and (name not in OPEN or bool(environment[name]))  # FMLAB_CACHE= is none
+        if not there and not default:
             raise FmlabError(f"environment variable {name} is not set")
-        value = environment[name] if name in environment else default[0]
-        if name in environment and names_secret(name):
+        value = environment[name] if there else default[0]
+        if there and names_secret(name):
             remember(environment[name])
             return HIDDEN if hide else value
         if isinstance(value, str):

@@ -231,7 +231,10 @@ def _hint(value: Any, kind: Any) -> str:
         return f"; did you mean {near[0]!r}?" if near else ""
     each = value if isinstance(value, Sequence) and not isinstance(value, str) else [value]
     if any(v is None or isinstance(v, bool | int | float) for v in each) and str in (kind, *get_args(kind)):
-        return "; quote text that reads as a number or as yes and no"
+        quoted = [v if isinstance(v, str) else "null" if v is None else str(v) for v in each]
+        shown = "'{}'".format("','".join(quoted))
+        shown = shown if each == [value] else f"[{shown}]"
+        return f'; quote text that reads as a number or as yes and no, for the shell too: "{shown}"'
     return ""
 
 

@@ -1,8 +1,8 @@
 """Pandas frames as the batches of text that the encoder reads: a cell is the text that a file would hold."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from fmlab.data import Side
 from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.raw.cells import joined
 from fmlab.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROWS = 1 << 15
-Spell = Callable[[Any, str], str | None]
+Spell = Callable[[Any], str | None]
 Known = Callable[[list[str | None]], list[bool]]  # of each text, whether the encoder knows it
 
 
@@ -35,8 +36,7 @@ def frame_batches(frame: "pd.DataFrame", encoder: Encoder, *sides: Side) -> Iter
     made = []
     for column in columns:
         known = [partial(encoder.known, name) for name in column.fields]
-        within = next((w for name in column.fields if (w := encoder.input(name).within)), "|")
-        made.append(_column(frame.iloc[:, named[column.name][0]], column.name, known, within))
+        made.append(_column(frame.iloc[:, named[column.name][0]], column.name, known))
     batch = pa.RecordBatch.from_arrays(made, names=[c.name for c in columns])
     for low in range(0, len(frame), ROWS):
         part = batch.slice(low, ROWS)
@@ -57,14 +57,13 @@ def cells_batch(rows: Sequence[Mapping[str, Any]], encoder: Encoder, *sides: Sid
         if any(column.name not in row for row in rows):
             raise DataError(f"rows of one request have the same columns, some have no {column.name!r}")
         known = [partial(encoder.known, name) for name in column.fields]
-        within = next((w for name in column.fields if (w := encoder.input(name).within)), "|")
         cells = [row[column.name] for row in rows]
         if all(type(cell) is str for cell in cells):  # as a file would hold them
             with _named(column.name):
                 made.append(pa.array([cell or None for cell in cells], pa.string()).dictionary_encode())
         else:
             with _named(column.name):
-                made.append(_spelled(*_numbered(cells), known, within))
+                made.append(_spelled(*_numbered(cells), known))
     return pa.RecordBatch.from_arrays(made, names=[c.name for c in columns])
 
 
@@ -91,14 +90,14 @@ def _numbered(cells: Sequence[Any]) -> tuple[Any, list[Any]]:
     return np.array(codes, np.int64), list(places)
 
 
-def _column(series: "pd.Series[Any]", name: str, known: Sequence[Known], within: str) -> Any:
+def _column(series: "pd.Series[Any]", name: str, known: Sequence[Known]) -> Any:
     with _named(name):
-        return _spelled(*_factorized(series), known, within)
+        return _spelled(*_factorized(series), known)
 
 
-def _spelled(codes: Any, values: list[Any], known: Sequence[Known], within: str) -> Any:
+def _spelled(codes: Any, values: list[Any], known: Sequence[Known]) -> Any:
     """The column as text, in the spelling of which most cells are known."""
-    spelled = [[spell(value, within) for value in values] for spell in _spellings(values)]
+    spelled = [[spell(value) for value in values] for spell in _spellings(values)]
     counts = np.bincount(codes[codes >= 0], minlength=len(values))
 
     def hits(texts: list[str | None]) -> int:
@@ -134,14 +133,20 @@ def _settled(cell: Any) -> Any:
 
 def _spellings(values: list[Any]) -> list[Spell]:
     """Ways in which files write such values, the likeliest first."""
+    values = list(_flat(values))
     if any(isinstance(v, bool | np.bool_) or v in ("true", "false") for v in values):
-        return [_text, lambda v, w: _text(v, w, ("True", "False")), lambda v, w: _text(v, w, ("1", "0"))]
+        return [_text, partial(_text, yes_no=("True", "False")), partial(_text, yes_no=("1", "0"))]
     if any(isinstance(v, float | np.floating) for v in values):
-        return [lambda v, w: _text(v, w, whole=True), _text]
+        return [partial(_text, whole=True), _text]
     if any(isinstance(v, int | np.integer) for v in values):
-        return [_text, lambda v, w: _text(_as_float(v), w)]
+        return [_text, partial(_text, fraction=True)]
+    if any(isinstance(v, time) for v in values):
+        digits = ("microseconds", "milliseconds", "seconds", "auto")
+        return [partial(_text, timespec=timespec) for timespec in digits]
     if any(isinstance(v, date) for v in values):
-        return [_text, lambda v, w: str(v), lambda v, w: str(v)[:10]]
+        zones = (True, False) if any(getattr(v, "tzinfo", None) for v in values) else (False,)
+        of_arrow = [partial(_moment, digits=digits, utc=utc) for digits in (6, 9, 3, 0) for utc in zones]
+        return [_text, str, lambda v: str(v)[:10], *of_arrow]
     return [_text]
 
 
@@ -152,17 +157,53 @@ def _as_float(value: Any) -> Any:
         return value
 
 
-def _text(value: Any, within: str, yes_no: tuple[str, str] = ("true", "false"), whole: bool = False) -> str | None:
+def _flat(values: Iterable[Any]) -> Iterator[Any]:
+    for value in values:
+        if isinstance(value, tuple):
+            yield from _flat(value)
+        else:
+            yield value
+
+
+def _moment(value: Any, digits: int, utc: bool) -> str | None:
+    """A time as Arrow writes it, in the zone that it has or in UTC, which Parquet keeps of it."""
+    if not isinstance(value, datetime):
+        return _text(value)
+    value = value.astimezone(UTC) if utc else value
+    fraction = f".{value.microsecond * 1000 + getattr(value, 'nanosecond', 0):09d}"[: digits + 1] if digits else ""
+    zone = "" if value.tzinfo is None else f"{value:%z}" if value.utcoffset() else "Z"
+    return f"{value:%Y-%m-%d %H:%M:%S}{fraction}{zone}"
+
+
+def cell_text(value: Any) -> str | None:
+    """A cell of a column of several types as text: numbers without a fraction as whole ones."""
+    return _text(_settled(value), whole=True)
+
+
+def _text(
+    value: Any,
+    yes_no: tuple[str, str] = ("true", "false"),
+    whole: bool = False,
+    fraction: bool = False,
+    timespec: str = "auto",
+) -> str | None:
+    """A value as text: whole numbers among floats without a fraction if `whole`, all numbers with one if `fraction`."""
     if isinstance(value, tuple):
-        texts = (_text(part, within, yes_no, whole) for part in value)
-        return within.join(t for t in texts if t) or None
+        return joined([_text(part, yes_no, whole, fraction, timespec) for part in value])
     if value is None or (isinstance(value, float | np.floating) and value != value):
         return None
     if isinstance(value, bool | np.bool_) or value in ("true", "false"):
         return yes_no[0] if value in (True, "true") else yes_no[1]
+    if fraction:
+        value = _as_float(value)
     if isinstance(value, float | np.floating):
         number = float(value)
         return str(int(number)) if whole and number.is_integer() else repr(number)
+    if isinstance(value, time):
+        return value.isoformat(timespec)
+    if isinstance(value, timedelta):  # in seconds, as preparation reads lengths of time
+        seconds = value.total_seconds()
+        return str(int(seconds)) if seconds.is_integer() else repr(seconds)
     if isinstance(value, date | datetime):  # pandas.Timestamp is a datetime
         return value.isoformat()
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ from fmlab.errors import FmlabError
 from fmlab.run.locate import locate
 from fmlab.workflow.fit import Choice
 from fmlab.workflow.fitted_run import FittedRun
-from fmlab.workflow.frames import is_frame, write_frame
+from fmlab.workflow.frames import is_frame, refuse_index, write_frame
 from fmlab.workflow.options import data_of, merged, overrides_of
 
 
@@ -64,11 +64,12 @@ def automl(
         FmlabError: an option is wrong, the data break a rule, or no trial was finished.
     """
     environment = dict(os.environ)
+    roles = {"user": user, "item": item, "label": label or "", "time": time}
     frame_file = None
     if is_frame(data):
+        refuse_index(data, roles)
         plain = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
         frame_file = write_frame(data, Path(str(plain.cache_dir)))
-    roles = {"user": user, "item": item, "label": label or "", "time": time}
     given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
     chosen = {k: v for k, v in (("protocol", protocol), ("refit_on", refit_on)) if v is not None}
     place = Path(folder).expanduser() if folder is not None else _new_folder()

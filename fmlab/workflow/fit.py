@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from fmlab.config.composition import compose
-from fmlab.errors import FmlabError
+from fmlab.errors import DataError, FmlabError
 from fmlab.workflow.fitted_run import FittedRun
-from fmlab.workflow.frames import is_frame, write_frame
+from fmlab.workflow.frames import is_frame, refuse_index, write_frame
 from fmlab.workflow.options import data_of, merged, overrides_of
 
 Choice = str | Mapping[str, Any]
@@ -54,6 +54,7 @@ def fit(
     roles = {"user": user, "item": item, "label": label or "", "time": time}
     frame_file = None
     if is_frame(data):
+        refuse_index(data, roles)
         plain = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
         frame_file = write_frame(data, Path(str(plain.cache_dir)))
     given: dict[str, Any] = {"seed": seed}
@@ -66,7 +67,14 @@ def fit(
     config = compose(typed, environment)
     if config.trainer.progress == "auto":
         config.trainer.progress = _watched()
-    return _run(config, folder)
+    try:
+        return _run(config, folder)
+    except DataError as error:
+        if frame_file is None:
+            raise
+        raise DataError(
+            str(error).replace(str(frame_file), "the frame").replace(frame_file.name, "the frame")
+        ) from error
 
 
 def _run(config: Any, folder: str | Path | None) -> FittedRun:

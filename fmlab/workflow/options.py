@@ -8,7 +8,7 @@ import numpy as np
 
 from fmlab.config.overrides import override
 from fmlab.config.validation import GROUPS
-from fmlab.errors import FmlabError
+from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 
 
@@ -40,6 +40,11 @@ def data_of(data: object, roles: Mapping[str, Any], frame_file: Path | None) -> 
     """
     found: dict[str, Any]
     if isinstance(data, Mapping):
+        if "name" not in data and len(data) > 1 and all(map(_is_column, data.values())):
+            raise FmlabError(
+                "data as a mapping holds the options of a data set, {'name': ..., ...}, got columns "
+                f"{', '.join(map(str, data))}; pandas.DataFrame makes a frame of them"
+            )
         found = dict(data)
     elif frame_file is not None:
         found = {"name": "csv", "path": str(frame_file)}
@@ -48,9 +53,18 @@ def data_of(data: object, roles: Mapping[str, Any], frame_file: Path | None) -> 
     elif isinstance(data, str | Path) and Path(data).expanduser().is_file():
         found = {"name": "csv", "path": str(Path(data).expanduser().absolute())}
     else:
-        known = ", ".join(registry.names("data"))
-        raise FmlabError(f"data must be a frame, a file or a data set's name, got {data!r:.200}; data sets: {known}")
+        if not isinstance(data, str | Path):
+            kind = type(data).__name__
+            raise FmlabError(
+                f"data must be a frame, a file or a data set's name, got {kind}; pandas.DataFrame makes one"
+            )
+        hint = choices(str(data), registry.names("data"))
+        raise FmlabError(f"data must be a frame, a file or a data set's name, and {data} is no file; {hint}")
     return found | {k: v for k, v in roles.items() if v}
+
+
+def _is_column(value: object) -> bool:
+    return hasattr(value, "__len__") and not isinstance(value, str)
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fmlab.data.encoding.number_texts import listed
 from fmlab.data.raw.table import HEAD_BYTES, batches
 from fmlab.data.raw.table_format import BLANKS, TableFormat
 from fmlab.errors import DataError, choices
@@ -15,6 +16,7 @@ from fmlab_datasets.warnings import are_numbers
 log = logging.getLogger(__name__)
 OFTEN = 0.05  # the share of distinct values with a `|` from which a column is taken for multi-valued
 INDEX = re.compile(r"Unnamed: \d+(\.\d+)*|__index_level_\d+__")  # as pandas names the numbers of rows
+ROLES = ("user", "item", "label", "time", "split", "weight")
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
@@ -39,9 +41,13 @@ def unknown_column(file: Path, form: TableFormat, column: str) -> DataError:
     if form.kind not in (".parquet", ".jsonl"):
         found += f" at sep={form.separator!r}"
     hints = []
-    if form.header and sum(bool(NUMBER.fullmatch(name)) for name in form.names) * 2 >= len(form.names):
+    bare = [name.lstrip("#%/ ") for name in form.names]
+    if form.header and column in bare and column not in form.names:
+        named = listed([bare[0], *form.names[1:]])
+        hints.append(f"the header begins with {form.names[0][0]!r}: header=true and names={named} name the columns")
+    elif form.header and sum(bool(NUMBER.fullmatch(name)) for name in form.names) * 2 >= len(form.names):
         hints.append("is there no header? header=none names the columns 0, 1, 2, ..., names=[...] names them")
-    if form.header and form.names[0].startswith(("#", "%", "//")):
+    elif form.header and form.names[0].startswith(("#", "%", "//")):
         hints.append(f"is the first line a comment? comment='{form.names[0][0]}' skips such lines")
     if form.separator != BLANKS and len(form.names) == 1 and re.search(r"\S[ \t]+\S", form.names[0]):
         hints.append(f"are columns parted by blanks? sep={BLANKS} reads them so")
@@ -77,7 +83,10 @@ def refuse_lists(file: Path, form: TableFormat, given: Mapping[str, Sequence[str
     for option, columns in given.items():
         if wrong := [c for c in columns if c in form.lists and option != "multi_valued"]:
             rule = f"column {wrong[0]!r} of {file} holds lists, and {option}= wants one value in a row"
-            raise DataError(f"{rule}: multi_valued=[{wrong[0]}] or drop_columns=[{wrong[0]}]")
+            other = (
+                "give another column" if option in ROLES else f"multi_valued=[{wrong[0]}] or drop_columns=[{wrong[0]}]"
+            )
+            raise DataError(f"{rule}: {other}")
 
 
 def guess(column: Any, within: str, decimal: str, thousands: str) -> str:

@@ -22,6 +22,8 @@ def locate(path: str, root: Path) -> Path:
     """The file of a table, from the working folder or the root folder; raises DataError."""
     if not path:
         raise DataError("give path=<file>, the table to be read")
+    if "://" in path:
+        raise DataError(f"a table is a file of this machine, got the address {path}: fetch it first")
     places = [Path(path).expanduser().absolute(), (root / path).absolute()]
     for place in places:
         if place.is_dir():

@@ -318,6 +318,11 @@ def test_folders_come_from_the_environment(
     assert main([*BASE, "--cfg", "job", "--resolve"]) == 0
     config = OmegaConf.create(capsys.readouterr().out)
     assert (config.data_dir, config.cache_dir) == ("/raw", str(Path.home() / "prepared"))
+    monkeypatch.setenv("FMLAB_DATA_DIR", "")  # as if they were not set
+    monkeypatch.setenv("FMLAB_CACHE", "")
+    assert main([*BASE, "--cfg", "job", "--resolve"]) == 0
+    config = OmegaConf.create(capsys.readouterr().out)
+    assert (config.data_dir, config.cache_dir) == ("data", str(Path.home() / ".cache/fmlab"))
 
 
 def test_a_folder_of_configs_can_be_added(room: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -375,6 +375,10 @@ def test_a_column_of_one_value_is_said(tmp_path, caplog):
 def test_a_folder_is_no_table(tmp_path):
     with pytest.raises(DataError, match="a table is a file, got the folder"):
         Csv(tmp_path, path=".")
+    with pytest.raises(
+        DataError, match=r"a file of this machine, got the address https://a\.org/b\.csv: fetch it first"
+    ):
+        Csv(tmp_path, path="https://a.org/b.csv")
 
 
 def test_damaged_parquet_is_explained(tmp_path):

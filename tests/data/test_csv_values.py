@@ -27,6 +27,50 @@ def test_words_for_yes_and_no_are_labels(tmp_path, values):
     assert labels(tmp_path, values).label.tolist() == [1, 0]
 
 
+def test_it_is_said_what_words_are_taken_for(tmp_path, caplog):
+    caplog.set_level("INFO")
+    labels(tmp_path, ("yes", "No", "yes"))
+    assert "column 'y' holds words as labels: 'yes' is 1, 'No' is 0" in caplog.text
+    caplog.clear()
+    labels(tmp_path, ("1", "0", "2.5"))
+    labels(tmp_path, ("buy", "skip"), positive="buy")
+    assert "words as labels" not in caplog.text
+
+
+@pytest.mark.parametrize("share", [2, 100])
+def test_infinite_numbers_are_refused_however_many_they_are(tmp_path, share):
+    values = ["inf" if n % share == 1 else n + 0.5 for n in range(200)]
+    with pytest.raises(DataError, match=r"'x' must hold finite numbers.*'inf'; \"data\.na_values=\['inf'\]\" takes"):
+        column(tmp_path, values)
+    assert field(column(tmp_path, values, na_values=("inf",)), "x")[:3] == [0.5, None, 2.5]
+
+
+ALIKE = {
+    "zeros": (("007", "7"), "user: '007' and '7' differ"),
+    "fractions": (("7", "8", "7.0"), "user: '7' and '7.0' differ"),
+    "blanks": (("a ", "a"), "user: 'a ' and 'a' differ"),
+    "accents": (("cafe\u0301", "caf\u00e9"), "differ by blanks, zeros or the writing of accents alone"),
+    "several": (("1", "01", "2", "02"), "'1' and '01' differ by .* told apart; 2 such groups"),
+    "none": (("10", "1", "0", "1.5", "1.50", "A", "a", "100"), ""),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE)
+def test_ids_that_look_alike_are_told_apart_and_this_is_said(tmp_path, caplog, case):
+    import re
+
+    values, said = ALIKE[case]
+    text = "u,i,y\n" + "".join(f'"{v}",i{n % 3},{n % 2}\n' for n, v in enumerate(values))
+    assert opened(tmp_path, text, **ROLES).schema.n_users == len(values)
+    assert re.search(said, caplog.text) if said else "told apart" not in caplog.text
+
+
+def test_one_user_is_said_without_advice_to_leave_it_out(tmp_path, caplog):
+    opened(tmp_path, "u,i,y,x\n1,a,1,p\n1,b,0,p\n", **ROLES)
+    assert "user: the same in all rows" in caplog.text
+    assert "x: one value in all rows where there is any; drop_columns=" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("values", "positive", "expected"),
     [
@@ -51,8 +95,15 @@ BAD_LABELS = {
         "no row .* has the positive label 'by'; .*'buy', 'skip'",
     ),
     "missing": (("1", "", "0"), {}, r"'y' must have a label in every row; 1 do not, .*data rows 2; unlabeled=drop"),
-    "NA": (("1", "NA", "?"), {}, r"data row 2: 'NA', '\?'; na_values=\[NA,'\?'\] takes"),
-    "NA among words": (("yes", "-", "no"), {}, r"na_values=\['-'\] takes"),
+    "NA": (("1", "NA", "?"), {}, r"data row 2: 'NA', '\?'; \"data\.na_values=\[NA,'\?'\]\" takes"),
+    "NA among words": (("yes", "-", "no"), {}, r"na_values=\['-'\]\" takes"),
+    "a text that Hydra reads as a number": (("1", "NaN", "0"), {}, r"\"data\.na_values=\['NaN'\]\" takes"),
+    "infinite": (("1", "-Infinity", "1e400"), {}, r"'-Infinity', '1e400'; \"data\.na_values=\['-Infinity','1e400'\]\""),
+    "a unit": (("10%", "20%"), {}, "'20%'; numbers have no unit: write '10%' as 10$"),
+    "a sign of money": (("$1,5", "€ 2,5"), {"decimal": ","}, "write '.1,5' as 1,5$"),
+    "quantities": (("4 stars", "3 stars"), {}, "'4 stars', '3 stars'$"),
+    "another minus": (("\u22121", "1"), {}, r"the minus sign is '-', '.1' has another one \(U\+2212\)"),
+    "two texts with blanks": (("did buy", "did not"), {}, "positive='did buy' or positive='did not' names"),
     "none left": (("", ""), {"unlabeled": "drop"}, "no row has a label in column 'y': unlabeled=drop leaves none"),
     "thousands": (("1,001", "999"), {}, "thousands=',' reads '1,001' as 1001"),
 }
@@ -124,7 +175,8 @@ def test_texts_among_numbers_are_advised_about(tmp_path, case):
 
 GUESSES = {
     "thousands": (("1,001", "999"), "x is taken for categories, and looks like numbers: thousands=','"),
-    "nothing": (("1.5", "NA", "2.5", "?"), r"holds numbers but for 'NA', '\?': na_values=\[NA,'\?'\] makes numbers"),
+    "nothing": (("1.5", "NA", "2.5", "?"), r"holds numbers but for 'NA', '\?': \"data\.na_values=\[NA,'\?'\]\" makes"),
+    "units": (("10%", "5.5 %"), "x is taken for categories, and holds numbers with a unit: '10%' written as 10"),
     "decimal": (("1,5", "2,25"), "x are taken for categories, and look like numbers with the decimal sign ','"),
 }
 

@@ -43,6 +43,28 @@ def test_any_way_of_writing_objects_gives_the_same_data(tmp_path, way):
     assert (data.label.tolist(), field(data, "user"), field(data, "item")) == ([1, 0], ["1", "2"], ["a", "b"])
 
 
+def test_a_last_line_without_its_end_is_whole(tmp_path, caplog):
+    assert opened(tmp_path, FIRST + SECOND.rstrip()).rows == 2
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            '{"u": {"0": "1", "1": "2"}, "i": {"0": "a", "1": "b"}}',
+            "columns, perhaps, of which pandas makes rows by to_json",
+        ),
+        (f'{{"data": [{FIRST.strip()}]}}', "is one object of lists or objects alone"),
+        ("[]", r"a\.json has no rows$"),
+        ("\n\n", r"a\.json has no rows$"),
+    ],
+)
+def test_what_holds_no_rows_is_said(tmp_path, text, said):
+    with pytest.raises(DataError, match=said):
+        opened(tmp_path, text, "a.json")
+
+
 def test_an_array_in_one_long_line_is_read_in_pieces(tmp_path, monkeypatch):
     from fmlab.data.raw import json_lines as jsonlines
     from fmlab.data.raw import table as tabular

@@ -114,6 +114,8 @@ WAYS = {
     "blanks": ("u i   y\tx\n1   a 1  p\n 2 b\t0 q  \n", {"sep": "blanks"}),
     "blanks, quotes, CRLF": ('u  i y x\r\n1 a  1 "p"\r\n  2 "b" 0 q\r\n', {"sep": "blanks"}),
     "semicolons, a header with commas": ('"u";"i";"y";"x";"a,b,c,d,e"\n1;a;1;p;\n2;b;0;q;\n', {}),
+    "a first line for Excel": ("sep=;\n" + TEXT.replace(",", ";"), {}),
+    "a first line for Excel, quoted, CRLF": ('"sep=|"\r\n' + TEXT.replace(",", "|").replace("\n", "\r\n"), {}),
     "bars": (TEXT.replace(",", "|"), {}),
     "blanks around names": (TEXT.replace(HEAD, "u, i ,y , x\n"), {}),
     "no header": (TEXT.removeprefix(HEAD), {"names": ("u", "i", "y", "x")}),
@@ -163,6 +165,11 @@ HINTS = {
     "no header, repeated": ("5,a,5,2\n6,b,0,3\n", {}, r"repeats '5' \(columns 1 and 3\); is there no header"),
     "repeated": ("u,i,y,x,x\n1,a,1,p,q\n", {}, r"repeats 'x' \(columns 4 and 5\); names="),
     "comment": ("# mine\n" + TEXT, {}, "is the first line a comment. comment='#'"),
+    "a mark before the header": (
+        "#" + TEXT,
+        {},
+        r"begins with '#': header=true and names=\[u,i,y,x\] name the columns",
+    ),
     "names are a header": (TEXT, {"names": ("u", "i", "y", "x")}, "is a header, .*header=true"),
     "too few names": (TEXT, {"names": ("u", "i")}, "has 4 columns at sep=',', 2 were named"),
     "utf-16-le": (TEXT.encode("utf-16-le"), {}, "NUL bytes, .*first line: is it encoding=utf-16"),
@@ -258,6 +265,7 @@ def test_one_of_several_files_is_chosen(tmp_path):
 SENTENCES = {
     "a.xls": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(50), "an Excel workbook: save it as CSV"),
     "a.7z": (b"7z\xbc\xaf\x27\x1c" + bytes(50), "a 7z archive: unpack it"),
+    "twice.csv.gz": (gzip.compress(gzip.compress(DATA)), "is packed twice, inside is a .gz file: unpack it once"),
     "a.feather": (b"ARROW1\0\0" + bytes(50), "Feather.* file: save it as Parquet"),
     "a.csv.Z": (b"\x1f\x9d\x90" + bytes(50), "packed by `compress`: unpack it"),
     "cut.csv.bz2": (bz2.compress(DATA)[:-8], "damaged or cut short"),

@@ -81,9 +81,10 @@ def test_lists_of_json_are_lists_wherever_they_begin(tmp_path):
 @pytest.mark.parametrize("option", ["label", "time", "split", "numeric", "categorical", "log_squared", "quantile_bins"])
 def test_a_list_has_no_role_or_other_kind(tmp_path, option):
     given = {"label": "", option: "g" if option in ("label", "time", "split") else ("g",)}
-    with pytest.raises(
-        DataError, match=rf"column 'g' .*holds lists, and {option}= wants one value.*drop_columns=\[g\]"
-    ):
+    other = (
+        "give another column" if option in ("label", "time", "split") else r"multi_valued=\[g\] or drop_columns=\[g\]"
+    )
+    with pytest.raises(DataError, match=f"column 'g' .*holds lists, and {option}= wants one value.*: {other}"):
         table(tmp_path, pa.array([["1"]] * 3), **given)
 
 
@@ -93,6 +94,9 @@ def test_a_list_of_one_text_for_nothing_is_missing(tmp_path):
 
 READABLE = {
     "dictionary of text": (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+    "empty text": (pa.array(["a", "", "b"]), ["a", None, "b"]),
+    "dictionary with empty text": (pa.array(["a", "", "b"]).dictionary_encode(), ["a", None, "b"]),
+    "binary without text": (pa.array([b"a", b"", b"b"]), ["a", None, "b"]),
     "dictionary of numbers": (pa.array([5, 6, 5]).dictionary_encode(), ["5", "6", "5"]),
     "decimal": (pa.array([Decimal("1.50"), Decimal("2.25"), None]), [1.5, 2.25, None]),
     "date": (pa.array([0, 1, None], pa.date32()), ["1970-01-01", "1970-01-02", None]),

@@ -70,7 +70,11 @@ def test_a_signature_is_read_without_importing(good: Path) -> None:
         ({"hidden": "12"}, "model.hidden must be a list [...] of: a whole number, got '12'"),
         ({"hidden": [1, "x"]}, "model.hidden must be a list [...] of: a whole number, got [1, 'x']"),
         ({"activation": "rel"}, "model.activation must be one of relu, tanh, got 'rel'; did you mean 'relu'?"),
-        ({"path": 7}, "model.path must be text or null, got 7; quote text that reads as a number or as yes and no"),
+        (
+            {"path": 7},
+            "model.path must be text or null, got 7; quote text that reads as a number or as yes and no, "
+            "for the shell too: \"'7'\"",
+        ),
         ({"option": 1}, "model.option must be true or false, got 1"),
         (
             {"optoin": 1},

@@ -113,7 +113,12 @@ def test_the_same_rows_are_the_same_data_and_need_no_protocol_to_rank(cache):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"data": "synthetik"}, r"data must be a frame, a file or a data set's name, got 'synthetik'"),
+        ({"data": "synthetik"}, r"and synthetik is no file; did you mean 'synthetic'\?"),
+        ({"data": {"u": [1, 2], "i": [3, 4]}}, "got columns u, i; pandas.DataFrame makes a frame of them"),
+        ({"data": [{"u": 1}]}, "a data set's name, got list; pandas.DataFrame makes one"),
+        ({"data": clicks()["u"]}, "a table has columns, got a Series of pandas"),
+        ({"data": clicks().set_index("u"), "user": "u"}, r"user=u is the index of the frame: frame.reset_index\(\)"),
+        ({"data": clicks(), "label": "z"}, "the frame has no column 'z'"),
         ({"data": None, "user": "u"}, "name columns of data"),
         ({"data": "synthetic", "model": "fmm"}, "no model named 'fmm'; did you mean"),
         ({"data": "synthetic", "trainer": {"epochs": 3}}, r"trainer\.epochs is not an option of"),

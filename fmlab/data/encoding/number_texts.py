@@ -1,5 +1,6 @@
 """Messages about texts among numbers: missing values written out, signs of another country, and two labels."""
 
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,9 +11,12 @@ from fmlab.data.encoding.number_parsing import BOOLEANS, parse_numbers
 from fmlab.data.schema import Array
 from fmlab.errors import DataError
 
+log = logging.getLogger(__name__)
 SHOWN = 5
-PLAIN = re.compile(r"[A-Za-z][\w/.]*")  # what Hydra reads as text without quotes
+PLAIN = re.compile(r"(?!(true|false|null|inf|nan)$)[A-Za-z][\w/.]*", re.IGNORECASE)  # text to Hydra without quotes
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+UNIT = re.compile(r"^\s*[$€£¥₹]\s*(?=[+-]?\d[\d.,]*\s*$)|(?<=\d)\s*[%$€£¥₹]\s*$")
+MINUS = "\u2212"
 # What programs write where there is no value.
 NOTHING = {
     *("na", "n/a", "n.a.", "#n/a", "<na>", "nan", "-nan", "null", "(null)", "none", "nil", "nat", "missing", "unknown"),
@@ -30,9 +34,28 @@ def stands_for_nothing(text: str) -> bool:
     return not text.strip() or text.strip().casefold() in NOTHING
 
 
+def typed(text: str) -> str:
+    """A text as it is typed on the command line."""
+    return text if PLAIN.fullmatch(text) else repr(text)
+
+
 def listed(texts: Iterable[str]) -> str:
     """A list as it is typed on the command line."""
-    return f"[{','.join(text if PLAIN.fullmatch(text) else repr(text) for text in texts)}]"
+    return f"[{','.join(map(typed, texts))}]"
+
+
+def na_values_for(texts: Iterable[str]) -> str:
+    """The option that takes texts for missing values, as it is typed in a shell."""
+    option = f"na_values={listed(texts)}"
+    return f'"data.{option}"' if "'" in option or '"' in option else option
+
+
+def is_infinite(text: str) -> bool:
+    """Whether a text is a number beyond all finite ones: inf, -Infinity, 1e400."""
+    try:
+        return "_" not in text and abs(float(text)) == float("inf")
+    except ValueError:
+        return False
 
 
 def has_thousands(text: str, sign: str) -> bool:
@@ -43,9 +66,13 @@ def has_thousands(text: str, sign: str) -> bool:
 def hint(bad: Sequence[str], decimal: str, thousands: str = "") -> str:
     """What may make numbers of these texts; empty if nothing is likely."""
     said = []
-    if nothing := [text for text in bad if stands_for_nothing(text)]:
-        said.append(f"na_values={listed(nothing[:SHOWN])} takes such texts for missing values")
-    rest = [text for text in bad if not stands_for_nothing(text)]
+    if nothing := [text for text in bad if stands_for_nothing(text) or is_infinite(text)]:
+        said.append(f"{na_values_for(nothing[:SHOWN])} takes such texts for missing values")
+    rest = [text for text in bad if text not in set(nothing)]
+    if signed := next((text for text in rest if MINUS in text), ""):
+        said.append(f"the minus sign is '-', {signed!r} has another one (U+{ord(MINUS):04X})")
+    if united := next((text for text in rest if UNIT.search(text)), ""):
+        said.append(f"numbers have no unit: write {united!r} as {UNIT.sub('', united)}")
     signs = [sign for sign in THOUSANDS if sign != decimal and not thousands]
     other = "," if decimal == "." else "."
     if grouped := next((found for sign in signs if (found := _grouped(rest, sign))), ()):
@@ -78,6 +105,7 @@ class Labels:
         self.name, self.positive, self.decimal, self.thousands = name, positive, decimal, thousands
         self.texts: dict[str, None] = {}  # some that were met
         self.hits, self.words, self.other = 0, "", ""  # a word for 0 or 1, and a number that is neither
+        self.meant: dict[str, float] = {}  # words, and what they were taken for
 
     def read(self, column: Any, before: int) -> Array:
         """Labels float64[rows], NaN where missing, of a batch after so many rows; raises DataError."""
@@ -99,6 +127,8 @@ class Labels:
             distinct[at] = distinct[at] if known.get(text) is None else known[text]
         whole = next(iter(known), texts[0] if texts and texts[0].lower() in BOOLEANS else "")
         strange = np.flatnonzero(~np.isin(distinct, (0, 1)))
+        if whole:
+            self.meant |= {t: v for t, v in zip(texts, distinct.tolist(), strict=True) if t.strip().casefold() in WORDS}
         self.words, self.other = self.words or whole, self.other or (texts[strange[0]] if len(strange) else "")
         if self.words and self.other:
             rule = f"column {self.name!r} mixes {self.words!r} and {self.other!r}"
@@ -106,17 +136,23 @@ class Labels:
         return self._spread(column, distinct) if known else values
 
     def close(self) -> None:
-        """Raise DataError if no row had the positive text."""
+        """Say which words were taken for 1 and 0; raise DataError if no row had the positive text."""
         if self.positive and not self.hits:
             shown = ", ".join(map(repr, self.texts))
             raise DataError(f"no row of column {self.name!r} has the positive label {self.positive!r}; it has {shown}")
+        if self.words:
+            told = ", ".join(f"{text!r} is {value:g}" for text, value in self.meant.items())
+            log.info("column %r holds words as labels: %s", self.name, told)
 
     def _advice(self, texts: Sequence[str], unknown: Sequence[str]) -> str:
         named = [text for text in texts if not stands_for_nothing(text)]
         if len(unknown) < len(named) or len(named) > SHOWN or all(map(stands_for_nothing, unknown)):
             return ""
+        if any(re.match(r"\W*\d", text) for text in named):  # quantities, no names of classes
+            return ""
         if len(named) == 2:
-            return f"; positive={named[0]} or positive={named[1]} names the one that is 1, the other is 0"
+            first, second = map(typed, named)
+            return f"; positive={first} or positive={second} names the one that is 1, the other is 0"
         return "; positive=<text> names the text that is 1, others are 0"
 
     @staticmethod

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.data.encoding.number_parsing import parse_numbers
-from fmlab.data.encoding.number_texts import listed, stands_for_nothing
+from fmlab.data.encoding.number_texts import na_values_for, stands_for_nothing
 from fmlab.data.schema import SECOND, Array
 from fmlab.errors import DataError
 
@@ -102,7 +102,7 @@ class Times:
         if others := [text for text in texts if not _COMPACT.fullmatch(text)]:
             date = next(filter(_COMPACT.fullmatch, texts), "20140131")
             rule = f"column {self.name!r} mixes dates of digits, {date}, and other numbers, {others[0]}"
-            raise DataError(f"{rule}; na_values={listed(others[:3])} takes them for missing, time_unit=s for seconds")
+            raise DataError(f"{rule}; {na_values_for(others[:3])} takes them for missing, time_unit=s for seconds")
         try:
             found = [_micros(_moment_of_digits(text)) for text in texts]
         except ValueError:
@@ -155,7 +155,7 @@ def moment(text: str, form: str = "") -> datetime:
 
 def _advice(texts: list[str]) -> str:
     if nothing := [text for text in texts if stands_for_nothing(text)]:
-        return f"; na_values={listed(nothing[:3])} takes such texts for missing"
+        return f"; {na_values_for(nothing[:3])} takes such texts for missing"
     if any(re.match(r"\d\d?([./-])\d\d?\1\d{2,4}", text) for text in texts):
         return "; which of day and month comes first is not told by such dates: write them as 2014-01-31"
     return ""

@@ -39,6 +39,8 @@ def delimited_batches(
     for block in blocks(path, form.member, form.encoding, line - 1, on_bytes, size, quoting):
         if quoting and quoting.opened:
             raise DataError(reader.never_closed(block, line))
+        if block[-1] != ord("\n"):
+            log.warning("the last line of %s does not end: is the file cut short?", path)
         parsed, lines = reader.read(block, line)
         line += lines
         yield from parsed

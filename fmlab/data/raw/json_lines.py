@@ -42,7 +42,9 @@ def json_form(path: Path, form: TableFormat, whole: bool) -> TableFormat:
     """The form with the keys of the objects of the `whole` file as names, or of its beginning; raises DataError."""
     names: dict[str, None] = {}
     lists: dict[str, None] = {}
+    count, row = 0, {}
     for rows in json_rows(path, form, lambda count: None, HEAD_BYTES):
+        count += len(rows.objects)
         for row, line in zip(rows.objects, rows.lines, strict=True):
             if new := row.keys() - names.keys():
                 names.update(dict.fromkeys(key for key in row if key in new))
@@ -51,6 +53,13 @@ def json_form(path: Path, form: TableFormat, whole: bool) -> TableFormat:
             lists.update(dict.fromkeys(key for key, value in row.items() if isinstance(value, list)))
         if not whole:
             break
+    if not count:
+        raise DataError(f"{path} has no rows")
+    if count == 1 and whole and row and all(isinstance(value, list | dict) for value in row.values()):
+        raise DataError(
+            f"{RULE}; {path} is one object of lists or objects alone: columns, perhaps, of which pandas makes rows by "
+            "to_json(orient='records', lines=True)"
+        )
     return replace(form, header=False, names=tuple(names), lists=tuple(n for n in names if n in lists))
 
 

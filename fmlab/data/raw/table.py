@@ -16,14 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from fmlab.data.raw.archive import MAX_LINE, member_name, opened
-from fmlab.data.raw.compression import what_else
+from fmlab.data.raw.compression import compression, what_else
 from fmlab.data.raw.delimited import LEAST_SHARE, TEXT, delimited_batches
 from fmlab.data.raw.json_lines import json_batches, json_form
 from fmlab.data.raw.parquet import parquet_batches, parquet_types
 from fmlab.data.raw.table_format import BLANKS, TableFormat
-from fmlab.data.raw.typed_columns import as_json, is_empty, is_list, passed, refusal, texts, unreadable
+from fmlab.data.raw.typed_columns import as_json, is_empty, is_list, passed, refusal, texts, unreadable, without_empty
 from fmlab.errors import DataError, choices
 
 __all__ = ["BLOCK_BYTES", "HEAD_BYTES", "TEXT", "TableFormat", "as_json", "batches", "detect_format", "ignore_bytes"]
@@ -32,6 +33,7 @@ BLOCK_BYTES = LEAST_SHARE * pa.cpu_count()
 HEAD_BYTES = 1 << 20
 HEADER_LINES = 20  # the most that a header with line ends in its names may have
 SEPARATORS = ("\t", ",", ";", "|")
+EXCEL = re.compile(r'"?sep=(.)"?')  # what Excel reads as the separator, and some programs write for it
 WIDE = ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 WIDE_NAMES = "encoding=utf-16, utf-16-le or utf-16-be"
 KINDS = {".parquet": ".parquet", ".parq": ".parquet", ".pq": ".parquet"}
@@ -113,7 +115,7 @@ def batches(
             cells = [passed(batch[n]) if n in loose else _as_text(path, n, batch[n], plain) for n in columns]
             yield pa.RecordBatch.from_arrays(cells, list(columns))
     if not rows:
-        raise DataError(f"{path} has no rows{' after its header' if form.header else ''}")
+        raise DataError(f"{path} has no rows{' after its header' if form.header and kind != '.parquet' else ''}")
 
 
 def _kind(path: Path, form: TableFormat) -> str:
@@ -123,6 +125,8 @@ def _kind(path: Path, form: TableFormat) -> str:
         return ".parquet"
     if what := what_else(head):
         raise DataError(f"{path} is {what}")
+    if packed := compression(head, ""):
+        raise DataError(f"{path} is packed twice, inside is a {packed} file: unpack it once")
     wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
     if wide and not form.encoding.lower().startswith("utf-16"):
         raise DataError(f"{path} is written in {wide}; give encoding={wide}")
@@ -133,8 +137,9 @@ def _kind(path: Path, form: TableFormat) -> str:
 def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.Array:
     """Any column as dictionary-encoded text, or as `plain` text if it is."""
     if name in plain and pa.types.is_string(column.type):
-        return column
-    if column.type != TEXT:  # also dictionaries of other makers: they may repeat values
+        return without_empty(column)
+    if column.type != TEXT or pc.any(pc.equal(pc.binary_length(column.dictionary), 0)).as_py():
+        # also dictionaries of other makers: they may repeat values
         column = texts(path, name, column).dictionary_encode()
     return column
 
@@ -145,6 +150,9 @@ def _recognise_text(path: Path, form: TableFormat) -> TableFormat:
     except LookupError as error:
         raise DataError(f"{error}; encodings are named utf-8, latin-1, cp1252, utf-16, ...") from error
     skip, first = _first_row(path, form)
+    if named := EXCEL.fullmatch(first):
+        form = replace(form, separator=form.separator or named[1])
+        skip, first = _first_row(path, form, skip + 1)
     separator = form.separator or _separator(first, form.quoted)
     if separator != BLANKS and len(separator) != 1:
         raise DataError(f"a separator is one character, got {separator!r}; sep={BLANKS} is any run of blanks")
@@ -159,8 +167,8 @@ def _recognise_text(path: Path, form: TableFormat) -> TableFormat:
     return replace(form, separator=separator, names=names, skip=skip + header)
 
 
-def _first_row(path: Path, form: TableFormat) -> tuple[int, str]:
-    """The number of lines before the first row, and the row; raises DataError if there is none."""
+def _first_row(path: Path, form: TableFormat, skip: int = 0) -> tuple[int, str]:
+    """The number of lines before the first row after `skip` lines, and the row; raises DataError if there is none."""
     with opened(path, form.member) as file:
         head = file.read(HEAD_BYTES)
         wide = next((name for mark, name in WIDE if head.startswith(mark)), "")
@@ -170,7 +178,6 @@ def _first_row(path: Path, form: TableFormat) -> tuple[int, str]:
             head += more
     text = head.decode(form.encoding, "ignore" if codecs.lookup(form.encoding).name != "utf-8" else "surrogateescape")
     lines = text.removeprefix("\ufeff").split("\n")
-    skip = 0
     while form.comment and skip < len(lines) and lines[skip].lstrip().startswith(form.comment):
         skip += 1
     first = lines[skip] if skip < len(lines) else ""

@@ -4,7 +4,6 @@ A row ends with its line, unless the end of the line is inside quotes.
 """
 
 import codecs
-import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from fmlab.data.raw.archive import MAX_LINE, opened
 from fmlab.data.raw.quoted_lines import PIECE, count_quotes, line_ends
 from fmlab.errors import DataError
 
-log = logging.getLogger(__name__)
 PEEK = 64
 _QUOTED = re.compile(rb'"(?:[^"]|"")*"')
 ADVICE = "quoting=false reads quotes as any other character"
@@ -72,8 +70,6 @@ def blocks(
             held = end - cut
             view[:held] = view[cut:end]
     if memory[:held].strip() and passed >= header:
-        if not memory.endswith(b"\n", 0, held):
-            log.warning("the last line of %s does not end: is the file cut short?", path)
         if quoting:
             quoting.opened = line_ends(memoryview(memory)[:held], quoting.separators, quoting.escape).opened >= 0
         yield memoryview(memory)[:held]

@@ -63,6 +63,12 @@ def texts(path: Path, name: str, column: Any) -> pa.Array:
         ) from error
 
 
+def without_empty(column: Any) -> Any:
+    """Texts, the empty ones missing: as everywhere, a cell without text holds nothing."""
+    empty = pc.equal(pc.binary_length(column), 0)
+    return pc.if_else(empty, pa.scalar(None, column.type), column) if pc.any(empty).as_py() else column
+
+
 def passed(column: Any) -> pa.Array:
     """A column that is passed on whatever it holds, as dictionary-encoded text: what is no text is written as JSON."""
     if pa.types.is_dictionary(column.type) and pa.types.is_string(column.type.value_type):
@@ -95,7 +101,7 @@ def _plain(column: Any) -> pa.Array:
         return pc.divide(wide, 1e9 / NANOSECONDS[kind.unit]).cast(pa.string())
     if pa.types.is_fixed_size_binary(kind) or pa.types.is_binary_view(kind):
         column = column.cast(pa.binary())
-    return column.cast(pa.string())
+    return without_empty(column.cast(pa.string()))
 
 
 def _storage(kind: Any) -> Any:
