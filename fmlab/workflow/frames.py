@@ -68,7 +68,7 @@ def _readable(frame: Any) -> "pd.DataFrame":
         column = frame.iloc[:, place]
         kind = getattr(column.dtype, "categories", column).dtype
         if isinstance(kind, pd.PeriodDtype | pd.IntervalDtype):
-            made.isetitem(place, column.astype(object).map(str, na_action="ignore"))
+            made.isetitem(place, list(column.astype(object).map(str, na_action="ignore")))
         elif column.dtype == object:
             try:
                 pa.array(column, from_pandas=True)

@@ -42,7 +42,8 @@ def json_form(path: Path, form: TableFormat, whole: bool) -> TableFormat:
     """The form with the keys of the objects of the `whole` file as names, or of its beginning; raises DataError."""
     names: dict[str, None] = {}
     lists: dict[str, None] = {}
-    count, row = 0, {}
+    count = 0
+    row: dict[str, Any] = {}
     for rows in json_rows(path, form, lambda count: None, HEAD_BYTES):
         count += len(rows.objects)
         for row, line in zip(rows.objects, rows.lines, strict=True):
