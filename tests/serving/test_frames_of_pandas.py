@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from test_encoding import prepared
+from test_encoder import prepared
 
 from fmlab.data.encoding.encoder import Encoder
 from fmlab.errors import DataError
