@@ -69,10 +69,10 @@ if TYPE_CHECKING:
     from fmlab.errors import FmlabError as FmlabError
     from fmlab.evaluation import RankedLists as RankedLists
     from fmlab.evaluation import ScoredRows as ScoredRows
-    from fmlab.evaluation.scoring import score as score
-    from fmlab.evaluation.scoring import tempered_score as tempered_score
     from fmlab.nn.losses import mean_over_rows as mean_over_rows
     from fmlab.nn.losses import require_candidates as require_candidates
+    from fmlab.nn.scoring import score as score
+    from fmlab.nn.scoring import tempered_score as tempered_score
     from fmlab.plugin.option import Range as Range
     from fmlab.plugin.option import Renamed as Renamed
     from fmlab.run import run as run
@@ -94,7 +94,7 @@ _WHERE = {
     "fmlab.data.source": "DataSource RawFile",
     "fmlab.errors": "DataError FmlabError",
     "fmlab.evaluation": "RankedLists ScoredRows",
-    "fmlab.evaluation.scoring": "score tempered_score",
+    "fmlab.nn.scoring": "score tempered_score",
     "fmlab.nn.losses": "mean_over_rows require_candidates",
     "fmlab.plugin.option": "Range Renamed",
     "fmlab.run": "run",

@@ -8,9 +8,9 @@ import numpy as np
 
 from fmlab.config.composition import beside
 from fmlab.contracts import Task
+from fmlab.data.labels import is_binary
 from fmlab.errors import StorageError
 from fmlab.evaluation import ScoredRows
-from fmlab.evaluation.label_scale import is_binary
 from fmlab.untrusted.parsing import read_json
 
 KINDS = ("classes", "ratings", "ranking")

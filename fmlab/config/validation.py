@@ -38,7 +38,7 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
         if key not in known:
             near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
             raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
-    _settle(config, "", top, {k: v for k, v in plain.items() if k not in GROUPS}, "a run", complete=complete)
+    _write_values(config, "", top, {k: v for k, v in plain.items() if k not in GROUPS}, "a run", complete=complete)
     none = _absent(plain)
     for group in GROUPS:
         given = plain.get(group)
@@ -52,7 +52,7 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
         options = {k: v for k, v in given.items() if k != "name" or group == "trainer"}
         if group == "optimizer":
             _check_roles(options.pop("roles", None), given)
-        _settle(config[group], group, signature, options, title, complete=complete)
+        _write_values(config[group], group, signature, options, title, complete=complete)
     if complete:
         _refuse_ddp_in_multirun(config)
         sweep = config.hydra.runtime.choices.get("sweep")
@@ -147,7 +147,7 @@ def members(given: Mapping[Any, Any]) -> dict[str, dict[str, str]]:
     return found
 
 
-def _settle(
+def _write_values(
     node: DictConfig, prefix: str, signature: Signature, given: Mapping[str, Any], title: str, *, complete: bool
 ) -> None:
     """Write converted values and defaults back, leaving interpolations as they are."""

@@ -9,7 +9,7 @@ from fmlab.data.batch import Batch
 
 
 class Loss(Protocol):
-    """Calls the model, usually through `fmlab.evaluation.scoring.score`; gives a scalar averaged over the rows of the
+    """Calls the model, usually through `fmlab.nn.scoring.score`; gives a scalar averaged over the rows of the
     batch.
 
     One that takes scores for the logarithm of the odds of label 1 has `log_odds = True`: predictions then come with

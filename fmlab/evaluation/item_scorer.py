@@ -24,7 +24,7 @@ from fmlab.data import Dataset, PlantedScores
 from fmlab.data.batch import Features, Tables
 from fmlab.data.model_inputs import NO_INPUTS, ModelInputs, history_length, inputs_of_model
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import rows_of
+from fmlab.nn.scoring import rows_of
 
 ROWS = {"cpu": 1 << 14, "cuda": 1 << 17}
 """Rows scored at once by models that do not decompose."""

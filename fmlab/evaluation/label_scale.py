@@ -14,18 +14,10 @@ import numpy as np
 
 from fmlab.contracts import Task
 from fmlab.data import Array
+from fmlab.data.labels import is_binary, probability
 from fmlab.errors import DataError, FmlabError
 
 SMALLEST = 1e-150  # deviation of labels whose squares a float64 still holds
-
-
-def is_binary(label: Array | None) -> bool:
-    """Whether labels are 0 and 1, or -1 and 1, with both present: rows then hold their own negatives."""
-    if label is None or not len(label):
-        return False
-    label = np.asarray(label)
-    low, high = label.min(), label.max()
-    return bool(high == 1 and low in (0, -1) and ((label == low) | (label == high)).all())
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ class LabelScale:
         """Predictions float64 of scores of any shape, on the scale of the labels: what is judged and served."""
         found = np.asarray(score, np.float64)
         if self.log_odds:
-            found = np.exp(-np.logaddexp(0.0, -(found + self.shift)))
+            found = probability(found + self.shift)
         elif not self.plain:
             found = self.center + self.scale * found
         return found if self.low is None else np.clip(found, self.low, self.high)

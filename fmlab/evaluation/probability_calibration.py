@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.data.labels import are_zeros_and_ones, probability
 from fmlab.errors import DataError
 
 LAYOUT = 1
@@ -39,7 +40,7 @@ class Platt:
 
         def loss(parameters: Array) -> tuple[float, Array]:
             z = parameters[0] * score + parameters[1]
-            slope = weight * (np.exp(-np.logaddexp(0.0, -z)) - wanted) / weight.sum()
+            slope = weight * (probability(z) - wanted) / weight.sum()
             value = float((weight * (np.logaddexp(0.0, z) - wanted * z)).sum() / weight.sum())
             return value, np.array([(slope * score).sum(), slope.sum()])
 
@@ -158,6 +159,6 @@ def calibration_of(model: Any) -> Calibration | None:
 
 def _weights(label: Array, weight: Array | None) -> Array:
     each = np.ones(len(label)) if weight is None else np.asarray(weight, np.float64)
-    if not np.isin(label, (0.0, 1.0)).all() or not each[label > 0].any() or not each[label == 0].any():
+    if not are_zeros_and_ones(label) or not each[label > 0].any() or not each[label == 0].any():
         raise DataError("calibration needs validation rows of both labels 0 and 1")
     return each

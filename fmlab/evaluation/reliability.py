@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.data.labels import are_zeros_and_ones, probability
 
 BINS = 15
 
@@ -25,8 +26,8 @@ def bin_sums(score: Array, label: Array, weight: Array | None = None, bins: int 
     place = np.minimum((bins * middle / upto[-1]).astype(np.int64), bins - 1)
     which = np.empty(len(score), np.int64)
     which[order] = np.repeat(place, np.diff(np.r_[0, ends]))
-    probability = np.exp(-np.logaddexp(0.0, -np.asarray(score, np.float64)))
-    rows, said, seen = (np.bincount(which, v * weight, bins) for v in (np.ones(len(score)), probability, label))
+    predicted = probability(score)
+    rows, said, seen = (np.bincount(which, v * weight, bins) for v in (np.ones(len(score)), predicted, label))
     return rows, said, seen
 
 
@@ -46,7 +47,7 @@ def reliability(score: Array, label: Array, weight: Array | None = None) -> dict
     None where labels are not 0 and 1, or no row counts. Sources: those of the metrics of these names.
     """
     total = float(len(score) if weight is None else np.sum(weight))
-    if not total or not ((label == 0) | (label == 1)).all():
+    if not total or not are_zeros_and_ones(label):
         return None
     rows, said, seen = bin_sums(score, label, weight)
     clicks = float(said.sum())

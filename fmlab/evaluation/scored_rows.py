@@ -12,13 +12,14 @@ from fmlab.contracts import BlockResult, Report, ScoreMetric
 from fmlab.contracts.metric import figure_of_rows, row_views
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
+from fmlab.data.labels import are_zeros_and_ones, probability
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation.item_scorer import PlantedScorer, refuse_non_finite
 from fmlab.evaluation.label_scale import label_scale_of
 from fmlab.evaluation.metrics import score_metric
 from fmlab.evaluation.probability_calibration import calibration_of
 from fmlab.evaluation.reliability import reliability
-from fmlab.evaluation.scoring import score, target_scores
+from fmlab.nn.scoring import score, target_scores
 
 ROWS = 1 << 14
 RELIABILITY = "reliability"  # what details have beside those of metrics, where labels are 0 and 1
@@ -152,7 +153,7 @@ class ScoredRows:
         for target, value in means.items():
             end = f".{target}" if target else ""
             label = np.asarray(self.dataset.targets[target] if target else self.dataset.label, np.float64)[rows]
-            classes = bool(((label == 0) | (label == 1)).all())
+            classes = are_zeros_and_ones(label)
             one = float(np.log(value / (1 - value))) if classes and 0 < value < 1 else value
             columns |= {f"score{end}": np.full(len(rows), one), f"label{end}": label}
             columns[f"predicted{end}"] = np.full(len(rows), value)
@@ -185,7 +186,7 @@ class ScoredRows:
         for target in self.targets or ("",) if strict else ():
             end = f".{target}" if target else ""
             score, said = columns[f"score{end}"], columns.get(f"predicted{end}")
-            if said is not None and not np.allclose(said, np.exp(-np.logaddexp(0.0, -score))):
+            if said is not None and not np.allclose(said, probability(score)):
                 continue  # scores are predictions of the label itself, not log-odds
             found = reliability(score, columns[f"label{end}"], weight)
             if found is not None:

@@ -10,7 +10,7 @@ from fmlab.contracts import Loss, ValidatesLabels
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import GivenScores, target_scores
+from fmlab.nn.scoring import GivenScores, target_scores
 
 
 class TargetLosses:

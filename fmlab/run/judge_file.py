@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from fmlab.contracts import Evaluator, Report, Task
 from fmlab.data import Dataset, dataset_statistics
 from fmlab.data.batch import Tables
+from fmlab.data.labels import are_zeros_and_ones
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists
 from fmlab.evaluation import evaluate as judge_scorer
@@ -122,7 +123,7 @@ def _of_rows(frame: Any, path: Path, data: Dataset, judge: Any, probabilities: b
     if not hasattr(judge, "rows"):
         raise DataError("this protocol does not say which rows it judges: a file cannot be judged by it")
     label = np.asarray(data.label)
-    classes = bool(np.isin(label[: 1 << 20], (0, 1)).all())
+    classes = are_zeros_and_ones(label[: 1 << 20])
     scores = row_scores(frame, path, judge.rows, probabilities=probabilities, log_odds=classes)
     tables, nothing = Tables.of(data), Nothing()
     state = judge.start(nothing, tables)

@@ -14,6 +14,7 @@ from torch import nn
 from fmlab.data import Array, Side, Table
 from fmlab.data.batch import as_features
 from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
+from fmlab.data.labels import probability
 from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation.probability_calibration import Calibration
@@ -276,7 +277,7 @@ class LoadedRun:
             found[f"score{end}"] = score
             if self.data.log_odds:
                 with np.errstate(over="ignore"):
-                    found[f"probability{end}"] = (1 / (1 + np.exp(-score.astype(np.float64)))).astype(np.float32)
+                    found[f"probability{end}"] = probability(score).astype(np.float32)
         return found
 
     @property

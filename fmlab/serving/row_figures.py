@@ -7,6 +7,7 @@ import torch
 
 from fmlab.data import Array, Table
 from fmlab.data.batch import as_features
+from fmlab.data.labels import are_zeros_and_ones
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.serving.drawing import BLUE, RUST, axes_of, draw_heat, heat_map
 
@@ -42,7 +43,7 @@ def permutation_importance(
     `repeats` of them. Raises DataError where the rows have no such label.
     """
     table, target = _labelled(run, rows, label)
-    if run.data.log_odds and not np.isin(target, (0, 1)).all():
+    if run.data.log_odds and not are_zeros_and_ones(target):
         raise DataError(f"labels must be 0 or 1 in {label!r}")
     ids, values = table.ids, table.values
 

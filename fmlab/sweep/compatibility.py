@@ -24,7 +24,7 @@ def _cell(value: Any) -> str:
     return "nothing" if value is None else json.dumps(value)
 
 
-def settle_identity(study: Study, identity: Mapping[str, Any], *, allow_change: bool) -> None:
+def check_identity(study: Study, identity: Mapping[str, Any], *, allow_change: bool) -> None:
     """Write or compare what the study searches; raises FmlabError with the differences unless `allow_change`."""
     plain = json.loads(json.dumps(identity))
     known = study.identity()

@@ -9,7 +9,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from fmlab.sweep.compatibility import settle_identity
+from fmlab.sweep.compatibility import check_identity
 from fmlab.sweep.heartbeat import LivenessMonitor
 from fmlab.sweep.messages import mark_folders, trial_folder
 from fmlab.sweep.schedule import missing, targets, unfinished
@@ -42,7 +42,7 @@ class TrialQueue:
             until = time.monotonic() + _JOIN
             while self.study.identity() is None and time.monotonic() < until:
                 time.sleep(0.05)
-            settle_identity(self.study, self.sweep.identity(), allow_change=self.sweep.settings.allow_space_change)
+            check_identity(self.study, self.sweep.identity(), allow_change=self.sweep.settings.allow_space_change)
             self._drop_unwanted()
         self.expire(self.study.trials())
         failed = self.study.trials(TrialState.FAIL)
@@ -51,7 +51,7 @@ class TrialQueue:
         self._forgiven = frozenset(t.number for t in failed)
         self.enqueue_missing(self.study.trials())
         if self.creator:  # joiners wait for this line, and then find the queue filled
-            settle_identity(self.study, self.sweep.identity(), allow_change=False)
+            check_identity(self.study, self.sweep.identity(), allow_change=False)
 
     def _drop_unwanted(self) -> None:
         """Waiting points of the space before it was extended."""

@@ -14,7 +14,7 @@ from fmlab.data import Schema
 from fmlab.data.batch import Batch, Features
 from fmlab.data.model_inputs import History, ModelInputs, history_length, inputs_of_model
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.plugin.registry import build
 from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labelled, tiny
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from fmlab.data import Dataset
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.raw.archive import lines, opened
 from fmlab.data.source import RawFile
 from fmlab.errors import DataError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fmlab.data import Dataset
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
 from fmlab.data.source import RawFile

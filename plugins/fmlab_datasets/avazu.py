@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fmlab.data import Dataset, FieldEncoding
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab.data.source import RawFile

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from fmlab.data import Dataset, FieldEncoding
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import log_squared
 from fmlab.data.raw.archive import text_size

@@ -9,10 +9,8 @@ from typing import Annotated, Literal
 
 from fmlab.data import Dataset, PositivesRule, PreparationStep, Side
 from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
-from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.preparation import ColumnView, encode
+from fmlab.data.encoding.preparation import feature_numbers, provisional_codes
 from fmlab.data.encoding.progress import ProgressBar
-from fmlab.data.encoding.vocabulary import Vocabulary
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
 from fmlab.data.raw.table import TableFormat, batches, detect_format, ignore_bytes
@@ -236,11 +234,10 @@ class Csv(DerivesColumns):
         loose = [c for c in plan.fields if c not in self._sided()]
         guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.time_features]
 
-        def settle(plan: Plan, columns: Mapping[str, ColumnView], values: Mapping[str, Vocabulary]) -> Plan:
-            prune = partial(usable, vocabularies=values, loose=guessed, bins=self.n_bins, decimal=self.decimal)
-            return with_inferred_sides(plan, columns, unassigned=loose, refuse=self.on_leak == "error", prune=prune)
-
-        made = encode("csv", stream, plan, workspace, meter, settle)
+        first = provisional_codes(stream, plan, workspace, meter)
+        prune = partial(usable, vocabularies=first.vocabularies, loose=guessed, bins=self.n_bins, decimal=self.decimal)
+        plan = with_inferred_sides(plan, first.columns(), unassigned=loose, refuse=self.on_leak == "error", prune=prune)
+        made = feature_numbers("csv", plan, first, workspace)
         tell(made)
         inputs = {n: self._input(n, i, plan, edges, written) for n, i in made.inputs.items()}
         made = replace(made, rule=self.rule, inputs=inputs, steps=(*made.steps, *self._steps(made)))

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from fmlab.data import Array, FieldEncoding
 from fmlab.data.encoding import transforms
-from fmlab.data.encoding.first_pass import PART_NAMES, Plan
+from fmlab.data.encoding.first_pass import PART_NAMES
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.times import Times
 from fmlab.data.encoding.transforms import binned, hours, quantiles, weekdays
 from fmlab_datasets.planning import PART, Planned

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 from fmlab.data import Dataset, Side
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.raw.fetch import find
 from fmlab.data.source import RawFile

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 from fmlab.data import Dataset
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.source import RawFile
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.options import TimeColumn

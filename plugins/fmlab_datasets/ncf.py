@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fmlab.data import Dataset
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.raw.archive import lines
 from fmlab.data.source import RawFile
 from fmlab.errors import DataError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.data import Side
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.raw.table import HEAD_BYTES, TableFormat, batches
 from fmlab.errors import DataError
 from fmlab_datasets.columns import guess, left_out, refuse_lists, unknown_column

@@ -12,8 +12,8 @@ from itertools import pairwise
 import numpy as np
 
 from fmlab.data import Side
-from fmlab.data.encoding.first_pass import Plan
-from fmlab.data.encoding.preparation import ColumnView
+from fmlab.data.encoding.first_pass import ColumnView
+from fmlab.data.encoding.plan import Plan
 from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,8 @@ def with_inferred_sides(
 ) -> Plan:
     """The plan with those `unassigned` context fields that an item (or else a user) determines moved to its side.
 
-    `prune` may then leave out fields of the context that is left. `columns` as in
-    `fmlab.data.encoding.preparation.AdjustPlan`. Raises DataError, if it should `refuse`, for a context field left that
+    `prune` may then leave out fields of the context that is left. `columns` are those of
+    `fmlab.data.encoding.first_pass.FirstPass`. Raises DataError, if it should `refuse`, for a context field left that
     an item determines, or that determines the item.
     """
     sides = dict(plan.fields)

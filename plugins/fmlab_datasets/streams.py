@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.data import Dataset, FieldEncoding, PositivesRule, PreparationStep
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import bucket

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data import Array
-from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.number_parsing import parse_numbers
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.times import FROM
 from fmlab.data.encoding.transforms import quantiles
 from fmlab.data.encoding.vocabulary import Vocabulary

@@ -8,8 +8,8 @@ from torch.nn import functional
 from fmlab.data import Array
 from fmlab.data.batch import Batch
 from fmlab.errors import DataError
-from fmlab.evaluation.scoring import tempered_score
 from fmlab.nn.losses import mean_over_rows
+from fmlab.nn.scoring import tempered_score
 
 
 class BCE:

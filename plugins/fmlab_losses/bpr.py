@@ -6,8 +6,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from fmlab.data.batch import Batch
-from fmlab.evaluation.scoring import tempered_score
 from fmlab.nn.losses import mean_over_rows, require_candidates
+from fmlab.nn.scoring import tempered_score
 
 
 class BPR:

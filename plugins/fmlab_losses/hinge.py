@@ -8,8 +8,8 @@ from torch import Tensor
 from fmlab.contracts import ManifoldEmbeddings
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import item_states, less_log_q, score
 from fmlab.nn.losses import mean_over_rows, require_candidates
+from fmlab.nn.scoring import item_states, less_log_q, score
 from fmlab.plugin.option import Range, Renamed
 
 SMALLEST = 1e-6

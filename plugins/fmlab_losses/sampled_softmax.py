@@ -5,8 +5,8 @@ from typing import Annotated
 from torch import Tensor
 
 from fmlab.data.batch import Batch
-from fmlab.evaluation.scoring import tempered_score
 from fmlab.nn.losses import mean_over_rows, require_candidates
+from fmlab.nn.scoring import tempered_score
 from fmlab.plugin.option import Range
 
 

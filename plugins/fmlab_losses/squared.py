@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 from torch import Tensor
 
 from fmlab.data.batch import Batch
-from fmlab.evaluation.scoring import score
 from fmlab.nn.losses import mean_over_rows
+from fmlab.nn.scoring import score
 
 
 class Squared:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.data.labels import are_zeros_and_ones
 from fmlab.errors import DataError
 
 
@@ -49,7 +50,7 @@ def is_positive(label: Array, metric: str) -> Array:
 def zero_one(label: Array, metric: str) -> Array:
     """Float64 labels; raises DataError for others than 0 and 1."""
     label = np.asarray(label, np.float64)
-    if not np.isin(label, (0.0, 1.0)).all():
+    if not are_zeros_and_ones(label):
         raise DataError(f"{metric} needs labels 0 and 1, got {some(label)}")
     return label
 
@@ -63,11 +64,6 @@ def both_classes(positive: Array, metric: str, weight: Array | None = None) -> A
         kind = "positive" if of_positives else "negative"
         raise DataError(f"{metric} is undefined on one class: all {positive.size:,} labels{counted} are {kind}")
     return each
-
-
-def probability(score: Array) -> Array:
-    """The sigmoid of log-odds `score`."""
-    return np.exp(-np.logaddexp(0.0, -score))
 
 
 def log_losses(score: Array, label: Array) -> Array:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.data.labels import probability
 from fmlab.evaluation.reliability import BINS, bin_sums, curve
 from fmlab.plugin.option import Range
-from fmlab_metrics._rows import both_classes, finite, log_losses, probability, ratio, weighted_mean, zero_one
+from fmlab_metrics._rows import both_classes, finite, log_losses, ratio, weighted_mean, zero_one
 
 GROUPS = 1000
 

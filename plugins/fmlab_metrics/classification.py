@@ -5,8 +5,9 @@ from typing import Annotated
 import numpy as np
 
 from fmlab.data import Array
+from fmlab.data.labels import probability
 from fmlab.plugin.option import Range
-from fmlab_metrics._rows import finite, is_positive, log_losses, probability, ratio, weighted_mean, zero_one
+from fmlab_metrics._rows import finite, is_positive, log_losses, ratio, weighted_mean, zero_one
 
 Threshold = Annotated[float, Range(0, 1)]
 

@@ -23,7 +23,7 @@ class MF(nn.Module):
     Paper: Koren, Bell, Volinsky, Matrix factorization techniques for recommender systems, Computer 2009, equation 4.
 
     With the loss `bpr` it is BPR-MF (Rendle et al., UAI 2009), where global and user biases stay at 0:
-    they have no gradient, and `fmlab.evaluation.scoring.score` leaves them out. `batch_l2` is its regularization in
+    they have no gradient, and `fmlab.nn.scoring.score` leaves them out. `batch_l2` is its regularization in
     the code of NGCF and LightGCN (1e-4 there), far weaker than the same number as the optimizer's `weight_decay`.
 
     With a curved `geometry` the vectors are points, and the inner product that of their displacements from the origin

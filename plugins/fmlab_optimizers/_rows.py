@@ -84,7 +84,7 @@ def write(tensor: Tensor, rows: Tensor | None, value: Tensor) -> None:
         tensor.copy_(value)
 
 
-def settle(parameter: Tensor, value: Tensor) -> Tensor:
+def project(parameter: Tensor, value: Tensor) -> Tensor:
     """`value`, brought back to the manifold of `parameter` after a straight step in coordinates."""
     manifold = manifold_of(parameter)
     return value if isinstance(manifold, Euclidean) else manifold.project(value)

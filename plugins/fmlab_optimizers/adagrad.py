@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab.plugin.option import Range
-from fmlab_optimizers._rows import evaluate, read, settle, touched, write
+from fmlab_optimizers._rows import evaluate, project, read, touched, write
 
 
 class AdaGrad(Optimizer):
@@ -47,5 +47,5 @@ class AdaGrad(Optimizer):
             s.addcmul_(grad, grad)
             x.addcdiv_(grad, s.sqrt().add_(group["eps"]), value=-group["lr"])
             write(state["sum"], rows, s)
-            write(p, rows, settle(p, x))
+            write(p, rows, project(p, x))
         return loss

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab.plugin.option import Range
-from fmlab_optimizers._rows import evaluate, read, settle, touched, write
+from fmlab_optimizers._rows import evaluate, project, read, touched, write
 
 
 class LazyAdam(Optimizer):
@@ -53,5 +53,5 @@ class LazyAdam(Optimizer):
             write(state["exp_avg_sq"], rows, square)
             unbiased = square.div(1 - group["beta2"] ** state["step"]).sqrt_().add_(group["eps"])
             x.addcdiv_(mean, unbiased, value=-group["lr"] / (1 - group["beta1"] ** state["step"]))
-            write(p, rows, settle(p, x))
+            write(p, rows, project(p, x))
         return loss

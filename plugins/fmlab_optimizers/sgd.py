@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from fmlab.plugin.option import Range
-from fmlab_optimizers._rows import evaluate, read, settle, touched, write
+from fmlab_optimizers._rows import evaluate, project, read, touched, write
 
 
 class SGD(Optimizer):
@@ -39,5 +39,5 @@ class SGD(Optimizer):
             x = read(p, rows)
             if group["weight_decay"]:
                 grad = grad.add(x, alpha=group["weight_decay"])
-            write(p, rows, settle(p, x.add_(grad, alpha=-group["lr"])))
+            write(p, rows, project(p, x.add_(grad, alpha=-group["lr"])))
         return loss

@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from fmlab.data import Dataset, PreparationStep
+from fmlab.data.labels import is_binary
 from fmlab.errors import DataError
-from fmlab.evaluation.label_scale import is_binary
 
 log = logging.getLogger(__name__)
 

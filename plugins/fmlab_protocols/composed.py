@@ -10,11 +10,11 @@ import numpy as np
 from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset
 from fmlab.data.filtering import Filter, filtered, without_saturated
+from fmlab.data.labels import is_binary
 from fmlab.data.leakage import refuse_shared
 from fmlab.data.split import TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, rank_metric, selecting_metric, with_monitor
-from fmlab.evaluation.label_scale import is_binary
 from fmlab.evaluation.ranks import Ties
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import REFITTED, drawn_negatives, of_parts

@@ -9,12 +9,12 @@ import torch
 from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, Field, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.labels import is_binary
 from fmlab.data.leakage import refuse_shared
 from fmlab.data.negative_sampling import UserItemSet, draw_negatives
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, selecting_metric, with_monitor
-from fmlab.evaluation.label_scale import is_binary
 from fmlab.memory import refuse_larger
 from fmlab.plugin.option import Range
 from fmlab_protocols._described import GIVEN, of_parts, with_drawn_rows

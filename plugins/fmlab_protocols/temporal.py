@@ -8,11 +8,11 @@ import numpy as np
 from fmlab.contracts import Task, Training
 from fmlab.data import Array, Dataset, PreparationStep
 from fmlab.data.filtering import positives, without_saturated
+from fmlab.data.labels import is_binary
 from fmlab.data.negative_sampling import UserItemSet
 from fmlab.data.split import PARTS, TEST, TRAIN, VALIDATION, given_parts, require, sides, sizes
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, ScoredRows, rank_metric, score_metric, with_monitor
-from fmlab.evaluation.label_scale import is_binary
 from fmlab.plugin.option import Renamed
 from fmlab_protocols._described import GIVEN, drawn_negatives, of_parts, ranked
 from fmlab_protocols._labels import classed, least_positive

@@ -9,7 +9,7 @@ from torch import Tensor
 from fmlab.data.batch import Batch
 from fmlab.data.negative_sampling import UserItemSet, draw_negatives
 from fmlab.data.weighted_sampling import SamplingBatch
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.plugin.option import Range
 
 

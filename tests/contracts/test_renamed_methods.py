@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from fmlab.contracts import is_late_interaction, is_two_sided
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.testing import candidates, tiny
 
 DATA = tiny("interactions")

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fmlab.data import Table
 from fmlab.data.encoding import first_pass
 from fmlab.data.encoding import preparation as prepare
-from fmlab.data.encoding.first_pass import Plan
 from fmlab.data.encoding.number_parsing import parse_numbers
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, kept

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 import torch
 
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.plugin.registry import build
 from fmlab.testing.building import candidates, tiny
 

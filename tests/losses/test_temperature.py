@@ -5,7 +5,7 @@ import torch
 from fmlab_models.lorentzfm import LorentzFM
 
 from fmlab.data import Field, Schema
-from fmlab.evaluation.scoring import score, tempered_score
+from fmlab.nn.scoring import score, tempered_score
 from fmlab.plugin.registry import build
 from fmlab.testing import candidates, labelled, tiny
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fmlab.contracts import is_late_interaction, is_two_sided
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.testing import candidates, tiny
 
 DISTANCES = ("euclidean", "manhattan", "chebyshev", "cosine")

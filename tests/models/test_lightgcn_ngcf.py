@@ -16,7 +16,7 @@ from torch.nn import functional
 from fmlab.data import Field, Schema
 from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.testing import candidates, tiny
 
 USERS, ITEMS = 6, 8

@@ -15,7 +15,7 @@ from torch import Tensor
 from fmlab.contracts import ManifoldEmbeddings
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.testing import candidates, tiny
 
 IDS, VALUES = rows()

@@ -5,7 +5,7 @@ from field_rows import SCHEMA, double_sum, randomize, rows
 from fmlab_models.lr import LR
 from fmlab_models.poly2 import Poly2
 
-from fmlab.evaluation.scoring import score
+from fmlab.nn.scoring import score
 from fmlab.testing import candidates, tiny
 
 

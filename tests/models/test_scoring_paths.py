@@ -7,7 +7,7 @@ from fmlab_models.fm import FM
 from fmlab_models.hyperml import HyperML
 from torch import nn
 
-from fmlab.evaluation.scoring import item_states, score
+from fmlab.nn.scoring import item_states, score
 from fmlab.testing import candidates, labelled, tiny
 
 

@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 
 from fmlab.contracts import EpochSchedule
 from fmlab.errors import FmlabError
-from fmlab.evaluation.scoring import score
 from fmlab.manifolds import Manifold, ManifoldParameter, Poincare, Sphere
+from fmlab.nn.scoring import score
 from fmlab.testing import candidates, tiny
 from fmlab.training.optimizers import MAIN, FittedOptimizer, SeveralOptimizers, fit_optimizers, roles_of
 

@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from fmlab.errors import FmlabError
-from fmlab.sweep.compatibility import settle_identity
+from fmlab.sweep.compatibility import check_identity
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study, TrialRequest, request_of
@@ -97,14 +97,14 @@ def test_four_processes_share_trials_without_taking_one_twice(study, url):
 
 def test_a_study_of_another_space_is_refused_with_the_differences(study):
     raw = {"sampler": "grid", "space": {"optimizer.lr": {"choice": [0.1, 0.2]}}}
-    settle_identity(study, read("s", raw).identity(), allow_change=False)
-    settle_identity(study, read("s", raw).identity(), allow_change=False)
+    check_identity(study, read("s", raw).identity(), allow_change=False)
+    check_identity(study, read("s", raw).identity(), allow_change=False)
     wider = read("s", {**raw, "space": {"optimizer.lr": {"choice": [0.1, 0.2, 0.3]}}, "fixed": {"data": "steam"}})
     with pytest.raises(FmlabError) as error:
-        settle_identity(study, wider.identity(), allow_change=False)
+        check_identity(study, wider.identity(), allow_change=False)
     assert 'fixed.data: nothing in the study, "steam" now' in str(error.value)
     assert "space.optimizer.lr.choice: [0.1, 0.2] in the study, [0.1, 0.2, 0.3] now" in str(error.value)
-    settle_identity(study, wider.identity(), allow_change=True)
+    check_identity(study, wider.identity(), allow_change=True)
     assert study.identity()["fixed"] == {"data": "steam"}
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.transforms import binned
 from fmlab.data.encoding.vocabulary import Vocabulary, kept
 from fmlab.data.raw.cells import split

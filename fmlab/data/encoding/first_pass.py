@@ -1,11 +1,10 @@
 """First pass of the streaming encoder: text to provisional codes on disk, numbers, labels, times and parts."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,9 +13,10 @@ import pyarrow.compute as pc
 from fmlab.data.encoding.moments import Moments
 from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.number_texts import Labels, hint, refusal
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.times import Times
-from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary
-from fmlab.data.schema import Array, Side
+from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, NumberCodes, Vocabulary
+from fmlab.data.schema import Array
 from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -26,53 +26,14 @@ SHOWN = 5
 LARGEST = 1e150  # of labels and numbers, whose squares are summed in float64
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What each column of a table is. `user` and `item` are fields too, besides naming the entities.
+class ColumnView(Protocol):
+    """A column of numbers, of which ranges of rows are taken."""
 
-    `fields` are the other features, in order, each with the side it belongs to. Those not in `numeric` or `multi`
-    are categorical; cells of a `multi` field are split at `within`, and those of `intervals`, which are numbers, become
-    the interval between two of the ascending edges. Values of a field seen fewer than `min_count`
-    times become unknown, but for users and items themselves. Numeric fields are brought to mean 0 and standard
-    deviation 1 over the rows that have them, unless `standardize` is off. Both look at the training rows alone where
-    `split` is given, and at all rows otherwise: preparation then comes before the protocol's split.
+    def __len__(self) -> int:
+        """The number of rows."""
 
-    Numbers have the `decimal` sign and perhaps one between `thousands`. A label is a number or a boolean; with
-    `positive` it is 1 where it has this text, else 0. Times that are numbers are in `time_unit` (s, ms, us, ns), or in
-    the one that the largest of them tells. `targets` are several labels, the first of which is `label`; `weight` holds
-    how much each row counts, `group` what it belongs to, as text.
-    """
-
-    user: str = ""
-    item: str = ""
-    label: str = ""
-    time: str = ""
-    split: str = ""
-    targets: tuple[str, ...] = ()
-    weight: str = ""
-    group: str = ""
-    fields: Mapping[str, Side] = field(default_factory=dict)
-    numeric: tuple[str, ...] = ()
-    multi: tuple[str, ...] = ()
-    intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    within: str = "|"
-    decimal: str = "."
-    thousands: str = ""
-    positive: str = ""
-    time_unit: str = ""
-    standardize: bool = True
-    min_count: int = 1
-
-    @property
-    def columns(self) -> list[str]:
-        """All columns that are read."""
-        roles = [self.user, self.item, self.label, self.time, self.split, *self.targets, self.weight, self.group]
-        return list(dict.fromkeys([*(r for r in roles if r), *self.fields]))
-
-    def of_side(self, side: Side) -> list[str]:
-        """Fields of a side, the one that names the entity first."""
-        first = {"user": self.user, "item": self.item}.get(side, "")
-        return [*([first] if first else []), *(n for n, s in self.fields.items() if s == side)]
+    def __getitem__(self, rows: slice, /) -> Array:
+        """A range of rows."""
 
 
 class FirstPass:
@@ -149,6 +110,16 @@ class FirstPass:
         too_large = np.abs(label) > LARGEST  # sums of their squares would not be finite
         self._refuse(too_large, name, "must have labels within 1e150 of 0", "; divide the column by a constant")
         grown.append(label)
+
+    def close(self) -> None:
+        """Finish the files of codes and numbers; from now on `columns` can be read."""
+        self.codes.close()
+        self.numbers = self.values.close()
+
+    def columns(self) -> dict[str, ColumnView]:
+        """int32[rows] of every field: equal numbers are equal values, and 0 is a missing one, but in numeric fields."""
+        coded: dict[str, ColumnView] = {name: self.codes.column(at) for at, name in enumerate(self.coded)}
+        return coded | {name: NumberCodes(self.numbers, at) for at, name in enumerate(self.numeric)}
 
     def close_targets(self) -> dict[str, Array]:
         """The labels of several targets by name, without the first, which is the label."""

@@ -5,21 +5,22 @@ are counted, a second pass over the codes turns rare values into the unknown fea
 Memory holds the vocabularies and one batch. The features of a field keep the order of their first appearance.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from fmlab.data.dataset import Dataset, FieldEncoding, PreparationStep, Table
 from fmlab.data.encoding.coders import coder
-from fmlab.data.encoding.first_pass import FirstPass, Plan
+from fmlab.data.encoding.first_pass import FirstPass
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.prefetch import ahead, returning_memory
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.scaling import scaled
 from fmlab.data.encoding.text_arrays import ArrowTexts
-from fmlab.data.encoding.vocabulary import NpyAppender, NumberCodes, Vocabulary
+from fmlab.data.encoding.vocabulary import NpyAppender
 from fmlab.data.raw.cells import split
 from fmlab.data.schema import SIDES, Array, Field, Schema, Side
 from fmlab.errors import DataError
@@ -28,40 +29,31 @@ ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
 
 
-class ColumnView(Protocol):
-    """A column of numbers, of which ranges of rows are taken."""
-
-    def __len__(self) -> int:
-        """The number of rows."""
-
-    def __getitem__(self, rows: slice, /) -> Array:
-        """A range of rows."""
-
-
-AdjustPlan = Callable[[Plan, Mapping[str, ColumnView], Mapping[str, Vocabulary]], Plan]
-
-
-def encode(
-    name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: ProgressBar, settle: AdjustPlan | None = None
-) -> Dataset:
+def encode(name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: ProgressBar) -> Dataset:
     """The data set of dictionary-encoded batches (`fmlab.data.raw.table.batches`, mapped or not); raises DataError.
 
-    Large arrays are memory maps of files in `workspace`. `settle` may move fields to other sides once all rows are
-    read: it is given int32[rows] of every field, of which equal numbers are equal values and, but for those of numeric
-    fields, 0 is a missing one; and the values of coded fields with their counts. It may also leave context fields out,
-    or give them intervals.
+    Large arrays are memory maps of files in `workspace`.
     """
+    return feature_numbers(name, plan, provisional_codes(stream, plan, workspace, meter), workspace)
+
+
+def provisional_codes(stream: Iterable[Any], plan: Plan, workspace: Path, meter: ProgressBar) -> FirstPass:
+    """The first pass: all rows are read, values have codes in the order of their first appearance."""
     first = FirstPass(plan, workspace)
     with meter, returning_memory():
         for batches in ahead(_groups(stream, meter)):
             first.add(batches)
-    first.codes.close()
-    read = first.values.close()
-    if settle:
-        columns: dict[str, ColumnView] = {n: first.codes.column(at) for at, n in enumerate(first.coded)}
-        columns |= {n: NumberCodes(read, at) for at, n in enumerate(first.numeric)}
-        plan = settle(plan, columns, first.vocabularies)
-    return _SecondPass(name, plan, first, read, workspace).dataset()
+    first.close()
+    return first
+
+
+def feature_numbers(name: str, plan: Plan, first: FirstPass, workspace: Path) -> Dataset:
+    """The second pass: the data set of codes, which become feature numbers.
+
+    The plan may differ from that of the first pass in the sides of fields, in context fields that it leaves out, and
+    in intervals for their numbers.
+    """
+    return _SecondPass(name, plan, first, workspace).dataset()
 
 
 def _groups(stream: Iterable[Any], meter: ProgressBar) -> Iterator[list[Any]]:
@@ -81,9 +73,9 @@ def _groups(stream: Iterable[Any], meter: ProgressBar) -> Iterator[list[Any]]:
 class _SecondPass:
     """Codes to feature numbers, block by block."""
 
-    def __init__(self, name: str, plan: Plan, first: FirstPass, numbers: Array, workspace: Path) -> None:
+    def __init__(self, name: str, plan: Plan, first: FirstPass, workspace: Path) -> None:
         self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
-        self.numbers = numbers
+        self.numbers = first.numbers
         self.roles = first.close_roles()
         counts = self._counts()
         self.coders = {n: coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from fmlab.data.dataset import Dataset
 from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
-from fmlab.data.encoding.first_pass import Plan
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.table import TEXT

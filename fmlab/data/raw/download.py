@@ -43,7 +43,7 @@ def download(url: str, target: Path, doubts: Callable[[Path], str], retries: int
             return
         except (RequestException, ConnectionError, TimeoutError, UnreachableError) as error:
             # These are OSErrors too, but of the network; a disk that refuses is none of them and goes to the caller.
-            kept = part.settle()
+            kept = part.keep_resumable()
             failed = 1 if kept - before >= BLOCK else failed + 1
             if failed > retries:
                 rest = f"; {size(kept)} of it are kept, to go on from when it is asked for again" if kept else ""
@@ -82,7 +82,7 @@ class _Part:
         if version and "Content-Encoding" not in answer.headers:  # what is packed on the way is counted otherwise
             self.note.write_text(json.dumps({"url": self.url, "version": version}), encoding="utf-8")
 
-    def settle(self) -> int:
+    def keep_resumable(self) -> int:
         """Keep what can be gone on with, remove the rest; returns how many bytes are kept."""
         if not (length := self.length()):
             self.drop()
