@@ -25,13 +25,16 @@ class ItemWeights(nn.Module):
         """Parameters that gradients train, without building the model."""
         return 0
 
-    def __init__(self, schema: Schema, model: str, largest: int) -> None:
-        """Weights stand at 0; raises FmlabError on data without users and items, or on more than `largest` items."""
+    def __init__(self, schema: Schema, model: str, largest: int | None, *, weighs: bool = True) -> None:
+        """Weights stand at 0, and are none where a model has them in another form (`weighs`).
+
+        Raises FmlabError on data without users and items, or on more than `largest` items.
+        """
         super().__init__()
         self.entities = entities(schema, model, largest=largest)
         users, items = schema.n_users, schema.n_items
         self.register_buffer("history", torch.zeros(users + 1, bits_width(items), dtype=torch.uint8))
-        self.register_buffer("weight", torch.zeros(items + 1, items))
+        self.register_buffer("weight", torch.zeros((items + 1, items) if weighs else (0, 0)))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

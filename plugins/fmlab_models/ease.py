@@ -2,21 +2,20 @@
 
 from typing import Annotated
 
-import numpy as np
 import torch
-from scipy.linalg import lapack
 from torch import Tensor
 from torch.nn import functional
 
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.plugin.option import Range
-from fmlab_models._histories import LARGEST, cooccurrences, pack, unpack
+from fmlab_models._dual_ease import DualEASE
+from fmlab_models._histories import cooccurrences, pack, unpack
+from fmlab_models._inverse import invert_in_place
 from fmlab_models._item_weights import ItemWeights
 
 _EXACT = 12_000  # items up to which float64 and three matrices of it are affordable
-_ROWS = 1024
-_OVERWRITE = {lapack.spotrf: "overwrite_a", lapack.spotri: "overwrite_c"}
+_LARGEST = 55_000  # items or users, beyond which a number for every two of them takes more than 12 GB
 
 
 class EASE(ItemWeights):
@@ -28,8 +27,10 @@ class EASE(ItemWeights):
     Paper: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, equations 4 to 8.
 
     `l2` is 500 there on MovieLens-20M. Nothing is trained by gradients; the inverse takes time cubic in the items. Up
-    to 12,000 items it is computed in float64. Beyond, it is computed in float32 in the place of the weights: 4 bytes
-    for every two items, 6.7 GB for 41,000. A list of all items is then a sum of the rows of what the user has met.
+    to 12,000 items it is computed in float64. Beyond, it is computed in float32 in the place of the weights, 4 bytes
+    for every two items, and a list of all items is a sum of the rows of what the user has met. Where there are fewer
+    users than items, the same is solved for with a matrix of every two users, `(X X^T + l2 I)^-1`: 3.6 GB for 29,858
+    users, 11 GB for 52,643.
 
     Fitted: a weight of every two items is solved for
     Cost: O(I)
@@ -48,15 +49,28 @@ class EASE(ItemWeights):
     ) -> None:
         """Weights stand at 0 until `fit_interactions`; raises FmlabError on data without users and items, or on too
         many."""
-        super().__init__(schema, "ease", LARGEST)
-        self.l2, self.scores_catalog = l2, schema.n_items > _EXACT
-        if self.scores_catalog:
-            self.register_buffer("pivot", torch.ones(schema.n_items))  # the diagonal of P
+        users, items = schema.n_users, schema.n_items
+        large = items > _EXACT
+        by_users = large and users < items
+        if min(users, items) > _LARGEST:
+            raise FmlabError(
+                "ease has a number for every two items, or for every two users where these are fewer, and takes at most"
+                f" {_LARGEST:,} of them, got {items:,} items and {users:,} users; models that have none: ials, mf"
+            )
+        super().__init__(schema, "ease", None, weighs=not by_users)
+        self.l2, self.scores_catalog = l2, large
+        self.dual = DualEASE(self.entities, l2) if by_users else None
+        if large and not by_users:
+            self.register_buffer("pivot", torch.ones(items))  # the diagonal of P
 
     def fit_interactions(self, user: Tensor, item: Tensor) -> None:
         """Solve for the weights; row j + 1 holds what every item weighs for item j, row 0 is the unknown item's."""
         e = self.entities
         user, item = user.cpu(), item.cpu()
+        if self.dual is not None:
+            self.history.copy_(pack(user, item, e.users, e.items))
+            self.dual.fit(user, item, self.history)
+            return
         if self.scores_catalog:
             self._solve_in_place(user, item)
             return
@@ -72,22 +86,40 @@ class EASE(ItemWeights):
         """The same in float32 and in the memory of the weights, block by block."""
         e, weight = self.entities, self.weight[1:]
         cooccurrences(user, item, e.users, e.items, out=weight)
-        weight.diagonal().add_(self.l2)
-        symmetric = weight.numpy().T  # LAPACK works on columns
-        for step, name in ((lapack.spotrf, "factorized"), (lapack.spotri, "inverted")):
-            options = {"clean": 0} if step is lapack.spotrf else {}
-            found, wrong = step(symmetric, lower=0, **options, **{_OVERWRITE[step]: 1})
-            if wrong or not np.shares_memory(found, symmetric):
-                raise FmlabError(f"ease: the matrix of co-occurrences cannot be {name} in float32; raise model.l2")
-        # Columns' upper half is rows' lower half: the other one is filled from it.
-        for low in range(0, e.items, _ROWS):
-            high = min(low + _ROWS, e.items)
-            square = weight[low:high, low:high].tril()
-            weight[low:high, low:high] = square + square.tril(-1).T
-            weight[low:high, high:] = weight[high:, low:high].T
+        invert_in_place(weight, self.l2, "ease")
         self.pivot.copy_(weight.diagonal())
         weight.div_(-self.pivot.unsqueeze(1)).fill_diagonal_(0.0)
         self.history.copy_(pack(user, item, e.users, e.items))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` -> scores `[*batch]`."""
+        if self.dual is not None:
+            return self.dual.pair_scores(*self.entities.of_row(ids), self.history)
+        return super().forward(ids, values)
+
+    def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and the user's history, as wide as there are items, or twice as wide as there are users."""
+        if self.dual is None:
+            return super().encode_query(ids, values)
+        parts = torch.cat(self.dual.query_parts(self.entities.of_user(ids)), -1)
+        return torch.zeros_like(parts[..., 0]), parts
+
+    def encode_item(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Bias 0 and what every item weighs for this one, or who met it."""
+        if self.dual is None:
+            return super().encode_item(ids, values)
+        parts = torch.cat(self.dual.item_parts(self.entities.of_item(ids), self.history), -1)
+        return torch.zeros_like(parts[..., 0]), parts
+
+    def compare_items(
+        self, ids: Tensor, values: Tensor | None, others: Tensor, other_values: Tensor | None = None
+    ) -> Tensor:
+        """What having met the first item adds to the score of the others: `[q, n]`."""
+        if self.dual is None:
+            return super().compare_items(ids, values, others, other_values)
+        one = functional.one_hot(self.entities.of_item(ids), self.entities.items + 1)[:, 1:]
+        found = self.dual.of_histories(one.to(self.dual.pivot.dtype), self.history)
+        return functional.pad(found, (1, 0))[:, self.entities.of_item(others)]
 
     def catalog_scores(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Query columns `[q, columns]` -> scores of all items `[q, items]`.
@@ -95,6 +127,8 @@ class EASE(ItemWeights):
         With `B_ij = -P_ij / P_jj` and P symmetric, the sum over i of row i of the weights times `P_ii`, divided by
         `P_jj`, is the score of j.
         """
+        if self.dual is not None:
+            return self.dual.catalog_scores(self.entities.of_user(ids), self.history)
         query, item = unpack(self.history[self.entities.of_user(ids)], self.entities.items, torch.uint8).nonzero(
             as_tuple=True
         )
@@ -103,6 +137,9 @@ class EASE(ItemWeights):
 
     def fold_in(self, item: Tensor) -> Tensor:
         """Scores of all items, as for a user of the training who has met these: exact."""
+        if self.dual is not None:
+            own = self.dual.pivot.new_zeros(1, self.entities.items).index_fill_(1, item, 1.0)
+            return self.dual.of_histories(own, self.history)[0]
         if self.scores_catalog:
             return self._summed(item, item.new_zeros(1))[0]
         return self.weight[1:, item].sum(1)

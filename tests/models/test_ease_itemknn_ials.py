@@ -34,9 +34,14 @@ def scores(model: Any) -> np.ndarray:
     return whole.double().numpy()
 
 
+@pytest.mark.parametrize("among", ["items", "users"])
 @pytest.mark.parametrize("l2", [0.5, 20.0])
-def test_ease_is_ridge_regression_of_every_item_on_all_others(l2: float) -> None:
+def test_ease_is_ridge_regression_of_every_item_on_all_others(
+    l2: float, among: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The constraint of a zero diagonal, taken literally: a regression that leaves the item out."""
+    monkeypatch.setattr("fmlab_models.ease._EXACT", ITEMS if among == "items" else 1)
+    assert (EASE(SCHEMA).dual is None) == (among == "items")
     expected = np.empty_like(X)
     for j in range(ITEMS):
         others = [i for i in range(ITEMS) if i != j]
@@ -111,11 +116,31 @@ def test_unknown_users_and_items_score_0(model: Any) -> None:
     assert made(torch.tensor([[0, USERS + 3], [2, USERS + 1]])).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize("model", [EASE, ItemKNN])
-def test_more_items_than_fit_are_refused(model: Any) -> None:
+def test_more_items_than_fit_are_refused() -> None:
     schema = Schema((Field("user", "user", 3), Field("item", "item", 60_001)), 2, 60_000)
     with pytest.raises(FmlabError, match="at most 50,000, got 60,000"):
-        model(schema)
+        ItemKNN(schema)
+    assert EASE(schema).dual.kernel.shape == (3, 2)
+    with pytest.raises(FmlabError, match="at most 55,000 of them, got 60,000 items and 70,000 users"):
+        EASE(Schema((Field("user", "user", 70_001), Field("item", "item", 60_001)), 70_000, 60_000))
+
+
+def test_ease_among_users_says_the_same_of_items_and_histories(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = EASE(SCHEMA, l2=3.0)
+    small.fit_interactions(*MET)
+    monkeypatch.setattr("fmlab_models.ease._EXACT", 1)
+    monkeypatch.setattr("fmlab_models._dual_ease._USERS", 4)
+    monkeypatch.setattr("fmlab_models._dual_ease._PAIRS", 6)
+    large = EASE(SCHEMA, l2=3.0)
+    large.fit_interactions(*MET)
+    rebuilt = EASE(SCHEMA, l2=3.0)
+    rebuilt.load_state_dict(large.state_dict())
+    items, query = torch.arange(ITEMS + 1).unsqueeze(1) + USERS + 1, torch.arange(USERS + 1).unsqueeze(1)
+    for model in (large, rebuilt):
+        expected = small.compare_items(items[1:], None, items)
+        torch.testing.assert_close(model.compare_items(items[1:], None, items), expected, atol=1e-5, rtol=1e-4)
+        dense = small.encode_query(query)[1] @ small.weight[1:].T
+        torch.testing.assert_close(model.catalog_scores(query), dense, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("model", [EASE, ItemKNN, IALS])
@@ -132,7 +157,7 @@ def test_ease_of_many_items_gives_the_same_in_less_memory(monkeypatch: pytest.Mo
     small = EASE(schema, l2=5.0)
     small.fit_interactions(user, item)
     monkeypatch.setattr("fmlab_models.ease._EXACT", 10)
-    monkeypatch.setattr("fmlab_models.ease._ROWS", 16)
+    monkeypatch.setattr("fmlab_models._inverse._ROWS", 16)
     large = EASE(schema, l2=5.0)
     large.fit_interactions(user, item)
     assert (small.scores_catalog, large.scores_catalog) == (False, True)
