@@ -44,6 +44,7 @@ class Record(TypedDict, total=False):
     model_options: Mapping[str, Any]  # that the model read from trained ones
     warm_start: list[Mapping[str, Any]]
     unseen: Mapping[str, Any]
+    training_rows: int
     parameters: int
     flops: float
     epochs: int

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from fmlab.data import Array
 from fmlab.errors import DataError, FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.records.per_case import read_units, unit_names
+from fmlab.report.fold_tests import compare_folds
 from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.runs import Run, number
 from fmlab.report.significance import Comparison, Groups, Judged, OfMean, compare
@@ -22,8 +24,8 @@ _CASES = ("row", "user")  # what tells one case from another
 class Comparisons:
     """Rows against a reference, by place in `board.own`; a row is absent where it cannot be compared, `why` says why.
 
-    `metric` is the one compared, None where no row has units. `cases`: what was drawn, "users" or "rows". `pairs`: how
-    many pairs of rows were tested, by whose number p is corrected.
+    `metric` is the one compared, None where no row has units. `cases`: what was drawn, "users", "rows" or "folds".
+    `pairs`: how many pairs of rows were tested, by whose number p is corrected.
     """
 
     reference: Row
@@ -38,7 +40,10 @@ def against(board: Leaderboard, references: Sequence[Row]) -> list[Comparisons]:
     """Each row of a board against each of some of them, corrected for all pairs of the board's rows (Holm).
 
     The metric is the one that selects models, or the first that has a value for each case in the units of all rows.
+    Where rows have runs on several folds, which share no test cases, the folds are what is drawn.
     """
+    if any(len(_folds(row, board.monitor)) > 1 for row in board.own):
+        return _over_folds(board, references)
     why: list[str] = []
     named = {place: names for place, row in enumerate(board.own) if (names := _names(row, why))}
     metric = _metric(board, list(named.values()))
@@ -68,6 +73,29 @@ def against(board: Leaderboard, references: Sequence[Row]) -> list[Comparisons]:
     }
     pairs = math.comb(sum(j.several for j in judged.values()), 2)
     return [Comparisons(r, metric, found.get(id(r), {}), tuple(why), cases, pairs) for r in references]
+
+
+def _folds(row: Row, metric: str) -> dict[int, float]:
+    """The mean test figure of a row on each of its folds."""
+    found: dict[int, list[float]] = {}
+    for run in row.runs:
+        found.setdefault(run.repetition[1], []).append(number(run.content["test"].get(metric)))
+    return {fold: float(np.mean(values)) for fold, values in found.items() if np.isfinite(values).all()}
+
+
+def _over_folds(board: Leaderboard, references: Sequence[Row]) -> list[Comparisons]:
+    """Each row against references by the corrected resampled t-test, `fmlab.report.fold_tests`."""
+    ratios = [ratio for row in board.own for run in row.runs if (ratio := run.test_to_training) is not None]
+    if not ratios:
+        why = ("the runs do not say how many rows they were trained and tested on",)
+        return [Comparisons(r, why=why) for r in references]
+    figures = [_folds(row, board.monitor) for row in board.own]
+    why = tuple(f"{row.title}: runs on one fold" for row, f in zip(board.own, figures, strict=True) if len(f) < 2)
+    at = [next(n for n, row in enumerate(board.own) if row is r) for r in references]
+    lines = compare_folds(figures, max(ratios), at)
+    pairs = sum(len(a.keys() & b.keys()) > 1 for a, b in combinations(figures, 2))
+    found = [{place: test for place, test in enumerate(line) if test is not None} for line in lines]
+    return [Comparisons(r, board.monitor, f, why, "folds", pairs) for r, f in zip(references, found, strict=True)]
 
 
 def baseline(board: Leaderboard, model: str) -> Row | None:

@@ -123,7 +123,8 @@ def _name(row: Row, title: str) -> str:
     short = told if len(told) <= _SHORT else f"{told[: _SHORT - 1]}…"
     mark = title.removeprefix(escaped_line(row.title))
     seeds = f"{'seed' if len(row.seeds) == 1 else 'seeds'} {', '.join(map(str, row.seeds))}"
-    lines = [seeds, *(override(k.removesuffix(".name"), v) for k, v in _options(row).items())]
+    folds = [f"folds {', '.join(map(str, row.folds))}"] if len(row.folds) > 1 else []
+    lines = [seeds, *folds, *(override(k.removesuffix(".name"), v) for k, v in _options(row).items())]
     options = "<br/>".join(map(_safe, lines))
     summary = f"{escape(row.model)}{escape(mark)} <span class=told>{escape(short)}</span>"
     return f"<details><summary>{summary}</summary><div class=options>{options}</div></details>"

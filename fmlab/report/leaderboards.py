@@ -34,8 +34,13 @@ class Row:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of its runs."""
-        return tuple(sorted(int(r.content["seed"]) for r in self.runs))
+        """Seeds of its runs, each once."""
+        return tuple(sorted({r.repetition[0] for r in self.runs}))
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """Folds, or repetitions of the split, of its runs, each once."""
+        return tuple(sorted({r.repetition[1] for r in self.runs}))
 
     @property
     def title(self) -> str:

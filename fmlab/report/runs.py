@@ -62,6 +62,14 @@ class Run:
         """The metric that selects models, of the validation; NaN where it is undefined."""
         return number(self.content["validation"][self.content["monitor"]])
 
+    @property
+    def test_to_training(self) -> float | None:
+        """Its test rows by the rows that the tested model was trained on; None where it does not say."""
+        anew, judged = self.content.get("refit"), self.content.get("unseen")
+        trained = anew.get("rows") if isinstance(anew, Mapping) else self.content.get("training_rows")
+        tested = judged.get("test", {}).get("rows") if isinstance(judged, Mapping) else None
+        return tested / trained if tested and trained else None
+
     @cached_property
     def place(self) -> Mapping[str, Any]:
         """Options of data and protocol: what the leaderboard is of."""

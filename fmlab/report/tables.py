@@ -34,7 +34,7 @@ class TextTable:
 LEAST_WIDE = 12  # characters of a column of words, which may fold
 _FOLDS = 48  # a longer text of words folds before a column of figures is left out
 INTERVAL = "95% interval"
-LEAST_NEEDED = ("rows/s", "p", INTERVAL, "seconds", "parameters", "seeds")
+LEAST_NEEDED = ("rows/s", "p", INTERVAL, "seconds", "parameters", "seeds", "folds")
 
 
 def fitting(sheet: TextTable, width: int) -> TextTable:
@@ -119,15 +119,15 @@ def leaderboard(found: Result) -> TextTable:
     for compared in tests:
         head += [f"{compared.metric} vs {_short(found, compared)}", INTERVAL, *(["p"] if chances else [])]
     costs = ("parameters", "seconds", "rows/s")
-    seeds = any(len(row.seeds) > 1 for row in board.own)
-    head += [*(["seeds"] if seeds else []), *costs]
+    repeated = [n for n in ("seeds", "folds") if any(len(getattr(row, n)) > 1 for row in board.own)]
+    head += [*repeated, *costs]
     places = {id(row): place for place, row in enumerate(board.own)}
     rows = []
     for row in board.rows:
         cells = [_title(row), figure(row.validation), *(figure(row.metrics.get(m)) for m in metrics)]
         for compared in tests:
             cells += _test(compared.found.get(places.get(id(row), -1)))[: 3 if chances else 2]
-        rows.append(tuple([*cells, *([str(len(row.seeds) or "")] if seeds else []), *_costs(row)]))
+        rows.append(tuple([*cells, *(str(len(getattr(row, n)) or "") for n in repeated), *_costs(row)]))
     title = f"{board.title}: test, sorted by validation {board.monitor}"
     return TextTable(title, tuple(head), tuple(rows), 1, notes(board, found.tests))
 

@@ -126,6 +126,7 @@ def _build(
             warm_start=[{"path": str(t.path), "fields": t.counts, "reinitialized": t.reinitialized} for t in trained]
         )
     record.update(parameters=_parameters(parts), flops=flops.of_row(parts.model, data).total)
+    record.update(training_rows=len(task.training.rows))
     rows = f"{len(task.training.rows):,} training rows"
     log.info(f"{plain['model']['name']}: {_parameters(parts):,} parameters, {rows}")
     return plain, parts
