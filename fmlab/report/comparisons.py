@@ -87,8 +87,8 @@ def _over_folds(board: Leaderboard, references: Sequence[Row]) -> list[Compariso
     """Each row against references by the corrected resampled t-test, `fmlab.report.fold_tests`."""
     ratios = [ratio for row in board.own for run in row.runs if (ratio := run.test_to_training) is not None]
     if not ratios:
-        why = ("the runs do not say how many rows they were trained and tested on",)
-        return [Comparisons(r, why=why) for r in references]
+        unknown = ("the runs do not say how many rows they were trained and tested on",)
+        return [Comparisons(r, why=unknown) for r in references]
     figures = [_folds(row, board.monitor) for row in board.own]
     why = tuple(f"{row.title}: runs on one fold" for row, f in zip(board.own, figures, strict=True) if len(f) < 2)
     at = [next(n for n, row in enumerate(board.own) if row is r) for r in references]

@@ -39,11 +39,11 @@ def _method(board: Leaderboard, tested: Sequence[Comparisons]) -> list[str]:
     metric, cases = tested[0].metric, tested[0].cases
     both = [test.p is not None for c in tested for test in c.found.values()]
     if cases == "folds":
-        pairs = f"{tested[0].pairs} pair{'s' if tested[0].pairs > 1 else ''}"
+        counted = f"{tested[0].pairs} pair{'s' if tested[0].pairs > 1 else ''}"
         return [
             f"best: by the validation; {metric} vs ...: mean difference over the folds that both rows have; interval "
             "and p: Student's t over folds, its variance corrected for shared training rows (Nadeau and Bengio, 2003); "
-            f"p Holm-corrected over {pairs} of rows; * below {SIGNIFICANT}"
+            f"p Holm-corrected over {counted} of rows; * below {SIGNIFICANT}"
         ]
     extra = "" if metric == board.monitor else f" ({board.monitor} has no value for each case)"
     seeds = "" if not any(both) else " and seeds" if all(both) else " and, where both rows have several, seeds"

@@ -39,7 +39,7 @@ class DualEASE(nn.Module):
         users, starts, _, _ = self._pairs(history)
         sums = torch.zeros(e.items, dtype=torch.float64)
         for j, met in enumerate(torch.tensor_split(users, starts[1:])):
-            for rows in met.split(max(1, _PAIRS // max(1, len(met)))):
+            for rows in torch.split(met, max(1, _PAIRS // max(1, len(met)))):
                 sums[j] += kernel[rows.unsqueeze(1), met].sum(dtype=torch.float64)
         pivot = (1 - sums) / self.l2
         if not bool((pivot > 0).all()):
