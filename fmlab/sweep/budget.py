@@ -20,6 +20,7 @@ MEMBERS = 6  # trials whose time of judging is kept back twice: to choose by, an
 MOST = 0.3  # of the budget, that is kept back at most
 ENSEMBLE = 0.3  # of the time after the search, that choosing and judging an ensemble has before a refit
 REFIT = 0.3  # of the budget, that is kept back at most for training on all rows what is announced
+FEW = 4  # finished trials up to which less of it is kept back: the search goes first
 REFITTED = 8  # trials that this is kept back for: as many members has an ensemble
 LATE = 3.0  # budgets that the first finished trial is waited for
 
@@ -96,7 +97,10 @@ def _for_all_rows(sweep: Sweep, done: Sequence[FrozenTrial], workers: int, start
     sign = 1 if sweep.directions[0] == "maximize" else -1
     best = sorted(done, key=lambda t: -sign * t.values[0])[: REFITTED if sweep.settings.ensemble else 1]
     costs = [refit_seconds(t, growth) for t in best]
-    return min(BASE + start + max(sum(costs) / min(workers, len(costs)), max(costs)), REFIT * sweep.budget)
+    return min(
+        BASE + start + max(sum(costs) / min(workers, len(costs)), max(costs)),
+        REFIT * min(1.0, len(done) / FEW) * sweep.budget,
+    )
 
 
 def refit_seconds(trial: FrozenTrial, growth: float) -> float:
