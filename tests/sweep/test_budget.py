@@ -75,6 +75,20 @@ def test_what_comes_after_the_search_is_kept_back_by_measured_times():
     assert reserve(read("a", {**plain, "budget": None, "n_trials": 2}), trials, 2) == 0
 
 
+def test_a_refit_on_more_rows_is_kept_back_by_what_the_best_trials_took():
+    """Twelve of 10 s, 6 s of them training up to the best epoch: eight are trained anew by two workers."""
+    trials = [finished(n, seconds=10.0, fit=8.0, best_share=0.75) for n in range(12)]
+    search = read("a", {**RAW, "budget": 1000, "refit_seeds": [], "direction": "maximize", "ensemble": True})
+    growth, one = 1.25, 2 + 1.25 * 0.75 * 8
+    before = reserve(search, trials, 2, 10.0)
+    assert reserve(search, trials, 2, 10.0, growth) - before == pytest.approx(1.5 + 0.4 * 10 + 8 * one / 2)
+    first = reserve(search, trials[:1], 2, 0.0, growth) - reserve(search, trials[:1], 2)
+    assert first == pytest.approx(1.5 + one)
+    slow = [finished(n, seconds=900.0, fit=800.0) for n in range(2)]
+    kept = reserve(search, slow, 2, 0.0, growth) - reserve(search, slow, 2)
+    assert kept == pytest.approx(1000 * 0.3 * 2 / 4), "few are finished: the search goes first"
+
+
 def test_a_trial_takes_at_least_what_a_limit_cannot_cut():
     trials = [
         finished(1, seconds=9.0, fit=5.0),
