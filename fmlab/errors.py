@@ -29,6 +29,6 @@ class StorageError(FmlabError):
 def choices(got: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known one first, then all of them."""
     names = sorted(known)
-    near = get_close_matches(got, names, n=1, cutoff=0.5)
+    near = [n for n in names if n.casefold() == got.casefold()] or get_close_matches(got, names, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}? " if near else ""
     return f"{hint}choices: {', '.join(names) if names else '(none)'}"

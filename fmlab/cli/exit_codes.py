@@ -48,6 +48,8 @@ def _told(error: BaseException) -> str:
         return f"this needs more memory than the machine has: {error or 'nothing is left'}; choose smaller options"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"too many files are open ({error.filename or 'no name'}); raise the limit, see ulimit -n"
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+        return "the working folder is not there any more"
     if isinstance(error, OSError) and error.errno in _STORAGE:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     text = " ".join(str(error).split("\n")[0].split())
@@ -57,6 +59,14 @@ def _told(error: BaseException) -> str:
     place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     notes = getattr(error, "__notes__", ["FMLAB_TRACEBACK=1 shows the traceback"])
     return f"{type(error).__name__}: {text}{place}; {'; '.join(notes)}"
+
+
+def _is_nowhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def ended(error: BaseException, stopped: int) -> int:

@@ -2,7 +2,8 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 
 from fmlab.config.hydra_internals import Hydra, is_plain_multirun_part, run_task
 from fmlab.errors import FmlabError
-from fmlab.records.folder import refuse_link
+from fmlab.records.folder import RunFolder, refuse_link
 from fmlab.terminal.escaping import escaped_line
 from fmlab.training.lightning_messages import quiet
 from fmlab.training.processes import this_launch
@@ -64,8 +65,14 @@ class Jobs:
     def run_one(self, hydra: Hydra, config_name: str, overrides: list[str]) -> float:
         """Compose and run a single job; raises what it raised."""
         config = hydra.compose_config(config_name, overrides, RunMode.RUN, with_log_configuration=True)
-        refuse_link(Path(str(config.hydra.run.dir), f"{config.hydra.job.name}.log"))  # Hydra opens it
-        return float(run_task(hydra, self, config))
+        log_file = Path(str(config.hydra.run.dir), f"{config.hydra.job.name}.log")
+        refuse_link(log_file)  # Hydra opens it
+        made = [place for place in log_file.parents if not place.exists()]
+        try:
+            return float(run_task(hydra, self, config))
+        except FmlabError:
+            _leave_no_trace(log_file, made)
+            raise
 
     def print_figures(self) -> None:
         """Leaderboards of what was run here; another sweeper prints its own."""
@@ -75,6 +82,16 @@ class Jobs:
 
             print_leaderboards(self.folder)
             Console().print(escaped_line(str(self.folder)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _leave_no_trace(log_file: Path, made: Sequence[Path]) -> None:
+    """Remove the folders that a run has made, deepest first, if it was refused before it left more than its log."""
+    with suppress(OSError):  # a folder that holds something stays, and those above it
+        if made and {entry.name for entry in made[0].iterdir()} <= {log_file.name, RunFolder(made[0]).lock.name}:
+            for entry in made[0].iterdir():
+                entry.unlink()
+            for folder in made:
+                folder.rmdir()
 
 
 def _bear_full_disks() -> None:

@@ -14,7 +14,8 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
-from fmlab.config.suggestions import is_former, meant, nearest, paths_of, presets_like
+from fmlab.config.schema import sweep_defaults
+from fmlab.config.suggestions import OTHER_WORDS, is_former, meant, nearest, paths_of, presets_like
 from fmlab.errors import choices
 
 # Parts of Hydra in packages of their own, and the command that installs each.
@@ -119,7 +120,10 @@ def _unknown_key(error: OmegaConfBaseException, parent: DictConfig) -> str:
         [] if prefix else ["experiment", "sweep"]
     )
     title = f"{prefix} {parent.get('name')}" if prefix and "name" in parent else prefix or "a run"
-    if near and not (prefix and get_close_matches(str(error.key), known, n=1, cutoff=0.5)):
+    if not prefix and str(error.key) in sweep_defaults():
+        return f"{error.key} is an option of a sweep, which is many runs: fmlab -m sweep=<name> {error.key}=..."
+    beside_it = prefix and str(error.key).lower() not in OTHER_WORDS
+    if near and not (beside_it and get_close_matches(str(error.key), known, n=1, cutoff=0.5)):
         return f"{error.full_key} is not an option of {title}; {meant(near)}choices: {', '.join(sorted(known))}"
     return f"{error.full_key} is not an option of {title}; {choices(str(error.key), known)}"
 
@@ -142,6 +146,10 @@ def _plain(error: BaseException) -> str:
     chosen = re.match(r"You must specify '(.+?)'", text)
     if chosen:
         return f"{chosen[1]} must be chosen: {chosen[1]}=<name>; choices: {', '.join(text.split()[9:])}"
+    if text.startswith("Could not override ''."):
+        return "an argument must look like key=value, got one without a key"
+    if merging := re.match(r"Error merging override ([^=]+)=(.*)", text):
+        return f"{merging[1]} cannot be {merging[2]}"
     if text.startswith("Config group override must be"):
         return f"a group is chosen by name, group=<name>, got {text.rpartition('Got ')[2]}"
     return " ".join(text.split("\nSee http")[0].split())

@@ -46,6 +46,8 @@ def nearest(word: str, paths: Iterable[str]) -> list[str]:
     word, known = word.lower().replace("-", "_"), sorted(set(paths))
     last = word.rpartition(".")[2]
     found = [p for p in known if _last(p) == last] or [p for p in known if last in _last(p).split("_")]
+    if not found and last in OTHER_WORDS:  # known well enough to guess no other
+        return sorted((p for p in known if _last(p) == OTHER_WORDS[last]), key=lambda p: (p.count("."), p))[:_MOST]
     if not found and (near := _close(last, OTHER_WORDS, 0.8)):
         found = [p for p in known if _last(p) == OTHER_WORDS[near]]
     if not found and (near := _close(last, {_last(p) for p in known}, 0.7)):

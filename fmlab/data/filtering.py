@@ -106,11 +106,11 @@ def without_saturated(dataset: Dataset, on_saturated: str) -> Dataset:
         if not full.any():
             return dataset
         names = dataset.keys["user"] if "user" in dataset.keys else np.arange(observed.n_users)
-        if on_saturated != "drop":
-            observed.check(user, hint="; protocol.on_saturated=drop leaves these users out", names=names)
         rows = np.flatnonzero(~full[user])
         if not len(rows):
             raise DataError(f"every user of {dataset.name!r} has interacted with every item: there is nothing to rank")
+        if on_saturated != "drop":
+            observed.check(user, hint="; protocol.on_saturated=drop leaves these users out", names=names)
         called = ", ".join(map(str, names[np.flatnonzero(full)[:NAMED]]))
         name = (
             f"without {int(full.sum()):,} users who have every item ({called}{', ...' if full.sum() > NAMED else ''})"

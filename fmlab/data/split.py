@@ -36,6 +36,11 @@ def sizes(rows: int, validation: int | float | None, test: int | float | None) -
         min(10_000, rows // 10) if wanted is None else int(rows * wanted + 0.5) if wanted < 1 else int(wanted)
         for wanted in (validation, test)
     ]
+    if rows and sum(got) >= rows:
+        raise DataError(
+            f"validation and test must leave rows to train on, got {got[0]:,} and {got[1]:,} of {rows:,} rows; "
+            "change the sizes of the split"
+        )
     require(rows - sum(got), *got)
     return got[0], got[1]
 

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,11 @@ def refuse_unfit(options: Mapping[str, Any]) -> None:
     gpus, wanted = torch.cuda.device_count(), options["accelerator"]
     if wanted == "gpu" and not gpus and not torch.backends.mps.is_available():
         raise FmlabError("trainer.accelerator=gpu needs a GPU, got a machine without one; choices: auto, cpu")
+    missing = {"mps": not torch.backends.mps.is_available(), "tpu": find_spec("torch_xla") is None}
+    if missing.get(wanted):
+        raise FmlabError(
+            f"trainer.accelerator={wanted} is not there on this machine; choices: auto, cpu{', gpu' * bool(gpus)}"
+        )
     devices, on_gpu = options["devices"], gpus > 0 and wanted in ("auto", "gpu")
     most = gpus if on_gpu else os.cpu_count() or 1
     # On processors each device is a process of its own: too many of them would stifle the machine.

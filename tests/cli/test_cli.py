@@ -108,6 +108,46 @@ def test_a_known_error_is_one_line_and_an_exit_code(
     assert capsys.readouterr().err == text
 
 
+def test_a_refused_run_that_left_its_log_alone_leaves_no_folder(room: Path, runs: Any) -> None:
+    more: list[str] = []
+
+    def refuse(config: DictConfig, folder: Path) -> float:
+        (folder / ".lock").touch()
+        for name in more:
+            (folder / name).write_text("x")
+        raise FmlabError("refused")
+
+    runs(refuse)
+    (room / "mine").mkdir()
+    assert main([*BASE, "hydra.run.dir=mine/a/b"]) == 2
+    assert list(room.iterdir()) == [room / "mine"]
+    assert list((room / "mine").iterdir()) == []
+    assert main([*BASE, "hydra.run.dir=mine"]) == 2  # a folder of the user's
+    assert (room / "mine" / "run.log").is_file()
+    more.append("config.yaml")
+    assert main([*BASE, "hydra.run.dir=kept"]) == 2
+    assert files(room / "kept") == [".lock", "config.yaml", "run.log"]
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout", "stderr"])
+def test_a_closed_stream_is_no_error(name: str, room: Path, runs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(lambda config, folder: 0.5)
+    monkeypatch.setattr(sys, name, None)
+    assert main([*BASE, "hydra.run.dir=run"]) == 0
+    assert files(room) == ["run/run.log"]
+
+
+def test_a_working_folder_that_is_gone_is_said(
+    room: Path, runs: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (room / "gone").mkdir()
+    monkeypatch.chdir(room / "gone")
+    (room / "gone").rmdir()
+    assert main(["plugins"]) in (0, 74)
+    assert main([*BASE]) == 74
+    assert "the working folder is not there any more" in capsys.readouterr().err
+
+
 def fail_unexpectedly(config: DictConfig, folder: Path) -> float:
     return 1 / 0
 

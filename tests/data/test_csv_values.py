@@ -290,3 +290,10 @@ def test_any_name_of_a_column_is_a_name(tmp_path, name):
         tmp_path, f'u,i,y,"{name}"\n1,a,1,1.5\n2,b,0,2.5\n', **ROLES, numeric=(name.strip(),), standardize=False
     )
     assert field(data, name.strip()) == [1.5, 2.5]
+
+
+def test_items_alone_are_no_rows(tmp_path):
+    text = "i,y,x\n" + "".join(f"i{n % 5},{n % 2},x{n % 5}\n" for n in range(20))
+    with pytest.raises(DataError, match=r"a row has a user, a context, or both, .*context_fields=\[\.\.\.\] keeps"):
+        opened(tmp_path, text, item="i", label="y")
+    assert opened(tmp_path, text, item="i", label="y", context_fields=("x",), on_leak="allow").rows == 20

@@ -85,3 +85,5 @@ def test_users_may_be_left_out_until_none_has_every_item() -> None:
     pairs = [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]  # without user 0 nobody has item 2, then user 1 has all
     with pytest.raises(DataError, match="there is nothing to rank"):
         build("protocol", {"name": "rating", "on_saturated": "drop"}, interactions(pairs))
+    with pytest.raises(DataError, match="there is nothing to rank"):  # leaving them out would leave none
+        build("protocol", {"name": "rating"}, interactions([(0, 0), (0, 1), (1, 0), (1, 1)]))

@@ -139,7 +139,7 @@ def test_mistakes_are_named() -> None:
         task(data, monitor="logloss")
     with pytest.raises(FmlabError, match="need sampled candidates"):
         task(data, metrics=["sampled_hr@10"])
-    with pytest.raises(DataError, match="every part needs at least one row"):
+    with pytest.raises(DataError, match=f"must leave rows to train on, got {len(GRID)} and 1 of {len(GRID)} rows"):
         task(data, validation=len(GRID), test=1)
     with pytest.raises(DataError, match="got 1 of 2 users"):
         task(interactions([(0, 0), (0, 1), (0, 2), (1, 0)]), validation=1, test=1)

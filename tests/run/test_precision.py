@@ -44,3 +44,13 @@ def test_every_precision_that_is_offered_trains(precision: str, model: tuple[str
 def test_half_precision_weights_are_not_offered(precision: str, tmp_path: Path) -> None:
     with pytest.raises(FmlabError, match=r"trainer\.precision"):
         train(tmp_path / "run", f"trainer.precision={precision}")
+
+
+@pytest.mark.parametrize("kind", ["tpu", "mps"])
+def test_a_device_that_is_not_there_is_refused(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fmlab.training.trainer.find_spec", lambda name: None)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(
+        FmlabError, match=f"trainer.accelerator={kind} is not there on this machine; choices: auto, cpu"
+    ):
+        train(tmp_path / "run", f"trainer.accelerator={kind}")

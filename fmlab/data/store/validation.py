@@ -22,6 +22,9 @@ def check(dataset: Dataset) -> None:
     for name, column in (columns | {f"target {name!r}": target for name, target in dataset.targets.items()}).items():
         if column is not None and column.shape != (dataset.rows,):
             raise DataError(f"{name} must have one entry a row ({dataset.rows}), got the shape {column.shape}")
+    if dataset.users is None and dataset.context is None:
+        rule = "a row has a user, a context, or both, beside its item"
+        raise DataError(f"{rule}; {dataset.name} has items alone: context_fields=[...] keeps a column of the row there")
     schema = dataset.schema
     sides: tuple[tuple[Side, str, Table | None, int], ...] = (
         ("user", "users", dataset.users, schema.n_users),
