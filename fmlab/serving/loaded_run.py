@@ -174,7 +174,7 @@ class LoadedRun:
             assert users is not None
             check_context(context or {}, self.encoder)
             users = pd.DataFrame({self.encoder.id_column("user"): list(users), **(context or {})}, dtype=object)
-        self.encoder.refuse_missing([str(c) for c in users.columns], "users", *QUERY)
+        self.encoder.refuse_missing([str(c) for c in users.columns], "what users= and context= give", *QUERY)
         parts = [lists.of(batch).to_pandas() for batch in frame_batches(users, self.encoder, *QUERY)]
         found = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=lists.header)
         found.attrs["by_popularity"] = lists.by_popularity
