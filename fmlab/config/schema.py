@@ -168,6 +168,9 @@ class Sweep:
         str | Positive | None,
         "memory of all workers together, such as 8GB; a trial that takes more than its share ends",
     ] = None
+    exclude_models: Annotated[
+        tuple[str, ...] | None, "models that take no part in a search over all models, such as [catboost,lightgbm]"
+    ] = None
     preset: Annotated[str | None, "how much a search over all models takes: one of the presets of its file"] = None
     time_limit: Annotated[str | Above0 | None, "another name of budget"] = None
 

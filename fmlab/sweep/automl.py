@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fmlab.automl.portfolio import entries, kind_of
+from fmlab.automl.portfolio import entries, excluded_models, kind_of
 from fmlab.config.overrides import text
 from fmlab.config.plugin_defaults import groups_without
 from fmlab.contracts import NeedsInteractions, Task
@@ -50,9 +50,11 @@ def expand(
             raise FmlabError(f"auto.{key} is not an option; {choices(str(key), _KEYS)}")
     task = open_task(plain)
     preset = _preset(raw, auto)
-    tried_before = entries(kind_of(task))[: preset.get("portfolio")] if auto.get("portfolio") else []
+    excluded = excluded_models(raw.get("exclude_models") or ())
+    usual = entries(kind_of(task), excluded) if auto.get("portfolio") else []
+    tried_before = usual[: preset.get("portfolio")]
     some = None if preset.get("all_models", True) else {str(e.point["model"]) for e in tried_before}
-    fits, why = _suitable(task, plain, some)
+    fits, why = _suitable(task, plain, some, excluded)
     if left_out is not None:
         left_out.update(why)
     front = [m for m in auto.get("priority") or () if m in fits]
@@ -72,7 +74,7 @@ def expand(
     ]
     fresh = models if preset.get("all_models", True) else [m for m in models if m not in {p["model"] for p in known}]
     first = [*again, *({**_start(m, searched[m], fits[m], space), **start} for m in fresh)]
-    kept = {k: v for k, v in raw.items() if k not in ("auto", "preset")}
+    kept = {k: v for k, v in raw.items() if k not in ("auto", "preset", "exclude_models")}
     for key, value in preset.items():
         if key not in ("portfolio", "all_models") and kept.get(key) is None:
             kept[key] = value
@@ -151,16 +153,18 @@ def _is_own(model: str) -> bool:
 
 
 def _suitable(
-    task: Task, plain: Mapping[str, Any], some: Collection[str] | None = None
+    task: Task, plain: Mapping[str, Any], some: Collection[str] | None = None, excluded: Collection[str] = ()
 ) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
     """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not.
 
-    `some`: the models of fmlab that are looked at, None for all; those of other packages are always.
+    `some`: models of fmlab that are looked at, None for all; those of other packages are always, but for `excluded`.
     """
     fits, why = {}, {}
     usual = str(registry.schema("protocol", plain["protocol"]["name"]).defaults.get("loss", plain["loss"]["name"]))
     for name in registry.names("model"):
         try:
+            if name in excluded:
+                raise FmlabError("exclude_models leaves it out")
             if some is not None and name not in some and _is_own(name):
                 continue
             wants = registry.schema("model", name).defaults

@@ -205,8 +205,9 @@ def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
     if limit is not None and raw["budget"] is not None:
         raise FmlabError(f"time_limit is another name of budget, got both: {limit} and {raw['budget']}")
     raw["budget"] = raw["budget"] if limit is None else limit
-    if (raw.get("preset") is None or not raw.get("auto")) and raw.pop("preset", None) is not None:
-        raise FmlabError("preset is an option of a search over all models, such as sweep=automl")
+    for key in ("preset", "exclude_models"):
+        if (raw.get(key) is None or not raw.get("auto")) and raw.pop(key, None) is not None:
+            raise FmlabError(f"{key} is an option of a search over all models, such as sweep=automl")
     name = raw.pop("name")
     if not name:
         raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")

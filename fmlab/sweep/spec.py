@@ -149,6 +149,7 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     for point in first:
         refuse_overrides_of_hydra(point, "initial_points")
     first = tuple(p for p in first if not any(f"{k} {v}" in left_out for k, v in p.items()))
+    first = _agreeing(first, given) if command else first
     sweep = Sweep(
         name=name,
         settings=settings,
@@ -165,6 +166,17 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     )
     _agree(sweep)
     return sweep
+
+
+def _agreeing(points: Sequence[Mapping[str, Any]], given: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Points of the model that is given, if one is; of those that differ only in what is given otherwise, the first."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for point in points:
+        if "model" in given and point.get("model", given["model"]) != given["model"]:
+            continue
+        free = {k: v for k, v in point.items() if k not in given}
+        found.setdefault(repr(sorted(free.items())), point)
+    return tuple(found.values())
 
 
 def _mapping(value: Any, key: str) -> dict[str, Any]:

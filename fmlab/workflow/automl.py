@@ -30,6 +30,7 @@ def automl(
     time_limit: str | float | None = None,
     preset: str | None = None,
     max_parameters: int | None = None,
+    exclude_models: Sequence[str] | None = None,
     refit_on: Literal["train", "train+validation"] | None = None,
     max_latency: float | None = None,
     memory_limit: str | int | None = None,
@@ -53,6 +54,7 @@ def automl(
         time_limit: seconds, or text such as "20m", that the search and the ensemble take; None is that of the preset.
         preset: fast, balanced or best, see `sweeps/automl.yaml`.
         max_parameters: parameters that a model may have; there is no ensemble then.
+        exclude_models: names of models that take no part.
         refit_on: "train+validation" trains the result of the search anew on both; None is the training rows alone.
         max_latency: microseconds that a model may take to score a row on one core; there is no ensemble then.
         memory_limit: memory of all workers together, such as "8GB"; a trial that takes more than its share ends.
@@ -73,7 +75,12 @@ def automl(
     given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
     chosen = {k: v for k, v in (("protocol", protocol), ("refit_on", refit_on)) if v is not None}
     place = Path(folder).expanduser() if folder is not None else _new_folder()
-    limits = {"time_limit": time_limit, "preset": preset, "folder": str(place)}
+    limits = {
+        "time_limit": time_limit,
+        "preset": preset,
+        "exclude_models": None if exclude_models is None else list(exclude_models),
+        "folder": str(place),
+    }
     limits |= {"max_parameters": max_parameters, "max_latency": max_latency, "memory_limit": memory_limit}
     typed = [*overrides_of(merged(given, chosen, options)), *overrides]
     typed = [*unlabeled_overrides(typed), *typed]

@@ -196,6 +196,31 @@ def test_points_that_did_well_before_are_tried_first(plain):
         auto.expand({**raw, "preset": "feww"}, plain)
 
 
+@pytest.mark.usefixtures("some")
+def test_models_are_left_out_by_name(plain):
+    why = {}
+    found = auto.expand({**RAW, "exclude_models": ["mf"]}, plain, why)
+    assert "mf" not in read("auto", found).space.parameters[0].domain.values
+    assert why["mf"] == "exclude_models leaves it out"
+    assert all(point["model"] != "mf" for point in found["initial_points"])
+    with pytest.raises(FmlabError, match="exclude_models must hold names of models, got 'mff'; did you mean"):
+        auto.expand({**RAW, "exclude_models": ["mff"]}, plain)
+
+
+def test_first_points_are_those_of_what_is_typed_each_once():
+    model, rate = {"choice": ["fm", "mf"]}, {"float": [0.001, 0.1]}
+    points = [
+        {"model": "fm", "optimizer.lr": 0.01, "batch_size": 64},
+        {"model": "fm", "optimizer.lr": 0.01, "batch_size": 256},
+        {"model": "mf", "optimizer.lr": 0.02, "batch_size": 64},
+    ]
+    space = {"model": model, "optimizer.lr": rate, "batch_size": {"choice": [64, 256]}}
+    raw = {"space": space, "initial_points": points, "n_trials": 3}
+    assert [dict(p) for p in read("s", raw).initial_points] == points
+    assert [dict(p) for p in read("s", raw, {"model": "fm"}).initial_points] == points[:2]
+    assert [dict(p) for p in read("s", raw, {"batch_size": "64"}).initial_points] == [points[0], points[2]]
+
+
 def test_every_point_of_the_portfolio_can_be_composed():
     """Names, options and types; each list begins with other models than it ends with."""
     from fmlab.automl.portfolio import KINDS, entries
