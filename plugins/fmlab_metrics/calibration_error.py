@@ -9,7 +9,7 @@ import numpy as np
 
 from fmlab.data import Array
 from fmlab.data.labels import probability
-from fmlab.evaluation.reliability import BINS, bin_sums, curve
+from fmlab.evaluation.reliability import bin_sums, curve
 from fmlab.plugin.option import Range
 from fmlab_metrics._rows import both_classes, finite, log_losses, ratio, weighted_mean, zero_one
 
@@ -96,7 +96,7 @@ class ECE:
     name = "ece"
     maximize = False
 
-    def __init__(self, *, bins: Annotated[int, Range(1, None), "number of intervals of predictions"] = BINS) -> None:
+    def __init__(self, *, bins: Annotated[int, Range(1, None), "number of intervals of predictions"] = 15) -> None:
         """`bins`: number of bins of equal mass."""
         self.bins = bins
 

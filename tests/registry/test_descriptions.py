@@ -12,6 +12,7 @@ def test_every_option_of_a_built_in_plugin_is_described():
     found = [p for p in inventory.describe() if p.package.startswith("fmlab ")]
     assert len(found) > 100
     assert not [f"{p.kind} {p.name}.{o.name}" for p in found for o in p.signature.options if not o.description]
+    assert not [f"{p.kind} {p.name}" for p in found if p.signature.doc.startswith("(not read")]
 
 
 @pytest.mark.parametrize("part", [schema.Run, schema.Trainer, schema.Sweep, *schema.LOGGERS.values()])
