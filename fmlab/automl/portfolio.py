@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fmlab.config.composition import beside
+from fmlab.config.sources import beside
 from fmlab.contracts import Task
 from fmlab.data.labels import is_binary
 from fmlab.errors import FmlabError, StorageError, choices

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from fmlab import __version__
 
+UNKNOWN = "configs of another package"
 _MOST = 1 << 20  # bytes of the file that are read
 _PACKAGE = Path(__file__).resolve().parent.parent
 _FILES = (".py", ".yaml")
@@ -22,7 +23,7 @@ _FILES = (".py", ".yaml")
 def read(environment: Mapping[str, str], key: str) -> str | None:
     """The text, if that of this key is there."""
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-        place = _place(environment)
+        place = _place(environment) if key else None
         if place is not None and place.stat().st_size <= _MOST:
             found = json.loads(place.read_text("utf-8"))
             if found["key"] == key and found["sha256"] == _digest(found["text"]):
@@ -35,16 +36,17 @@ def write(environment: Mapping[str, str], key: str, text: str) -> None:
     from fmlab.errors import StorageError
     from fmlab.files import write_text
 
-    place = _place(environment)
+    place = _place(environment) if key else None
     if place is not None:
         with suppress(OSError, StorageError):
             write_text(place, json.dumps({"key": key, "sha256": _digest(text), "text": text}))
 
 
 def key_of() -> str:
-    """What the text depends on."""
+    """What the text depends on; empty where a package has configs of its own, whose files are not known here."""
     files = [line for folder in _folders() for line in _files(folder)]
-    return _digest("\n".join([__version__, sys.version, *_entry_points(), *sorted(files)]))
+    packages = list(_entry_points())
+    return "" if UNKNOWN in packages else _digest("\n".join([__version__, sys.version, *packages, *sorted(files)]))
 
 
 def _folders() -> list[str]:
@@ -71,7 +73,11 @@ def _entry_points() -> Iterator[str]:
             for name in sorted(os.listdir(folder or ".")):
                 if name.endswith((".dist-info", ".egg-info")):
                     with suppress(OSError):
-                        yield _line(os.path.join(folder, name, "entry_points.txt"))
+                        place = os.path.join(folder, name, "entry_points.txt")
+                        yield _line(place)
+                        with open(place, encoding="utf-8", errors="replace") as file:
+                            if "[fmlab.conf]" in file.read():
+                                yield UNKNOWN
 
 
 def _line(path: str) -> str:

@@ -102,7 +102,7 @@ def _add_folder(path: "ConfigSearchPath", folder: str) -> None:
 
     from hydra.core.config_search_path import SearchPathQuery
 
-    from fmlab.config.composition import places
+    from fmlab.config.sources import places
 
     if not os.path.isdir(folder):
         raise FmlabError(f"--config-dir must be a folder, got {folder!r}")

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from fmlab.config import composition
+from fmlab.config import composition, sources
 from fmlab.data.raw.fetch import find
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
@@ -180,7 +180,7 @@ def _print(words: Sequence[str], environment: Mapping[str, str]) -> int:
         table.add_column(title, no_wrap=True, justify="right" if title in ("trials", "here") else "left")
     table.add_column("", overflow="fold")
     root = Path(composition.compose((), environment).data_dir)
-    for line in lines(composition.beside("sweeps"), root):
+    for line in lines(sources.beside("sweeps"), root):
         if not words or any(w in line.name for w in words):
             cells = (line.name, line.sampler, line.trials, line.here, line.state)
             table.add_row(*(escape(escaped_line(cell)) for cell in cells))

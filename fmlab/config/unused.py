@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from fmlab.config.composition import beside
+from fmlab.config.sources import beside
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
 

@@ -1,7 +1,7 @@
 """What every model must do."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +9,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fmlab.contracts import FitsRows, Fitting, LabelledRows, NeedsInteractions, is_late_interaction, is_two_sided
+from fmlab.contracts import FitsRows, Fitting, LabelledRows, NeedsInteractions, is_two_sided
 from fmlab.data import Schema
 from fmlab.data.batch import Batch, Features
-from fmlab.data.model_inputs import History, ModelInputs, history_length, inputs_of_model
+from fmlab.data.model_inputs import ModelInputs, history_length, inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.nn.scoring import score
 from fmlab.plugin.registry import build
-from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.model_rows import EveryKind, batches, by_sides, gradients, shortened, typed, whole_rows, widened
 
-EveryKind = Kind | AskedKind
 every_kind = pytest.mark.parametrize("kind", [*KINDS, *ASKED_KINDS])
 
 
@@ -61,7 +61,7 @@ class ModelContract:
     def test_any_leading_shape_gives_the_same_scores(self, kind: EveryKind) -> None:
         """`[*batch, columns]` -> `[*batch]`."""
         model = self._model(kind).double().eval()
-        rows = _rows(model, kind)
+        rows = whole_rows(model, kind)
         n = rows.ids.shape[0]
         expected = rows.scores(model)
         assert expected.shape == (n,)
@@ -74,7 +74,7 @@ class ModelContract:
     def test_rows_are_scored_independently_and_left_alone(self, kind: EveryKind) -> None:
         """A row's score does not depend on its neighbours; ids and values are not written to."""
         model = self._model(kind).double().eval()
-        rows = _rows(model, kind)
+        rows = whole_rows(model, kind)
         before = Features(*(None if t is None else t.clone() for t in (rows.ids, rows.values)))  # type: ignore[arg-type]
         order = torch.randperm(len(rows.ids))[: len(rows.ids) // 2]
         part = rows.each(lambda t: t[order])
@@ -87,7 +87,7 @@ class ModelContract:
     def test_no_values_mean_ones(self, kind: EveryKind) -> None:
         """Rows without values score as with values of 1."""
         model = self._model(kind).double().eval()
-        rows = _rows(model, kind)
+        rows = whole_rows(model, kind)
         ones = torch.ones(rows.ids.shape, dtype=torch.float64)
         plain, given = replace(rows, values=None), replace(rows, values=ones)
         torch.testing.assert_close(plain.scores(model), given.scores(model), rtol=0, atol=1e-12)
@@ -95,7 +95,7 @@ class ModelContract:
     @every_kind
     def test_gradient_reaches_every_parameter(self, kind: EveryKind) -> None:
         """Not zero and finite, for rows and for candidates."""
-        for batch in _batches(kind):
+        for batch in batches(kind):
             model = self._model(kind)
             scores = score(model, batch)
             if not any(p.requires_grad for p in model.parameters()):
@@ -113,7 +113,7 @@ class ModelContract:
     def test_the_seed_decides(self, kind: EveryKind) -> None:
         """Two models of one seed are equal."""
         a, b = self._model(kind).eval(), self._model(kind).eval()
-        assert torch.equal(_rows(a, kind).scores(a), _rows(b, kind).scores(b))
+        assert torch.equal(whole_rows(a, kind).scores(a), whole_rows(b, kind).scores(b))
 
     @every_kind
     def test_a_checkpoint_rebuilds_the_model(self, kind: EveryKind, tmp_path: Path) -> None:
@@ -126,19 +126,19 @@ class ModelContract:
         torch.manual_seed(99)
         rebuilt = self.make(Schema.from_dict(saved["schema"])).eval()
         rebuilt.load_state_dict(saved["state"])
-        rows = _rows(model, kind)
+        rows = whole_rows(model, kind)
         assert torch.equal(rows.scores(rebuilt), rows.scores(model))
 
     @every_kind
     def test_the_sides_add_up_to_the_whole(self, kind: EveryKind) -> None:
         """`TwoSided`, `LateInteraction` and the scoring of batches equal `forward`, gradients included."""
         model = self._model(kind).double().eval()
-        for batch in (_typed(model, b) for b in _batches(kind)):
+        for batch in (typed(model, b) for b in batches(kind)):
             whole = model(*batch.rows(), **batch.whole(model))
-            for scores in (score(model, batch), *_by_sides(model, batch)):
+            for scores in (score(model, batch), *by_sides(model, batch)):
                 assert scores.shape == batch.label.shape
                 torch.testing.assert_close(scores, whole, rtol=1e-9, atol=1e-9, check_dtype=False)
-            for a, b in zip(_gradients(model, score(model, batch)), _gradients(model, whole), strict=True):
+            for a, b in zip(gradients(model, score(model, batch)), gradients(model, whole), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9, check_dtype=False)
 
     @every_kind
@@ -153,26 +153,26 @@ class ModelContract:
     @every_kind
     def test_mixed_precision_stays_finite(self, kind: EveryKind) -> None:
         """Scores and gradients under bfloat16 autocast."""
-        for batch in _batches(kind):
+        for batch in batches(kind):
             model = self._model(kind)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 scores = score(model, batch)
             assert torch.isfinite(scores).all()
-            assert all(torch.isfinite(g).all() for g in _gradients(model, scores.float()))
+            assert all(torch.isfinite(g).all() for g in gradients(model, scores.float()))
 
     @pytest.mark.parametrize("kind", ASKED_KINDS)
     def test_padding_of_histories_changes_nothing(self, kind: AskedKind) -> None:
         """Nor what stands there: only items that the mask shows are read. A user without any has a finite score."""
         model = self._model(kind).double().eval()
-        rows = _rows(model, kind)
+        rows = whole_rows(model, kind)
         history = rows.given.values.get("history")
         if history is None:
             pytest.skip("it reads no histories")
         more = 2
         room = self._room(model) - history.mask.shape[1]
         if room < more:
-            history = _shortened(history, more)
-        wide = _widened(history, more)
+            history = shortened(history, more)
+        wide = widened(history, more)
         short, long = (replace(rows, given=ModelInputs({**rows.given.values, "history": h})) for h in (history, wide))
         torch.testing.assert_close(short.scores(model), long.scores(model), rtol=0, atol=1e-10)
         nobody = history._replace(mask=torch.zeros_like(history.mask))
@@ -231,85 +231,3 @@ def _fit_rows(model: FitsRows, batch: Batch) -> None:
     flat = Features(ids.reshape(-1, ids.shape[-1]), None if values is None else values.reshape(-1, ids.shape[-1]))
     rows = LabelledRows(flat, batch.label.reshape(-1).float())
     model.fit_rows(rows, rows, Fitting(log_odds=True, seed=0))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Whole rows, and what a model asks for of them."""
-
-    ids: Tensor
-    values: Tensor | None
-    given: ModelInputs
-
-    def scores(self, model: nn.Module) -> Tensor:
-        scores: Tensor = model(self.ids, self.values, **self.given.named(model))
-        return scores
-
-    def each(self, change: Callable[[Tensor], Tensor]) -> "_Rows":
-        return _Rows(change(self.ids), None if self.values is None else change(self.values), self.given.map(change))
-
-
-def _rows(model: nn.Module, kind: EveryKind) -> _Rows:
-    batch = _typed(model, labelled(tiny(kind)))
-    return _Rows(*batch.rows(), ModelInputs(batch.whole(model)))
-
-
-def _typed(model: nn.Module, batch: Batch) -> Batch:
-    """With vectors as precise as the model."""
-    dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    lookups = batch.tables.lookups
-    assert lookups is not None
-    return replace(batch, tables=replace(batch.tables, lookups=lookups.to(lookups.device, dtype)))
-
-
-def _batches(kind: EveryKind) -> list[Batch]:
-    dataset = tiny(kind)
-    return [labelled(dataset)] if dataset.item is None else [labelled(dataset), candidates(dataset)]
-
-
-def _by_sides(model: Any, batch: Batch) -> list[Tensor]:
-    if batch.item is None or batch.tables.items is None:
-        return []
-    query, items, found = batch.query(), batch.tables.items.take(batch.item), []
-    given, own = batch.given(model), batch.tables.item(model, batch.item)
-    if batch.has_candidates:
-        query = Features(query.ids.unsqueeze(1), None if query.values is None else query.values.unsqueeze(1))
-        given = given.with_item_axis()
-
-    def of(side: Any, features: Features, more: ModelInputs) -> Any:
-        return side(*features, **more.named(side))
-
-    if is_two_sided(model):
-        (a, p), (b, q) = of(model.encode_query, query, given), of(model.encode_item, items, own)
-        found.append(model.link(a + b + (p * q).sum(-1)))
-    if is_late_interaction(model):
-        found.append(model.interact(of(model.query_state, query, given), of(model.item_state, items, own)))
-    return found
-
-
-def _gradients(model: nn.Module, scores: Tensor) -> list[Tensor]:
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        return []
-    torch.manual_seed(1)
-    found = torch.autograd.grad((scores * torch.randn_like(scores)).sum(), parameters)
-    return [g.to_dense() for g in found]
-
-
-def _shortened(history: History, by: int) -> History:
-    """Without the oldest items."""
-    values, time = (None if t is None else t[:, by:] for t in (history.values, history.time))
-    vectors = {n: v[:, by:] for n, v in history.vectors.items()}
-    return History(history.ids[:, by:], history.mask[:, by:], values, time, vectors)
-
-
-def _widened(history: History, by: int) -> History:
-    """With more padding in front, that holds some ids."""
-    ids, mask, values, time, vectors = history
-
-    def padded(tensor: Tensor) -> Tensor:
-        return torch.cat([tensor[:, :1].expand(-1, by, *tensor.shape[2:]), tensor], 1)
-
-    mask = torch.cat([mask.new_zeros(len(mask), by), mask], 1)
-    values, time = (None if t is None else padded(t) for t in (values, time))
-    return History(padded(ids), mask, values, time, {n: padded(v) for n, v in vectors.items()})

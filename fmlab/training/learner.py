@@ -4,30 +4,27 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fmlab.contracts import BlockResult, EpochSchedule, Evaluator, FollowsValidation, Loss, Report, Scheduler, Task
-from fmlab.data import Array
-from fmlab.data.batch import Batch
+from fmlab.contracts import EpochSchedule, FollowsValidation, Loss, Scheduler, Task
+from fmlab.data.batch import Batch, Tables
 from fmlab.errors import FmlabError
 from fmlab.training.clock import Pace
-from fmlab.training.distributed import gather, gather_rows, sync_gradients
+from fmlab.training.distributed import gather, sync_gradients
+from fmlab.training.judging import BlockJudge
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.random_state import random_state, set_random_state
 from fmlab.training.run_warnings import is_far
 
-_NO_BLOCK = -1
 _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
 
 
-class Learner(pl.LightningModule):
+class Learner(BlockJudge):
     """Ties a model, a loss and an optimizer to a task. Hyperparameters live in the run's config, not here.
 
-    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged, `judged` the units
-    and columns that they are made of. `wish` is a number that each process gives after a batch, `agreed` the highest of
+    `wish` is a number that each process gives after a batch, `agreed` the highest of
     all processes: so they decide alike.
     """
 
@@ -47,20 +44,15 @@ class Learner(pl.LightningModule):
 
         `identity`: plain containers that rebuild the model and say what a resumed run must share.
         """
-        super().__init__()
-        self.model, self.loss, self.make_optimizer, self.scheduler = model, loss, optimizer, scheduler
-        self.task, self.loader, self.identity = task, loader, identity
+        super().__init__(model, task, loader.tables)
+        self.loss, self.make_optimizer, self.scheduler = loss, optimizer, scheduler
+        self.loader, self.identity = loader, identity
         self.options: dict[str, Any] = {}  # of the trainer: what a resumed run must share
-        self.report: Report | None = None
-        self.judged: tuple[Array, dict[str, Array]] | None = None
         self.wish: Callable[[], int] = lambda: 0
         self.agreed = 0
         self.pace = Pace()
         # (step, value) of each validation while training; larger values are better
         self.validations: list[tuple[int, float]] = []
-        self._outcomes: list[BlockResult] = []
-        self._state: Any = None
-        self._tables = loader.tables
         self.diverged: dict[str, float] | None = None
         self._first: Tensor | None = None  # the loss before the first step of all
         self._total = torch.zeros(())
@@ -95,6 +87,10 @@ class Learner(pl.LightningModule):
     def _placed(self) -> TrainingLoader:
         assert isinstance(self.dtype, torch.dtype)
         return self.loader.place(self.device, self.global_rank, self.trainer.world_size, self.dtype)
+
+    def placed_tables(self) -> Tables:
+        """The tables of features on this process's device."""
+        return self._placed().tables
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Batches are cut where they are used; evaluation blocks are numbers."""
@@ -215,75 +211,15 @@ class Learner(pl.LightningModule):
             f"step {self.global_step}; try a smaller optimizer.lr"
         )
 
-    # ----------------------------------------------------------------------------------- evaluation
-
-    def val_dataloader(self) -> list[int]:
-        """Numbers of the validation blocks that this process scores."""
-        return self._blocks(self.task.validation)
-
-    def test_dataloader(self) -> list[int]:
-        """Numbers of the test blocks that this process scores."""
-        return self._blocks(self.task.test)
-
-    def _blocks(self, evaluation: Evaluator) -> list[int]:
-        # Lightning wants a batch in every process, and there may be fewer blocks than processes.
-        return list(range(self.global_rank, len(evaluation), self.trainer.world_size)) or [_NO_BLOCK]
-
-    def _score(self, evaluation: Evaluator, block: int) -> None:
-        if block != _NO_BLOCK:
-            self._outcomes.append(evaluation.block(block, self.model, self._tables, self._state))
-
-    def _start(self, evaluation: Evaluator) -> None:
-        self.model.eval()
-        tables = self._placed().tables
-        self._tables = tables.with_history(self.task.test_history) if evaluation is self.task.test else tables
-        self._state, self._outcomes = evaluation.start(self.model, self._tables), []
-
-    def on_validation_epoch_start(self) -> None:
-        """Work done once for all validation blocks."""
-        self._start(self.task.validation)
-
-    def on_test_epoch_start(self) -> None:
-        """Work done once for all test blocks."""
-        self._start(self.task.test)
-
-    def validation_step(self, block: int, batch_idx: int) -> None:
-        """Score one block."""
-        self._score(self.task.validation, int(block))
-
-    def test_step(self, block: int, batch_idx: int) -> None:
-        """Score one block."""
-        self._score(self.task.test, int(block))
-
     def on_validation_epoch_end(self) -> None:
-        """Metrics over the rows of all processes, each counted once."""
-        self._finish(self.task.validation, "val")
+        """Tell the scheduler what the validation gave."""
+        super().on_validation_epoch_end()
         if self.trainer.state.fn == "fit":
             assert self.report is not None
             value = float(self.report.values[self.task.monitor]) * (1 if self.task.maximize else -1)
             self.validations.append((self.global_step, value))
             if isinstance(self.scheduler, FollowsValidation):
                 self.scheduler.validated(value)
-
-    def on_test_epoch_end(self) -> None:
-        """Metrics over the rows of all processes, each counted once."""
-        self._finish(self.task.test, "test")
-
-    def _finish(self, evaluation: Evaluator, part: str) -> None:
-        unit, columns = self._gathered()
-        self.judged = (unit, columns)
-        self.report = evaluation.finish(unit, columns)
-        self._state, self._outcomes = None, []
-        self.log_dict({f"{part}/{name}": value for name, value in self.report.values.items()}, rank_zero_only=False)
-
-    def _gathered(self) -> tuple[Array, dict[str, Array]]:
-        names = list(self._outcomes[0].columns) if self._outcomes else []
-        if self.trainer.world_size == 1:
-            unit = torch.cat([o.unit for o in self._outcomes])
-            columns = [torch.cat([o.columns[n] for o in self._outcomes]) for n in names]
-        else:
-            unit, columns, names = gather_rows(self._outcomes, names, self.device)
-        return unit.cpu().numpy(), {n: c.cpu().numpy() for n, c in zip(names, columns, strict=True)}
 
     # ---------------------------------------------------------------------------------- checkpoints
 

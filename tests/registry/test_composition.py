@@ -5,7 +5,7 @@ import pytest
 from fake_packages import install, install_broken, install_good
 from omegaconf import DictConfig, OmegaConf
 
-from fmlab.config import composition
+from fmlab.config import composition, sources
 from fmlab.config import schema as settings
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
@@ -282,7 +282,7 @@ def test_secrets_become_references(good: Path) -> None:
 
 def test_the_shipped_config_names_every_option_once(good: Path) -> None:
     composition.install({})
-    config = OmegaConf.load(Path(str(composition.beside("conf"))) / "trainer" / "default.yaml")
+    config = OmegaConf.load(Path(str(sources.beside("conf"))) / "trainer" / "default.yaml")
     assert list(config) == [o.name for o in signatures.of_object(settings.Trainer).options]
 
 

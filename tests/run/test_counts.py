@@ -10,7 +10,7 @@ import pytorch_lightning as pl
 import yaml
 from in_process import train
 
-from fmlab.config.composition import beside
+from fmlab.config.sources import beside
 from fmlab.training.clock import Pace
 
 

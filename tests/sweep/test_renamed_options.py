@@ -5,7 +5,7 @@ import logging
 import pytest
 from hydra.types import RunMode
 
-from fmlab.config import composition
+from fmlab.config import composition, sources
 from fmlab.config.schema import sweep_options
 from fmlab.errors import FmlabError
 from fmlab.plugin import renames
@@ -38,7 +38,7 @@ def given(folder, *typed: str) -> dict[str, object]:
     overrides = translate(["sweep=old", *typed], multirun=True)
     composition.install({}, typed=overrides)
     path = composition.search_path()
-    for place in reversed(composition.places(folder)):
+    for place in reversed(sources.places(folder)):
         path.prepend("own", place)
     loader = composition.Loader(path, complete=False)
     return options_of(loader.load_configuration("config", [*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN))[1]
