@@ -26,6 +26,7 @@ from fmlab.sweep.messages import COSTS, Job, SweepFailed
 from fmlab.sweep.spec import Sweep, of_now, read
 from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study
+from fmlab.sweep.trial_overrides import lasting_overrides
 from fmlab.sweep.validation import check_points
 from fmlab.terminal.elapsed import elapsed
 
@@ -37,7 +38,7 @@ _WORKER = 1_000_000_000  # bytes of memory that a worker is given at least
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
 
-def conduct(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
+def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
     """Run the sweep in `config.hydra.sweeper`; raises FmlabError, SweepFailed when trials failed."""
     job_name, loader = str(config.hydra.job.config_name), context.config_loader
 
@@ -248,20 +249,6 @@ def typed_overrides(arguments: Sequence[str]) -> dict[str, str]:
         if key != "sweep":
             found[key] = str(line.input_line)
     return found
-
-
-def lasting_overrides(sweep: Sweep, typed: Sequence[str], threads: int) -> list[str]:
-    """Overrides of every trial, the user's last."""
-    fixed = [override(k, v) for k, v in sweep.given.items() if k not in sweep.command]
-    own = [] if "trainer.threads" in sweep.given else [f"trainer.threads={threads}"]
-    share = sweep.settings.train_fraction
-    if share is not None and share < 1:  # each epoch other rows, as orders differ
-        own.append(f"trainer.limit_train_batches={share}")
-    logger = str(sweep.given.get("logger"))
-    known = registry.schema("logger", logger).options if registry.is_claimed("logger", logger) else ()
-    if any(o.name == "group" for o in known) and "logger.group" not in sweep.given:
-        own.append(override("logger.group", sweep.study))
-    return [*fixed, *own, *typed]
 
 
 def share_cores(sweep: Sweep) -> tuple[int, int]:

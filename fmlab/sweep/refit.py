@@ -16,13 +16,13 @@ from fmlab.records.shared_files import copy_shared
 from fmlab.run.serving_file import FILE
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
-from fmlab.sweep.launch import lasting_overrides
 from fmlab.sweep.messages import Job
 from fmlab.sweep.spec import Sweep, read
 from fmlab.sweep.storage import open_storage
 from fmlab.sweep.study import Study
 from fmlab.sweep.suggest import known_point
 from fmlab.sweep.summary import best_trials
+from fmlab.sweep.trial_overrides import lasting_overrides
 
 log = logging.getLogger("fmlab")
 

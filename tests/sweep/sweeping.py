@@ -14,11 +14,11 @@ from optuna.trial import TrialState
 from fmlab.errors import FmlabError
 from fmlab.sweep import suggest as proposal
 from fmlab.sweep.coordinator import Coordinator
-from fmlab.sweep.launch import lasting_overrides
 from fmlab.sweep.messages import Job
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study, request_of
+from fmlab.sweep.trial_overrides import lasting_overrides
 
 HERE = str(Path(__file__).parent)
 PROGRAM = f"import sys; sys.path.insert(0, {HERE!r}); import sweeping; sys.exit(sweeping.main())"

@@ -133,8 +133,8 @@ def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain)
 
 @pytest.mark.usefixtures("some")
 def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
-    from fmlab.sweep.launch import lasting_overrides
     from fmlab.sweep.refit import _raw
+    from fmlab.sweep.trial_overrides import lasting_overrides
 
     rows = len(open_task(plain).training.rows)
     for most, limit in ((rows // 4, True), (rows, False)):

@@ -7,8 +7,9 @@ from hydra.types import RunMode
 
 from fmlab.config import composition
 from fmlab.errors import FmlabError
-from fmlab.sweep.launch import better, lasting_overrides, share_cores, typed_overrides
+from fmlab.sweep.launch import better, share_cores, typed_overrides
 from fmlab.sweep.spec import read
+from fmlab.sweep.trial_overrides import lasting_overrides
 from fmlab.sweep.validation import check_points
 
 

@@ -31,11 +31,11 @@ class OptunaSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Run the study; `arguments` are the overrides typed by the user."""
-        from fmlab.sweep.launch import conduct
+        from fmlab.sweep.launch import run_sweep
 
         assert self.config is not None
         assert self.hydra_context is not None
-        conduct(self.config, self.hydra_context, arguments)
+        run_sweep(self.config, self.hydra_context, arguments)
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="fmlab", node=Options, provider="fmlab")
