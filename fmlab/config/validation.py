@@ -19,7 +19,7 @@ from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
-KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler")
+KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table")
 GROUPS = (*KINDS, "trainer", "logger")
 _MISSING = "???"
 _HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}

@@ -10,6 +10,7 @@
 | optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
 | scheduler                               | `(steps, epoch_steps, *,   | `Scheduler`, or None for a constant rate  |
 |                                         | options)`                  |                                           |
+| table                                   | `(sizes, *, options)`      | `RowSharing`, or None for whole tables    |
 | metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
 A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
@@ -51,6 +52,7 @@ from fmlab.contracts.optimizer import EpochSchedule
 from fmlab.contracts.row_fitting import FitsRows, Fitting, LabelledRows
 from fmlab.contracts.sampler import ChoosesByScore, Sampler
 from fmlab.contracts.scheduler import FollowsValidation, Scheduler
+from fmlab.contracts.table import RowSharing
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
@@ -85,6 +87,7 @@ __all__ = [
     "Regularized",
     "RegularizesBatch",
     "Report",
+    "RowSharing",
     "Sampler",
     "Scheduler",
     "ScoreMetric",

@@ -56,12 +56,14 @@ def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple
     config = compose(overrides, environment)
     plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     dataset = open_task(plain).dataset
-    model = build_model(plain["model"], dataset.schema, int(plain["seed"]))
-    return plain, dataset, card(plain["model"], model, dataset)
+    model = build_model(plain["model"], dataset.schema, int(plain["seed"]), plain.get("table"))
+    return plain, dataset, card(plain["model"], model, dataset, plain.get("table"))
 
 
-def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> ModelSummary:
-    """Figures of a built model. `options`: with `name`. The first row of the data is scored, in evaluation mode."""
+def card(
+    options: Mapping[str, Any], model: nn.Module, dataset: Dataset, table: Mapping[str, Any] | None = None
+) -> ModelSummary:
+    """Figures of a built model. `options`, `table`: with `name`. The data's first row is scored, in evaluation mode."""
     schema, name = dataset.schema, str(options["name"])
     query, items = first_rows(dataset, 1)
     model.eval()
@@ -73,7 +75,7 @@ def card(options: Mapping[str, Any], model: nn.Module, dataset: Dataset) -> Mode
     width, per_item = _ranking(model, query, items)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     total = sum(p.numel() for p in trained.values())
-    said = n_parameters(options, schema)
+    said = n_parameters(options, schema, table)
     if said is not None and said != total:
         raise FmlabError(
             f"n_parameters of {name} must be those of the built model, {total:,}, got {said:,}; a class that adds "

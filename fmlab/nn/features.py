@@ -42,6 +42,10 @@ class EmbeddingTable(nn.Module):
             return gather(*self.rows(ids))
         return self.weight.index_select(0, self._local(ids).reshape(-1)).view(*ids.shape, self.weight.shape[1])
 
+    def dense(self) -> Tensor:
+        """The rows of all features, `[n, width]`."""
+        return self.weight
+
     def _local(self, ids: Tensor) -> Tensor:
         return ids - self.first if self.first else ids
 

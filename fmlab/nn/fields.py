@@ -91,7 +91,7 @@ class FieldEmbeddings(nn.Module):
         run, table = next((r, t) for r, t in zip(self.runs, self.tables, strict=True) if field in r)
         assert isinstance(table, EmbeddingTable)
         start = sum(self.sizes[f] for f in range(run.start, field))
-        return table.weight[start : start + self.sizes[field]]
+        return table.dense()[start : start + self.sizes[field]]
 
     def _sum(self, vectors: Tensor, read: range, parts: list[Tensor], slots: list[tuple[int, Tensor]]) -> None:
         """Append the sums of `vectors[*batch, c, width]`; neighbours of one slot each are taken as they stand."""

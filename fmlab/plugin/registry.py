@@ -28,7 +28,7 @@ from fmlab.plugin.signature import Signature
 from fmlab.plugin.source import forget
 from fmlab.terminal.redaction import looks_secret
 
-Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "metric", "logger"]
+Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "metric", "logger"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "data": ("root",),
@@ -38,6 +38,7 @@ GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "sampler": ("observed",),
     "optimizer": ("parameters",),
     "scheduler": ("steps", "epoch_steps"),
+    "table": ("sizes",),
     "metric": (),
     "logger": ("config", "folder"),
 }

@@ -89,7 +89,9 @@ class Run:
     @cached_property
     def settings(self) -> Mapping[str, Any]:
         """Options that tell one row of a leaderboard from another: all but the seed and where it ran."""
-        return {k: v for k, v in self.config.items() if not k.startswith((*_PLACE, *_ASIDE))}
+        own = {k: v for k, v in self.config.items() if not k.startswith((*_PLACE, *_ASIDE))}
+        # Whole tables are what runs of before there was a choice have.
+        return {k: v for k, v in own.items() if k != "table.name" or v != "full"}
 
     @cached_property
     def finished(self) -> int:

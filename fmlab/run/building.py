@@ -20,7 +20,7 @@ from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
 from fmlab.evaluation.target_losses import loss_of_targets
 from fmlab.plugin.registry import build, schema
 from fmlab.records.folder import RunFolder
-from fmlab.run.loading import build_model
+from fmlab.run.loading import FULL, build_model
 from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
 from fmlab.run.warm_optimizer import going_on
@@ -63,7 +63,7 @@ def assemble(
     """
     data, seed = task.dataset, int(plain["seed"])
     seed_generators(seed)
-    model = build_model(plain["model"], data.schema, seed)
+    model = build_model(plain["model"], data.schema, seed, plain.get("table"))
     refuse_unlabelled(model, task, plain["model"]["name"])
     loss = loss_of_targets(build("loss", plain["loss"], gives=Callable), data) if "loss" in plain else None
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
@@ -113,6 +113,8 @@ def _identity(plain: Mapping[str, Any], data: Dataset, scale: LabelScale, *, sam
         "seed": int(plain["seed"]),
         "batch_size": int(plain["batch_size"]),
     }
+    if plain.get("table", {"name": FULL})["name"] != FULL:
+        identity["table"] = redacted(plain["table"])
     return identity if scale == LabelScale() else identity | {"label_scale": scale.to_dict()}
 
 

@@ -118,7 +118,7 @@ def _build(
     for one in trained:
         match_vocabularies(one, data, int(plain["seed"]))
     check_refit(plain, task)
-    _ask_of_size(plain["model"], data, callbacks)
+    _ask_of_size(plain, data, callbacks)
     parts = assemble(plain, task, place, used, callbacks, trained)
     check_calibration(plain, task, parts.learner.loss)
     if trained:
@@ -132,10 +132,10 @@ def _build(
     return plain, parts
 
 
-def _ask_of_size(options: Mapping[str, Any], data: Dataset, callbacks: Sequence[Callback]) -> None:
+def _ask_of_size(plain: Mapping[str, Any], data: Dataset, callbacks: Sequence[Callback]) -> None:
     """Tell callbacks that have `on_size(parameters)` how large the model will be, before it is built."""
     asking = [callback.on_size for callback in callbacks if hasattr(callback, "on_size")]
-    size = n_parameters(options, data.schema) if asking else None
+    size = n_parameters(plain["model"], data.schema, plain.get("table")) if asking else None
     for on_size in asking:
         if size is not None:
             on_size(size)

@@ -1,6 +1,7 @@
 """Models from checkpoints: what somebody else wrote is checked before anything is built of it."""
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,31 @@ from torch import Tensor, nn
 from fmlab.data import Schema
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.label_scale import LabelScale, set_label_scale
+from fmlab.nn.compressed import compress
 from fmlab.plugin.registry import build
 from fmlab.run.serving_file import read_schema
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
+FULL = "full"  # the table of which nothing is said
 PREFIX = "model."
 EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gives
 
 
-def build_model(options: Mapping[str, Any], schema: Schema, seed: int) -> nn.Module:
-    """A model as its plugin makes it, initialised by `seed`."""
+def build_model(
+    options: Mapping[str, Any], schema: Schema, seed: int, table: Mapping[str, Any] | None = None
+) -> nn.Module:
+    """A model as its plugin makes it, initialised by `seed`, with the embedding tables that `table` says."""
     torch.manual_seed(seed)
-    return build("model", options, schema, gives=nn.Module)
+    return _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table)
+
+
+def _with_tables(
+    model: nn.Module, options: Mapping[str, Any], schema: Schema, table: Mapping[str, Any] | None
+) -> nn.Module:
+    if table is not None and table["name"] != FULL:
+        compress(model, schema, partial(build, "table", table), str(table["name"]), str(options["name"]))
+    return model
 
 
 def load_model(path: Path) -> nn.Module:
@@ -36,8 +49,10 @@ def identity_of(saved: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], S
     try:
         if not isinstance(identity, dict) or not isinstance(identity["model"], dict):
             raise TypeError("it does not name its model")
-        if not all(isinstance(key, str) for key in identity["model"]):
+        if not all(isinstance(key, str) for key in (*identity["model"], *(identity.get("table") or {"name": ""}))):
             raise TypeError("options are named by text")
+        if not isinstance((identity.get("table") or {"name": ""})["name"], str):
+            raise TypeError("its table has a name")
         return identity, read_schema(identity["schema"])
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise StorageError(f"{path} is malformed: {type(error).__name__}: {error}") from error
@@ -48,10 +63,11 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     identity, schema = identity_of(saved, path)
     state = _state(saved, path)
     name = identity["model"].get("name")
-    if differ := _other_shapes(identity["model"], schema, state):
+    table = identity.get("table")
+    if differ := _other_shapes(identity["model"], schema, state, table):
         raise FmlabError(f"{path} holds another version of {name}: {differ}")
     scale = _scale_of(identity, path)
-    model = build_model(identity["model"], schema, 0)
+    model = build_model(identity["model"], schema, 0, table)
     for part in (*model.named_parameters(), *model.named_buffers()):
         if part[0] in state:  # as precise as it was trained
             kinds = part[1].is_floating_point(), state[part[0]].is_floating_point()
@@ -89,14 +105,16 @@ def _state(saved: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _other_shapes(options: Mapping[str, Any], schema: Schema, state: Mapping[str, Tensor]) -> str:
+def _other_shapes(
+    options: Mapping[str, Any], schema: Schema, state: Mapping[str, Tensor], table: Mapping[str, Any] | None
+) -> str:
     """Where the tensors that a model of these options has differ from the given ones; found without memory for them.
 
     Empty if they do not, or if the model cannot be built without memory.
     """
     try:
         with torch.device("meta"):
-            shell = build("model", options, schema, gives=nn.Module)
+            shell = _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table)
     except FmlabError:
         return ""  # building it says why
     wanted = {k: tuple(v.shape) for k, v in shell.state_dict().items()}

@@ -18,6 +18,7 @@ from fmlab.testing.optimizers import OptimizerContract
 from fmlab.testing.protocols import ProtocolContract
 from fmlab.testing.samplers import SamplerContract
 from fmlab.testing.schedulers import SchedulerContract
+from fmlab.testing.tables import TableContract
 
 __all__ = [
     "ASKED_KINDS",
@@ -32,6 +33,7 @@ __all__ = [
     "ProtocolContract",
     "SamplerContract",
     "SchedulerContract",
+    "TableContract",
     "candidates",
     "checkerboard",
     "labelled",

@@ -62,6 +62,7 @@ def _embeddings(model: nn.Module) -> set[str]:
     for path, module in model.named_modules():
         rows = getattr(module, "feature_rows", None)
         names = ["weight"] if isinstance(module, nn.Embedding | nn.EmbeddingBag) else list(rows()) if rows else []
+        names += getattr(module, "embedding_parameters", list)()
         found |= {f"{path}.{name}".lstrip(".") for name in names}
     return found
 

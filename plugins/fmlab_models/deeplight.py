@@ -36,6 +36,7 @@ class DeepLight(DeepModel):
     Family: deep
     """
 
+    whole_tables = True  # whose values are pruned
     steps: Tensor
 
     @staticmethod

@@ -1,0 +1,1 @@
+"""How features share the rows of embedding tables: `table(sizes, *, ...)`."""
