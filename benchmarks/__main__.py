@@ -27,8 +27,9 @@ NAMES = (
     "avazu",
     "automl",
     "portfolio",
+    "retraining",
 )
-LARGE = ("avazu", "automl", "portfolio")  # minutes and gigabytes of disk, or runs that were kept
+LARGE = ("avazu", "automl", "portfolio", "retraining")  # minutes and gigabytes of disk, or runs that were kept
 
 
 def main(arguments: list[str]) -> int:
