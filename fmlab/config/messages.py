@@ -108,6 +108,9 @@ def _unreadable(override: str) -> str:
     key, _, value = override.partition("=")
     quoted = value.replace("\\", "\\\\").replace("'", "\\'")
     hint = "" if value[:1] in "[{'\"" else f"; quote it, for the shell and for Hydra: \"{key}='{quoted}'\""
+    if re.fullmatch(r"\[[^\[\]{}'\"]*:[^\[\]{}'\"]*\]", value):  # a metric with options, say
+        entries = (f'"{e.strip()}"' if ":" in e else e.strip() for e in value[1:-1].split(","))
+        hint = f"; quote entries that hold a colon: '{key}=[{','.join(entries)}]'"
     return f"the value of {key!r} cannot be read, got {value!r}{hint}"
 
 

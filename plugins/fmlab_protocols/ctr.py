@@ -56,7 +56,7 @@ class Ctr(Task):
         validation: ValidationRows = 0.1,
         test: TestRows = 0.1,
         seed: Seed = 0,
-        group: Annotated[str, "what stays together in one part"] = "auto",
+        group: Annotated[str, "groups that metrics such as gauc see; auto is those of the data"] = "auto",
         negative_rate: Annotated[
             float, Range(0, 1, open_low=True), "share of the rows with label 0 that are kept in training"
         ] = 1.0,

@@ -190,6 +190,11 @@ def message_with(environment: dict[str, str], *overrides: str) -> str:
         (("model.dim=${model.dmi}",), "model.dim: Interpolation key 'model.dmi' not found"),
         (("model.dim=${model.dim}",), "model.dim: Recursive interpolation detected"),
         (("model.hidden=[1",), "the value of 'model.hidden' cannot be read, got '[1'"),
+        (
+            ("tags=[a,b@2:c=d]",),
+            "the value of 'tags' cannot be read, got '[a,b@2:c=d]'; quote entries that hold a colon: "
+            "'tags=[a,\"b@2:c=d\"]'",
+        ),
         (("acme",), "an argument must look like key=value, got 'acme'"),
         (("model=acme,acme_small",), "model=acme,acme_small gives several values: add -m to run each"),
         (("model=null",), "a group is chosen by name, group=<name>, got NoneType"),
