@@ -19,6 +19,7 @@ from fmlab.report.overview import overview
 from fmlab.report.page_style import SCRIPT, STYLE
 from fmlab.report.plots import plots
 from fmlab.report.runs import Run
+from fmlab.report.summary import summary
 from fmlab.report.tables import Result, TextTable, front_table, leaderboard, parts_of_the_test, printed_tables
 from fmlab.terminal.escaping import escaped_line
 
@@ -37,8 +38,7 @@ def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str])
         _overview(results) if len(results) > 1 else "",
     ]
     for n, one in enumerate(results):
-        said = overview([one]).rows[0][-1] if len(results) == 1 and one.board.own else ""
-        parts.append(_section(one, n, said))
+        parts.append(_section(one, n, summary(one, runs)))
     if remarks:
         parts.append(f"<h2>Not counted</h2><ul>{''.join(f'<li>{escape(line)}</li>' for line in remarks)}</ul>")
     view = '<meta name=viewport content="width=device-width, initial-scale=1">'
@@ -47,14 +47,15 @@ def page(results: Sequence[Result], runs: Sequence[Run], remarks: Sequence[str])
     return f"<!doctype html><html lang=en><head>{head}</head><body>{''.join(parts)}{script}</body></html>\n"
 
 
-def _section(one: Result, n: int, said: str) -> str:
-    """A leaderboard with all that belongs to it; `said`: its verdict, where no overview has it."""
+def _section(one: Result, n: int, told: Sequence[tuple[str, str]]) -> str:
+    """A leaderboard with all that belongs to it; `told`: its summary."""
     board = one.board
-    verdict = f"<p>Verdict: {escape(said)}.</p>" if said else ""
+    lines = "".join(f"<dt>{_safe(heading)}</dt><dd>{_safe(text)}</dd>" for heading, text in told)
+    short = f"<h3>In short</h3><dl class=short>{lines}</dl>" if told else ""
     metrics = [shown_metric(board), *(m for m in board.metrics if m != shown_metric(board))]
     on_parts = [sheet for metric in metrics for sheet in parts_of_the_test(one, metric)]
     parts = [
-        f'<h2 id="b{n}">{escape(escaped_line(board.title))}</h2>{verdict}',
+        f'<h2 id="b{n}">{escape(escaped_line(board.title))}</h2>{short}',
         _judged(board),
         _leaderboard(one, _without_facts(leaderboard(one), board)),
         *(_table(sheet, "board") for sheet in on_parts[:1]),

@@ -23,14 +23,19 @@ def _line(one: Result) -> tuple[str, ...]:
     if not board.own:
         return board.title, "", metric, "", "", "", "no finished run"
     best = board.own[0]
-    simple = next((row for row in board.own[1:] if _is_baseline(row.model)), None)  # the best by the validation
+    simple = baseline_row(board, board.own[1:])
     paper = papers_best(one, metric)
-    cells = [_mean_label(best, metric) if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
+    cells = [mean_label(best, metric) if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
     cells.append("" if paper is None else f"{paper[0]:g} {paper[1]}")
     return board.title, best.model, metric, figure(best.metrics.get(metric)), *cells, verdict(one)
 
 
-def _mean_label(row: Row, metric: str) -> str:
+def baseline_row(board: Leaderboard, rows: Sequence[Row] | None = None) -> Row | None:
+    """The best row of a simple baseline by the validation, of all rows or of these; None without one."""
+    return next((row for row in (board.own if rows is None else rows) if _is_baseline(row.model)), None)
+
+
+def mean_label(row: Row, metric: str) -> str:
     """The figure of one prediction for all rows, as a run that scores labelled rows records it; else empty."""
     kept = [r.content["constant"] for r in row.runs if isinstance(r.content.get("constant"), dict)]
     value = kept[0].get(metric) if kept else None

@@ -145,7 +145,7 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     pruner, pruner_options = _named("pruner", raw.get("pruner") or "none", PRUNERS)
     given = {**fixed, **{k: _value(v) for k, v in command.items()}}
     usable, left_out = _installed(space)
-    first = tuple(_mapping(p, "initial_points") for p in raw.get("initial_points") or ())
+    first: tuple[Mapping[str, Any], ...] = tuple(_mapping(p, "initial_points") for p in raw.get("initial_points") or ())
     for point in first:
         refuse_overrides_of_hydra(point, "initial_points")
     first = tuple(p for p in first if not any(f"{k} {v}" in left_out for k, v in p.items()))
