@@ -72,7 +72,7 @@ def test_a_trial_trained_anew_is_the_run_with_the_option(
         assert records[0]["validation"] == records[1]["validation"]
         assert records[1]["refit"]["rows"] == 2000
         scores = [load_run(p).predict(frame)["score"] for p in (whole, again)]
-        np.testing.assert_array_equal(*scores)
+        np.testing.assert_array_equal(scores[0], scores[1])
 
 
 @pytest.fixture

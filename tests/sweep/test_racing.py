@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from fmlab.errors import FmlabError
@@ -21,7 +21,7 @@ def trial(
 ) -> FrozenTrial:
     state = TrialState.RUNNING if running else TrialState.FAIL if value is None else TrialState.COMPLETE
     notes = {"result": {"unfinished": True} if unfinished else {}, "continues": continues}
-    space = {"x": FloatDistribution(0, 1)}
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
     found = create_trial(state=state, value=value, params={"x": 0.5}, distributions=space, user_attrs=notes)
     found.number = number
     return found
