@@ -45,7 +45,7 @@ COMMANDS = {
     "evaluate": "fmlab.cli.evaluate",
     "predict": "fmlab.serving.predict",
     "recommend": "fmlab.serving.recommend",
-    "export": "fmlab.serving.export",
+    "export": "fmlab.cli.export",
     "serve": "fmlab.serving.server",
     "similar": "fmlab.cli.similar",
     "doctor": "fmlab.cli.doctor",

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,6 @@ from fmlab.evaluation.label_scale import label_scale_of, set_label_scale
 from fmlab.run.locate import CHECKPOINTS, Located
 from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving.loaded_run import LoadedRun
-from fmlab.serving.loading import load
 from fmlab.untrusted.parsing import read_json
 
 MEMBERS = "members"
@@ -124,8 +123,11 @@ def read_weights(path: Path) -> Weights:
     return found
 
 
-def load_ensemble(place: Located) -> LoadedRun:
-    """The ensemble of a folder; raises StorageError, FmlabError where members are not of one kind."""
+def load_ensemble(place: Located, load: Callable[[Path], LoadedRun]) -> LoadedRun:
+    """The ensemble of a folder, whose members `load` reads.
+
+    Raises StorageError, and FmlabError where members are not of one kind.
+    """
     found = read_weights(place.checkpoint)
     folder = place.folder
     runs = [load(folder / MEMBERS / name / CHECKPOINTS / "best.ckpt") for name in found.weights]

@@ -6,13 +6,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.serving.command import TYPE_OF_RUN, Parser, show_messages
-
-if TYPE_CHECKING:
-    from fmlab.serving.loaded_run import LoadedRun
 
 PUSH = """\
 Uploads a trained model to the Hugging Face Hub (pip install "fmlab[hub]"), in the layout of `fmlab export --format
@@ -23,7 +20,6 @@ PULL = """\
 Downloads a model that `fmlab push` has uploaded (pip install "fmlab[hub]") into a new folder, which all commands take
 for a run. Only the files of that layout are fetched, their checksums are compared, and nothing in them is executed."""
 FILES = ("README.md", "config.json", "model.safetensors", "serving.bin", "metrics.json", "calibration.json")
-PRIVATE = ("warm_start", "error")  # of a record: they may hold paths of this machine
 
 
 def push(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
@@ -88,34 +84,6 @@ def pull(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         draft.replace(out)
     print(f"{name}: {args.out}")
     return 0
-
-
-def write_hub_folder(run: "LoadedRun", folder: Path) -> None:
-    """Write the files of the layout; raises FmlabError for an ensemble, which is not one model."""
-    from fmlab import __version__
-    from fmlab.files import write_json, write_text
-    from fmlab.records.folder import RunFolder
-    from fmlab.records.record import read_record
-    from fmlab.run.locate import ENSEMBLE
-    from fmlab.run.published import read_trained, write_published
-    from fmlab.run.serving_file import FILE
-    from fmlab.serving.model_card import model_card
-
-    if run.checkpoint.name == ENSEMBLE:
-        raise FmlabError("a folder of the hub holds one model, an ensemble has several: export one of its members")
-    place = RunFolder(run.folder)
-    record: dict[str, Any] = {}
-    if place.metrics.is_file():
-        try:
-            record = {k: v for k, v in read_record(place.metrics).items() if k not in PRIVATE}
-        except (OSError, ValueError) as error:
-            raise StorageError(f"{place.metrics} cannot be read: {error}") from error
-        write_json(folder / place.metrics.name, record)
-    write_published(folder, read_trained(run.checkpoint), __version__)
-    for path in (run.folder / FILE, place.calibration):
-        if path.is_file():
-            shutil.copyfile(path, folder / path.name)
-    write_text(folder / "README.md", model_card(run, record, __version__))
 
 
 def _client() -> Any:

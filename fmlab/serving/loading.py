@@ -20,9 +20,9 @@ def load(path: Path) -> LoadedRun:
     belong."""
     place = locate(path)
     if place.checkpoint.name == ENSEMBLE:
-        from fmlab.serving.ensemble import load_ensemble  # which loads its members by this module
+        from fmlab.serving.ensemble import load_ensemble
 
-        return load_ensemble(place)
+        return load_ensemble(place, load)
     try:
         saved = read_trained(place.checkpoint)
     except MemoryError as error:
