@@ -1,4 +1,4 @@
-"""The folder of a run: its file names, the lock that keeps other runs out, and what is done with what lies in it.
+"""The folder of a run: its file names, its lock, and the rules for a folder that holds a run already.
 
 No run overwrites another: a folder that holds a run is refused, unless `if_exists` says what to do with that run, or
 the run goes on from a checkpoint of this folder.
@@ -21,14 +21,14 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.files import storing
 
 log = logging.getLogger("fmlab")
-SERVING = "serving.bin"  # what a run keeps of the data, so that its model is used without them
+SERVING = "serving.bin"  # the data that predictions need: the fitted encoder and the seen items
 IfExists = Literal["error", "resume", "overwrite"]
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _DRAFT = re.compile(r"\..+\.[0-9]+\.tmp")  # as `files.write_bytes` names what it is writing
 
 
 class RunFolder:
-    """Names of the files of a run, and the rules about sharing them."""
+    """The files of a run by name, and the lock of their folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -40,10 +40,10 @@ class RunFolder:
         self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder for one run: nobody else may, and what killed saves left is removed.
+    def locked(self) -> Iterator[None]:
+        """Lock the folder for one run, and remove the temporary files of saves that were killed.
 
-        Raises FmlabError if another run holds it, StorageError if it cannot be made or written.
+        Raises FmlabError if another run has the lock, StorageError if the folder cannot be made or written.
         """
         with storing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -53,13 +53,13 @@ class RunFolder:
                     refuse_link(inside)
             descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         try:
-            self._take(descriptor)
+            self._lock(descriptor)
             self._remove_drafts()
             yield
         finally:
             os.close(descriptor)
 
-    def _take(self, descriptor: int) -> None:
+    def _lock(self, descriptor: int) -> None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -81,23 +81,23 @@ class RunFolder:
             os.pwrite(descriptor, f"process {os.getpid()} of {platform.node()} since {since}\n".encode(), 0)
 
     def _remove_drafts(self) -> None:
-        """What a save that was killed had not renamed yet. Only the holder of the lock writes here."""
+        """Remove temporary files that a killed save had not renamed. Only the process with the lock writes here."""
         for folder in (self.path, self.checkpoints):
             for path in folder.glob(".*.tmp"):
                 if _DRAFT.fullmatch(path.name):
                     path.unlink(missing_ok=True)
 
     def resume_checkpoint(self, given: str | None, if_exists: IfExists) -> Path | None:
-        """Where the run goes on from, None if it starts anew. `given`: `ckpt_path`, a checkpoint or a run folder."""
+        """The checkpoint that the run resumes from, None for a new run. `given`: `ckpt_path`, a file or a folder."""
         if given:
             path = Path(given)
             return RunFolder(path).last if path.is_dir() else path
         return self.last if if_exists == "resume" and self.last.is_file() else None
 
-    def make_room(self, resume: Path | None, if_exists: IfExists) -> None:
-        """Remove the run that is here if `if_exists` is overwrite.
+    def clear_or_refuse(self, resume: Path | None, if_exists: IfExists) -> None:
+        """Remove the run of this folder if `if_exists` is overwrite.
 
-        Raises FmlabError if there is one, `resume` is not of it, and nothing says what to do with it.
+        Raises FmlabError if there is a run, `resume` is not of it, and `if_exists` is error.
         """
         inside = resume is not None and resume.resolve().parent == self.checkpoints.resolve()
         if if_exists == "overwrite":
@@ -112,7 +112,7 @@ class RunFolder:
             )
 
     def contents(self) -> str:
-        """What would be lost if another run wrote here; empty if nothing would."""
+        """The status and files that another run would overwrite; empty if there are none."""
         status = ""
         with suppress(OSError, ValueError, AttributeError):
             status = str(json.loads(self.metrics.read_text("utf-8")).get("status", ""))
@@ -122,7 +122,7 @@ class RunFolder:
         return ", ".join([*([f"status {status}"] if status else []), *saved])
 
     def _clear(self) -> None:
-        """Remove the files of the run that was here, and nothing else."""
+        """Remove the files of a run, and no other files."""
         files = [path for path in vars(self).values() if path not in (self.path, self.lock, self.checkpoints)]
         with storing(self.path):
             for path in files:
@@ -138,21 +138,21 @@ def refuse_link(path: Path) -> None:
 
 
 def remove_drafts_of_run(checkpoint: Path) -> None:
-    """Remove what killed saves left in the folder of the run that `checkpoint` belongs to, unless that run goes on."""
+    """Remove temporary files of killed saves from the folder of the run of `checkpoint`, unless that run is active."""
     _remove(checkpoint.parent.glob(".*.tmp"))
 
 
 def remove_drafts_of_trials(folder: Path) -> None:
-    """The same for the trials of the sweep in `folder`: none is started again in the folder of a killed one."""
+    """The same for the trials of the sweep in `folder`: a trial that was killed is not restarted in its folder."""
     for depth in ("trials/*", "trials/*/*"):
         _remove(folder.glob(f"{depth}/.*.tmp"))
         _remove(folder.glob(f"{depth}/checkpoints/.*.tmp"))
 
 
 def _remove(drafts: Iterable[Path]) -> None:
-    """A folder without a draft is not locked, not even for a moment: a run may be about to start there."""
+    """A folder without temporary files is not locked, since a run may be about to start there."""
     for path in drafts:
         place = RunFolder(path.parent.parent if path.parent.name == "checkpoints" else path.parent)
         if _DRAFT.fullmatch(path.name) and place.lock.is_file():
-            with suppress(FmlabError, OSError), place.held():
+            with suppress(FmlabError, OSError), place.locked():
                 continue

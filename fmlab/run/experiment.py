@@ -63,11 +63,11 @@ def run(config: DictConfig | Mapping[str, Any], folder: Path, callbacks: Sequenc
     refuse_unfit(plain["trainer"])
     take_rank(this_launch(plain["trainer"]))
     place = RunFolder(folder)
-    with place.held() if is_first_process() else nullcontext():
+    with place.locked() if is_first_process() else nullcontext():
         given = plain["ckpt_path"] and str(locate(Path(plain["ckpt_path"]), "last").checkpoint)
         resume = place.resume_checkpoint(given, plain["if_exists"])
         if is_first_process():
-            place.make_room(resume, plain["if_exists"])
+            place.clear_or_refuse(resume, plain["if_exists"])
         record = RunRecord(place, plain)
         used = loggers.build(plain["logger"], plain, folder)
         try:

@@ -58,8 +58,8 @@ def evaluate_file(
     task = audited(task, found)
     test = _judged(path, task, task.test, probabilities)
     before = None if validation is None else _judged(Path(validation), task, task.validation, probabilities)
-    with place.held():
-        place.make_room(None, "error")
+    with place.locked():
+        place.clear_or_refuse(None, "error")
         record = RunRecord(place, plain)
         record.update(
             statistics=dataset_statistics.measured(task.dataset),

@@ -36,8 +36,8 @@ def refit_run(plain: Mapping[str, Any], selected_by: Path, folder: Path, callbac
     """
     plain = {**plain, "refit_on": BOTH, "logger": {"name": "none"}, "ckpt_path": None}
     place = RunFolder(folder)
-    with place.held():
-        place.make_room(None, "overwrite")
+    with place.locked():
+        place.clear_or_refuse(None, "overwrite")
         record = RunRecord(place, dict(plain))
         try:
             _refit(plain, selected_by, place, record, callbacks)

@@ -85,7 +85,7 @@ HOLDER = """
 import sys
 from pathlib import Path
 from fmlab.records.folder import RunFolder
-with RunFolder(Path(sys.argv[1])).held():
+with RunFolder(Path(sys.argv[1])).locked():
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -104,7 +104,7 @@ def test_two_processes_cannot_share_a_folder(tmp_path: Path) -> None:
 
 
 def test_nor_can_two_runs_of_one_process(tmp_path: Path) -> None:
-    with RunFolder(tmp_path).held(), pytest.raises(FmlabError, match="one run at a time"):
+    with RunFolder(tmp_path).locked(), pytest.raises(FmlabError, match="one run at a time"):
         train(tmp_path, *QUICK)
 
 
@@ -115,7 +115,7 @@ def test_a_file_system_without_locks_is_said(
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with RunFolder(tmp_path).held():
+    with RunFolder(tmp_path).locked():
         pass
     assert "would not be noticed" in caplog.text
 
@@ -128,14 +128,14 @@ def test_leftovers_of_killed_saves_are_swept_and_nothing_else(tmp_path: Path) ->
     others = [place.path / "notes.tmp", place.path / ".mine.tmp", place.checkpoints / "old.ckpt.1.tmp"]
     for path in (*drafts, *others):
         path.touch()
-    with place.held():
+    with place.locked():
         assert [p.exists() for p in (*drafts, *others)] == [False] * 3 + [True] * 3
 
 
 def test_those_beside_a_checkpoint_that_is_resumed_elsewhere_too(tmp_path: Path) -> None:
     train(tmp_path / "a", *QUICK)
     draft = tmp_path / "a" / "checkpoints" / ".last.ckpt.4711.tmp"
-    with RunFolder(tmp_path / "a").held():
+    with RunFolder(tmp_path / "a").locked():
         draft.touch()
         remove_drafts_of_run(draft.with_name("last.ckpt"))
         assert draft.exists()  # the run that may be writing it lives
@@ -147,10 +147,10 @@ def test_those_of_the_trials_of_a_sweep_too(tmp_path: Path) -> None:
     killed, living, seed = (tmp_path / "trials" / n for n in ("0000", "0001", "0002/seed-1"))
     drafts = [folder / "checkpoints" / ".last.ckpt.4711.tmp" for folder in (killed, living, seed)]
     for folder, draft in zip((killed, living, seed), drafts, strict=True):
-        with RunFolder(folder).held():
+        with RunFolder(folder).locked():
             draft.parent.mkdir()
             draft.touch()
-    with RunFolder(living).held():
+    with RunFolder(living).locked():
         drafts[1].touch()
         remove_drafts_of_trials(tmp_path)
         assert [d.exists() for d in drafts] == [False, True, False]
