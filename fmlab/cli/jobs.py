@@ -48,10 +48,14 @@ class Jobs:
 
             quiet()
             return run(config, folder)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            if isinstance(error, SystemExit):
+                if error.code not in (0, None):
+                    raise
+                error = _ended_early(error)
             _keep(error)
             if not plain:
-                raise
+                raise error
             self.failed.append((list(hydra.overrides.task), error))
             return float("nan")
 
@@ -82,6 +86,13 @@ class Jobs:
 
             print_leaderboards(self.folder)
             Console().print(escaped_line(str(self.folder)), markup=False, highlight=False, soft_wrap=True)
+
+
+def _ended_early(error: SystemExit) -> RuntimeError:
+    """What a plugin or a library does that ends the program as if the run were finished: a defect."""
+    made = RuntimeError("sys.exit was called before the run was finished")
+    made.__cause__ = error
+    return made.with_traceback(error.__traceback__)
 
 
 def _leave_no_trace(log_file: Path, made: Sequence[Path]) -> None:

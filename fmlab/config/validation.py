@@ -37,6 +37,9 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
     for key in plain:
         if key not in known:
             near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
+            if key == "experiment":
+                rule = "the file of an experiment begins with the line `# @package _global_`"
+                raise FmlabError(f"{rule}, and with no byte order mark")
             raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
     _write_values(config, "", top, {k: v for k, v in plain.items() if k not in GROUPS}, "a run", complete=complete)
     none = _absent(plain)

@@ -177,14 +177,21 @@ def _convert_plain(value: Any, kind: Any) -> Any:
     elif not isinstance(value, bool):
         # Text comes from environment variables: ${env:DIM}. A float such as 1e6 is a whole number.
         if kind is float and isinstance(value, int | float | str):
-            if not math.isfinite(float(value)):
+            if not math.isfinite(number := _as_float(value)):
                 raise ValueError
-            return float(value)
+            return number
         if kind is int and isinstance(value, int | str):
             return int(value)
         if kind is int and isinstance(value, float) and value.is_integer():
             return int(value)
     raise ValueError
+
+
+def _as_float(value: float | str) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number of more than 308 digits
+        return math.inf
 
 
 def _check_range(value: Any, bounds: Range) -> None:

@@ -130,7 +130,13 @@ def _option(name: str, annotation: Any, default: Any) -> Option:
             f"option {name!r} must be annotated with int, float, bool, str, None, tuple[int, ...], Literal[...] or "
             f"Annotated[int, Range(low, high)], got {got}"
         )
-    return Option.of(name, annotation, default)
+    option = Option.of(name, annotation, default)
+    if not option.required:
+        try:
+            option.check(default)
+        except ValueError as error:
+            raise PluginError(f"the default of option {name!r} {error}") from error
+    return option
 
 
 def _pairs(content: object, name: str) -> dict[str, Any]:

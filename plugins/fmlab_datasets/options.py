@@ -12,7 +12,7 @@ ValidationShare = Annotated[
     Range(0.0, 1.0, open_low=True, open_high=True),
     "share of the training rows that become the validation part",
 ]
-Seed = Annotated[int, "seed of what is drawn"]
+Seed = Annotated[int, Range(0, None), "seed of what is drawn"]
 
 UserColumn = Annotated[str, "column of users"]
 ItemColumn = Annotated[str, "column of items"]

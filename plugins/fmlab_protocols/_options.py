@@ -14,7 +14,7 @@ KCore = Annotated[
 RowSplit = Annotated[Literal["auto", "random", "given"], "how rows are divided"]
 ValidationRows = Annotated[int | float, Range(0, None, open_low=True), "share or number of validation rows"]
 TestRows = Annotated[int | float, Range(0, None, open_low=True), "share or number of test rows"]
-Seed = Annotated[int, "seed of the split and of what is drawn"]
+Seed = Annotated[int, Range(0, None), "seed of the split and of what is drawn"]
 OnSharedPair = Annotated[
     Literal["error", "drop"],
     "what is done with rows of one part that copy rows of another",

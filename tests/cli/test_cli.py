@@ -169,7 +169,13 @@ def test_a_defect_keeps_its_traceback_in_the_log(
 
 @pytest.mark.parametrize(
     ("error", "code"),
-    [(KeyboardInterrupt("in epoch 3"), 130), (SystemExit(None), 0), (SystemExit(5), 5), (SystemExit("no"), 1)],
+    [
+        (KeyboardInterrupt("in epoch 3"), 130),
+        (SystemExit(None), 1),
+        (SystemExit(0), 1),
+        (SystemExit(5), 5),
+        (SystemExit("no"), 1),
+    ],
 )
 def test_an_exit_keeps_its_meaning(runs: Any, error: BaseException, code: int) -> None:
     def leave(config: DictConfig, folder: Path) -> float:

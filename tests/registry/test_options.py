@@ -40,6 +40,7 @@ def test_a_fitting_value_is_taken_with_its_type(kind: Any, given: Any, taken: An
         (int, False),
         (float, True),
         (float, "abc"),
+        (float, 10**400),
         (bool, "yes"),
         (str, None),
         (tuple[int, str], [1]),

@@ -231,6 +231,10 @@ class Bad(nn.Module):
         ("return self.table(ids).sum(-2)", "`encode_item` of model 'bad' must give (bias"),
         ("return self.table(ids).sum(-2), self.table(ids).sum(-2)", "`encode_item` of model 'bad' must give (bias"),
         ("return self.table(ids).sum((-1, -2)), self.table(ids).sum(-2)[..., :3]", "must be of one length, got [4, 3]"),
+        (
+            "return 1\n    def forward(self, ids, values=None): return self.table(ids.zero_()).sum((-1, -2))",
+            "model 'bad' must leave ids and values as they are, and changes them in place",
+        ),
         ("return nothing", "`encode_item` of model 'bad' failed: NameError"),
     ],
 )
