@@ -48,6 +48,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     _refuse_launcher(config)
     name, raw = _options(config)
     typed = typed_overrides(arguments)
+    asked = "refit_on" in typed or "protocol.refit" in typed
     both = _refits(config, raw, typed)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
     left_out: dict[str, str] = {}
@@ -81,7 +82,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     )
     remove_drafts_of_trials(folder)
     budget = Budget(sweep.budget, elapsed())
-    again = _open_both(sweep, compose(lasting), budget) if both else None
+    again = _open_both(sweep, compose(lasting), budget, asked=asked) if both else None
     if not sweep.settings.refit_seeds and not sweep.settings.ensemble and again is None:
         Coordinator(sweep, job, workers=workers, budget=budget).run()
         return
@@ -104,7 +105,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     if sweep.settings.refit_seeds:
         from fmlab.sweep.refit import refit
 
-        refit(sweep, job, workers, budget, both=both)
+        refit(sweep, job, workers, budget, both=again is not None)
     if again is not None and (sweep.settings.ensemble or not sweep.settings.refit_seeds):
         refit_rows(sweep, job, workers, budget, again)
     print_leaderboards(folder, best=True)
@@ -118,8 +119,8 @@ def _refits(config: DictConfig, raw: dict[str, Any], typed: dict[str, str]) -> b
     The option is taken out of what holds for every trial, which `raw` and `typed` say. Of a protocol that has a refit
     of its own, it means the same where an ensemble of the trials is made.
     """
-    wanted = {str(config.refit_on), str((raw.get("fixed") or {}).pop("refit_on", ""))}
-    typed.pop("refit_on", None)
+    of_file = (raw.get("fixed") or {}).pop("refit_on", "train")
+    wanted = {str(config.refit_on)} if typed.pop("refit_on", None) else {str(config.refit_on), str(of_file)}
     if "refit_on" in config and config.refit_on != "train":
         raw["fixed"]["refit_on"] = "train"
     if raw.get("ensemble") and config.protocol.get("refit"):
@@ -129,15 +130,24 @@ def _refits(config: DictConfig, raw: dict[str, Any], typed: dict[str, str]) -> b
     return BOTH in wanted
 
 
-def _open_both(sweep: Sweep, config: DictConfig, budget: Budget) -> "Task":
-    """The task with the rows of the refit, for which time is kept back; raises FmlabError where there can be none."""
+def _open_both(sweep: Sweep, config: DictConfig, budget: Budget, *, asked: bool) -> "Task | None":
+    """The task with the rows of the refit, for which time is kept back.
+
+    Where there can be none it raises FmlabError if the refit was `asked` for; else it says so, and there is none.
+    """
     from fmlab.run import open_task
 
-    if sweep.settings.seeds or len(sweep.metrics) > 1:
-        raise FmlabError(
-            f"refit_on={BOTH} is of trials with one seed and one metric: leave out seeds, or give refit_seeds"
-        )
-    task = open_task({**_plain(config), "refit_on": BOTH})
+    try:
+        if sweep.settings.seeds or len(sweep.metrics) > 1:
+            raise FmlabError(
+                f"refit_on={BOTH} is of trials with one seed and one metric: leave out seeds, or give refit_seeds"
+            )
+        task = open_task({**_plain(config), "refit_on": BOTH})
+    except FmlabError as error:
+        if asked:
+            raise
+        log.warning(f"the result is trained on training rows alone: {error}")
+        return None
     assert task.refit is not None
     budget.growth = len(task.refit) / len(task.training.rows)
     return task

@@ -55,7 +55,7 @@ def automl(
         preset: fast, balanced or best, see `sweeps/automl.yaml`.
         max_parameters: parameters that a model may have; there is no ensemble then.
         exclude_models: names of models that take no part.
-        refit_on: "train+validation" trains the result of the search anew on both; None is the training rows alone.
+        refit_on: "train" leaves out that the result is trained anew on training and validation rows, the default.
         max_latency: microseconds that a model may take to score a row on one core; there is no ensemble then.
         memory_limit: memory of all workers together, such as "8GB"; a trial that takes more than its share ends.
         folder: of the sweep; None is a new one below `runs/sweeps/automl`.

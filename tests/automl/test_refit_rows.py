@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -12,13 +13,15 @@ from fmlab.automl import ensemble as module
 from fmlab.automl.ensemble import make_ensemble
 from fmlab.automl.refit_ensemble import refit_ensemble
 from fmlab.config.composition import compose
-from fmlab.errors import StorageError
+from fmlab.errors import FmlabError, StorageError
 from fmlab.report.leaderboards import best_of_each, leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.run import open_task, run
 from fmlab.run.locate import REFIT, locate
 from fmlab.run.refit_run import refit_run
 from fmlab.serving import load_run
+from fmlab.sweep import launch
+from fmlab.sweep.budget import Budget
 from fmlab.sweep.messages import Job, Progress
 from fmlab.sweep.objective import Training
 from fmlab.sweep.refit_rows import affordable, withdraw
@@ -146,3 +149,24 @@ def test_members_are_trained_by_weight_as_long_as_there_is_time() -> None:
     assert affordable(weights, costs, 2, 12.0) == [1, 3, 2]
     assert affordable(weights, costs, 1, 12.0) == [1]
     assert affordable(weights, costs, 2, -1.0) == []
+
+
+@pytest.mark.parametrize(
+    ("of_file", "typed", "both"),
+    [("train+validation", {}, True), ("train+validation", {"refit_on": "refit_on=train"}, False), ("train", {}, False)],
+)
+def test_what_is_typed_decides_whether_the_result_of_a_search_is_trained_anew(
+    of_file: str, typed: dict[str, str], both: bool
+) -> None:
+    config = OmegaConf.create({"refit_on": "train", "protocol": {"name": "ctr"}})
+    assert launch._refits(config, {"ensemble": True, "fixed": {"refit_on": of_file}}, dict(typed)) is both
+
+
+def test_where_no_refit_can_be_the_default_goes_without_and_a_wish_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sweep = SimpleNamespace(settings=SimpleNamespace(seeds=[1, 2]), metrics=["auc"])
+    assert launch._open_both(sweep, OmegaConf.create(), Budget(None), asked=False) is None  # type: ignore[arg-type]
+    assert "trained on training rows alone" in caplog.text
+    with pytest.raises(FmlabError, match="is of trials with one seed and one metric"):
+        launch._open_both(sweep, OmegaConf.create(), Budget(None), asked=True)  # type: ignore[arg-type]
