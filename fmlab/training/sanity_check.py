@@ -32,11 +32,12 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
         batch = loader.chosen(model, batch)
     with torch.random.fork_rng(devices=[]), _kept_statistics(model):
         ids, values = batch.rows()
-        before = ids.clone(), None if values is None else values.clone()
+        given = [ids] if values is None else [ids, values]
+        before = [tensor.clone() for tensor in given]
         more = batch.whole(model)
         with _blamed(f"model {name!r}, called with {' and '.join(('ids', 'values', *more))},"):
             scores = model(ids, values, **more)
-        if not torch.equal(before[0], ids) or (values is not None and not torch.equal(before[1], values)):
+        if not all(map(torch.equal, before, given)):
             raise FmlabError(f"model {name!r} must leave ids and values as they are, and changes them in place")
         scores = _of_targets(scores, batch, name)
         if not isinstance(scores, Tensor) or scores.shape != batch.label.shape:

@@ -82,14 +82,14 @@ def test_its_record_is_that_of_a_run(sweep: tuple[Path, pd.DataFrame]) -> None:
 
 def test_the_report_puts_the_mean_label_beside_the_best(sweep: tuple[Path, pd.DataFrame]) -> None:
     from fmlab.report.leaderboards import leaderboards
-    from fmlab.report.overview import _mean_label
+    from fmlab.report.overview import mean_label
 
     folder, _ = sweep
     (board,) = leaderboards(find_runs(folder)[0])
     assert board.own[0].model == "ensemble"
     value = json.loads((folder / "ensemble" / "metrics.json").read_text())["constant"]["logloss"]
-    assert _mean_label(board.own[0], "logloss") == f"{value:.4g} mean label of training"
-    assert _mean_label(board.own[0], "other") == ""
+    assert mean_label(board.own[0], "logloss") == f"{value:.4g} mean label of training"
+    assert mean_label(board.own[0], "other") == ""
 
 
 def test_a_copied_ensemble_serves_and_a_damaged_one_is_refused(
