@@ -124,7 +124,7 @@ def test_sizes_are_rows_shares_or_the_default() -> None:
     assert split.sizes(574_376, None, None) == (10_000, 10_000)
     assert split.sizes(500, None, None) == (50, 50)
     assert split.sizes(30_000, 1e4, 1) == (10_000, 1)
-    with pytest.raises(DataError, match="train 0, validation 5, test 5"):
+    with pytest.raises(DataError, match="must leave rows to train on, got 5 and 5 of 10 rows"):
         split.sizes(10, 5, 5)
     with pytest.raises(DataError, match="validation 0"):
         split.sizes(9, None, 1)
