@@ -71,8 +71,8 @@ def test_logloss_is_that_of_scikit_learn(seed: int) -> None:
 @pytest.mark.parametrize("score", [-800.0, -40.0, -1e-9, 0.0, 3.0, 40.0, 800.0])
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_logloss_keeps_its_precision_at_extreme_scores(score: float, label: float) -> None:
-    mpmath.mp.dps = 50
-    exact = mpmath.log(1 + mpmath.exp(-score if label else score))
+    with mpmath.workdps(50):
+        exact = mpmath.log(1 + mpmath.exp(-score if label else score))
     assert LogLoss().of_scores(np.array([score]), np.array([label]))[0] == pytest.approx(float(exact), rel=1e-13)
 
 
