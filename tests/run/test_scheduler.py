@@ -12,7 +12,7 @@ from fmlab.errors import FmlabError
 
 BATCHES = 8  # of an epoch
 COSINE = ("model=fm", "optimizer=adamw", "scheduler=cosine", "optimizer.lr=0.05", "trainer.max_epochs=3")
-PLATEAU = ("model=fm", "optimizer.lr=0.1", "scheduler=plateau", "scheduler.factor=0.5", "trainer.max_epochs=4")
+PLATEAU = ("model=fm", "optimizer.lr=0.1", "scheduler=plateau", "scheduler.factor=0.5", "trainer.max_epochs=10")
 
 
 def rates(folder: Path) -> list[float]:
@@ -52,7 +52,7 @@ def test_plateau_is_what_reduce_lr_was(tmp_path: Path, caplog: pytest.LogCapture
     train(tmp_path / "new", *PLATEAU)
     assert len(set(rates(tmp_path / "new"))) > 1  # otherwise this would show nothing
     with caplog.at_level(logging.WARNING, logger="fmlab"):
-        train(tmp_path / "old", "model=fm", "optimizer.lr=0.1", "trainer.reduce_lr=0.5", "trainer.max_epochs=4")
+        train(tmp_path / "old", "model=fm", "optimizer.lr=0.1", "trainer.reduce_lr=0.5", "trainer.max_epochs=10")
     assert any("write scheduler=plateau scheduler.factor=0.5" in r.message for r in caplog.records)
     for key in ("validation", "test", "best_epoch"):
         assert metrics(tmp_path / "old")[key] == metrics(tmp_path / "new")[key]
