@@ -12,6 +12,9 @@ from fmlab.plugin.option import Range
 Cut = Annotated[int, Range(1, None)]
 
 
+Denominator = Annotated[Literal["relevant", "min"], "what a user's sum is divided by"]
+
+
 class _Cut:
     """A metric of the first `k` places; of the whole list where k is null."""
 
@@ -77,7 +80,7 @@ class Recall(_Cut):
         self,
         *,
         k: Annotated[Cut, "length of the list that counts; null is the whole list"] = 10,
-        denominator: Annotated[Literal["relevant", "min"], "what a user's sum is divided by"] = "relevant",
+        denominator: Denominator = "relevant",
     ) -> None:
         super().__init__(k=k)
         self.denominator = denominator
@@ -178,7 +181,7 @@ class MAP(_Cut):
         self,
         *,
         k: Annotated[Cut | None, "length of the list that counts; null is the whole list"] = None,
-        denominator: Annotated[Literal["min", "relevant"], "what a user's sum is divided by"] = "min",
+        denominator: Denominator = "min",
     ) -> None:
         super().__init__(k=k)
         self.denominator = denominator
