@@ -50,16 +50,14 @@ def tell_signs(columns: Mapping[str, Any], decimal: str, thousands: str) -> None
             continue
         texts = column.dictionary.to_pylist()
         nothing = [text for text in texts if stands_for_nothing(text)]
-        kept = pa.array([None if text in set(nothing) else text for text in texts], pa.string())
-        rest = pa.DictionaryArray.from_arrays(column.indices, kept).dictionary_decode().dictionary_encode()
+        rest = _without(column, nothing) if nothing else column
         if nothing and rest.null_count < len(rest) and are_numbers(rest, decimal, thousands):
             log.warning(
                 "%s is taken for categories, and holds numbers but for %s: %s makes numbers of it",
                 *(name, ", ".join(map(repr, nothing[:SHOWN])), na_values_for(nothing[:SHOWN])),
             )
             continue
-        values = rest.dictionary.to_pylist()
-        sign = next((sign for sign in THOUSANDS if sign != decimal and _has(values, sign)), "")
+        sign = next((sign for sign in THOUSANDS if sign != decimal and _has(rest.dictionary, sign)), "")
         if sign and not thousands and are_numbers(rest, decimal, sign):
             log.warning("%s is taken for categories, and looks like numbers: thousands=%r reads them so", name, sign)
             continue
@@ -74,10 +72,17 @@ def _share_of_numerals(texts: Any) -> float:
     return float(pc.mean(pc.match_substring_regex(texts, NUMERAL)).as_py() or 0.0)
 
 
-def _has(texts: Sequence[str], sign: str) -> bool:
+def _without(column: Any, texts: Sequence[str]) -> Any:
+    """The dictionary array with these texts missing."""
+    left_out = set(texts)
+    kept = pa.array([None if text in left_out else text for text in column.dictionary.to_pylist()], pa.string())
+    return pa.DictionaryArray.from_arrays(column.indices, kept).dictionary_decode().dictionary_encode()
+
+
+def _has(texts: pa.Array, sign: str) -> bool:
     """Whether all texts with this sign have it between thousands."""
-    signed = [text for text in texts if any(s in text for s in THOUSANDS[sign])]
-    return bool(signed) and all(has_thousands(text, s) for text in signed for s in THOUSANDS[sign] if s in text)
+    signed = [(s, texts.filter(pc.match_substring(texts, s)).to_pylist()) for s in THOUSANDS[sign]]
+    return any(found for _, found in signed) and all(has_thousands(text, s) for s, found in signed for text in found)
 
 
 def tell(made: Dataset) -> None:
