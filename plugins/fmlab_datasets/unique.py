@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FEW = 100  # distinct values from which a column can be said to be near-unique
 UNSEEN = 0.5
 SHARED = 20  # rows with the same value from which even a time repeats often enough to be a category
-SHOWN = 1000  # texts that are looked at to recognize a time
+SHOWN = 1000  # texts that are looked at to recognize a time, or a column of no numbers
 YEARS = (6.3e8, 2.2e9)  # seconds of 1990 and of 2039
 _NAMED = re.compile(r"time|date|stamp|when|created|updated|(^|_)(ts|at)$", re.IGNORECASE)
 _ISO = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d.*)?$")
@@ -67,10 +67,14 @@ def usable(
 
 
 def _numbers(texts: Any, decimal: str) -> Array | None:
-    """The texts as numbers; None if one is none."""
-    column = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(texts), dtype=np.int32)), texts)
-    values, bad = parse_numbers(column, decimal)
-    return None if bad else values
+    """The texts as numbers; None if one is none, which the first ones mostly show."""
+    values = None
+    for some in (texts.slice(0, SHOWN), texts):
+        column = pa.DictionaryArray.from_arrays(pa.array(np.arange(len(some), dtype=np.int32)), some)
+        values, bad = parse_numbers(column, decimal)
+        if bad:
+            return None
+    return values
 
 
 def _is_time(name: str, texts: Any, values: Array | None, once: float) -> bool:
