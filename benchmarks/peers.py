@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from benchmarks import plain
 from benchmarks.harness import Measure, Note, Results, Setting, Target, compare, now
 from benchmarks.ours import Fit
-from benchmarks.shapes import FRAPPE, TOY, Shape, labelled, whole_rows
+from benchmarks.shapes import FRAPPE, TOY, Shape, labeled, whole_rows
 from benchmarks.training import ADAM, DIM, HIDDEN, MODELS, RSGD
 from fmlab.data import Dataset
 
@@ -50,7 +50,7 @@ def run(setting: Setting) -> Iterator[Results]:
     makers = {"torchfm": _torchfm, "deepctr_torch": _deepctr, "geoopt": _geoopt, "plain loop": _plain}
     for name in setting.chosen(OURS):
         shape = TOY if setting.toy else replace(FRAPPE, rows=SLOW.get(name, BATCHES) * FRAPPE.batch_size)
-        data = labelled(shape)
+        data = labeled(shape)
         made = {peer: make(name, data, shape) for peer, make in makers.items() if found.get(peer, True)}
         peers = {peer: measure for peer, measure in made.items() if measure is not None}
         if not peers:

@@ -12,7 +12,7 @@ from fmlab.data import Array, Dataset, Field, Schema, Side, Table
 
 @dataclass(frozen=True)
 class Shape:
-    """Labelled rows: how many, the vocabulary of each field, and whether the first and the last are user and item."""
+    """Labeled rows: how many, the vocabulary of each field, and whether the first and the last are user and item."""
 
     name: str
     rows: int
@@ -41,8 +41,8 @@ def zipf(rng: np.random.Generator, n: int, size: int) -> Array:
     return rng.permutation(n)[np.minimum(rank.astype(np.int64) - 1, n - 1)]
 
 
-def labelled(shape: Shape, seed: int = 0) -> Dataset:
-    """Labelled rows, stored as `data=frappe` stores them if they are interactions, else as all context.
+def labeled(shape: Shape, seed: int = 0) -> Dataset:
+    """Labeled rows, stored as `data=frappe` stores them if they are interactions, else as all context.
 
     A third of the labels are 1.
     """

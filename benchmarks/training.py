@@ -9,7 +9,7 @@ from torch import nn
 from benchmarks import plain
 from benchmarks.harness import Results, Setting, Target, compare
 from benchmarks.ours import Fit
-from benchmarks.shapes import FRAPPE, TOY, WIDE, Shape, labelled, whole_rows
+from benchmarks.shapes import FRAPPE, TOY, WIDE, Shape, labeled, whole_rows
 
 ABOUT = "through the Lightning Trainer, second epoch, against a plain PyTorch loop with dense Adam"
 DIM = 10
@@ -27,7 +27,7 @@ TARGETS = {("A", "fm"): 5.0, ("A", "lorentzfm"): 5.0, ("C", "fm"): 4.0, ("C", "l
 
 def run(setting: Setting) -> Iterator[Results]:
     for shape in (TOY,) if setting.toy else (FRAPPE, WIDE):
-        data = labelled(shape)
+        data = labeled(shape)
         ids, label = torch.from_numpy(whole_rows(data)), torch.from_numpy(data.label)
         for name in setting.chosen(MODELS):
             optimizer = RSGD if name == "lorentzfm" else ADAM

@@ -107,7 +107,7 @@ def put_in_place(draft: Path, place: Path) -> Path:
 def _by_scores(
     folder: Path, found: Sequence[Candidate], task: Task, until: float | None
 ) -> tuple[list[Candidate], Array, float, float]:
-    """Candidates, the best first, their weights, and the calibration of the sum, by kept scores of labelled rows."""
+    """Candidates, the best first, their weights, and the calibration of the sum, by kept scores of labeled rows."""
     assert isinstance(task.validation, ScoredRows)
     if not found:
         return [], np.ones(0), 1.0, 0.0

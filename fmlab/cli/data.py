@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     helps = {
         "list": "what is installed",
-        "show": "licence, files, fields, and the published statistics beside ours",
+        "show": "license, files, fields, and the published statistics beside ours",
         "fetch": "get the raw files",
         "prepare": "get and prepare it",
         "check": "compare every checksum of raw files and prepared data",
@@ -136,7 +136,7 @@ def _list(show: Console) -> int:
 def _show(show: Console, chosen: Chosen) -> int:
     source = chosen.source()
     show.print(f"[bold]{chosen.name}[/]  {registry.schema('data', chosen.name).summary}")
-    for title, text in (("licence", source.licence), ("citation", source.citation)):
+    for title, text in (("license", source.license), ("citation", source.citation)):
         show.print(textwrap.fill(text, show.width - 10, initial_indent=f"{title:<10}", subsequent_indent=" " * 10))
     missing = _show_files(show, chosen, source.raw)
     if missing:
@@ -234,7 +234,7 @@ def _ours(statistic: str, steps: Sequence[PreparationStep], figures: Sequence[Ma
 
 def _fetch(show: Console, chosen: Chosen) -> int:
     source = chosen.source()
-    show.print(f"licence: {source.licence}", soft_wrap=True)
+    show.print(f"license: {source.license}", soft_wrap=True)
     for raw in source.raw:
         place = ensure(raw, chosen.root, chosen.name)
         warning = mismatch(raw, remembered_digest(place, chosen.cache / "checksums", bool(raw.md5)), place)

@@ -213,7 +213,7 @@ class ComparesItems(Protocol):
 
 @runtime_checkable
 class NeedsInteractions(Protocol):
-    """A model that reads the training positives once before training: popularity, neighbours, graphs.
+    """A model that reads the training positives once before training: popularity, neighbors, graphs.
 
     What it keeps must be in its `state_dict`, with shapes that follow from the schema.
     """

@@ -38,7 +38,7 @@ class Fitting:
 
 @runtime_checkable
 class FitsRows(Protocol):
-    """A model that trains itself on labelled rows, such as boosted trees. It has no parameters for an optimizer.
+    """A model that trains itself on labeled rows, such as boosted trees. It has no parameters for an optimizer.
 
     Its scores are 0 until it is trained. What it keeps is in its `state_dict`; what has no shape that follows from the
     schema is its `get_extra_state()`, a tensor of bytes. Loading that must execute nothing.

@@ -15,7 +15,7 @@ class Training:
     """What one epoch iterates over: `rows` (int64) of the task's data set, each once.
 
     With `negatives` > 0, every row is a positive and gets that many items its user has no training interaction
-    with, drawn anew every epoch if `redraw`; otherwise rows carry their labels. `negative_rate`: the share of labelled
+    with, drawn anew every epoch if `redraw`; otherwise rows carry their labels. `negative_rate`: the share of labeled
     rows with label 0 that is among `rows`; log-odds are corrected for what was left out.
     """
 

@@ -1,7 +1,7 @@
 """A batch: slices of index arrays, and the feature tables they point into, on one device.
 
 A batch of candidates has `item[B, 1 + n]`, the positive first, and labels 1, 0, ..., 0.
-A batch of labelled rows has `item[B]`, or no item at all, and the rows' own labels.
+A batch of labeled rows has `item[B]`, or no item at all, and the rows' own labels.
 """
 
 from collections.abc import Callable, Mapping

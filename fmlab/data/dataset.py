@@ -7,7 +7,7 @@ which also pads empty slots (LorentzFM, "Lorentz Embedding Layer"). Vectors and 
 beside the tables, and models get them that ask for them (`fmlab.data.lookups`).
 
 Interactions are (user, item, context, time) with one feature table a side, never expanded rows with negatives.
-Labelled rows without users and items (Criteo) are the special case in which every column is context.
+Labeled rows without users and items (Criteo) are the special case in which every column is context.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -143,7 +143,7 @@ class Dataset:
     `context`: features of each interaction. `label`: float32[rows] (click, rating), None if all
     are positives; float64 where float32 would not tell labels apart.
     `targets`: several labels of each row by name, in order, the first of which is `label`; empty where there is one.
-    `weight`: float32[rows], how much a row counts in the loss and in the metrics of labelled rows; None: all alike.
+    `weight`: float32[rows], how much a row counts in the loss and in the metrics of labeled rows; None: all alike.
     `group`: int32[rows], numbers of the users, sessions or impression lists that rows belong to, for metrics by group.
     `time`: int64[rows], microseconds since 1970 (taken for UTC where the source names no zone).
     `split`: int8[rows], 0 train, 1 validation, 2 test, if the source comes split.

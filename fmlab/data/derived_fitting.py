@@ -37,7 +37,7 @@ MOST_FIELDS = 40  # of which pairs are tried
 
 
 def fit(data: Dataset, training: Array, crosses: Wanted, statistics: Wanted, form: Form) -> DerivedFields:
-    """Fit the fields that are wanted on the training rows (int64) of a labelled data set.
+    """Fit the fields that are wanted on the training rows (int64) of a labeled data set.
 
     `auto` chooses the groups; else they are named, as in `user*item`. Raises DataError for a wrong group, or where
     nothing can be made.

@@ -2,7 +2,7 @@
 
 **The rule.** The history of a row holds interactions of its user whose time is less than the row's: never the row
 itself, never one of the same moment, never a later one. Where data have no times and all rows are positives, the order
-of rows is the order of time. It is made of training rows alone, of positives where rows are labelled (label above 0),
+of rows is the order of time. It is made of training rows alone, of positives where rows are labeled (label above 0),
 in training, validation and test alike; a protocol whose test is later than its validation (`Task.test_history`) lets
 test histories hold validation rows as well, as leave-one-out and temporal splits do. In `predict` a history is that of
 a test row; in `recommend` it is what the list leaves out of the user's items.
@@ -58,7 +58,7 @@ class Histories:
         if dataset.label is not None:
             if dataset.time is None:
                 raise DataError(
-                    f"a history of labelled rows needs times, {dataset.name!r} has none: the order of rows could tell "
+                    f"a history of labeled rows needs times, {dataset.name!r} has none: the order of rows could tell "
                     "labels; name a column of times, or a sequence column that holds the history"
                 )
             rows = rows[np.asarray(dataset.label)[rows] > 0]

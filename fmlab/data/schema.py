@@ -138,7 +138,7 @@ class Schema:
         return len(self.column_field)
 
     def columns(self, *sides: Side) -> slice:
-        """The columns of a row that belong to the given neighbouring sides."""
+        """The columns of a row that belong to the given neighboring sides."""
         at = [c for c, f in enumerate(self.column_field) if self.fields[f].side in sides]
         return slice(at[0], at[-1] + 1) if at else slice(0, 0)
 

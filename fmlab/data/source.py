@@ -34,7 +34,7 @@ class DataSource(Protocol):
 
     raw: Sequence[RawFile]
     version: str
-    licence: str
+    license: str
     citation: str
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:

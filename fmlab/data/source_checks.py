@@ -1,5 +1,6 @@
 """What a data plugin must give, checked when it is given: a breach names the plugin and the rule."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,8 @@ from fmlab.data.dataset import Dataset
 from fmlab.data.source import DataSource, RawFile
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
+
+log = logging.getLogger("fmlab")
 
 
 def named_plugin(kind: str, name: str) -> str:
@@ -17,16 +20,27 @@ def named_plugin(kind: str, name: str) -> str:
         return f"{kind} {name!r}"
 
 
-def checked_source(source: DataSource, name: str) -> DataSource:
-    """The same, if its parts have the right types; raises FmlabError."""
+_PARTS = ("raw", "version", "license", "citation", "build")
+
+
+def checked_source(source: Any, name: str) -> DataSource:
+    """The same, if it has the parts of a data source, of the right types; raises FmlabError.
+
+    `licence`, the name of `license` before version 0.2, works for one release, with a warning.
+    """
     who = named_plugin("data", name)
+    if hasattr(source, "licence") and not hasattr(source, "license"):
+        log.warning("%s names its license `licence`, which ends with the next release: licence -> license", who)
+        source.license = source.licence
+    if missing := [part for part in _PARTS if not hasattr(source, part)]:
+        raise FmlabError(f"{who} must have {', '.join(_PARTS)}, got {kind_of(source)} without {', '.join(missing)}")
     raw = source.raw
     if isinstance(raw, str | bytes) or not isinstance(raw, Sequence) or not all(isinstance(r, RawFile) for r in raw):
         raise FmlabError(f"{who}: raw must be a list of fmlab.contracts.RawFile, got {raw!r}")
-    for part in ("version", "licence", "citation"):
+    for part in ("version", "license", "citation"):
         if not isinstance(getattr(source, part), str):
             raise FmlabError(f"{who}: {part} must be text, got {getattr(source, part)!r}")
-    return source
+    return source  # type: ignore[no-any-return]
 
 
 def checked_dataset(dataset: Any, name: str) -> Dataset:

@@ -33,7 +33,7 @@ class _Figure(NamedTuple):
 
 
 class ScoredRows:
-    """Judges a model by its scores of labelled rows. Only a score and a label are kept of each row.
+    """Judges a model by its scores of labeled rows. Only a score and a label are kept of each row.
 
     Metrics that take differences from labels see predictions on the scale of the labels
     (`fmlab.evaluation.label_scale`), clipped to `bounds` if there are any; other metrics see the scores. Rows count by

@@ -37,7 +37,7 @@ class Sphere(Stereographic):
         check_curvature(self.curvature, "a sphere of radius r has the curvature 1 / r^2")
 
     def dist(self, x: Tensor, y: Tensor) -> Tensor:
-        """`2 atan2(|X - Y|, |X + Y|) / sqrt(K)`, exact for neighbours and for antipodes."""
+        """`2 atan2(|X - Y|, |X + Y|) / sqrt(K)`, exact for neighbors and for antipodes."""
         k = in_double(self.curvature)
         v, w = x.double(), y.double()
         vv, ww, difference = k * dot(v, v), k * dot(w, w), v - w

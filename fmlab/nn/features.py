@@ -1,4 +1,4 @@
-"""Tables with one row for each feature, and their initialisation."""
+"""Tables with one row for each feature, and their initialization."""
 
 from collections.abc import Callable
 

@@ -14,7 +14,7 @@ from fmlab.nn.sparse_lookup import gather, pool
 
 
 class FieldSums(NamedTuple):
-    """What `FieldEmbeddings` gives for some neighbouring fields.
+    """What `FieldEmbeddings` gives for some neighboring fields.
 
     `weight[*batch]`: `sum w x`, or 0 without weights. `sums[*batch, widths]`: for each field, in order, the sum of
     `x v` over its slots. `slots`: of each multi-valued field, its number and its `x v`, `[*batch, slots, width]`.
@@ -28,7 +28,7 @@ class FieldSums(NamedTuple):
 class FieldEmbeddings(nn.Module):
     """Vectors whose width depends on the field, with a first-order weight beside each if wanted.
 
-    Neighbouring fields of one width share a table: with one width for all there is one table. With a curved geometry
+    Neighboring fields of one width share a table: with one width for all there is one table. With a curved geometry
     vectors are read as those of points in the ambient space, which are wider.
     """
 
@@ -58,7 +58,7 @@ class FieldEmbeddings(nn.Module):
         self.tables = nn.ModuleList(tables)
 
     def forward(self, ids: Tensor, values: Tensor | None, fields: range) -> FieldSums:
-        """`ids[*batch, c]`: the columns of `fields`, which are neighbours."""
+        """`ids[*batch, c]`: the columns of `fields`, which are neighbors."""
         weight: Tensor | float = 0.0
         parts: list[Tensor] = []
         slots: list[tuple[int, Tensor]] = []
@@ -94,7 +94,7 @@ class FieldEmbeddings(nn.Module):
         return table.dense()[start : start + self.sizes[field]]
 
     def _sum(self, vectors: Tensor, read: range, parts: list[Tensor], slots: list[tuple[int, Tensor]]) -> None:
-        """Append the sums of `vectors[*batch, c, width]`; neighbours of one slot each are taken as they stand."""
+        """Append the sums of `vectors[*batch, c, width]`; neighbors of one slot each are taken as they stand."""
         stop = 0
         for several, run in groupby(read, key=lambda f: f if self.slots[f] > 1 else None):
             start, stop = stop, stop + sum(self.slots[f] for f in run)

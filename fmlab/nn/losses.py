@@ -23,6 +23,6 @@ def require_candidates(batch: Batch, loss: str) -> None:
     """Raise FmlabError unless every positive stands with its sampled negatives."""
     if not batch.has_candidates:
         raise FmlabError(
-            f"{loss} compares a positive with its sampled negatives, got labelled rows; choose a protocol that samples "
+            f"{loss} compares a positive with its sampled negatives, got labeled rows; choose a protocol that samples "
             "negatives (full_ranking, leave_one_out) or a pointwise loss (bce, squared)"
         )

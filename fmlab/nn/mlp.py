@@ -15,9 +15,9 @@ def split_mlp(
 ) -> tuple[nn.Linear, nn.Sequential]:
     """`[*batch, inputs]` -> `[*batch, 1]`: the first linear layer, and all that follows it.
 
-    Every hidden layer is linear, batch normalisation if wanted, ReLU, dropout; the output is linear. They come apart
+    Every hidden layer is linear, batch normalization if wanted, ReLU, dropout; the output is linear. They come apart
     because the first layer splits by side, `W [x_u; x_i] = W_u x_u + W_i x_i`, which is why a model computes it in its
-    own way. A layer before batch normalisation has no bias, which the normalisation would take away again.
+    own way. A layer before batch normalization has no bias, which the normalization would take away again.
     """
     sizes = [inputs, *hidden, 1]
     linear = [nn.Linear(a, b, bias=n == len(hidden) or not batch_norm) for n, (a, b) in enumerate(pairwise(sizes))]
@@ -29,14 +29,14 @@ def split_mlp(
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation of each number of `[*batch, width]` over all rows of a training step.
+    """Batch normalization of each number of `[*batch, width]` over all rows of a training step.
 
     Paper: Ioffe, Szegedy, Batch normalization: accelerating deep network training by reducing internal covariate
       shift, ICML 2015, algorithms 1 and 2.
 
     The rows are those of all processes together, so that several train as one does, and sums over them are float32 or
     wider. A step of a single row, which has
-    no variance, is normalised as in evaluation, by the running mean and variance.
+    no variance, is normalized as in evaluation, by the running mean and variance.
     """
 
     def forward(self, x: Tensor) -> Tensor:

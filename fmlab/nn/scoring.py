@@ -17,7 +17,7 @@ from fmlab.nn.sparse_lookup import dot
 
 _ADDING = "_fmlab_adding"  # where a model keeps what `_adding` found
 _CLOSE = 1e-3
-_REPEATS = 4  # so often every item stands in a batch of labelled rows before its sides are computed apart
+_REPEATS = 4  # so often every item stands in a batch of labeled rows before its sides are computed apart
 
 
 class GivenScores:
@@ -51,7 +51,7 @@ def score(model: Any, batch: Batch, *, differences: bool = False) -> Tensor:
     rounding otherwise, which Adam scales up to whole steps.
 
     A side's work is done once for each distinct item of the batch, however often it was sampled; gradients add
-    up to the same sums. Labelled rows with nearly as many items as rows share nothing that would pay for the two sides.
+    up to the same sums. Labeled rows with nearly as many items as rows share nothing that would pay for the two sides.
     """
     if type(model) is GivenScores:
         return model.scores
@@ -111,7 +111,7 @@ def tempered_score(model: Any, batch: Batch, *, differences: bool = False, tempe
     """`score` as losses read it: that of sampled candidates is divided by the temperature of the model, if it has one,
     and by `temperature`.
 
-    Then the logarithms of the candidates' chances to be drawn are subtracted, if the sampler gives them. Labelled rows
+    Then the logarithms of the candidates' chances to be drawn are subtracted, if the sampler gives them. Labeled rows
     keep the score as it is, for metrics and predictions read it so. `differences` as in `score`.
     """
     scores = score(model, batch, differences=differences)

@@ -36,7 +36,7 @@ def baseline_row(board: Leaderboard, rows: Sequence[Row] | None = None) -> Row |
 
 
 def mean_label(row: Row, metric: str) -> str:
-    """The figure of one prediction for all rows, as a run that scores labelled rows records it; else empty."""
+    """The figure of one prediction for all rows, as a run that scores labeled rows records it; else empty."""
     kept = [r.content["constant"] for r in row.runs if isinstance(r.content.get("constant"), dict)]
     value = kept[0].get(metric) if kept else None
     return f"{value:.4g} mean label of training" if isinstance(value, int | float) else ""

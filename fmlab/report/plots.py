@@ -59,7 +59,7 @@ def _history(board: Leaderboard, runs: Sequence[Run]) -> str:
         Series(model, [(p, r.value) for p, r in members], notes=[_note(board, r) for _, r in members])
         for model, members in models.items()
     ]
-    title = f"Optimisation history: {board.monitor} of the validation"
+    title = f"Optimization history: {board.monitor} of the validation"
     series.append(Series("best", best, "steps"))
     return svg.chart(title, "runs in the order they finished", board.monitor, series, names=_models(board))
 
@@ -119,7 +119,7 @@ def _parallel(board: Leaderboard, runs: Sequence[Run], names: Sequence[str]) -> 
     worth = np.asarray([r.value if board.maximize else -r.value for r in shown])
     order = np.argsort(np.argsort(worth)) / max(1, len(worth) - 1)
     axes.append(_axis(board.monitor, [r.value for r in shown], [True] * len(shown)))
-    title = f"Parallel coordinates, coloured by rank of {board.monitor} (validation)"
+    title = f"Parallel coordinates, colored by rank of {board.monitor} (validation)"
     return svg.parallel(title, axes, [float(w) for w in order], [_note(board, r) for r in shown])
 
 

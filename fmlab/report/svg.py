@@ -56,9 +56,9 @@ def chart(
     ticks: Sequence[float] | None = None,
     names: Sequence[str] = (),
 ) -> str:
-    """Points over a horizontal axis, logarithmic if `log`; series of one name share a colour.
+    """Points over a horizontal axis, logarithmic if `log`; series of one name share a color.
 
-    `names`: all names of a page in one order, so that a name has one colour in all its charts. `ticks`: where to label
+    `names`: all names of a page in one order, so that a name has one color in all its charts. `ticks`: where to label
     the horizontal axis. Values far from all others stand at the border, so that these can be told apart.
     """
     points = [p for s in series for p in s.points if math.isfinite(p[0]) and math.isfinite(p[1])]
@@ -84,7 +84,7 @@ def chart(
 
 
 def _series(one: Series, place: int, across: Callable[[float], float], up: Callable[[float], float]) -> str:
-    colour = "#9aa3b2" if one.kind in ("steps", "guide") else _COLOURS[place % len(_COLOURS)]
+    color = "#9aa3b2" if one.kind in ("steps", "guide") else _COLOURS[place % len(_COLOURS)]
     parts = []
     known = [(i, across(a), up(b)) for i, (a, b) in enumerate(one.points) if math.isfinite(a) and math.isfinite(b)]
     if one.kind != "dots" and known:
@@ -92,21 +92,21 @@ def _series(one: Series, place: int, across: Callable[[float], float], up: Calla
         for _, a, b in known[1:]:
             path += f"H{a:.1f}V{b:.1f}" if one.kind == "steps" else f"L{a:.1f},{b:.1f}"
         dashes = ' stroke-dasharray="5 4"' if one.kind == "guide" else ""
-        parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.6"{dashes}/>')
+        parts.append(f'<path d="{path}" fill="none" stroke="{color}" stroke-width="1.6"{dashes}/>')
     if one.kind in ("dots", "line"):
         shape = _SHAPES[place // len(_COLOURS) % len(_SHAPES)]
         for i, a, b in known:
-            parts.append(_dot(shape, a, b, colour, one.notes[i] if i < len(one.notes) else ""))
+            parts.append(_dot(shape, a, b, color, one.notes[i] if i < len(one.notes) else ""))
     return "".join(parts)
 
 
-def _dot(shape: str, a: float, b: float, colour: str, note: str) -> str:
+def _dot(shape: str, a: float, b: float, color: str, note: str) -> str:
     tip = f"<title>{escape(note)}</title>" if note else ""
     if shape == "circle":
-        return f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{colour}" fill-opacity=".75">{tip}</circle>'
+        return f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5" fill="{color}" fill-opacity=".75">{tip}</circle>'
     turn = f' transform="rotate(45 {a:.1f} {b:.1f})"' if shape == "diamond" else ""
     box = f'x="{a - 3:.1f}" y="{b - 3:.1f}" width="6" height="6"'
-    return f'<rect {box} fill="{colour}" fill-opacity=".75"{turn}>{tip}</rect>'
+    return f'<rect {box} fill="{color}" fill-opacity=".75"{turn}>{tip}</rect>'
 
 
 def bars(title: str, x: str, items: Sequence[tuple[str, float]]) -> str:
@@ -125,7 +125,7 @@ def bars(title: str, x: str, items: Sequence[tuple[str, float]]) -> str:
 
 
 def parallel(title: str, axes: Sequence[Axis], worth: Sequence[float], notes: Sequence[str]) -> str:
-    """Parallel coordinates: a line for each run, coloured by its worth from 0 to 1, the best on top."""
+    """Parallel coordinates: a line for each run, colored by its worth from 0 to 1, the best on top."""
     widest = max((len(axis.name) for axis in axes), default=0)
     top, width = _TOP + 30, max(WIDTH, max(120, 7 * widest + 14) * len(axes))  # no name over another
     bottom = max(HEIGHT - 24, top + 13 * max((len(a.labels) for a in axes), default=0))  # no label over another
@@ -148,7 +148,7 @@ def parallel(title: str, axes: Sequence[Axis], worth: Sequence[float], notes: Se
 
 
 def shade(worth: float) -> str:
-    """A colour from pale violet (0) through teal to yellow (1)."""
+    """A color from pale violet (0) through teal to yellow (1)."""
     stops = ((122, 82, 176), (49, 120, 160), (53, 183, 121), (240, 200, 20))
     at = min(max(worth, 0.0), 1.0) * (len(stops) - 1)
     low = min(int(at), len(stops) - 2)

@@ -24,7 +24,7 @@ def check_calibration(plain: Mapping[str, Any], task: Task, loss: Any) -> None:
         return
     if not isinstance(task.validation, ScoredRows) or task.training.negatives:
         raise FmlabError(
-            f"calibrate={plain['calibrate']} needs a protocol that trains on labelled rows and scores them, such as "
+            f"calibrate={plain['calibrate']} needs a protocol that trains on labeled rows and scores them, such as "
             "protocol=ctr; got one that ranks items"
         )
     if not getattr(loss, "log_odds", False):

@@ -23,14 +23,14 @@ def wanted(plain: Mapping[str, Any]) -> bool:
 def with_derived_fields(plain: Mapping[str, Any], task: Task) -> tuple[Task, DerivedFields | None]:
     """The task on the wider rows, and what was fitted; the task itself where nothing is wanted.
 
-    Raises DataError where rows are not labelled, FmlabError where the run starts from trained models.
+    Raises DataError where rows are not labeled, FmlabError where the run starts from trained models.
     """
     if not wanted(plain):
         return task, None
     parts = (task.validation, task.test)
     if task.training.negatives or not all(isinstance(part, ScoredRows) for part in parts):
         raise DataError(
-            "crosses and target_statistics need a protocol that scores labelled rows, "
+            "crosses and target_statistics need a protocol that scores labeled rows, "
             f"got protocol={plain['protocol']['name']}; choices: protocol=ctr, protocol=rating"
         )
     if plain["warm_start"]:

@@ -43,7 +43,7 @@ def evaluate_file(
     """Judge a file by the test of the data and the protocol of a composed config; gives the run folder it leaves.
 
     The file has `user`, `item` and `score` or `rank` where items are ranked (CSV, TSV, Parquet, a TREC run), and `row`
-    and `score` where labelled rows are scored; rows are numbered as `fmlab data split` writes them. `name`: what the
+    and `score` where labeled rows are scored; rows are numbered as `fmlab data split` writes them. `name`: what the
     program is called in reports, the stem of the file otherwise. `validation`: its file for the validation, by which
     reports sort. `probabilities`: whether scores are probabilities; None: if all are from 0 to 1. Raises DataError.
     """

@@ -25,7 +25,7 @@ EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gi
 def build_model(
     options: Mapping[str, Any], schema: Schema, seed: int, table: Mapping[str, Any] | None = None
 ) -> nn.Module:
-    """A model as its plugin makes it, initialised by `seed`, with the embedding tables that `table` says."""
+    """A model as its plugin makes it, initialized by `seed`, with the embedding tables that `table` says."""
     torch.manual_seed(seed)
     return _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.config.schema import BOTH
-from fmlab.contracts import DataSource, Task
+from fmlab.contracts import Task
 from fmlab.contracts.checks import checked_task
 from fmlab.data import Dataset
 from fmlab.data.source_checks import checked_source
@@ -27,7 +27,7 @@ def open_source(plain: Mapping[str, Any]) -> Dataset:
     """The prepared data set; the last one stays open for as long as its content, not its path, is the same."""
     root, cache, name = Path(plain["data_dir"]), Path(plain["cache_dir"]), plain["data"]["name"]
     options = {k: v for k, v in plain["data"].items() if k != "name"}
-    source = checked_source(build("data", plain["data"], root, gives=DataSource), name)
+    source = checked_source(build("data", plain["data"], root), name)
     identified = identify(source, name, options, root, cache)
     key = repr((name, identified[0], cache))
     return reuse("data", key, lambda: open_dataset(source, name, options, root, cache, identified))

@@ -1,4 +1,4 @@
-"""Training of models that train themselves on labelled rows (`fmlab.contracts.FitsRows`)."""
+"""Training of models that train themselves on labeled rows (`fmlab.contracts.FitsRows`)."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from fmlab.evaluation.label_scale import LabelScale
 
 
 def refuse_unlabelled(model: object, task: Task, name: str) -> None:
-    """Raise DataError where a model that trains itself on labelled rows would get none."""
+    """Raise DataError where a model that trains itself on labeled rows would get none."""
     if not isinstance(model, FitsRows):
         return
     if task.dataset.targets:
@@ -28,7 +28,7 @@ def refuse_unlabelled(model: object, task: Task, name: str) -> None:
     if task.training.negatives or task.dataset.label is None or not scored:
         got = "negatives that are drawn in every epoch" if task.training.negatives else "a protocol that ranks items"
         raise DataError(
-            f"{name} trains itself on labelled rows, and needs a protocol that scores such rows, got {got}; "
+            f"{name} trains itself on labeled rows, and needs a protocol that scores such rows, got {got}; "
             "choices: protocol=ctr, protocol=rating"
         )
 

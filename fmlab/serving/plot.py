@@ -11,7 +11,7 @@ DESCRIPTION = """\
 Draws a trained run with matplotlib (pip install "fmlab[report]"):
 
   curves      loss and validation metrics by epoch
-  importance  of fields: loss added by shuffling one, with intervals; --rows are labelled rows that are new
+  importance  of fields: loss added by shuffling one, with intervals; --rows are labeled rows that are new
   interactions  what every two fields add to the score of a row of --rows with the highest label, and with the lowest
               (lorentzfm, fm; figure 5 of LorentzFM's paper)
   mutual_information  of pairs of fields and the label of --rows (figure 6 of FmFM's paper)

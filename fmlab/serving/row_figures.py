@@ -20,7 +20,7 @@ REPEATS, INTERVALS, CLASSES = 10, 10, 100
 
 
 def importance(run: "LoadedRun", *, rows: "pd.DataFrame | None" = None, label: str = "label") -> Any:
-    """How much worse the loss of labelled rows gets when a field is shuffled among them, with 95 % intervals."""
+    """How much worse the loss of labeled rows gets when a field is shuffled among them, with 95 % intervals."""
     found = permutation_importance(run, rows, label)
     figure, axes = axes_of(
         f"Importance of fields: {run.name} on {run.data.name}", height=max(2.5, 0.32 * len(found) + 1.3)
@@ -156,11 +156,11 @@ def _labelled(run: "LoadedRun", rows: "pd.DataFrame | None", label: str) -> tupl
     from fmlab.serving.frames import frame_batches
 
     if rows is None:
-        raise FmlabError("this plot needs labelled rows: rows=frame, label=column")
+        raise FmlabError("this plot needs labeled rows: rows=frame, label=column")
     if label not in rows.columns:
         raise DataError(f"rows need the column of labels, got no {label!r}; {choices(label, map(str, rows.columns))}")
     if not len(rows):
-        raise DataError("this plot needs labelled rows, the frame has none")
+        raise DataError("this plot needs labeled rows, the frame has none")
     try:
         target = np.asarray(rows[label], np.float64)
     except (TypeError, ValueError) as error:

@@ -9,7 +9,7 @@
 They need pytest, and nothing else beyond fmlab.
 """
 
-from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labeled, tiny
 from fmlab.testing.data import DataContract
 from fmlab.testing.losses import LossContract
 from fmlab.testing.metrics import MetricContract
@@ -36,6 +36,6 @@ __all__ = [
     "TableContract",
     "candidates",
     "checkerboard",
-    "labelled",
+    "labeled",
     "tiny",
 ]

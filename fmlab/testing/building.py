@@ -92,7 +92,7 @@ def _table(rng: np.random.Generator, schema: Schema, side: Side, rows: int) -> T
     return Table(ids, values if any(f.numeric and f.side == side for f in schema.fields) else None)
 
 
-def labelled(dataset: Dataset, rows: Array | None = None) -> Batch:
+def labeled(dataset: Dataset, rows: Array | None = None) -> Batch:
     """A batch of rows with their labels; all rows unless given."""
     at = np.arange(dataset.rows) if rows is None else rows
     assert dataset.label is not None

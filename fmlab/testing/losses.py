@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fmlab.contracts import Loss
 from fmlab.data.batch import Batch
 from fmlab.errors import FmlabError
-from fmlab.testing.building import candidates, labelled, tiny
+from fmlab.testing.building import candidates, labeled, tiny
 
 
 class LossContract:
@@ -27,11 +27,11 @@ class LossContract:
         """A model whose scores on the tiny data set spread over about [-size, size]."""
         return _Scores(size)
 
-    @pytest.fixture(params=["labelled", "candidates"])
+    @pytest.fixture(params=["labeled", "candidates"])
     def batch(self, request: pytest.FixtureRequest) -> Batch:
-        """Labelled rows, and positives with negatives."""
+        """Labeled rows, and positives with negatives."""
         dataset = tiny("interactions")
-        batch = labelled(dataset) if request.param == "labelled" else candidates(dataset)
+        batch = labeled(dataset) if request.param == "labeled" else candidates(dataset)
         try:
             self.make()(self.model(1.0), batch)
         except FmlabError as error:
@@ -41,7 +41,7 @@ class LossContract:
     def test_it_takes_rows_or_candidates(self) -> None:
         """At least one of the two; the other with a reason."""
         dataset, refused = tiny("interactions"), 0
-        for batch in (labelled(dataset), candidates(dataset)):
+        for batch in (labeled(dataset), candidates(dataset)):
             try:
                 self.make()(self.model(1.0), batch)
             except FmlabError:

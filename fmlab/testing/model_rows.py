@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fmlab.contracts import is_late_interaction, is_two_sided
 from fmlab.data.batch import Batch, Features
 from fmlab.data.model_inputs import History, ModelInputs
-from fmlab.testing.building import AskedKind, Kind, candidates, labelled, tiny
+from fmlab.testing.building import AskedKind, Kind, candidates, labeled, tiny
 
 EveryKind = Kind | AskedKind
 
@@ -32,8 +32,8 @@ class Rows:
 
 
 def whole_rows(model: nn.Module, kind: EveryKind) -> Rows:
-    """Labelled rows of a tiny data set of this kind, as precise as the model."""
-    batch = typed(model, labelled(tiny(kind)))
+    """Labeled rows of a tiny data set of this kind, as precise as the model."""
+    batch = typed(model, labeled(tiny(kind)))
     return Rows(*batch.rows(), ModelInputs(batch.whole(model)))
 
 
@@ -46,9 +46,9 @@ def typed(model: nn.Module, batch: Batch) -> Batch:
 
 
 def batches(kind: EveryKind) -> list[Batch]:
-    """Labelled rows, and candidates where the data have items."""
+    """Labeled rows, and candidates where the data have items."""
     dataset = tiny(kind)
-    return [labelled(dataset)] if dataset.item is None else [labelled(dataset), candidates(dataset)]
+    return [labeled(dataset)] if dataset.item is None else [labeled(dataset), candidates(dataset)]
 
 
 def by_sides(model: Any, batch: Batch) -> list[Tensor]:

@@ -16,7 +16,7 @@ from fmlab.data.model_inputs import ModelInputs, history_length, inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.nn.scoring import score
 from fmlab.plugin.registry import build
-from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, candidates, checkerboard, labelled, tiny
+from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, candidates, checkerboard, labeled, tiny
 from fmlab.testing.model_rows import EveryKind, batches, by_sides, gradients, shortened, typed, whole_rows, widened
 
 every_kind = pytest.mark.parametrize("kind", [*KINDS, *ASKED_KINDS])
@@ -54,7 +54,7 @@ class ModelContract:
             assert batch.item is not None
             model.fit_interactions(batch.user, batch.item[:, 0])
         if isinstance(model, FitsRows):
-            _fit_rows(model, labelled(tiny(kind)))
+            _fit_rows(model, labeled(tiny(kind)))
         return model
 
     @every_kind
@@ -72,7 +72,7 @@ class ModelContract:
 
     @every_kind
     def test_rows_are_scored_independently_and_left_alone(self, kind: EveryKind) -> None:
-        """A row's score does not depend on its neighbours; ids and values are not written to."""
+        """A row's score does not depend on its neighbors; ids and values are not written to."""
         model = self._model(kind).double().eval()
         rows = whole_rows(model, kind)
         before = Features(*(None if t is None else t.clone() for t in (rows.ids, rows.values)))  # type: ignore[arg-type]

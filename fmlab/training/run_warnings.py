@@ -48,7 +48,7 @@ def findings(task: Task, test: Report, diverged: Mapping[str, float] | None) -> 
 
 
 def _constant(task: Task) -> Report | None:
-    """Test metrics of the mean training label as every prediction, where labelled rows are trained on and judged."""
+    """Test metrics of the mean training label as every prediction, where labeled rows are trained on and judged."""
     of_constant = getattr(task.test, "of_constant", None)
     data, rows, label = task.dataset, task.training.rows, task.dataset.label
     if of_constant is None or task.training.negatives or label is None:

@@ -57,7 +57,7 @@ def try_one_batch(model: nn.Module, loss: Any, loader: TrainingLoader, *, name: 
     if not value.requires_grad:
         raise FmlabError("a loss must depend on the model's parameters, got one without a gradient")
     if not torch.isfinite(value):
-        raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialisation")
+        raise FmlabError(f"a loss must be finite at the start, got {value.item()}; see the model's initialization")
     _try_corrections(model, loss, batch)
 
 
@@ -73,7 +73,7 @@ def _of_targets(scores: Any, batch: Batch, name: str) -> Any:
     if got and not batch.targets:
         raise FmlabError(
             f"model {name!r} gives scores of the targets {', '.join(got)}, the rows trained on have one label; "
-            "give data.targets=[...] and a protocol of labelled rows, or choose another model"
+            "give data.targets=[...] and a protocol of labeled rows, or choose another model"
         )
     if not got:
         return scores
@@ -181,7 +181,7 @@ def try_evaluation(task: Task, model: nn.Module, loader: TrainingLoader, *, name
 
 @contextmanager
 def _kept_statistics(model: nn.Module) -> Iterator[None]:
-    """What batch normalisation learns inside is forgotten."""
+    """What batch normalization learns inside is forgotten."""
     buffers = [b for m in model.modules() if isinstance(m, _NormBase) for b in m.buffers()]
     before = [b.clone() for b in buffers]
     try:

@@ -64,7 +64,7 @@ class Adjacency:
     defaults = {"protocol": "full_ranking"}
     version = "1"
     paths = ("path", "valid", "test")  # options that name raw files
-    licence = "yours"
+    license = "yours"
     citation = "none"
 
     def __init__(
@@ -104,7 +104,7 @@ class Gowalla:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    licence = "none stated"
+    license = "none stated"
     citation = "E. Cho, S. A. Myers, J. Leskovec: Friendship and Mobility, KDD 2011; X. Wang et al., SIGIR 2019"
 
     def __init__(

@@ -38,7 +38,7 @@ class Amazon:
 
     defaults = {"protocol": "leave_one_out"}
     version = "1"
-    licence = "none stated; the authors ask for citation"
+    license = "none stated; the authors ask for citation"
     citation = "J. McAuley, C. Targett, Q. Shi, A. van den Hengel: Image-based Recommendations, SIGIR 2015"
 
     name: str

@@ -35,7 +35,7 @@ class Avazu:
 
     defaults = {"protocol": "ctr"}
     version = "1"
-    licence = "rules of the Kaggle competition; not to be redistributed"
+    license = "rules of the Kaggle competition; not to be redistributed"
     citation = "S. Wang, W. Cukierski: Click-Through Rate Prediction, Kaggle 2014, kaggle.com/c/avazu-ctr-prediction"
 
     def __init__(

@@ -36,7 +36,7 @@ class Criteo:
 
     defaults = {"protocol": "ctr"}
     version = "1"
-    licence = "Criteo: research, non-commercial; not to be redistributed"
+    license = "Criteo: research, non-commercial; not to be redistributed"
     citation = "Criteo Labs: Display Advertising Challenge, Kaggle 2014, kaggle.com/c/criteo-display-ad-challenge"
 
     def __init__(

@@ -37,7 +37,7 @@ from fmlab_datasets.options import (
 )
 from fmlab_datasets.planning import PART
 from fmlab_datasets.side_inference import with_inferred_sides
-from fmlab_datasets.streams import Stream, constant, derived, drawn, labelled
+from fmlab_datasets.streams import Stream, constant, derived, drawn, labeled
 from fmlab_datasets.unique import usable
 from fmlab_datasets.warnings import tell
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Csv(DerivesColumns):
-    """A table of your own: one row an interaction or a labelled row, the roles of its columns given as options.
+    """A table of your own: one row an interaction or a labeled row, the roles of its columns given as options.
 
     Source: a file of yours.
 
@@ -94,14 +94,14 @@ class Csv(DerivesColumns):
 
     `time` is in seconds, milliseconds, microseconds, nanoseconds (the largest tells, or `time_unit`), in digits alone
     (20140131) or ISO 8601, kept to the microsecond. Without a `label` all rows are positives, and
-    `protocol=full_ranking` ranks items; with one `ctr` scores labelled rows.
+    `protocol=full_ranking` ranks items; with one `ctr` scores labeled rows.
     """
 
     defaults = {"protocol": "ctr"}
     unlabeled = {"protocol": "full_ranking"}
     version = "6"
     paths = ("path", "valid", "test")  # options that name raw files
-    licence = "yours"
+    license = "yours"
     citation = "none"
 
     def __init__(
@@ -281,7 +281,7 @@ class Csv(DerivesColumns):
             for field in dict.fromkeys([*cells, *label]) if self.missing else ():
                 stream = derived(stream, field, {field: self.present})
             for field in label:
-                stream = labelled(stream, field, self._drop)
+                stream = labeled(stream, field, self._drop)
             if part == "drawn":
                 stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
             elif part:

@@ -1,4 +1,4 @@
-"""Frappe: which app was used in which context; the log itself, or the labelled splits made from it."""
+"""Frappe: which app was used in which context; the log itself, or the labeled splits made from it."""
 
 import logging
 import re
@@ -42,14 +42,14 @@ class Frappe:
     Paper: Baltrunas, Church, Karatzoglou, Oliver: Frappe: Understanding the Usage and Perception of Mobile App
         Recommendations In-The-Wild, arXiv 2015
 
-    `layout=x1` and `layout=libfm` are the 288,609 labelled rows (two sampled negatives for each use, 70/20/10) that
+    `layout=x1` and `layout=libfm` are the 288,609 labeled rows (two sampled negatives for each use, 70/20/10) that
     NFM, AFM, IFM and open benchmarks use, with their split; their keys are feature numbers. `layout=raw` is the log:
     all rows are positives, keys are the values as written.
     """
 
     defaults = {"protocol": "ctr"}
     version = "1"
-    licence = "research use with citation, no redistribution, no commercial use without permission"
+    license = "research use with citation, no redistribution, no commercial use without permission"
     citation = "L. Baltrunas, K. Church, A. Karatzoglou, N. Oliver: Frappe, arXiv:1505.03014, 2015"
 
     def __init__(
@@ -67,7 +67,7 @@ class Frappe:
         self.raw: Sequence[RawFile] = {"x1": (X1,), "libfm": libfm, "raw": (LOG,)}[layout]
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
-        """Read the labelled parts, or the log."""
+        """Read the labeled parts, or the log."""
         if self.layout == "raw":
             return _dataset(_read_log(files[LOG.path]), None, None)
         read = _read_x1 if self.layout == "x1" else _read_libfm

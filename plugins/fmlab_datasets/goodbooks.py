@@ -26,7 +26,7 @@ class Goodbooks:
 
     defaults = {"protocol": "leave_one_out"}
     version = "1"
-    licence = "CC BY-SA 4.0"
+    license = "CC BY-SA 4.0"
     citation = "Z. Zajac: Goodbooks-10k: a new dataset for book recommendations, FastML 2017"
 
     def __init__(

@@ -28,7 +28,7 @@ class KKBox:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    licence = "rules of the Kaggle competition; not to be redistributed"
+    license = "rules of the Kaggle competition; not to be redistributed"
     citation = "B. Chen et al.: WSDM Cup 2018 Music Recommendation and Churn Prediction, WSDM 2018"
 
     def __init__(self, root: Path) -> None:

@@ -13,7 +13,7 @@ from fmlab.data.raw.fetch import find
 from fmlab.data.source import RawFile
 from fmlab.errors import DataError, choices
 from fmlab.plugin.option import Renamed
-from fmlab_datasets.movielens import CITATION, LICENCE
+from fmlab_datasets.movielens import CITATION, LICENSE
 from fmlab_datasets.options import (
     Fields,
     ItemColumn,
@@ -47,7 +47,7 @@ class LibFM:
     defaults = {"protocol": "ctr"}
     version = "1"
     paths = ("train", "valid", "test")  # options that name raw files
-    licence = "yours"
+    license = "yours"
     citation = "none"
 
     def __init__(
@@ -86,12 +86,12 @@ class MovieLensTag:
     Paper: He, Chua, Neural Factorization Machines for Sparse Predictive Analytics, SIGIR 2017; Hong et al.,
       Interaction-aware Factorization Machines for Recommender Systems, AAAI 2019
 
-    2,006,859 labelled rows, split 70/20/10; keys are feature numbers. The movie is context, the tag is the item.
+    2,006,859 labeled rows, split 70/20/10; keys are feature numbers. The movie is context, the tag is the item.
     """
 
     defaults = {"protocol": "rating"}
     version = "1"
-    licence = LICENCE
+    license = LICENSE
     citation = CITATION
 
     def __init__(self, root: Path) -> None:

@@ -25,7 +25,7 @@ class Meetup:
 
     defaults = {"protocol": "leave_one_out"}
     version = "1"
-    licence = "unclear"
+    license = "unclear"
     citation = (
         "T.-A. N. Pham, X. Li, G. Cong, Z. Zhang: ICDE 2015; X. Liu et al.: Event-Based Social Networks, KDD 2012"
     )

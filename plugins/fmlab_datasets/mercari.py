@@ -13,7 +13,7 @@ from fmlab_datasets.streams import Stream, first_found, frequent, prepared, tabl
 
 FIELDS = ("category", "condition", "shipping_method", "origin", "duration")
 PAGE = "the authors of GML-FM (the data are Mercari's own; hf.co/datasets/mercari-us/merrec is public, and other data)"
-LICENCE = "not public"
+LICENSE = "not public"
 CITATION = "Y. Guo et al.: Enhancing Factorization Machines with Generalized Metric Learning, IEEE TKDE 2022"
 
 
@@ -26,7 +26,7 @@ class Mercari:
 
     defaults = {"protocol": "rating"}
     version = "1"
-    licence = LICENCE
+    license = LICENSE
     citation = CITATION
     name: str
 

@@ -16,7 +16,7 @@ from fmlab_datasets.published import published
 from fmlab_datasets.tables import Column, assemble, category, counted, identity, several
 
 ADDRESS = "https://files.grouplens.org/datasets/movielens/"
-LICENCE = "GroupLens: research use with acknowledgement, no redistribution, no commercial use without permission"
+LICENSE = "GroupLens: research use with acknowledgement, no redistribution, no commercial use without permission"
 CITATION = (
     "F. M. Harper, J. A. Konstan: The MovieLens Datasets: History and Context, "
     "ACM Transactions on Interactive Intelligent Systems 5(4), 2015"
@@ -36,11 +36,11 @@ class _Side(NamedTuple):
 
 
 class MovieLens:
-    """What the two archives share: their options, licence and default protocol."""
+    """What the two archives share: their options, license and default protocol."""
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    licence = LICENCE
+    license = LICENSE
     citation = CITATION
     archive: RawFile
 

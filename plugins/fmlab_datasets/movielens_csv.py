@@ -12,7 +12,7 @@ from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.table import TableFormat
 from fmlab.data.source import RawFile
 from fmlab.plugin.option import Range, Renamed
-from fmlab_datasets.movielens import ADDRESS, CITATION, LICENCE
+from fmlab_datasets.movielens import ADDRESS, CITATION, LICENSE
 from fmlab_datasets.streams import Stream, attributes, frequent, joined, prepared, table
 
 RATINGS = {"userId": "u", "movieId": "i", "rating": "stars", "timestamp": "when"}
@@ -33,7 +33,7 @@ class MovieLens20M:
 
     defaults = {"protocol": "leave_one_out"}
     version = "1"
-    licence = LICENCE
+    license = LICENSE
     citation = CITATION
 
     def __init__(
@@ -72,7 +72,7 @@ class MovieLensLatest:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    licence = LICENCE
+    license = LICENSE
     citation = CITATION
 
     def __init__(

@@ -29,7 +29,7 @@ class NCF:
     defaults = {"protocol": "composed"}
     version = "1"
     paths = ("path",)
-    licence = "yours"
+    license = "yours"
     citation = "none"
 
     def __init__(self, root: Path, *, path: TableFile) -> None:

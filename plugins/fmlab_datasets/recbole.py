@@ -47,7 +47,7 @@ class RecBole:
     defaults = {"protocol": "composed"}
     version = "1"
     paths = ("path", "valid", "test", "users", "items")  # options that name raw files
-    licence = "yours"
+    license = "yours"
     citation = "none"
 
     def __init__(

@@ -59,7 +59,7 @@ def _given_away(field: str, why: str) -> DataError:
     return DataError(
         f"context must not give the item away, column {field!r} does: {why}. item_fields=[{field}] makes it a feature "
         f"of the item if it has one value for each, drop_columns=[{field}] leaves it out, on_leak=allow "
-        "keeps it (right where rows labelled 0 and 1 are scored)"
+        "keeps it (right where rows labeled 0 and 1 are scored)"
     )
 
 

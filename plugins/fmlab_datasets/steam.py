@@ -26,7 +26,7 @@ GAME_URLS = ("https://cseweb.ucsd.edu/~wckang/steam_games.json.gz", f"{UCSD}stea
 LISTS = ("genres", "tags", "specs")
 SINGLE = ("app_name", "title", "release_date", "publisher", "developer", "price", "early_access")
 FIELDS = (*SINGLE, *LISTS)
-LICENCE = "none stated; the authors ask for citation"
+LICENSE = "none stated; the authors ask for citation"
 CITATION = (
     "W.-C. Kang, J. McAuley: Self-Attentive Sequential Recommendation, ICDM 2018; M. Wan, J. McAuley: Item "
     "Recommendation on Monotonic Behavior Chains, RecSys 2018; A. Pathak, K. Gupta, J. McAuley: Generating and "
@@ -47,7 +47,7 @@ class Steam:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    licence = LICENCE
+    license = LICENSE
     citation = CITATION
 
     def __init__(
@@ -93,7 +93,7 @@ class Steam200k:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"
-    licence = "none stated"
+    license = "none stated"
     citation = "Tamber: Steam Video Games, kaggle.com/datasets/tamber/steam-video-games"
 
     def __init__(

@@ -151,7 +151,7 @@ def frequent(stream: Stream, again: Stream, least: int, fields: int = 2) -> tupl
     return only(again, "u", (u for u, n in users.items() if n >= least)), (step,)
 
 
-def labelled(stream: Stream, column: str, dropped: Callable[[int], None]) -> Stream:
+def labeled(stream: Stream, column: str, dropped: Callable[[int], None]) -> Stream:
     """Without the rows that have no value in a column; `dropped` is called with their number."""
     for batch in stream:
         if count := batch[column].null_count:

@@ -33,7 +33,7 @@ class Synthetic:
     defaults = {"protocol": "full_ranking"}
     raw: Sequence[RawFile] = ()
     version = "3"
-    licence = "none needed: the data are generated"
+    license = "none needed: the data are generated"
     citation = "none"
 
     def __init__(

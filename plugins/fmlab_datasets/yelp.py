@@ -35,7 +35,7 @@ class Yelp:
 
     defaults = {"protocol": "leave_one_out"}
     version = "1"
-    licence = "Yelp Dataset Terms of Use: academic use, not to be redistributed"
+    license = "Yelp Dataset Terms of Use: academic use, not to be redistributed"
     citation = "Yelp Inc.: Yelp Open Dataset, yelp.com/dataset"
 
     def __init__(

@@ -29,7 +29,7 @@ class BCE:
         ] = "row",
         target_weights: Annotated[tuple[float, ...], "weight of each target in the sum of losses"] = (),
     ) -> None:
-        """On labelled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
+        """On labeled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
         self.reduction, self.target_weights = reduction, target_weights
 
     def check(self, label: Array) -> None:

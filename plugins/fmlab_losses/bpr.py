@@ -28,7 +28,7 @@ class BPR:
         self.reduction = reduction
 
     def __call__(self, model: object, batch: Batch) -> Tensor:
-        """Scalar; raises FmlabError on labelled rows."""
+        """Scalar; raises FmlabError on labeled rows."""
         require_candidates(batch, "bpr")
         scores = tempered_score(model, batch, differences=True)
         return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction, batch.row_weight)

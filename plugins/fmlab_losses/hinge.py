@@ -44,7 +44,7 @@ class Hinge:
         self.margin, self.distortion_weight, self.reduction = margin, distortion_weight, reduction
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:
-        """Scalar; raises FmlabError on labelled rows, or if `distortion_weight` is asked of a model without points."""
+        """Scalar; raises FmlabError on labeled rows, or if `distortion_weight` is asked of a model without points."""
         require_candidates(batch, "hinge")
         if not self.distortion_weight:
             return self._hinges(score(model, batch, differences=True), batch)

@@ -29,7 +29,7 @@ class SampledSoftmax:
         self.temperature = temperature
 
     def __call__(self, model: object, batch: Batch) -> Tensor:
-        """Scalar; raises FmlabError on labelled rows."""
+        """Scalar; raises FmlabError on labeled rows."""
         require_candidates(batch, "sampled_softmax")
         scores = tempered_score(model, batch, differences=True, temperature=self.temperature)
         return mean_over_rows(scores.logsumexp(-1) - scores[:, 0], "row", batch.row_weight)

@@ -28,7 +28,7 @@ class Squared:
         ] = "row",
         target_weights: Annotated[tuple[float, ...], "weight of each target in the sum of losses"] = (),
     ) -> None:
-        """On labelled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
+        """On labeled rows the two reductions agree. `target_weights`: of several targets, in their order; () is 1."""
         self.reduction, self.target_weights = reduction, target_weights
 
     def __call__(self, model: object, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Metrics of labelled rows of two classes: log loss, accuracy, F1. Scores are log-odds."""
+"""Metrics of labeled rows of two classes: log loss, accuracy, F1. Scores are log-odds."""
 
 from typing import Annotated
 

@@ -19,7 +19,7 @@ class Graph(nn.Module):
     It is symmetric, so that its product with a gradient is the gradient of its product. No checkpoint holds it.
     """
 
-    neighbour: Tensor
+    neighbor: Tensor
     starts: Tensor
     weight: Tensor
 
@@ -27,7 +27,7 @@ class Graph(nn.Module):
         """Without edges."""
         super().__init__()
         self.users, self.items, self.known = users, items, False
-        self.register_buffer("neighbour", torch.zeros(0, dtype=torch.int64), persistent=False)
+        self.register_buffer("neighbor", torch.zeros(0, dtype=torch.int64), persistent=False)
         self.register_buffer("starts", torch.zeros(users + items + 2, dtype=torch.int64), persistent=False)
         self.register_buffer("weight", torch.zeros(0), persistent=False)
 
@@ -40,11 +40,11 @@ class Graph(nn.Module):
         source, target = source[order], target[order]
         degree = torch.bincount(source, minlength=self.users + self.items + 2)
         root = degree.to(self.weight.dtype).clamp_min(1).rsqrt()
-        self.neighbour, self.starts = target, degree.cumsum(0) - degree
+        self.neighbor, self.starts = target, degree.cumsum(0) - degree
         self.weight, self.known = root[source] * root[target], True
 
     def forward(self, nodes: Tensor) -> Tensor:
-        """`[nodes, k]` -> the weighted sums of every node's neighbours."""
+        """`[nodes, k]` -> the weighted sums of every node's neighbors."""
         return _Pass.apply(nodes, self)  # type: ignore[no-untyped-call]
 
     def mean_of_layers(self, nodes: Tensor, layers: int) -> Tensor:
@@ -54,7 +54,7 @@ class Graph(nn.Module):
     def sums(self, nodes: Tensor) -> Tensor:
         """The same as `forward` without a gradient."""
         weight, nodes = self.weight.to(nodes.dtype), nodes.detach().contiguous()
-        return functional.embedding_bag(self.neighbour, nodes, self.starts, mode="sum", per_sample_weights=weight)
+        return functional.embedding_bag(self.neighbor, nodes, self.starts, mode="sum", per_sample_weights=weight)
 
 
 class _Pass(torch.autograd.Function):

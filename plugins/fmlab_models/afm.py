@@ -47,7 +47,7 @@ class AFM(StartsFromFM):
         dropout: Dropout = 0.5,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Weights start at 0, vectors at N(0, init_std), p at 1, as in FM; attention as torch initialises layers."""
+        """Weights start at 0, vectors at N(0, init_std), p at 1, as in FM; attention as torch initializes layers."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))

@@ -54,7 +54,7 @@ class DCN(DeepModel):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """`layers` of crosses. Vectors start at N(0, init_std), b at 0, all else as torch initialises layers."""
+        """`layers` of crosses. Vectors start at N(0, init_std), b at 0, all else as torch initializes layers."""
         super().__init__(
             schema, dim, init_std=init_std, linear=False, hidden=hidden, dropout=dropout, batch_norm=batch_norm
         )
@@ -67,7 +67,7 @@ class DCN(DeepModel):
 
     def _first_layer(self, sums: Tensor, fields: range) -> Tensor:
         weight = torch.cat([self.first.weight, self.crosses.weight])
-        bias: Tensor | None = self.first.bias  # none before batch normalisation
+        bias: Tensor | None = self.first.bias  # none before batch normalization
         if bias is not None:
             bias = functional.pad(bias, (0, len(self.crosses.weight)))
         return by_side(sums, weight, bias, fields, self.dim)
@@ -131,7 +131,7 @@ class DCNv2(DeepModel):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """`layers` of crosses. Vectors start at N(0, init_std), all else as torch initialises layers."""
+        """`layers` of crosses. Vectors start at N(0, init_std), all else as torch initializes layers."""
         beside = hidden if structure == "parallel" else None
         super().__init__(
             schema, dim, init_std=init_std, linear=False, hidden=beside, dropout=dropout, batch_norm=batch_norm

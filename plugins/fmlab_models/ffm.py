@@ -92,7 +92,7 @@ class FFM(nn.Module):
 
 
 class _Meeting(nn.Module):
-    """Which vectors of neighbouring fields meet: `inner` each other, by `partner`, and `outer` those of other fields.
+    """Which vectors of neighboring fields meet: `inner` each other, by `partner`, and `outer` those of other fields.
 
     Among the vectors of a field, that for field g is number g, or g - 1 after its own number. Those that meet another
     side are ordered by the query's field, then by the item's, on both sides.

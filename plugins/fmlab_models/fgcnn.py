@@ -77,7 +77,7 @@ class FGCNN(DeepModel):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Vectors start at N(0, init_std), all else as torch initialises layers. Raises FmlabError on even heights."""
+        """Vectors start at N(0, init_std), all else as torch initializes layers. Raises FmlabError on even heights."""
         if kernel_height % 2 == 0:
             raise FmlabError(
                 f"kernel_height must be odd, so that a convolution can be centered on a field; got {kernel_height}"

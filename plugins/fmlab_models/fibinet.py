@@ -76,7 +76,7 @@ class FiBiNET(DeepModel):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Weights start at 0, vectors at N(0, init_std), all else as torch initialises layers."""
+        """Weights start at 0, vectors at N(0, init_std), all else as torch initializes layers."""
         super().__init__(schema, dim, init_std=init_std, linear=True)
         for name, columns in zip(("left", "right"), triangle(self.n_fields), strict=True):
             self.register_buffer(name, columns, persistent=False)

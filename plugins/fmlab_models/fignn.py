@@ -20,9 +20,9 @@ class FiGNN(DeepModel):
     Paper: Li, Cui, Wu, Zhang, Wang, Fi-GNN: modeling feature interactions via graph neural networks for CTR prediction,
       CIKM 2019.
 
-    The weights of edges are normalised over the neighbours that a node gathers from, as in a public implementation; the
-    indices as they are quoted from the paper would normalise over those that it sends to. The authors' released code
-    adds up the neighbours without weights.
+    The weights of edges are normalized over the neighbors that a node gathers from, as in a public implementation; the
+    indices as they are quoted from the paper would normalize over those that it sends to. The authors' released code
+    adds up the neighbors without weights.
 
     With `s` the fields' sums, the first state is `h^1 = ` AutoInt's self-attention of s. Between all two fields stands
     an edge `A_ij = softmax_j(LeakyReLU(<w, [s_i; s_j]>))`, j != i. A step gathers

@@ -111,7 +111,7 @@ class FieldMatrixFM(nn.Module):
         return self._within(read, dense, own), vector
 
     def _within(self, read: FieldSums, dense: Tensor, fields: range) -> Tensor:
-        """Linear part and pairs of neighbouring fields."""
+        """Linear part and pairs of neighboring fields."""
         linear = read.weight
         if self.linear is not None:
             linear = read.sums @ self.linear[sum(self.dims[: fields.start]) : sum(self.dims[: fields.stop])]

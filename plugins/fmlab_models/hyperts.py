@@ -8,7 +8,7 @@ from fmlab_models.hyperml import HyperML
 
 
 class HyperTS(HyperML):
-    """HyperML on tangent vectors: users and items are `exp_0(z)`, and z is what is stored and optimised.
+    """HyperML on tangent vectors: users and items are `exp_0(z)`, and z is what is stored and optimized.
 
     `-d(exp_0(z_u), exp_0(z_i))^2`, d as in HyperML and `exp_0(z) = tanh(sqrt(c) |z|) z / (sqrt(c) |z|)`.
 

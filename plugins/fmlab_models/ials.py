@@ -22,7 +22,7 @@ class IALS(nn.Module):
 
     Paper: Hu, Koren, Volinsky, Collaborative filtering for implicit feedback datasets, ICDM 2008.
 
-    The score is `<p_u, q_i>`. The objective, its scaled regularisation and the defaults are those of Rendle, Krichene,
+    The score is `<p_u, q_i>`. The objective, its scaled regularization and the defaults are those of Rendle, Krichene,
     Zhang, Koren, Revisiting the performance of iALS on item recommendation benchmarks, RecSys 2022. Each
     sweep solves for all users, then for all items, exactly.
 

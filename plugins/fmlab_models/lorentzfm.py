@@ -35,7 +35,7 @@ class LorentzFM(nn.Module):
     `c = 1 - 1/v0` and `b = v/v0`, `T(u, v) = c_u c_v - <b_u, b_v>`, hence in time linear in the columns
     `score = (sum c x)^2 - |sum b x|^2 + sum (|b|^2 - c^2) x^2`, where `|b|^2 - c^2 = 2 c / v0`.
 
-    The paper gives no initialisation: stored coordinates are N(0, init_std), near the origin, where T is 0.
+    The paper gives no initialization: stored coordinates are N(0, init_std), near the origin, where T is 0.
 
     Losses over sampled items read the score divided by `temperature`: 1, but 1/5 where a row is a user and an item and
     nothing else; the steps of `radagrad`, which a temperature would not change, are multiplied by its inverse. The

@@ -83,7 +83,7 @@ class MLP(nn.Module):
         dropout: Dropout = 0.0,
         init_std: PositiveInitStd = 0.01,
     ) -> None:
-        """Layers as torch initialises them; raises FmlabError without a hidden layer, or without users and items."""
+        """Layers as torch initializes them; raises FmlabError without a hidden layer, or without users and items."""
         super().__init__()
         if not hidden:
             raise FmlabError("mlp needs a hidden layer, got none; models that do without: mf, gmf")

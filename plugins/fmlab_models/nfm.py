@@ -45,7 +45,7 @@ class NFM(StartsFromFM):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
+        """Weights start at 0, vectors at N(0, init_std), layers as torch initializes them."""
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))

@@ -67,7 +67,7 @@ class IPNN(PNN):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Vectors start at N(0, init_std), layers as torch initialises them."""
+        """Vectors start at N(0, init_std), layers as torch initializes them."""
         n = len(schema.fields)
         super().__init__(
             schema, dim, n * (n - 1) // 2, hidden=hidden, dropout=dropout, batch_norm=batch_norm, init_std=init_std
@@ -116,7 +116,7 @@ class OPNN(PNN):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Vectors start at N(0, init_std), kernels at N(0, 1 / dim), layers as torch initialises them."""
+        """Vectors start at N(0, init_std), kernels at N(0, 1 / dim), layers as torch initializes them."""
         left, right = triangle(len(schema.fields))
         products = dim * dim if kernel == "sum" else len(left)
         super().__init__(

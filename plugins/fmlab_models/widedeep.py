@@ -39,7 +39,7 @@ class WideDeep(DeepModel):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them."""
+        """Weights start at 0, vectors at N(0, init_std), layers as torch initializes them."""
         super().__init__(
             schema, dim, init_std=init_std, linear=True, hidden=hidden, dropout=dropout, batch_norm=batch_norm
         )

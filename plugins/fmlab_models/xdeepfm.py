@@ -70,7 +70,7 @@ class XDeepFM(DeepModel):
         batch_norm: BatchNorm = False,
         init_std: InitStd = 0.01,
     ) -> None:
-        """Weights start at 0, vectors at N(0, init_std), layers as torch initialises them.
+        """Weights start at 0, vectors at N(0, init_std), layers as torch initializes them.
 
         Raises FmlabError where an odd number of maps would be split.
         """

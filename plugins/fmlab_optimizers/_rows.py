@@ -108,5 +108,5 @@ def _check(found: list[RowGradient]) -> None:
         shape = tuple(found[at].parameter.shape)
         raise FmlabError(
             f"gradients must be finite, got a sum of {float(sums[at]):g} for the parameter of shape {shape}; "
-            "a lower lr or a smaller initialisation may help"
+            "a lower lr or a smaller initialization may help"
         )

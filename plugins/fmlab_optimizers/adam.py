@@ -14,14 +14,14 @@ from fmlab_optimizers._rows import RowGradient, evaluate, touched
 
 
 class Adam(Optimizer):
-    """Adam with L2 regularisation added to the gradient: exactly the dense algorithm, whatever the gradients' layout.
+    """Adam with L2 regularization added to the gradient: exactly the dense algorithm, whatever the gradients' layout.
 
     Every row of a table moves at every step, looked up or not, by its decaying moments and the weight decay. Sparse
     gradients are laid out in one dense buffer a table, kept between steps, of which only the touched rows are
     written and cleared again. `lazy_adam` moves touched rows only.
 
     `embedding_decay` is the weight decay of tables, the parameters whose gradients are row-sparse: click-through
-    models are regularised there (`embedding_regularizer` of FuxiCTR), and by dropout elsewhere.
+    models are regularized there (`embedding_regularizer` of FuxiCTR), and by dropout elsewhere.
 
     Paper: Kingma, Ba, Adam: a method for stochastic optimization, ICLR 2015.
     """

@@ -15,7 +15,7 @@ class SGD(Optimizer):
     """Stochastic gradient descent, row-sparse on embedding tables.
 
     `x <- x - lr (g + weight_decay x)`. Of a table, only rows looked up in the batch move: without weight decay that
-    is the same as dense descent; with it, a row is regularised as often as it is looked up in a batch, not at every
+    is the same as dense descent; with it, a row is regularized as often as it is looked up in a batch, not at every
     step. There is no momentum, since with it untouched rows would have to move.
 
     Source: Robbins, Monro, A stochastic approximation method, Annals of Mathematical Statistics 1951.

@@ -48,7 +48,7 @@ def parts(
 
 
 def without_copies(data: Dataset, part: Array, on_leak: str) -> tuple[Dataset, Array]:
-    """Parts of labelled rows in which no judged row is a copy of an earlier part's, as `on_leak` says.
+    """Parts of labeled rows in which no judged row is a copy of an earlier part's, as `on_leak` says.
 
     "error" raises DataError; "drop" puts copies into no part; "allow" leaves them. Rows that events repeat by
     themselves are counted, see `fmlab.data.leakage.copies`.

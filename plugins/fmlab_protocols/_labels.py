@@ -84,7 +84,7 @@ def with_step(data: Dataset, name: str) -> Dataset:
 
 
 def _no_labels(dataset: Dataset) -> str:
-    rule = f"ctr needs rows labelled 0 and 1, {dataset.name!r} has no labels: all its rows are positives"
+    rule = f"ctr needs rows labeled 0 and 1, {dataset.name!r} has no labels: all its rows are positives"
     if dataset.item is not None:
         return f"{rule}; add protocol=full_ranking, or data.label=COLUMN if a column holds labels"
     return f"{rule}; add data.label=COLUMN, or data.user=COLUMN data.item=COLUMN protocol=full_ranking"

@@ -1,4 +1,4 @@
-"""The groups of labelled rows that metrics by group look at."""
+"""The groups of labeled rows that metrics by group look at."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Labelled rows: how well does the score tell clicks from the rest."""
+"""Labeled rows: how well does the score tell clicks from the rest."""
 
 from functools import partial
 from typing import Annotated
@@ -19,7 +19,7 @@ from fmlab_protocols._row_groups import group_of, names_of
 
 
 class Ctr(Task):
-    """Rows labelled 0 and 1, split at random 80/10/10 or as the data come; AUC and log loss.
+    """Rows labeled 0 and 1, split at random 80/10/10 or as the data come; AUC and log loss.
 
     Paper: Sun et al., FM2: Field-matrixed Factorization Machines for Recommender Systems, WWW 2021
 

@@ -35,7 +35,7 @@ from fmlab_protocols._options import (
 
 
 class Rating(Task):
-    """Positives labelled +1, sampled negatives -1, split at random 70/20/10; root mean squared error.
+    """Positives labeled +1, sampled negatives -1, split at random 70/20/10; root mean squared error.
 
     Paper: Guo et al., Enhancing Factorization Machines with Generalized Metric Learning, IEEE TKDE 2022; also Hong et
       al., Interaction-aware Factorization Machines for Recommender Systems, AAAI 2019
@@ -43,7 +43,7 @@ class Rating(Task):
     Each interaction gets `negatives` items that its user has not met in any part, in the same context, drawn once by
     `seed`; then all rows are split, as in the papers. Negatives of a user are different items; where there are too few,
     equal ones are put into one part. Ratings do not matter: every interaction is a positive, but for labels of 0 and
-    less. Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labelled +1 and
+    less. Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labeled +1 and
     -1. With negatives=0 the rows' own labels are predicted, for instance stars. `clip` bounds scores by the least and
     the largest training label before their errors are taken, as the authors' code of both papers does, and that of NFM
     and AFM, whose comparisons they take up. `split=auto` takes the split that the data come with, if they do; negatives
@@ -130,7 +130,7 @@ def _own_labels(data: Dataset) -> Dataset:
 
 
 def with_negatives(data: Dataset, n: int, seed: int, part: Array | None = None) -> Dataset:
-    """Each positive, labelled 1, followed by its n negatives, labelled -1: distinct items for each user if they do.
+    """Each positive, labeled 1, followed by its n negatives, labeled -1: distinct items for each user if they do.
 
     With `part[rows]` equal ones are in one part, as far as a user has unmet items for each of its parts. Any stretch of
     rows thus has one share of positives, which training on windows of a large set relies on. A step says which share of

@@ -33,7 +33,7 @@ class Temporal(Task):
     one of the next part is refused.
 
     `task=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
-    all that the user has not met; `task=ctr` scores rows labelled 0 and 1; `auto` takes ctr where there are no items
+    all that the user has not met; `task=ctr` scores rows labeled 0 and 1; `auto` takes ctr where there are no items
     or labels are 0/1. `cold_entities=drop` does not judge, and counts, positives of users or items that nothing is
     learned of before; `keep` judges them too. `on_saturated` is that of `full_ranking`.
     """
@@ -45,7 +45,7 @@ class Temporal(Task):
         dataset: Dataset,
         *,
         task: Annotated[
-            Literal["auto", "ranking", "ctr"], "what is judged: lists of items or labelled rows", Renamed("judged")
+            Literal["auto", "ranking", "ctr"], "what is judged: lists of items or labeled rows", Renamed("judged")
         ] = "auto",
         min_label: MinLabel = None,
         k_core: KCore = None,

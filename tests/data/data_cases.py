@@ -60,7 +60,7 @@ class Made:
     """A source that needs no file, counts its builds in a file, and can be slow."""
 
     version = "1"
-    licence = "none"
+    license = "none"
     citation = "none"
 
     def __init__(

@@ -67,7 +67,7 @@ class Made:
     """Made up."""
 
     raw = (RawFile("raw.txt"),)
-    version, licence, citation = "1", "none", "none"
+    version, license, citation = "1", "none", "none"
 
     def __init__(self, root, *, file="raw.txt"):
         self.root = root

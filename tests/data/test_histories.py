@@ -22,7 +22,7 @@ from fmlab.training.loader import TrainingLoader
 USERS, ITEMS, ROWS = 12, 30, 260
 
 
-def interactions(*, labelled: bool = False, times: bool = True, seed: int = 0) -> Dataset:
+def interactions(*, labeled: bool = False, times: bool = True, seed: int = 0) -> Dataset:
     """Random users and items, each pair once; times repeat."""
     rng = np.random.default_rng(seed)
     pair = rng.permutation(USERS * ITEMS)[:ROWS]
@@ -36,7 +36,7 @@ def interactions(*, labelled: bool = False, times: bool = True, seed: int = 0) -
         item=(pair % ITEMS).astype(np.int32),
         users=Table(ids[0]),
         items=Table(ids[1] + np.int32(USERS + 1)),
-        label=rng.integers(0, 2, ROWS).astype(np.float32) if labelled else None,
+        label=rng.integers(0, 2, ROWS).astype(np.float32) if labeled else None,
         time=rng.integers(0, 90, ROWS).astype(np.int64) * SECOND if times else None,
     )
 
@@ -64,10 +64,10 @@ def batch_of(data: Dataset, rows: Array, allowed: Array) -> Batch:
     return Batch(tables, user, None, None, torch.zeros(len(rows)), row=torch.from_numpy(rows))
 
 
-@pytest.mark.parametrize("labelled", [False, True])
+@pytest.mark.parametrize("labeled", [False, True])
 @pytest.mark.parametrize("length", [1, 5, 100])
-def test_histories_are_those_of_a_loop(labelled: bool, length: int) -> None:
-    data, rows = interactions(labelled=labelled), np.arange(ROWS)
+def test_histories_are_those_of_a_loop(labeled: bool, length: int) -> None:
+    data, rows = interactions(labeled=labeled), np.arange(ROWS)
     allowed = np.flatnonzero(np.random.default_rng(1).random(ROWS) < 0.7)
     found = read(data, batch_of(data, rows, allowed), length)
     assert found == [earlier(data, allowed, row, length) for row in rows]
@@ -79,8 +79,8 @@ def test_without_times_the_order_of_rows_counts() -> None:
 
 
 def test_labelled_rows_without_times_have_no_history() -> None:
-    with pytest.raises(DataError, match="a history of labelled rows needs times"):
-        Histories.of(interactions(labelled=True, times=False), np.arange(ROWS))
+    with pytest.raises(DataError, match="a history of labeled rows needs times"):
+        Histories.of(interactions(labeled=True, times=False), np.arange(ROWS))
 
 
 def test_a_batch_that_is_of_no_rows_is_of_now() -> None:
@@ -109,8 +109,8 @@ PROTOCOLS = {
     "full_ranking": lambda: FullRanking(interactions(), validation=20, test=20, negatives=2),
     "leave_one_out": lambda: LeaveOneOut(interactions(), n_candidates=4, negatives=2),
     "temporal": lambda: Temporal(interactions(), cold_entities="keep", negatives=2),
-    "ctr": lambda: Ctr(interactions(labelled=True), validation=0.2, test=0.2),
-    "temporal, labelled": lambda: Temporal(interactions(labelled=True)),
+    "ctr": lambda: Ctr(interactions(labeled=True), validation=0.2, test=0.2),
+    "temporal, labeled": lambda: Temporal(interactions(labeled=True)),
 }
 
 

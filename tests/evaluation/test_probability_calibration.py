@@ -133,5 +133,5 @@ def test_what_cannot_be_calibrated_is_refused(clicks: Path, tmp_path: Path) -> N
             train(tmp_path / "run", clicks, *options)
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
     config = compose(["calibrate=platt", *SMALL], {"FMLAB_CACHE": str(tmp_path / "cache")})
-    with pytest.raises(FmlabError, match="needs a protocol that trains on labelled rows"):
+    with pytest.raises(FmlabError, match="needs a protocol that trains on labeled rows"):
         run(config, tmp_path / "ranks")

@@ -14,7 +14,7 @@ from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import ScoredRows, evaluate, selecting_metric
 from fmlab.evaluation.target_losses import TargetLosses, loss_of_targets
 from fmlab.plugin.registry import build
-from fmlab.testing import candidates, labelled, tiny
+from fmlab.testing import candidates, labeled, tiny
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch
 
@@ -43,7 +43,7 @@ def take(data: Dataset, rows: np.ndarray) -> Dataset:
 def test_a_row_of_weight_two_costs_what_two_rows_cost(options: dict) -> None:
     data, loss = tiny("interactions"), build("loss", options)
     model, times = Scores(data.schema.n_features), torch.arange(24) % 3
-    make = candidates if options in CANDIDATES[3:] else labelled
+    make = candidates if options in CANDIDATES[3:] else labeled
     batch = make(data)
     weighted = loss(model, replace(batch, row_weight=times.float())) * batch.size
     again = torch.repeat_interleave(torch.arange(24), times)

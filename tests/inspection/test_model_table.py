@@ -44,7 +44,7 @@ SMALL |= {
     "pair_buckets": 50,
     "reduction_ratio": 2,
 }
-NORMALISED = {"batch_norm": True}
+NORMALIZED = {"batch_norm": True}
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "gmlfm": [{"transform": "md"}, {"weighted": False}, {"layers": 0}],
     **{name: [{"learn_curvature": True, "curvature": 2.0}] for name in ("lorentzfm", "hyperml", "hyperts")},
@@ -62,12 +62,12 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
         for name in ("fm", "mf", "lightgcn")
     },
     "xdeepfm": [{"split_half": True}, {"cin_layer_sizes": (6, 4, 3), "split_half": True}, {"cin_layer_sizes": ()}],
-    **{name: [NORMALISED] for name in ("deepfm", "nfm", "dcn", "widedeep", "ipnn", "deeplight", "deepifm")},
-    "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}, NORMALISED],
-    "autoint": [{"hidden": ()}, NORMALISED],
-    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction_ratio": 40}, NORMALISED],
-    "opnn": [{"kernel": "matrix"}, NORMALISED],
-    "fgcnn": [{"pooling": 3, "n_generated": 2, "filters": (3,)}, NORMALISED],
+    **{name: [NORMALIZED] for name in ("deepfm", "nfm", "dcn", "widedeep", "ipnn", "deeplight", "deepifm")},
+    "dcnv2": [{"rank": 3}, {"structure": "stacked"}, {"rank": 2, "structure": "stacked"}, NORMALIZED],
+    "autoint": [{"hidden": ()}, NORMALIZED],
+    "fibinet": [{"bilinear": "all"}, {"bilinear": "each"}, {"reduction_ratio": 40}, NORMALIZED],
+    "opnn": [{"kernel": "matrix"}, NORMALIZED],
+    "fgcnn": [{"pooling": 3, "n_generated": 2, "filters": (3,)}, NORMALIZED],
     "mlp": [{"hidden": (3,)}],
     **{
         name: [

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fmlab.data.batch import Batch, Features, Tables
 from fmlab.errors import DataError, FmlabError
-from fmlab.testing import candidates, labelled, tiny
+from fmlab.testing import candidates, labeled, tiny
 
 SCORES = [[0.7, -1.2, 0.4], [-0.3, 2.5, -0.9]]
 
@@ -137,4 +137,4 @@ def test_distortion_of_a_model_without_points_is_refused() -> None:
 def test_losses_of_candidates_name_the_protocols_that_make_them(name: str, loss: BPR | Hinge) -> None:
     dataset = tiny("interactions")
     with pytest.raises(FmlabError, match=rf"{name} compares .*\(full_ranking, leave_one_out\)"):
-        loss(FM(dataset.schema), labelled(dataset))
+        loss(FM(dataset.schema), labeled(dataset))

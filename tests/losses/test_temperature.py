@@ -1,4 +1,4 @@
-"""Losses over candidates read the score of a model at its temperature; labelled rows, metrics and forward do not."""
+"""Losses over candidates read the score of a model at its temperature; labeled rows, metrics and forward do not."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from fmlab_models.lorentzfm import LorentzFM
 from fmlab.data import Field, Schema
 from fmlab.nn.scoring import score, tempered_score
 from fmlab.plugin.registry import build
-from fmlab.testing import candidates, labelled, tiny
+from fmlab.testing import candidates, labeled, tiny
 
 IDS = Schema((Field("user", "user", 5), Field("item", "item", 7)), 5, 7)
 FOUR = Schema((IDS.fields[0], Field("age", "user", 3), IDS.fields[1], Field("kind", "item", 2)), 5, 7)
@@ -35,6 +35,6 @@ def test_a_loss_over_candidates_divides_by_the_temperature(loss: str) -> None:
 
 def test_labelled_rows_keep_their_score() -> None:
     data = tiny("interactions")
-    batch = labelled(data)
+    batch = labeled(data)
     model = LorentzFM(data.schema, init_std=1.0, temperature=0.25)
     assert torch.equal(tempered_score(model, batch), score(model, batch))

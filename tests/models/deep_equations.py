@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 F, K = len(SCHEMA.fields), 4
 SMALL: dict[str, Any] = {"dim": K, "hidden": (5, 3)}
-NORMALISED: dict[str, Any] = {**SMALL, "batch_norm": True}
+NORMALIZED: dict[str, Any] = {**SMALL, "batch_norm": True}
 
 
 def columns(table: Tensor, ids: Tensor, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -43,7 +43,7 @@ def fields(model: Any, ids: Tensor, x: Tensor, tables: str = "tables") -> tuple[
 
 
 def mlp(x: Tensor, *modules: nn.Module, inside: bool = False) -> Tensor:
-    """`inside`: x is what the first layer gave, before normalisation and ReLU."""
+    """`inside`: x is what the first layer gave, before normalization and ReLU."""
     for layer in (m for module in modules for m in module.modules()):
         if isinstance(layer, nn.BatchNorm1d):
             x = (x - layer.running_mean) / (layer.running_var + layer.eps).sqrt() * layer.weight + layer.bias
@@ -224,17 +224,17 @@ MODELS: dict[str, tuple[Any, Equation]] = {
     "fgcnn": (lambda: FGCNN(SCHEMA, filters=(2, 3), kernel_height=3, n_generated=2, **SMALL), fgcnn),
     "fignn": (lambda: FiGNN(SCHEMA, dim=K, layers=2), fignn),
     "deeplight": (lambda: DeepLight(SCHEMA, **SMALL), deeplight),
-    "nfm, normalised": (lambda: NFM(SCHEMA, **NORMALISED), nfm),
-    "deepfm, normalised": (lambda: DeepFM(SCHEMA, **NORMALISED), deepfm),
-    "widedeep, normalised": (lambda: WideDeep(SCHEMA, **NORMALISED), widedeep),
-    "dcn, normalised": (lambda: DCN(SCHEMA, **NORMALISED), dcn),
-    "dcnv2, normalised": (lambda: DCNv2(SCHEMA, layers=2, **NORMALISED), dcnv2),
-    "dcnv2, stacked, normalised": (lambda: DCNv2(SCHEMA, structure="stacked", **NORMALISED), dcnv2),
-    "xdeepfm, normalised": (lambda: XDeepFM(SCHEMA, cin_layer_sizes=(3, 2), **NORMALISED), xdeepfm),
-    "autoint+, normalised": (lambda: AutoInt(SCHEMA, layers=1, attention_dim=4, **NORMALISED), autoint),
-    "fibinet, normalised": (lambda: FiBiNET(SCHEMA, **NORMALISED), fibinet),
-    "ipnn, normalised": (lambda: IPNN(SCHEMA, **NORMALISED), pnn),
-    "opnn, normalised": (lambda: OPNN(SCHEMA, **NORMALISED), pnn),
-    "fgcnn, normalised": (lambda: FGCNN(SCHEMA, filters=(2,), kernel_height=3, n_generated=2, **NORMALISED), fgcnn),
-    "deeplight, normalised": (lambda: DeepLight(SCHEMA, **NORMALISED), deeplight),
+    "nfm, normalized": (lambda: NFM(SCHEMA, **NORMALIZED), nfm),
+    "deepfm, normalized": (lambda: DeepFM(SCHEMA, **NORMALIZED), deepfm),
+    "widedeep, normalized": (lambda: WideDeep(SCHEMA, **NORMALIZED), widedeep),
+    "dcn, normalized": (lambda: DCN(SCHEMA, **NORMALIZED), dcn),
+    "dcnv2, normalized": (lambda: DCNv2(SCHEMA, layers=2, **NORMALIZED), dcnv2),
+    "dcnv2, stacked, normalized": (lambda: DCNv2(SCHEMA, structure="stacked", **NORMALIZED), dcnv2),
+    "xdeepfm, normalized": (lambda: XDeepFM(SCHEMA, cin_layer_sizes=(3, 2), **NORMALIZED), xdeepfm),
+    "autoint+, normalized": (lambda: AutoInt(SCHEMA, layers=1, attention_dim=4, **NORMALIZED), autoint),
+    "fibinet, normalized": (lambda: FiBiNET(SCHEMA, **NORMALIZED), fibinet),
+    "ipnn, normalized": (lambda: IPNN(SCHEMA, **NORMALIZED), pnn),
+    "opnn, normalized": (lambda: OPNN(SCHEMA, **NORMALIZED), pnn),
+    "fgcnn, normalized": (lambda: FGCNN(SCHEMA, filters=(2,), kernel_height=3, n_generated=2, **NORMALIZED), fgcnn),
+    "deeplight, normalized": (lambda: DeepLight(SCHEMA, **NORMALIZED), deeplight),
 }

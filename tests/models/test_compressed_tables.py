@@ -18,7 +18,7 @@ from fmlab.plugin import inventory, registry
 from fmlab.plugin.registry import build
 from fmlab.run.loading import build_model
 from fmlab.run.model_size import n_parameters
-from fmlab.testing import ModelContract, labelled, tiny
+from fmlab.testing import ModelContract, labeled, tiny
 
 WIDE = Schema(
     (
@@ -161,4 +161,4 @@ def test_tiny_data_share_rows() -> None:
     model = _contract("fm", {"name": "qr", "collisions": 2})().make(tiny("context").schema)
     assert isinstance(model.table, CompressedTable)
     assert len(model.table.parts) == 2
-    assert torch.isfinite(model(*labelled(tiny("context")).rows())).all()
+    assert torch.isfinite(model(*labeled(tiny("context")).rows())).all()

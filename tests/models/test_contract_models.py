@@ -59,7 +59,7 @@ for _name in OURS:
 
 
 class TestNormalised(ModelContract):
-    """Batch normalisation, whose statistics are those of all rows of a step, negatives among them."""
+    """Batch normalization, whose statistics are those of all rows of a step, negatives among them."""
 
     accuracy = 0.9
 

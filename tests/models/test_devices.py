@@ -14,7 +14,7 @@ from fmlab.errors import FmlabError
 from fmlab.nn import features
 from fmlab.nn.sparse_lookup import IdGrouping
 from fmlab.plugin import inventory, registry
-from fmlab.testing import labelled, tiny
+from fmlab.testing import labeled, tiny
 
 NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 SPARSE = {"sparsity": 0.5, "vector_sparsity": 0.5, "field_sparsity": 0.5, "warmup": 0}
@@ -36,7 +36,7 @@ def _shapes_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(model: Any, kind: Any) -> list[Tensor]:
-    batch = labelled(tiny(kind)).to(META)
+    batch = labeled(tiny(kind)).to(META)
     scores = [model(*batch.rows())]
     if batch.item is not None and batch.tables.items is not None:
         query, items = batch.query(), batch.tables.items.take(batch.item)

@@ -1,4 +1,4 @@
-"""EASE, item neighbours and alternating least squares against dense arithmetic, one entity at a time."""
+"""EASE, item neighbors and alternating least squares against dense arithmetic, one entity at a time."""
 
 import math
 from typing import Any
@@ -50,8 +50,8 @@ def test_ease_is_ridge_regression_of_every_item_on_all_others(
     np.testing.assert_allclose(scores(EASE(SCHEMA, l2=l2)), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(("neighbours", "shrink"), [(100, 0.0), (3, 0.0), (4, 2.5)])
-def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbours: int, shrink: float) -> None:
+@pytest.mark.parametrize(("neighbors", "shrink"), [(100, 0.0), (3, 0.0), (4, 2.5)])
+def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbors: int, shrink: float) -> None:
     expected = np.zeros_like(X)
     for j in range(ITEMS):
         similar = []
@@ -59,13 +59,13 @@ def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbours: int, shrink: flo
             both, a, b = X[:, i] @ X[:, j], X[:, i].sum(), X[:, j].sum()
             similar.append(both / (math.sqrt(a * b) + shrink) if i != j and both else 0.0)
         order = np.argsort(similar)[::-1]
-        edge = np.sort(similar)[::-1][: neighbours + 1]
-        nearest = order[:neighbours]
-        if neighbours < ITEMS and edge[-1] == edge[-2] > 0:
+        edge = np.sort(similar)[::-1][: neighbors + 1]
+        nearest = order[:neighbors]
+        if neighbors < ITEMS and edge[-1] == edge[-2] > 0:
             expected[:, j] = np.nan  # which of two equals is nearer is nobody's business
         else:
             expected[:, j] = X[:, nearest] @ np.array(similar)[nearest]
-    found, defined = scores(ItemKNN(SCHEMA, n_neighbors=neighbours, shrink=shrink)), ~np.isnan(expected)
+    found, defined = scores(ItemKNN(SCHEMA, n_neighbors=neighbors, shrink=shrink)), ~np.isnan(expected)
     assert defined.mean() > 0.3
     np.testing.assert_allclose(found[defined], expected[defined], atol=1e-6)
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
-from fmlab.testing import KINDS, candidates, labelled, tiny
+from fmlab.testing import KINDS, candidates, labeled, tiny
 
 SCHEMA = Schema((Field("user", "user", 9), Field("item", "item", 6), Field("tags", "item", 5, slots=3)), 8, 5)
 
@@ -176,7 +176,7 @@ def test_mf_reads_the_first_user_and_item_column_only() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_deepfm_with_a_silent_perceptron_is_fm(kind: str) -> None:
-    schema, rows = tiny(kind).schema, labelled(tiny(kind)).rows()
+    schema, rows = tiny(kind).schema, labeled(tiny(kind)).rows()
     fm, deep = _spread(FM(schema, dim=4)), _spread(DeepFM(schema, dim=4, hidden=(7, 5)))
     deep.load_state_dict(fm.state_dict(), strict=False)
     with torch.no_grad():

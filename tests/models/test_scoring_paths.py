@@ -8,7 +8,7 @@ from fmlab_models.hyperml import HyperML
 from torch import nn
 
 from fmlab.nn.scoring import item_states, score
-from fmlab.testing import candidates, labelled, tiny
+from fmlab.testing import candidates, labeled, tiny
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +19,10 @@ def _seed() -> None:
 @pytest.mark.parametrize("rows", [1, 2, 24, 96])
 @pytest.mark.parametrize("make", [FM, DeepFM, HyperML])
 def test_batches_with_few_and_with_many_repeats_score_like_whole_rows(make: type[nn.Module], rows: int) -> None:
-    dataset = tiny("interactions")  # 11 items: 1 + 3 draws are below half of them, 96 labelled rows above four times
+    dataset = tiny("interactions")  # 11 items: 1 + 3 draws are below half of them, 96 labeled rows above four times
     model = make(dataset.schema).double().eval()
     at = [row % dataset.rows for row in range(rows)]
-    for batch in (candidates(dataset, rows=at), labelled(dataset, rows=at)):
+    for batch in (candidates(dataset, rows=at), labeled(dataset, rows=at)):
         whole = model(*batch.rows())
         torch.testing.assert_close(score(model, batch), whole, rtol=1e-9, atol=1e-9, check_dtype=False)
 
@@ -47,5 +47,5 @@ def test_labelled_rows_are_scored_whole_unless_every_item_stands_in_several(rows
     model, seen = FM(dataset.schema), []
     forward = model.forward
     model.forward = lambda ids, values=None: seen.append(len(ids)) or forward(ids, values)
-    score(model, labelled(dataset, rows=[row % dataset.rows for row in range(rows)]))
+    score(model, labeled(dataset, rows=[row % dataset.rows for row in range(rows)]))
     assert seen == ([rows] if whole else [])

@@ -1,4 +1,4 @@
-"""The perceptron of deep models, and the batch normalisation in it."""
+"""The perceptron of deep models, and the batch normalization in it."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Labelled rows, split at random or as given."""
+"""Labeled rows, split at random or as given."""
 
 import numpy as np
 import pytest

@@ -136,7 +136,7 @@ def test_cold_users_of_a_given_split_have_few_training_interactions() -> None:
     assert "2 cold users" in task.dataset.steps[-2].name or any("2 cold users" in s.name for s in task.dataset.steps)
 
 
-def labelled(rows, split, *, users: bool = True, **more):
+def labeled(rows, split, *, users: bool = True, **more):
     """Rows of (user, item, hour, label); without users all columns are context."""
     hours, label = [r[2] for r in rows], np.array([r[3] for r in rows], np.float32)
     data = interactions([r[:2] for r in rows], context=hours, label=label, split=np.array(split, np.int8), **more)
@@ -154,10 +154,10 @@ def test_copies_of_training_rows_are_refused_left_out_or_allowed(name, users, sh
     rng = np.random.default_rng(0)
     rows = list({(int(u), int(i), int(h), int(y)) for u, i, h, y in rng.integers(0, [40, 40, 5, 2], (600, 4))})[:500]
     split = [0] * 400 + [1] * 50 + [2] * 50
-    assert len(build("protocol", {"name": name}, labelled(rows, split, users=users)).test.rows) == 50
+    assert len(build("protocol", {"name": name}, labeled(rows, split, users=users)).test.rows) == 50
     for n in range(int(50 * share)):
         rows[450 + n] = rows[n]
-    data = labelled(rows, split, users=users)
+    data = labeled(rows, split, users=users)
     with pytest.raises(DataError, match=f"{int(50 * share)} of 100 judged rows .* are copies of rows of an earlier"):
         build("protocol", {"name": name}, data)
     assert len(build("protocol", {"name": name, "on_leak": "allow"}, data).test.rows) == 50
@@ -170,15 +170,15 @@ def test_copies_of_training_rows_are_refused_left_out_or_allowed(name, users, sh
 def test_events_that_repeat_within_training_as_often_are_no_copies() -> None:
     rng = np.random.default_rng(1)
     rows = [tuple(r) for r in rng.integers(0, [12, 6, 2, 2], (600, 4)).tolist()]
-    data = labelled(rows, [0] * 400 + [1] * 100 + [2] * 100)
+    data = labeled(rows, [0] * 400 + [1] * 100 + [2] * 100)
     assert not len(copies(data, data.split).rows)
     assert len(build("protocol", {"name": "ctr"}, data).test.rows) == 100
-    doubled = labelled(rows[:400] + rows[:200], [0] * 400 + [1] * 100 + [2] * 100)
+    doubled = labeled(rows[:400] + rows[:200], [0] * 400 + [1] * 100 + [2] * 100)
     with pytest.raises(DataError, match="are copies"):
         build("protocol", {"name": "ctr"}, doubled)
 
 
 def test_an_event_at_another_time_is_another_event() -> None:
     rows, split = [(n % 5, n % 7, 0, n % 2) for n in range(35)] * 3, [0] * 35 + [1] * 35 + [2] * 35
-    assert len(copies(labelled(rows, split), np.array(split)).rows) == 70
-    assert not len(copies(labelled(rows, split, time=np.arange(105)), np.array(split)).rows)
+    assert len(copies(labeled(rows, split), np.array(split)).rows) == 70
+    assert not len(copies(labeled(rows, split, time=np.arange(105)), np.array(split)).rows)

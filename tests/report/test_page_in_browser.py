@@ -49,8 +49,8 @@ def seen(path, tmp_path, width, probe=PROBE, more=()):
     )
 
 
-# Colours of words, of marks and of what is behind them.
-COLOURS = """<pre id=probe></pre><script>
+# Colors of words, of marks and of what is behind them.
+COLORS = """<pre id=probe></pre><script>
 const of = (element, name) => getComputedStyle(element)[name], svg = document.querySelector("svg");
 const all = (names, name) => [...new Set([...document.querySelectorAll(names)].map(e => of(e, name)))];
 document.getElementById("probe").textContent = JSON.stringify({
@@ -61,9 +61,9 @@ document.getElementById("probe").textContent = JSON.stringify({
 </script>"""
 
 
-def brightness(colour):
+def brightness(color):
     """Relative luminance by WCAG."""
-    parts = [int(c) / 255 for c in re.findall(r"\d+", colour)[:3]]
+    parts = [int(c) / 255 for c in re.findall(r"\d+", color)[:3]]
     linear = [c / 12.92 if c <= 0.04 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
     return sum(w * c for w, c in zip(WEIGHTS, linear, strict=True))
 
@@ -75,12 +75,12 @@ def contrast(a, b):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_and_marks_stand_out_on_light_and_on_dark(tmp_path, dark):
-    for n in range(20):  # as many models as there are colours
+    for n in range(20):  # as many models as there are colors
         options = {"model.name": f"m{n % 10}", "model.dim": (4, 8)[n // 10], "optimizer.lr": 10.0 ** -(n % 3)}
         make_run(tmp_path / "runs" / str(n), options, test=0.01 * n, units=np.arange(9) + n * 0.1, when=n)
     assert main([str(tmp_path / "runs"), "--html", str(tmp_path / "page.html")]) == 0
     more = [f"--blink-settings=preferredColorScheme={int(not dark)}"]
-    found = seen(tmp_path / "page.html", tmp_path, 1000, COLOURS, more)
+    found = seen(tmp_path / "page.html", tmp_path, 1000, COLORS, more)
     assert (brightness(found["page"]) < 0.1) == dark
     for words, paper in (("words", "page"), ("heads", "head"), ("written", "drawing")):
         assert min(contrast(c, found[paper]) for c in found[words]) > 4.5, (words, found)

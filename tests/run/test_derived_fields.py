@@ -151,5 +151,5 @@ def test_a_run_with_statistics_is_judged_and_served_alike(tmp_path: Path) -> Non
 
 
 def test_a_protocol_that_ranks_items_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="scores labelled rows"):
+    with pytest.raises(DataError, match="scores labeled rows"):
         train(tmp_path / "no", "model=fm", "target_statistics=auto", "protocol=full_ranking")

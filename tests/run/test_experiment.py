@@ -161,10 +161,10 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path: Path) -> None:
     assert metrics(tmp_path / "resumed")["status"] == "complete"
 
 
-NORMALISED = ("model=deepfm", "model.hidden=[16]", "model.dropout=0", "model.batch_norm=true")
+NORMALIZED = ("model=deepfm", "model.hidden=[16]", "model.dropout=0", "model.batch_norm=true")
 
 
-@pytest.mark.parametrize("model", [("model=fm",), ("model=lorentzfm",), NORMALISED], ids=lambda m: m[0])
+@pytest.mark.parametrize("model", [("model=fm",), ("model=lorentzfm",), NORMALIZED], ids=lambda m: m[0])
 def test_two_processes_give_the_metrics_of_one(model: tuple[str, ...], tmp_path: Path) -> None:
     # In float32 two nearly equal scores may change places; in float64 none do.
     settings = (*model, "trainer.max_epochs=3", "seed=3", "trainer.precision=64-true")

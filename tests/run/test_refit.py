@@ -66,7 +66,7 @@ SHORT = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false
 
 @pytest.fixture
 def clicks(tmp_path: Path) -> tuple[str, ...]:
-    """Options of a file of labelled rows, split 800, 100 and 100, whose tested model is trained on 900."""
+    """Options of a file of labeled rows, split 800, 100 and 100, whose tested model is trained on 900."""
     rng = np.random.default_rng(0)
     user, item = rng.integers(0, 30, 1000), rng.integers(0, 20, 1000)
     label = ((rng.random((30, 20)) < 0.5)[user, item] ^ (rng.random(1000) < 0.1)).astype(int)

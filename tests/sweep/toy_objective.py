@@ -5,7 +5,7 @@ import time
 
 
 class Toy:
-    """value = x - (y - 3)²; behaviour by override: `sleep=seconds`, `fail=message`, `die=true`, `steps=n`."""
+    """value = x - (y - 3)²; behavior by override: `sleep=seconds`, `fail=message`, `die=true`, `steps=n`."""
 
     def __init__(self, job, environment):
         self.log = os.path.join(job.folder, "ran.txt")

@@ -183,7 +183,7 @@ DATA = """
 from fmlab.contracts import RawFile
 
 class Bad:
-    raw, version, licence, citation = (), "1", "", ""
+    raw, version, license, citation = (), "1", "", ""
     def __init__(self, root): ...
     def build(self, files, workspace): return {"user": [1], "item": [2]}
 
@@ -192,6 +192,15 @@ class File(Bad):
 
 class Number(Bad):
     version = 1
+
+class Nothing:
+    version = license = citation = "1"
+    def __init__(self, root): ...
+
+class Old:
+    raw, version, licence, citation = (), "1", "", ""
+    def __init__(self, root): ...
+    def build(self, files, workspace): return {"user": [1], "item": [2]}
 """
 
 
@@ -201,6 +210,9 @@ class Number(Bad):
         ("Bad", "build must give a fmlab.data.Dataset, got dict"),
         ("File", "raw must be a list of fmlab.contracts.RawFile, got 'file.csv'"),
         ("Number", "version must be text, got 1"),
+        ("Nothing", "must have raw, version, license, citation, build, got Nothing without raw, build"),
+        ("Old", "names its license `licence`, which ends with the next release: licence -> license"),
+        ("Old", "build must give a fmlab.data.Dataset, got dict"),
     ],
 )
 def test_data_that_break_a_rule_are_named_before_training(target, message, site, tmp_path, capsys):

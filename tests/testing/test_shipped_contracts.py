@@ -26,7 +26,7 @@ from fmlab.testing import (
     SchedulerContract,
     candidates,
     checkerboard,
-    labelled,
+    labeled,
     tiny,
 )
 
@@ -126,7 +126,7 @@ def test_candidates_never_repeat_their_positive_as_a_negative() -> None:
 
 def test_labelled_rows_are_the_rows_of_the_data_set() -> None:
     dataset = tiny("numeric")
-    rows, expected = labelled(dataset, np.array([4, 9])).rows(), dataset.row_ids(np.array([4, 9]))
+    rows, expected = labeled(dataset, np.array([4, 9])).rows(), dataset.row_ids(np.array([4, 9]))
     np.testing.assert_array_equal(rows.ids.numpy(), expected.ids)
     assert rows.values is not None
     np.testing.assert_array_equal(rows.values.numpy(), expected.values)
@@ -171,7 +171,7 @@ def test_contracts_catch_what_they_are_for() -> None:
             return metric
 
     with pytest.raises(AssertionError):
-        Summed().test_it_is_a_mean_over_rows(labelled(tiny("interactions")))
+        Summed().test_it_is_a_mean_over_rows(labeled(tiny("interactions")))
     with pytest.raises(AssertionError):
         Blind().test_points_stay_on_their_manifold(
             build("model", {"name": "hyperml"}, tiny("context").schema).manifold, 1e6

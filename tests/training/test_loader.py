@@ -29,7 +29,7 @@ def interactions(n_users: int = 30, n_items: int = 40, rows: int = 200, seed: in
     )
 
 
-def labelled(rows: int) -> Dataset:
+def labeled(rows: int) -> Dataset:
     schema = Schema((Field("row", "context", rows + 1),))
     context = Table(np.arange(1, rows + 1, dtype=np.int32)[:, None])
     return Dataset(name="rows", schema=schema, rows=rows, context=context, label=np.arange(rows, dtype=np.float32))
@@ -41,7 +41,7 @@ def batches(loader: TrainingLoader, epoch: int = 0, rank: int = 0, world: int = 
 
 
 def test_every_row_is_in_exactly_one_batch_and_order_changes_with_the_epoch() -> None:
-    loader = TrainingLoader(labelled(103), Training(np.arange(103)), batch_size=10, seed=1)
+    loader = TrainingLoader(labeled(103), Training(np.arange(103)), batch_size=10, seed=1)
     epochs = [torch.cat([b.label for b in batches(loader, e)]) for e in (0, 1, 0)]
     assert len(loader) == 11
     assert torch.equal(epochs[0].sort().values, torch.arange(103.0))
@@ -50,7 +50,7 @@ def test_every_row_is_in_exactly_one_batch_and_order_changes_with_the_epoch() ->
 
 
 def test_labels_stay_with_their_rows() -> None:
-    loader = TrainingLoader(labelled(50), Training(np.arange(0, 50, 2)), batch_size=7, seed=0)
+    loader = TrainingLoader(labeled(50), Training(np.arange(0, 50, 2)), batch_size=7, seed=0)
     for batch in batches(loader):
         assert torch.equal(batch.rows().ids[:, 0] - 1, batch.label.to(torch.int32))
 
@@ -58,7 +58,7 @@ def test_labels_stay_with_their_rows() -> None:
 def test_windows_of_chunks_cover_a_set_larger_than_one_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaders, "CHUNK", 8)
     monkeypatch.setattr(loaders, "WINDOW", 32)
-    loader = TrainingLoader(labelled(203), Training(np.arange(203)), batch_size=10, seed=3)
+    loader = TrainingLoader(labeled(203), Training(np.arange(203)), batch_size=10, seed=3)
     seen = batches(loader)
     assert len(seen) == len(loader)
     assert torch.equal(torch.cat([b.label for b in seen]).sort().values, torch.arange(203.0))
@@ -70,7 +70,7 @@ def test_no_epoch_ends_on_rows_that_lie_side_by_side(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(loaders, "WINDOW", 2560)
     more = 60
     rows = 2 * 2560 + more
-    data = replace(labelled(rows), label=np.where(np.arange(rows) < rows // 3, 1, -1).astype(np.float32))
+    data = replace(labeled(rows), label=np.where(np.arange(rows) < rows // 3, 1, -1).astype(np.float32))
     for epoch in range(5):
         loader = TrainingLoader(data, Training(np.arange(rows)), batch_size=50, seed=0)
         positive = torch.cat([b.label for b in batches(loader, epoch)]) > 0
@@ -82,7 +82,7 @@ def test_no_epoch_ends_on_rows_that_lie_side_by_side(monkeypatch: pytest.MonkeyP
 def test_windows_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch_size: int, rows: int) -> None:
     monkeypatch.setattr(loaders, "CHUNK", 8)
     monkeypatch.setattr(loaders, "WINDOW", 32)
-    loader = TrainingLoader(labelled(rows), Training(np.arange(rows)), batch_size=batch_size, seed=3)
+    loader = TrainingLoader(labeled(rows), Training(np.arange(rows)), batch_size=batch_size, seed=3)
     seen = [b.label for b in batches(loader)]
     assert [len(b) for b in seen[:-1]] == [batch_size] * (len(loader) - 1)
     assert torch.equal(torch.cat(seen).sort().values, torch.arange(float(rows)))
@@ -133,4 +133,4 @@ def test_negatives_of_a_row_do_not_depend_on_the_batch_size() -> None:
 
 def test_an_empty_training_part_is_refused() -> None:
     with pytest.raises(DataError, match="at least one row"):
-        TrainingLoader(labelled(5), Training(np.arange(0)), batch_size=2, seed=0)
+        TrainingLoader(labeled(5), Training(np.arange(0)), batch_size=2, seed=0)

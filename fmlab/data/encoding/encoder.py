@@ -147,7 +147,7 @@ class Encoder:
             raise DataError(f"{rule}; {where} has no {listed}; its columns are {near[0][1][2]}")
 
     def encode(self, rows: Rows, tallies: Tallies, *sides: Side) -> Table:
-        """Features `[rows, columns]` of the given neighbouring sides, all by default; raises DataError."""
+        """Features `[rows, columns]` of the given neighboring sides, all by default; raises DataError."""
         tables = [self._side(side, rows, tallies) for side in sides or SIDES if self.sides[side]]
         ids = np.concatenate([t.ids for t in tables], axis=1)
         if not self.schema.numeric:

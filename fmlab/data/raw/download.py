@@ -67,7 +67,7 @@ class _Part:
         return self.path.stat().st_size if self.version() else 0
 
     def version(self) -> str:
-        """By which the server recognises what the part is of; empty if there is none to go on with."""
+        """By which the server recognizes what the part is of; empty if there is none to go on with."""
         with suppress(OSError, ValueError, AttributeError):
             note = json.loads(self.note.read_text(encoding="utf-8"))
             if note.get("url") == self.url and self.path.is_file():

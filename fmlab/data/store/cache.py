@@ -211,7 +211,7 @@ def _build(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapp
             list(synced)
         manifest = {
             **plain,
-            "licence": source.licence,
+            "license": source.license,
             "citation": source.citation,
             "dataset": packed,
             **read,

@@ -36,7 +36,7 @@ def identify(
     if not re.fullmatch(r"\w[\w.:-]*", name, re.ASCII):
         raise DataError(f"a data set's name is letters, digits, '_', '-', '.' and ':', got {name!r}")
     if any(raw.urls and find(raw, root, name) is None for raw in source.raw):
-        log.info("%s comes under these terms: %s", name, source.licence)
+        log.info("%s comes under these terms: %s", name, source.license)
     files = {raw.path: ensure(raw, root, name) for raw in source.raw}
     prints, warnings = [], []
     for raw in source.raw:

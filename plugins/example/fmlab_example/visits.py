@@ -19,7 +19,7 @@ class Visits:
 
     defaults = {"protocol": "full_ranking"}
     version = "1"  # change it whenever `build` would give other output
-    licence = "yours"
+    license = "yours"
     citation = "none"
 
     def __init__(self, root: Path, *, file: str = "visits.tsv", min_visits: Annotated[int, Range(1, None)] = 1) -> None:

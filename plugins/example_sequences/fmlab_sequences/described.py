@@ -23,7 +23,7 @@ class Described:
     defaults = {"protocol": "full_ranking"}
     raw: tuple[RawFile, ...] = ()
     version = "1"
-    licence = "none needed: the data are generated"
+    license = "none needed: the data are generated"
     citation = "none"
 
     def __init__(

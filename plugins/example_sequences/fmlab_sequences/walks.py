@@ -16,7 +16,7 @@ class Walks:
     Source: generated.
 
     Each step goes 1 to `stride` items ahead; users begin anywhere, so that neither the user nor popularity tells the
-    next item, and the last item does. With `labelled` every step stands beside one to an item drawn at random, labelled
+    next item, and the last item does. With `labeled` every step stands beside one to an item drawn at random, labeled
     1 and 0, at the same time. With `log` each row carries the items before it in a column of its own, whose ids are
     those of items, in place of times.
     """
@@ -24,7 +24,7 @@ class Walks:
     defaults = {"protocol": "leave_one_out"}
     raw: tuple[RawFile, ...] = ()
     version = "1"
-    licence = "none needed: the data are generated"
+    license = "none needed: the data are generated"
     citation = "none"
 
     def __init__(
@@ -35,13 +35,13 @@ class Walks:
         items: Annotated[int, Range(10, None)] = 60,
         steps: Annotated[int, Range(3, None)] = 12,
         stride: Annotated[int, Range(1, None)] = 2,
-        labelled: bool = False,
+        labeled: bool = False,
         log: bool = False,
         seed: Annotated[int, Range(0, None)] = 0,
     ) -> None:
         """`steps`: of each user."""
         self.users, self.items, self.steps, self.stride = users, items, steps, stride
-        self.labelled, self.log, self.seed = labelled, log, seed
+        self.labeled, self.log, self.seed = labeled, log, seed
 
     def build(self, files: Mapping[str, Path], workspace: Path) -> Dataset:
         """The same options give the same rows."""
@@ -58,7 +58,7 @@ class Walks:
                 "clicked": 1,
             }
         )
-        if self.labelled:
+        if self.labeled:
             other = rows.assign(clicked=0, place=rng.integers(0, self.items, len(rows)))
             rows = pd.concat([rows, other]).sort_index(kind="stable")
         rows = rows.astype({"walker": str, "place": str})
@@ -69,8 +69,8 @@ class Walks:
             workspace,
             user="walker",
             item="place",
-            label="clicked" if self.labelled else "",
+            label="clicked" if self.labeled else "",
             time="" if self.log else "second",
             sequences={"before": "place"} if self.log else {},
-            ignore=[*([] if self.labelled else ["clicked"]), *(["second"] if self.log else ["before"])],
+            ignore=[*([] if self.labeled else ["clicked"]), *(["second"] if self.log else ["before"])],
         )

@@ -45,7 +45,7 @@ class TestWalks(DataContract):
 
 class TestLog(DataContract):
     def make(self, folder: Path) -> Dataset:
-        return Walks(folder, users=20, items=12, steps=6, labelled=True, log=True).build({}, folder)
+        return Walks(folder, users=20, items=12, steps=6, labeled=True, log=True).build({}, folder)
 
     def test_the_log_holds_the_items_before(self, dataset: Dataset) -> None:
         first = dataset.schema.ids_of(dataset.schema.sequences[0]).start
