@@ -40,7 +40,7 @@ def checked_source(source: Any, name: str) -> DataSource:
     for part in ("version", "license", "citation"):
         if not isinstance(getattr(source, part), str):
             raise FmlabError(f"{who}: {part} must be text, got {getattr(source, part)!r}")
-    return source  # type: ignore[no-any-return]
+    return source
 
 
 def checked_dataset(dataset: Any, name: str) -> Dataset:
