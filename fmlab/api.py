@@ -2,7 +2,7 @@
 
 | for          | names                                                                                      |
 |--------------|--------------------------------------------------------------------------------------------|
-| every plugin | `Range`, `Renamed`, `FmlabError`, `DataError`                                              |
+| every plugin | `Range`, `Renamed`, `UsedWith`, `FmlabError`, `DataError`                                  |
 | a data set   | `DataSource`, `RawFile`, `Dataset`, `Schema`, `Field`, `Table`, `PreparationStep`,         |
 |              | `FieldEncoding`, `PublishedFigure`, `Array`, `Ragged`, `encode_table`, `with_vectors`,     |
 |              | `read_vectors`, `lines`                                                                    |
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from fmlab.nn.scoring import tempered_score as tempered_score
     from fmlab.plugin.option import Range as Range
     from fmlab.plugin.option import Renamed as Renamed
+    from fmlab.plugin.option import UsedWith as UsedWith
     from fmlab.run import run as run
     from fmlab.serving import load_run as load_run
 
@@ -96,7 +97,7 @@ _WHERE = {
     "fmlab.evaluation": "RankedLists ScoredRows",
     "fmlab.nn.scoring": "score tempered_score",
     "fmlab.nn.losses": "mean_over_rows require_candidates",
-    "fmlab.plugin.option": "Range Renamed",
+    "fmlab.plugin.option": "Range Renamed UsedWith",
     "fmlab.run": "run",
     "fmlab.serving": "load_run",
 }

@@ -21,3 +21,17 @@ def refuse_unused_sampler(plain: Mapping[str, Any]) -> None:
             f"a sampler draws negatives for training, and protocol={plain['protocol']['name']} with its options draws "
             f"none; got sampler={name}: leave it out"
         )
+
+
+def refuse_unused_rule(plain: Mapping[str, Any]) -> None:
+    """Raise FmlabError for a rule of positives that the data are given and that the protocol does not ask for."""
+    signature = registry.schema("protocol", plain["protocol"]["name"])
+    values = {o.name: plain["protocol"].get(o.name, o.default) for o in signature.options}
+    for name in ("min_label", "k_core"):
+        if not plain["data"].get(name):
+            continue
+        option = next((o for o in signature.options if o.name == name), None)
+        why = registry.unused(option, signature, values) if option else ""
+        if option is None or why:
+            got = f"protocol={plain['protocol']['name']}" + (f" with {why}" if why else "")
+            raise FmlabError(f"data.{name} is of protocols that have the option {name}, got {got}: leave it out")

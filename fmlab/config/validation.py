@@ -14,6 +14,7 @@ from fmlab.config.hydra_internals import is_part_of_hydra
 from fmlab.config.messages import explain
 from fmlab.config.plugin_defaults import groups_without, untrained_message
 from fmlab.config.suggestions import meant, nearest, paths_of
+from fmlab.config.unused import refuse_unused_rule
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
@@ -57,6 +58,7 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
             _check_roles(options.pop("roles", None), given)
         _write_values(config[group], group, signature, options, title, complete=complete)
     if complete:
+        refuse_unused_rule(plain)
         _refuse_ddp_in_multirun(config)
         sweep = config.hydra.runtime.choices.get("sweep")
         if sweep is not None and config.hydra.mode == RunMode.RUN:

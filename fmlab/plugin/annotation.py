@@ -4,7 +4,7 @@ import ast
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Optional, Union
 
-from fmlab.plugin.option import Range, Renamed
+from fmlab.plugin.option import Range, Renamed, UsedWith
 
 
 class Unreadable(Exception):
@@ -26,7 +26,7 @@ _NAMES: Mapping[str, Any] = {
     "Optional": Optional,
     "Union": Union,
 }
-_CALLS: Mapping[str, Any] = {"Range": Range, "Renamed": Renamed}
+_CALLS: Mapping[str, Any] = {"Range": Range, "Renamed": Renamed, "UsedWith": UsedWith}
 
 
 def _unknown(name: str) -> Any:
@@ -34,7 +34,7 @@ def _unknown(name: str) -> Any:
 
 
 def read_annotation(node: ast.expr, shared: Callable[[str], Any] = _unknown) -> Any:
-    """Evaluate an annotation in a closed namespace; raises Unreadable for anything else.
+    """Evaluate an annotation, or a part of one, in a closed namespace; raises Unreadable for anything else.
 
     `shared`: gives the annotation that another name of the module stands for.
     """
@@ -56,6 +56,8 @@ def read_annotation(node: ast.expr, shared: Callable[[str], Any] = _unknown) -> 
             return Union[read_annotation(left, shared), read_annotation(right, shared)]  # noqa: UP007
         case ast.Subscript(value=value, slice=inside):
             return _subscripted(node, read_annotation(value, shared), inside, shared)
+        case ast.Call():  # a name of the module that stands for what is said of several options
+            return _about(node, shared)
     raise Unreadable(ast.unparse(node))
 
 
@@ -65,15 +67,17 @@ def _subscripted(node: ast.expr, base: Any, inside: ast.expr, shared: Callable[[
         if base is Literal:
             return Literal[tuple(ast.literal_eval(a) for a in arms)]
         if base is Annotated:
-            return Annotated[(read_annotation(arms[0], shared), *map(_about, arms[1:]))]
+            return Annotated[(read_annotation(arms[0], shared), *(_about(a, shared) for a in arms[1:]))]
         inner = tuple(read_annotation(a, shared) for a in arms)
         return base[inner] if len(inner) > 1 else base[inner[0]]
     except (TypeError, ValueError) as error:
         raise Unreadable(ast.unparse(node)) from error
 
 
-def _about(node: ast.expr) -> Any:
-    """A description, a range or a former name; raises ValueError or TypeError for anything else."""
+def _about(node: ast.expr, shared: Callable[[str], Any]) -> Any:
+    """A description, a range, a former name, a use; raises ValueError or TypeError for anything else."""
+    if isinstance(node, ast.Name):
+        return shared(node.id)
     if not isinstance(node, ast.Call):
         return ast.literal_eval(node)
     called = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")

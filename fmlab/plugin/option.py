@@ -1,10 +1,11 @@
 """Option values: what a plugin's annotations allow, and how a value is checked against them.
 
 An annotation is int, float, bool, str, `X | None`, `tuple[int, ...]`, `Literal[...]`, or `Annotated[T, ...]` of these
-with a `Range`, a description, and the name that the option had before:
+with a `Range`, a description, the name that the option had before, and the other option that it is used with:
 
     lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.001
     log_squared: Annotated[tuple[str, ...], "columns that become floor(ln(x)^2)", Renamed("log2")] = ()
+    ties: Annotated[Literal["expected", "pessimistic"], "rank of equal scores", UsedWith("judge", "all")] = "expected"
 """
 
 import math
@@ -48,6 +49,33 @@ class Renamed:
     values: Mapping[Any, Any] = field(default_factory=dict, hash=False)
 
 
+@dataclass(frozen=True, init=False)
+class UsedWith:
+    """What another option must be for this one to have an effect; without it, any value but the default is refused.
+
+    `values`: those of the other option; none of them stands for all but its default.
+    """
+
+    option: str
+    values: tuple[Any, ...]
+
+    def __init__(self, option: str, *values: Any) -> None:
+        """`UsedWith("judge", "all", "sampled")`, `UsedWith("candidate_file")`."""
+        object.__setattr__(self, "option", option)
+        object.__setattr__(self, "values", values)
+
+    def holds(self, value: Any, default: Any) -> bool:
+        """Whether the other option has such a value. `default`: its default."""
+        return value in self.values if self.values else value != default
+
+    def __str__(self) -> str:
+        """As messages and descriptions have it."""
+        if not self.values:
+            return f"used with {self.option}"
+        *others, last = map(str, self.values)
+        return f"used with {self.option}={', '.join(others)}{' or ' if others else ''}{last}"
+
+
 class _Required:
     """The default of an option that has none."""
 
@@ -60,20 +88,25 @@ REQUIRED: Final = _Required()
 
 @dataclass(frozen=True)
 class Option:
-    """A keyword-only parameter: its name, type, default (`REQUIRED` if it has none), description and former names."""
+    """A keyword-only parameter: its name, type, default (`REQUIRED` if it has none), description, former names, and the
+    option that it is used with."""
 
     name: str
     type: Any
     default: Any = REQUIRED
     description: str = ""
     renamed: tuple[Renamed, ...] = ()
+    used_with: UsedWith | None = None
 
     @classmethod
     def of(cls, name: str, annotation: Any, default: Any = REQUIRED) -> "Option":
         """The option that an annotation declares."""
         about = _about(annotation)
         description = next((" ".join(a.split()) for a in about if isinstance(a, str)), "")
-        return cls(name, annotation, default, description, tuple(a for a in about if isinstance(a, Renamed)))
+        condition = next((a for a in about if isinstance(a, UsedWith)), None)
+        description = "; ".join(str(part) for part in (description, condition) if part)
+        renamed = tuple(a for a in about if isinstance(a, Renamed))
+        return cls(name, annotation, default, description, renamed, condition)
 
     @property
     def required(self) -> bool:
@@ -112,7 +145,7 @@ def supported(kind: Any) -> bool:
     """Whether an annotation is one that options may have."""
     origin, arms = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        return supported(arms[0]) and all(isinstance(a, Range | Renamed | str) for a in arms[1:])
+        return supported(arms[0]) and all(isinstance(a, Range | Renamed | UsedWith | str) for a in arms[1:])
     if origin is Literal:
         return all(isinstance(a, str | int | float | bool) for a in arms)
     if origin in (Union, types.UnionType):

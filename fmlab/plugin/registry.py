@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.annotation import PluginError, Unreadable
+from fmlab.plugin.option import Option
 from fmlab.plugin.renames import with_new_names
 from fmlab.plugin.signature import Signature
 from fmlab.plugin.source import forget
@@ -198,6 +199,11 @@ def checked_signature(kind: str, signature: Signature) -> Signature:
         rule = f"a {kind} must take ({', '.join([*given, '*', '...options'])}), got ({', '.join(got)})"
         extra = f": {' and '.join(map(repr, got[len(given) :]))} must stand after `*`" if len(got) > len(given) else ""
         raise PluginError(rule + extra)
+    names = [o.name for o in signature.options]
+    for option in signature.options:
+        if option.used_with is not None and option.used_with.option not in names:
+            other = option.used_with.option
+            raise PluginError(f"{option.name} must be used with an option of the same plugin, got {other!r}")
     return signature
 
 
@@ -253,7 +259,21 @@ def check_options(prefix: str, signature: Signature, given: Mapping[str, Any], t
         except ValueError as error:
             text = "has a value of the wrong type" if looks_secret(option.name) else str(error)
             raise FmlabError(f"{dotted}{option.name} {_short(text)}") from None
+    for option in signature.options:
+        if values[option.name] != option.default and (why := unused(option, signature, values)):
+            raise FmlabError(f"{dotted}{option.name} is {option.used_with}, got {why}: leave it out")
     return values
+
+
+def unused(option: Option, signature: Signature, values: Mapping[str, Any]) -> str:
+    """What leaves an option without effect among the values of all options, as in `judge=rows`; else empty."""
+    needed = option.used_with
+    if needed is None or needed.option not in values:
+        return ""
+    value, default = values[needed.option], next(o.default for o in signature.options if o.name == needed.option)
+    if needed.holds(value, default):
+        return ""
+    return f"{needed.option}={value}" if needed.values else f"no {needed.option}"
 
 
 def _short(text: str) -> str:

@@ -16,7 +16,7 @@ from fmlab.data.split import TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, rank_metric, selecting_metric, with_monitor
 from fmlab.evaluation.ranks import Ties
-from fmlab.plugin.option import Range
+from fmlab.plugin.option import Range, UsedWith
 from fmlab_protocols._described import REFITTED, drawn_negatives, of_parts
 from fmlab_protocols._given_or_random import without_copies
 from fmlab_protocols._labels import classed, least_positive, with_step
@@ -28,6 +28,7 @@ from fmlab_protocols.rating import label_bounds
 Share = Annotated[int | float, Range(0, None, open_low=True)]
 Count = Annotated[int, Range(0, None)]
 OnLeak = Literal["error", "drop", "allow"]
+WithLists = UsedWith("judge", "all", "sampled")
 
 
 class Composed(Task):
@@ -66,37 +67,47 @@ class Composed(Task):
         dataset: Dataset,
         *,
         min_label: MinLabel = None,
-        since: Annotated[str, "earliest time of a row; empty for none"] = "",
-        until: Annotated[str, "time before which rows are kept; empty for none"] = "",
-        repeated: Annotated[Literal["first", "last"], "which interaction of a repeated pair is kept"] = "first",
-        min_user_interactions: Annotated[Count, "fewest interactions of a user"] = 0,
-        max_user_interactions: Annotated[Count | None, "most interactions of a user; null keeps all"] = None,
-        min_item_interactions: Annotated[Count, "fewest interactions of an item"] = 0,
-        max_item_interactions: Annotated[Count | None, "most interactions of an item; null keeps all"] = None,
+        since: Annotated[str, "earliest time of a row; empty for none", WithLists] = "",
+        until: Annotated[str, "time before which rows are kept; empty for none", WithLists] = "",
+        repeated: Annotated[
+            Literal["first", "last"], "which interaction of a repeated pair is kept", WithLists
+        ] = "first",
+        min_user_interactions: Annotated[Count, "fewest interactions of a user", WithLists] = 0,
+        max_user_interactions: Annotated[Count | None, "most interactions of a user; null keeps all", WithLists] = None,
+        min_item_interactions: Annotated[Count, "fewest interactions of an item", WithLists] = 0,
+        max_item_interactions: Annotated[
+            Count | None, "most interactions of an item; null keeps all", WithLists
+        ] = None,
         k_core: Annotated[
-            Count | None, "fewest positives of each user and item; null is the rule of the data set"
+            Count | None, "fewest positives of each user and item; null is the rule of the data set", WithLists
         ] = None,
         split: Annotated[Split, "how rows are divided"] = "auto",
         validation: Annotated[Share, "share or number of validation rows"] = 0.1,
         test: Annotated[Share, "share or number of test rows"] = 0.1,
         group: Annotated[Group, "what stays together in one part"] = "none",
-        folds: Annotated[int, Range(2, None), "number of folds"] = 5,
+        folds: Annotated[int, Range(2, None), "number of folds", UsedWith("split", "k_fold")] = 5,
         fold: Annotated[Count, "which fold is the test; of other splits which repetition"] = 0,
         seed: Seed = 0,
         judge: Annotated[
             Literal["all", "sampled", "rows"], "what is judged: lists of all items, sampled candidates, labeled rows"
         ] = "all",
-        by: Annotated[ListOf, "whether a list has all relevant items of a user or one test row"] = "user",
-        n_candidates: Annotated[int, Range(1, None), "sampled items that a held-out item is ranked among"] = 100,
-        candidates_by: Annotated[DrawnBy, "what candidates are drawn by"] = "uniform",
-        candidate_file: CandidateFile = "",
-        candidate_ids: CandidateIds = "raw",
-        exclude_validation: Annotated[bool, "whether validation items are left out when the test is ranked"] = True,
-        ties: Annotated[Ties, "rank of items with equal scores"] = "expected",
+        by: Annotated[ListOf, "whether a list has all relevant items of a user or one test row", WithLists] = "user",
+        n_candidates: Annotated[
+            int, Range(1, None), "sampled items that a held-out item is ranked among", WithLists
+        ] = 100,
+        candidates_by: Annotated[DrawnBy, "what candidates are drawn by", WithLists] = "uniform",
+        candidate_file: Annotated[CandidateFile, WithLists] = "",
+        candidate_ids: Annotated[CandidateIds, UsedWith("candidate_file")] = "raw",
+        exclude_validation: Annotated[
+            bool, "whether validation items are left out when the test is ranked", WithLists
+        ] = True,
+        ties: Annotated[Ties, "rank of items with equal scores", WithLists] = "expected",
         on_leak: Annotated[OnLeak, "what is done with rows of one part that copy rows of another"] = "error",
-        on_saturated: Annotated[Literal["error", "drop"], "what is done with users that have every item"] = "error",
-        negatives: Negatives = 1,
-        resample_negatives: Annotated[bool, "whether every epoch draws new negatives"] = True,
+        on_saturated: Annotated[
+            Literal["error", "drop"], "what is done with users that have every item", WithLists
+        ] = "error",
+        negatives: Annotated[Negatives, WithLists] = 1,
+        resample_negatives: Annotated[bool, "whether every epoch draws new negatives", WithLists] = True,
         refit: Refit = False,
         metrics: Metrics = (),
         monitor: Monitor = "",
