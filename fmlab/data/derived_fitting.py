@@ -1,7 +1,7 @@
 """Chooses crosses and target statistics (target encoding) of a data set, and fits them on its training rows."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import Literal
 
@@ -30,31 +30,36 @@ from fmlab.errors import DataError
 log = logging.getLogger("fmlab")
 Wanted = Literal["auto"] | Sequence[str]
 Group = tuple[str, ...]
+Groups = Mapping[int, Sequence[Group]]  # by how many fields they have
 SAMPLE = 200_000  # training rows by which groups are chosen
 LEAST_GAIN = 1e-4  # of the loss that the mean label of all rows has
 CROSSES, PAIRS, TRIPLES, BEAM = 4, 12, 6, 6
-MOST_FIELDS = 40  # of which pairs are tried
+MOST_FIELDS = 20  # of which pairs are tried
+WORK = 25_000_000  # rows of the sample times groups that are tried: of many groups fewer rows are looked at
 
 
-def fit(data: Dataset, training: Array, crosses: Wanted, statistics: Wanted, form: Form) -> DerivedFields:
+def fit(
+    data: Dataset, training: Array, crosses: Wanted, statistics: Wanted, form: Form, groups: Groups | None = None
+) -> DerivedFields:
     """Fit the fields that are wanted on the training rows (int64) of a labeled data set.
 
-    `auto` chooses the groups; else they are named, as in `user*item`. Raises DataError for a wrong group, or where
-    nothing can be made.
+    `auto` chooses the groups, `groups` are those that `choose` found before; else they are named, as in `user*item`.
+    Where none is named and none gains, there are no fields. Raises DataError for a wrong group.
     """
-    if data.label is None:
-        raise DataError(f"crosses and target statistics are fitted on labels; {data.name!r} has none")
-    rows, label = data.row_ids(training), np.asarray(data.label, np.float64)[training]
+    rows, label = _labeled(data, training)
     scale = LabelRange.of(label)
-    chosen: dict[int, list[Group]] = {}
-    if "auto" in (crosses, statistics):
+    chosen: Groups = {}
+    if groups is not None:
+        chosen = groups
+    elif "auto" in (crosses, statistics):
         chosen = chosen_groups(data.schema, rows, label, scale)
     schema = data.schema
     wanted = chosen[2][:CROSSES] if crosses == "auto" else [group_of(g, schema) for g in crosses]
     described = [g for n in sorted(chosen) for g in chosen[n]] if statistics == "auto" else []
     described = described or [group_of(g, schema) for g in statistics if statistics != "auto"]
-    if not wanted and not described:
-        raise DataError(f"no field of {data.name!r} predicts the labels better in a group: leave out crosses=auto")
+    for what, asked, found in (("crosses", crosses, wanted), ("target_statistics", statistics, described)):
+        if asked == "auto" and not found:
+            log.info(f"{data.name}: {what}=auto makes no field, as no group of categorical fields gains")
     fold = folds(len(label))
     made = DerivedFields(
         schema,
@@ -63,10 +68,22 @@ def fit(data: Dataset, training: Array, crosses: Wanted, statistics: Wanted, for
         form,
         scale,
     )
-    for what, groups in (("crosses", wanted), ("target statistics", described)):
-        if groups:
-            log.info(f"{data.name}: {what} of {', '.join(map(SIGN.join, groups))}")
+    for what, found in (("crosses", wanted), ("target statistics", described)):
+        if found:
+            log.info(f"{data.name}: {what} of {', '.join(map(SIGN.join, found))}")
     return made
+
+
+def choose(data: Dataset, training: Array) -> Groups:
+    """The groups that `auto` stands for, by the training rows (int64) of a labeled data set: see `chosen_groups`."""
+    rows, label = _labeled(data, training)
+    return chosen_groups(data.schema, rows, label, LabelRange.of(label))
+
+
+def _labeled(data: Dataset, training: Array) -> tuple[Table, Array]:
+    if data.label is None:
+        raise DataError(f"crosses and target statistics are fitted on labels; {data.name!r} has none")
+    return data.row_ids(training), np.asarray(data.label, np.float64)[training]
 
 
 def _repeated(key: Array) -> Array:
@@ -95,10 +112,12 @@ def chosen_groups(schema: Schema, rows: Table, label: Array, scale: LabelRange) 
     smaller group: in squared errors, or in log loss for classes. Pairs of the best `MOST_FIELDS` fields are
     tried, and the best `BEAM` pairs with one field more.
     """
-    at = np.sort(np.random.default_rng(0).permutation(len(label))[:SAMPLE])
-    sample = Table(rows.ids[at])
-    gain = _Gain(schema, sample, label[at], scale)
     usable = [f.name for f in schema.fields if f.slots == 1 and not f.numeric and f.size > 2]
+    fields = min(len(usable), MOST_FIELDS)
+    tried_at_most = len(usable) + fields * (fields - 1) // 2 + BEAM * fields
+    most = min(SAMPLE, WORK // max(1, tried_at_most))
+    at = np.sort(np.random.default_rng(0).permutation(len(label))[:most])
+    gain = _Gain(schema, Table(rows.ids[at]), label[at], scale)
     single: list[Group] = sorted(((name,) for name in usable), key=gain.loss)
     order = {name: n for n, name in enumerate(f.name for f in schema.fields)}
     names = sorted((g[0] for g in single[:MOST_FIELDS]), key=order.__getitem__)
@@ -113,6 +132,7 @@ class _Gain:
         self.schema, self.rows, self.label, self.scale = schema, rows, label, scale
         self.fold = folds(len(label))
         self.known: dict[Group, float] = {(): self._loss(np.full(len(label), scale.center))}
+        self.single: dict[Group, Array] = {}  # predictions of single fields, to which those of pairs are shrunk
 
     def loss(self, group: Group) -> float:
         """Mean loss of the labels predicted by the means of the other folds."""
@@ -133,9 +153,14 @@ class _Gain:
 
     def _predicted(self, group: Group) -> Array:
         """The mean label of rows of other folds, shrunk to that of the best smaller group."""
+        if group in self.single:
+            return self.single[group]
         before = self._predicted(self._smaller(group)) if group else self.scale.center
         count, total = seen(combined(self.schema, self.rows, group), self.label, self.fold)
-        return np.asarray((total + WEIGHT * before) / (count + WEIGHT))
+        found: Array = np.asarray((total + WEIGHT * before) / (count + WEIGHT))
+        if len(group) < 2:
+            self.single[group] = found
+        return found
 
     def _loss(self, predicted: Array) -> float:
         if not self.scale.classes:

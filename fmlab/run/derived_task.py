@@ -7,7 +7,7 @@ from typing import Any
 from fmlab.contracts import Evaluator, Task
 from fmlab.data import Dataset
 from fmlab.data.derived_fields import DerivedFields
-from fmlab.data.derived_fitting import fit
+from fmlab.data.derived_fitting import Groups, choose, fit
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import ScoredRows
 from fmlab.run.opening import reuse, task_key
@@ -36,12 +36,17 @@ def with_derived_fields(plain: Mapping[str, Any], task: Task) -> tuple[Task, Der
     if plain["warm_start"]:
         raise FmlabError("warm_start takes the fields of a trained model, which crosses and target_statistics change")
     given = [plain.get(name) for name in OPTIONS]
-    key = repr((task_key(plain, task.dataset), len(task.training.rows), given))
-    return reuse("derived", key, lambda: _made(task, *given))
+    rows = (task_key(plain, task.dataset), len(task.training.rows))
+    groups = None
+    if "auto" in given[:2]:  # the same for categories and for numbers
+        groups = reuse("groups", repr(rows), lambda: choose(task.dataset, task.training.rows))
+    return reuse("derived", repr((rows, given)), lambda: _made(task, groups, *given))
 
 
-def _made(task: Task, crosses: Any, statistics: Any, form: Any) -> tuple[Task, DerivedFields]:
-    found = fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins")
+def _made(task: Task, groups: Groups | None, crosses: Any, statistics: Any, form: Any) -> tuple[Task, Any]:
+    found = fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins", groups)
+    if not found.crosses and not found.statistics:
+        return task, None
     data = found.dataset(task.dataset, task.training.rows)
     validation, test = (_on(part, data) for part in (task.validation, task.test))
     return task.changed(dataset=data, validation=validation, test=test), found

@@ -118,6 +118,7 @@ def _train(sweep: Sweep, job: Job, workers: int, budget: Budget, chosen: Sequenc
             **asdict(job),
             "raw": raw,
             "command": {},
+            "typed": job.command,
             "folder": str(_place(job)),
             "objective": "fmlab.sweep.objective:Refitting",
             "keeps_scores": False,

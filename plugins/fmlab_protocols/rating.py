@@ -44,7 +44,8 @@ class Rating(Task):
     `seed`; then all rows are split, as in the papers. Negatives of a user are different items; where there are too few,
     equal ones are put into one part. Ratings do not matter: every interaction is a positive, but for labels of 0 and
     less. Data whose labels are 0/1 or -1/1 hold their own negatives: their rows are taken as they are, labeled +1 and
-    -1. With negatives=0 the rows' own labels are predicted, for instance stars. `clip` bounds scores by the least and
+    -1. With negatives=0 the rows' own labels are predicted, for instance stars, and so they are of rows without a user
+    and an item, for which no negatives can be drawn. `clip` bounds scores by the least and
     the largest training label before their errors are taken, as the authors' code of both papers does, and that of NFM
     and AFM, whose comparisons they take up. `split=auto` takes the split that the data come with, if they do; negatives
     then go with their positive. Interactions in two parts of such a split are refused where negatives are drawn;
@@ -76,6 +77,8 @@ class Rating(Task):
                 f"rating predicts one label, {dataset.name!r} has the targets {', '.join(dataset.targets)}; choose one "
                 "by data.label=COLUMN, or protocol=ctr, which scores each"
             )
+        if dataset.label is not None and (dataset.user is None or dataset.item is None):
+            negatives = negatives if is_binary(dataset.label) else 0
         drawn = negatives and not is_binary(dataset.label)
         if drawn:
             least, given = least_positive(dataset, None), is_given(dataset, split)

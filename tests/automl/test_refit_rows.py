@@ -20,11 +20,12 @@ from fmlab.run import open_task, run
 from fmlab.run.locate import REFIT, locate
 from fmlab.run.refit_run import refit_run
 from fmlab.serving import load_run
-from fmlab.sweep import launch
+from fmlab.sweep import launch, refit_rows
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.messages import Job, Progress
-from fmlab.sweep.objective import Training
+from fmlab.sweep.objective import Refitting, Training
 from fmlab.sweep.refit_rows import affordable, withdraw
+from fmlab.sweep.spec import read
 from fmlab.training.checkpoint_format import read_checkpoint
 
 BOTH = "refit_on=train+validation"
@@ -76,6 +77,28 @@ def test_a_trial_trained_anew_is_the_run_with_the_option(
         assert records[1]["refit"]["rows"] == 2000
         scores = [load_run(p).predict(frame)["score"] for p in (whole, again)]
         np.testing.assert_array_equal(scores[0], scores[1])
+
+
+def test_a_refit_reads_files_wherever_the_search_did(
+    search: tuple[Path, pd.DataFrame, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was typed for the search may lie outside of the working folder."""
+    folder, _, base = search
+    places = {key: value for key, _, value in (line.partition("=") for line in base) if key in ("data.path", "cache")}
+    job = Job("s", {}, places, base, "", str(folder))
+    started: list[Job] = []
+    monkeypatch.setattr(
+        refit_rows, "Coordinator", lambda sweep, job, **_: SimpleNamespace(run=lambda: started.append(job))
+    )
+    raw = {
+        "sampler": "random",
+        "n_trials": 1,
+        "metric": "auc",
+        "direction": "maximize",
+        "space": {"seed": {"choice": [1]}},
+    }
+    refit_rows._train(read("s", raw), job, 1, Budget(None), [0])
+    assert Refitting(started[0], {}).compose(started[0].overrides).data.path == places["data.path"]
 
 
 @pytest.fixture

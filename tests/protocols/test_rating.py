@@ -1,12 +1,14 @@
 """Positives and sampled negatives as +1 and -1, or the rows' own labels."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from toys import interactions, pairs_of, raw
 
 from fmlab.contracts import Task
-from fmlab.data import PlantedScores
+from fmlab.data import Field, PlantedScores, Schema, Table
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate, planted_scorer
 from fmlab.plugin.registry import build
@@ -89,6 +91,15 @@ def test_own_labels_are_predicted_without_negatives() -> None:
     stars[3] = np.nan
     with pytest.raises(DataError, match="1 of 40"):
         task(interactions(PAIRS, label=stars), negatives=0)
+
+
+def test_rows_without_users_and_items_have_their_own_labels_predicted() -> None:
+    price = np.arange(40, dtype=np.float32)
+    data = interactions(PAIRS, label=price)
+    schema = Schema((Field("day", "context", 4),))
+    table = Table((np.arange(40) % 4)[:, None].astype(np.int32))
+    alone = replace(data, schema=schema, user=None, item=None, users=None, items=None, context=table)
+    assert task(alone).dataset.label.tolist() == price.tolist()
 
 
 def test_a_given_split_keeps_negatives_with_their_positive() -> None:

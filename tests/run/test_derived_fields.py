@@ -9,10 +9,13 @@ import pytest
 from in_process import metrics, train
 from sklearn.metrics import roc_auc_score
 
+from fmlab.contracts import Task
 from fmlab.data import Array, Dataset, Field, Schema, Table
 from fmlab.data.derived_fields import DerivedFields, Form
 from fmlab.data.derived_fitting import fit
 from fmlab.errors import DataError
+from fmlab.plugin.registry import build
+from fmlab.run import derived_task
 from fmlab.serving import load_run
 
 USERS, ITEMS, ROWS = 40, 30, 6000
@@ -115,6 +118,32 @@ def test_auto_finds_the_pair_that_tells() -> None:
     assert derived.crosses[0].fields == ("user", "item")
     assert ("user", "item") in [s.fields for s in derived.statistics]
     assert ("user", "day") not in [s.fields for s in derived.statistics]
+
+
+def test_auto_makes_no_fields_where_there_are_only_numbers(tmp_path: Path) -> None:
+    """A table of numbers trains and serves as it does without target statistics."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(1500, 3)), columns=["a", "b", "c"])
+    frame["y"] = (frame.a + rng.normal(size=1500) > 0).astype(int)
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    named = ("data.label=y", "protocol=ctr", "trainer.max_epochs=2", "target_statistics=auto", "crosses=auto")
+    folder = tmp_path / "run"
+    train(folder, "model=fm", "data=csv", f"data.path={tmp_path / 'rows.csv'}", *named, small=())
+    assert len(load_run(folder).predict(frame)) == 1500
+
+
+def test_groups_are_chosen_once_for_categories_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    known = derived_task.choose
+    monkeypatch.setattr(derived_task, "choose", lambda *a: asked.append(1) or known(*a))
+    data = planted()
+    task = build("protocol", {"name": "ctr"}, data, gives=Task)
+    for form in ("bins", "numbers", "bins"):
+        options = {"target_statistics": "auto", "target_statistics_as": form, "warm_start": None}
+        found = derived_task.with_derived_fields({"protocol": {"name": "ctr"}, **options}, task)[1]
+        assert found is not None
+        assert found.form == form
+    assert len(asked) == 1
 
 
 def test_groups_are_checked() -> None:
