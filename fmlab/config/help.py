@@ -12,17 +12,17 @@ from fmlab.plugin.signature import Signature
 def option_lines(signature: Signature, values: Mapping[str, Any] | None = None, prefix: str = "") -> list[str]:
     """One line for each option: name, value (its default, if none is given), type, description."""
     known = {o.name: "required" if o.required else o.default for o in signature.options} | dict(values or {})
-    rows = [(f"{prefix}{o.name}", _value(known[o.name]), str(o), o.description) for o in signature.options]
+    rows = [(f"{prefix}{o.name}", written(known[o.name]), str(o), o.description) for o in signature.options]
     if not rows:
         return ["(no options)"]
     wide = [max(len(row[i]) for row in rows) for i in (0, 1)]
     return [f"{n:<{wide[0]}}  {v:<{wide[1]}}  {kind}{about and f'; {about}'}" for n, v, kind, about in rows]
 
 
-def _value(value: Any) -> str:
+def written(value: Any) -> str:
     """As it is written on the command line."""
     if isinstance(value, tuple | list):
-        return f"[{','.join(_value(v) for v in value)}]"
+        return f"[{','.join(written(v) for v in value)}]"
     if value is None:
         return "null"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.api import Dataset
-from fmlab.testing import DataContract, MetricContract, ModelContract
+from fmlab.testing import DataContract, MetricContract, ModelContract, ProtocolContract
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
@@ -29,6 +29,11 @@ class TestData(DataContract):
     def make(self, folder: Path) -> Dataset:
         (folder / "visits.csv").write_text("person,place,hour\nann,zoo,1\nbob,zoo,2\nann,bar,1\n")
         return shown("Visits")(folder).build({"visits.csv": folder / "visits.csv"}, folder)
+
+
+class TestProtocol(ProtocolContract):
+    def make(self, dataset: Dataset):
+        return shown("LastRows")(dataset)
 
 
 class TestMetric(MetricContract):
