@@ -221,8 +221,8 @@ class LoadedRun:
     def export(
         self, folder: "str | PathLike[str]", formats: "Sequence[Format]" = ("files",), *, force: bool = False
     ) -> list[str]:
-        """Write plain files (files), an ONNX model (onnx), a program of torch.export (torch), an index of
-        items (ann) into a new folder.
+        """Write plain files (files), an ONNX model (onnx), a program of torch.export (torch), an index of items (ann)
+        or the layout of the Hugging Face Hub (huggingface) into a new folder.
 
         Returns what is missing, and why, and how far programs are from `predict`. `force` replaces an export. Raises
         FmlabError where something is in the way or a format cannot be, StorageError.

@@ -1,7 +1,7 @@
 """A finished run in Python: its figures, its model for scoring and lists, its folder."""
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fmlab.run.seen_items import Exclude
+    from fmlab.serving.export import Format
     from fmlab.serving.loaded_run import LoadedRun
+    from fmlab.serving.similar import Measure
 
 _FACTS = ("data", "protocol", "model", "loss", "optimizer", "seed", "parameters", "epochs", "best_epoch")
 
@@ -81,9 +83,28 @@ class FittedRun:
         given = as_pandas(users) if _is_table(users) else users
         return self.model.recommend(given, k, history=history, exclude=exclude, context=context)
 
-    def similar(self, items: Any, k: int = 10) -> "pd.DataFrame":
+    def similar(self, items: Any, k: int = 10, *, measure: "Measure" = "auto") -> "pd.DataFrame":
         """The `k` items most like each of these; ids or a frame, see `LoadedRun.similar`."""
-        return self.model.similar(as_pandas(items) if _is_table(items) else items, k)
+        return self.model.similar(as_pandas(items) if _is_table(items) else items, k, measure=measure)
+
+    def export(
+        self, folder: str | Path, formats: "Sequence[Format]" = ("files",), *, force: bool = False
+    ) -> list[str]:
+        """Write the model for other programs into a new folder: `files`, `onnx`, `torch`, `ann` or `huggingface`.
+
+        Returns what is missing, and why, and how far programs are from `predict`; see `LoadedRun.export`.
+        """
+        return self.model.export(folder, formats, force=force)
+
+    def plot(self, kind: str, out: str | Path | None = None, **given: Any) -> Any:
+        """The matplotlib figure of a kind of `fmlab plot`, written to `out` (.png, .pdf, .svg) if that is given.
+
+        Kinds that look at rows want `rows`, a frame of pandas, polars or Arrow; those that tell labels apart want
+        `label`, its column. Raises FmlabError for what the run has not.
+        """
+        if "rows" in given:
+            given["rows"] = as_pandas(given["rows"])
+        return self.model.plot(kind, out, **given)
 
     def explain(self, frame: Any) -> "pd.DataFrame":
         """How much each raw column adds to the score of each row: the score less that with the column missing.

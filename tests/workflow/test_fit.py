@@ -93,6 +93,18 @@ def test_a_run_is_asked_and_saved(run, tmp_path):
     assert table["test/auc"].tolist() == [run.test["auc"]]
 
 
+def test_a_run_is_exported_and_drawn(run, tmp_path):
+    run.export(tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["formats"] == ["files"]
+    assert set(run.similar([3], k=2, measure="inner").columns) == set(run.similar([3], k=2).columns)
+    pytest.importorskip("matplotlib")
+    run.plot("curves", tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size
+    assert run.plot("importance", rows=pa.Table.from_pandas(clicks()), label="y").axes
+    with pytest.raises(FmlabError, match="this plot needs labeled rows: rows=frame, label=column"):
+        run.plot("importance")
+
+
 def test_explain_is_the_score_without_a_column(run):
     rows = clicks().head(3)
     found = run.explain(rows)
