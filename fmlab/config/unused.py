@@ -7,7 +7,7 @@ import yaml
 
 from fmlab.config.sources import beside
 from fmlab.errors import FmlabError
-from fmlab.plugin import registry
+from fmlab.plugin import option_values, registry
 
 
 def refuse_unused_sampler(plain: Mapping[str, Any]) -> None:
@@ -31,7 +31,7 @@ def refuse_unused_rule(plain: Mapping[str, Any]) -> None:
         if not plain["data"].get(name):
             continue
         option = next((o for o in signature.options if o.name == name), None)
-        why = registry.unused(option, signature, values) if option else ""
+        why = option_values.unused(option, signature, values) if option else ""
         if option is None or why:
             got = f"protocol={plain['protocol']['name']}" + (f" with {why}" if why else "")
             raise FmlabError(f"data.{name} is of protocols that have the option {name}, got {got}: leave it out")

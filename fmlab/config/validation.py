@@ -16,7 +16,7 @@ from fmlab.config.plugin_defaults import groups_without, untrained_message
 from fmlab.config.suggestions import meant, nearest, paths_of
 from fmlab.config.unused import refuse_unused_rule
 from fmlab.errors import FmlabError, choices
-from fmlab.plugin import registry
+from fmlab.plugin import option_values, registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
@@ -76,7 +76,7 @@ def _check_roles(roles: Any, given: Mapping[Any, Any]) -> None:
         known = {o.name: o for o in signature.options}
         required = {} if "name" in said else {k: v for k, v in given.items() if k in known}
         options = required | {k: v for k, v in said.items() if k != "name"}
-        registry.check_options(f"optimizer.roles.{role}", signature, options, title)
+        option_values.check_options(f"optimizer.roles.{role}", signature, options, title)
 
 
 def _absent(plain: Mapping[str, Any]) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ def members(given: Mapping[Any, Any]) -> dict[str, dict[str, str]]:
             raise FmlabError(f"{rule}, got {text!r}; loggers: {', '.join(names)}")
         found[name][option] = value
     for name, options in found.items():
-        registry.check_options(f"logger {name}", logger_signature(name), options, name)
+        option_values.check_options(f"logger {name}", logger_signature(name), options, name)
     return found
 
 
@@ -160,7 +160,7 @@ def _write_values(
     if not complete:
         left_out = {o.name for o in signature.options if o.required} - set(given)
         signature = Signature(tuple(o for o in signature.options if o.name not in left_out), signature.doc)
-    values = registry.check_options(prefix, signature, given, title)
+    values = option_values.check_options(prefix, signature, given, title)
     with open_dict(node):
         for key, value in values.items():
             plain = _at_home(f"{prefix}.{key}".lstrip("."), list(value) if isinstance(value, tuple) else value)

@@ -8,7 +8,7 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from fmlab.config.validation import logger_signature, members
-from fmlab.plugin import registry
+from fmlab.plugin import option_values, registry
 from fmlab.terminal.redaction import redacted
 from fmlab.training.distributed import is_first_process
 
@@ -21,7 +21,7 @@ def build(options: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -
     found = []
     for name, given in (several or {str(options["name"]): {k: v for k, v in options.items() if k != "name"}}).items():
         signature = logger_signature(name)
-        full = registry.check_options(f"logger {name}", signature, given, name)
+        full = option_values.check_options(f"logger {name}", signature, given, name)
         made = _build(name, full, config, folder)
         found += [] if made is None else [made]
     return found

@@ -87,9 +87,7 @@ class FittedRun:
         """The `k` items most like each of these; ids or a frame, see `LoadedRun.similar`."""
         return self.model.similar(as_pandas(items) if _is_table(items) else items, k, measure=measure)
 
-    def export(
-        self, folder: str | Path, formats: "Sequence[Format]" = ("files",), *, force: bool = False
-    ) -> list[str]:
+    def export(self, folder: str | Path, formats: "Sequence[Format]" = ("files",), *, force: bool = False) -> list[str]:
         """Write the model for other programs into a new folder: `files`, `onnx`, `torch`, `ann` or `huggingface`.
 
         Returns what is missing, and why, and how far programs are from `predict`; see `LoadedRun.export`.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fmlab.errors import FmlabError
-from fmlab.plugin import registry
+from fmlab.plugin import option_values, registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.annotation import PluginError
 from fmlab.plugin.option import Option, UsedWith
@@ -61,14 +61,14 @@ def test_conditions_are_read_without_an_import_and_described(signature: Any) -> 
 )
 def test_what_has_no_effect_is_refused(given: dict[str, Any], told: str, signature: Any) -> None:
     with pytest.raises(FmlabError, match=told):
-        registry.check_options("protocol", signature, given, "conditions")
+        option_values.check_options("protocol", signature, given, "conditions")
 
 
 @pytest.mark.parametrize(
     "given", [{}, {"judge": "rows"}, {"judge": "rows", "ties": "best"}, {"ties": "worst"}, {"file": "a", "ids": "b"}]
 )
 def test_defaults_and_what_has_an_effect_are_taken(given: dict[str, Any], signature: Any) -> None:
-    assert registry.check_options("protocol", signature, given, "conditions").items() >= given.items()
+    assert option_values.check_options("protocol", signature, given, "conditions").items() >= given.items()
 
 
 def test_a_condition_on_no_option_breaks_the_plugin() -> None:
