@@ -78,11 +78,14 @@ def expand(
     for key, value in preset.items():
         if key not in ("portfolio", "all_models") and kept.get(key) is None:
             kept[key] = value
-    if "scheduler" in (kept.get("fixed") or {}):  # models that gradients do not train take none
+    when = {"model": [m for m in models if fits[m][1]]}  # models that gradients do not train have no steps
+    if "scheduler" in (kept.get("fixed") or {}):
         fixed = dict(kept["fixed"])
-        when = {"model": [m for m in models if fits[m][1]]}
         space["scheduler"] = {"const": fixed.pop("scheduler"), "when": when}
         kept["fixed"] = fixed
+    batches = space.get("batch_size")
+    if when["model"] != models and isinstance(batches, Mapping) and "when" not in batches:
+        space |= {"batch_size": {**batches, "when": when}} if when["model"] else {}
     points = [*(raw.get("initial_points") or ()), *first]
     return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}
 

@@ -57,9 +57,10 @@ class ProgressLog:
         figures = figures or str(event.get("error", "")).split("\n")[0][:120]
         state = event["state"].lower() if event["state"] != "FAIL" else event["reason"]
         words = "" if state == "complete" else f"{state} "
+        began = f"goes on from #{event['continues']}  " if "continues" in event else ""
         log.info(
             f"[{self._done}{total}] #{event['number']} {words}{figures}{self._mark(event)}  {event['seconds']:.1f} s  "
-            f"{' '.join(event['overrides'])}"
+            f"{began}{' '.join(event['overrides'])}"
         )
 
     def _mark(self, event: Mapping[str, Any]) -> str:
@@ -166,6 +167,9 @@ def _folder(trial: FrozenTrial) -> str:
 
 
 def _plain(trial: FrozenTrial) -> dict[str, Any]:
-    facts = {k: v for k, v in trial.user_attrs.items() if k in ("reason", "error")} | trial.user_attrs.get("result", {})
+    facts = {k: v for k, v in trial.user_attrs.items() if k in ("reason", "error")}
+    if trial.user_attrs.get("continues") is not None:
+        facts["continues"] = trial.user_attrs["continues"]
+    facts |= trial.user_attrs.get("result", {})
     point = trial.user_attrs.get("point", {})
     return {"number": trial.number, "values": trial.values, "point": point, **facts}

@@ -54,7 +54,7 @@ class Worker:
         self.job, self.objective, self.tell = job, objective, tell
         self.sweep = read(job.name, job.raw, job.command)
         self.study = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
-        self.deadline = None if job.ends is None else _here(job.ends)
+        self.deadline, self.began = None if job.ends is None else _here(job.ends), time.monotonic()
         self.progress: Progress | None = None  # of the trial that runs
         self.stopping = self._training = self._idle = False
 
@@ -102,9 +102,10 @@ class Worker:
         began, folder = time.monotonic(), trial_folder(Path(self.job.folder), claim.number)
         progress = self.progress = self._progress(claim, heart)
         state, values, notes, full = TrialState.FAIL, None, dict[str, Any](), None
-        point = Point({}, {})
+        point, goes_on = Point({}, {}), dict[str, int]()
         try:
             parent = self._promoted(claim, progress)
+            goes_on = {} if parent is None else {"continues": parent.number}
             point = self._point(claim, parent)
             self.tell("started", number=claim.number, overrides=self._shown(point))
             self._refuse_too_long(point, progress)
@@ -135,7 +136,8 @@ class Worker:
         accepted = self.study.finish(claim, state, values, notes | {"result": result})
         if not accepted:
             mark_folders(folder, None, "refused")
-        facts = {"state": state.name if accepted else "REFUSED", "values": values, "overrides": self._shown(point)}
+        facts: dict[str, Any] = {"state": state.name if accepted else "REFUSED", "values": values, **goes_on}
+        facts["overrides"] = self._shown(point)
         self.tell("finished", number=claim.number, slot=claim.request.slot, **facts, **notes, **result)
         if full is not None:
             raise full
@@ -173,13 +175,18 @@ class Worker:
             raise TrialTooLong(f"it takes {quickest:.0f} s at least, for which there is no time")
 
     def _promoted(self, claim: RunningTrial, progress: Progress) -> FrozenTrial | None:
-        """The trial that this one goes on from, with more time; None for a point of its own."""
+        """The trial that this one goes on from, with more time; None for a point of its own.
+
+        Points that are tried first have the first half of the search to themselves: where they take longer, what was
+        begun and is good goes before those that are left.
+        """
         request = claim.request
-        if not self.sweep.settings.racing or request.index < len(self.sweep.initial_points):
+        early = request.index < len(self.sweep.initial_points)
+        if not self.sweep.settings.racing or (early and not self._half_is_over()):
             return None
         trials, maximize = self.study.trials(), self.sweep.directions[0] == "maximize"
         parent = next((t for t in trials if t.number == request.continues), None)
-        if parent is None and request.params is None:
+        if parent is None and (request.params is None or early):
             parent = promoted(trials, maximize=maximize)
             while parent is not None:
                 self.study.set_attr(claim, "continues", parent.number)
@@ -195,6 +202,11 @@ class Worker:
             progress.goes_on = trial_folder(Path(self.job.folder), parent.number)
             self.study.set_attr(claim, "most", progress.most)
         return parent
+
+    def _half_is_over(self) -> bool:
+        """Whether more than half of the time is over that this worker has for the search."""
+        now = time.monotonic()
+        return self.deadline is not None and now - self.began > self.deadline - now
 
     def _point(self, claim: RunningTrial, parent: FrozenTrial | None) -> Point:
         """The trial's point, written to the study before anything runs: that of `parent`, where it goes on from one."""

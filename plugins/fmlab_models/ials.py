@@ -33,7 +33,11 @@ class IALS(nn.Module):
     """
 
     defaults = {"loss": None, "optimizer": None}
-    space = {"unobserved_weight": {"float": [0.003, 1.0], "log": True}, "reg_exponent": {"float": [0.0, 1.0]}}
+    space = {
+        "unobserved_weight": {"float": [0.003, 1.0], "log": True},
+        "l2": {"float": [0.001, 0.3], "log": True},
+        "reg_exponent": {"float": [0.0, 1.0]},
+    }
     users: Tensor
     items: Tensor
 

@@ -1,6 +1,7 @@
 """Trials that their time ended go on from their checkpoint, the best third, each once."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from fmlab.sweep.messages import Job, Progress
 from fmlab.sweep.objective import Training
 from fmlab.sweep.racing import is_first, promoted, rounds_before
 from fmlab.sweep.spec import read
-from fmlab.sweep.study import retry_of
+from fmlab.sweep.storage import locate, open_storage
+from fmlab.sweep.study import Study, TrialRequest, retry_of
+from fmlab.sweep.worker import Worker
 
 
 def trial(
@@ -61,6 +64,26 @@ def test_racing_is_of_one_metric_and_one_seed() -> None:
     assert read("s", raw).settings.racing
     with pytest.raises(FmlabError, match="racing needs one metric"):
         read("s", {**raw, "seeds": [1, 2]})
+
+
+def test_after_half_of_the_time_what_was_begun_goes_before_points_that_are_left(tmp_path: Path) -> None:
+    space, points = {"x": {"float": [0, 1]}}, [{"x": 0.2}, {"x": 0.4}]
+    raw = {"space": space, "sampler": "random", "n_trials": 4, "racing": True, "budget": 100, "initial_points": points}
+    store, sweep = locate(None, tmp_path), read("s", raw)
+    study, _ = Study.create(open_storage(store), sweep.study, ["maximize"])
+    study.study.add_trial(trial(0, 0.5, unfinished=True))
+    study.enqueue(TrialRequest("1", 1, 0, {"x": 0.4}))
+    worker = Worker(
+        Job("s", raw, {}, [], store, str(tmp_path), ends=time.time() + 50), lambda *_: {}, lambda *_, **__: None
+    )
+    claim, progress = study.claim({}), Progress(most=10.0)
+    assert claim is not None
+    assert worker._promoted(claim, progress) is None, "its own point comes first"
+    worker.began -= 100
+    parent = worker._promoted(claim, progress)
+    assert parent is not None
+    assert parent.number == 0
+    assert progress.most == 20
 
 
 class Short(Progress):

@@ -132,6 +132,14 @@ def test_first_trials_share_half_of_the_budget_and_later_ones_are_limited(plain)
 
 
 @pytest.mark.usefixtures("some")
+def test_models_that_are_not_trained_in_steps_have_no_batches(plain):
+    """ItemKNN with another batch size would be the same trial again."""
+    sweep = read("auto", auto.expand(RAW, plain))
+    sizes = {p.params["model"]: "batch_size" in p.params for p in sweep.space.branches()}
+    assert sizes == {"mf": True, "deepfm": True, "lorentzfm": True, "cml": True, "itemknn": False}
+
+
+@pytest.mark.usefixtures("some")
 def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
     from fmlab.sweep.refit import _raw
     from fmlab.sweep.trial_overrides import lasting_overrides
