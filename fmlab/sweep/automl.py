@@ -3,6 +3,7 @@
 `auto` in a sweep file holds: `options`, where an option of that name is searched in every model that has it;
 `initial_values`, which the first trial of each model takes besides the paper's; `priority`, the models that are tried
 first; `rows`, how many training rows an epoch goes through at most, so that on large data too a trial is soon compared;
+`steps`, how many steps an epoch has at least, for which batches are smaller on small data;
 `portfolio`, whether points that did well before are tried first; `presets`, how much a search takes, by name. A model
 says it better by a literal class attribute beside its signature, `space = {"layers": {"int": [1, 3]}}`, in the words of
 a sweep's `space`. So a model takes part by being installed.
@@ -29,11 +30,12 @@ from fmlab.sweep.spec import of_now
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch
 
-_KEYS = ("options", "initial_values", "priority", "rows", "portfolio", "presets")
+_KEYS = ("options", "initial_values", "priority", "rows", "steps", "portfolio", "presets")
 _FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
 _PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
 _RANKING = ("bce", "bpr")
 _DENSE = ("adam", "adagrad")
+BATCH = 16  # rows of a batch, however small the data are
 
 
 def expand(
@@ -86,8 +88,24 @@ def expand(
     batches = space.get("batch_size")
     if when["model"] != models and isinstance(batches, Mapping) and "when" not in batches:
         space |= {"batch_size": {**batches, "when": when}} if when["model"] else {}
+    first = _smaller_batches(space, first, auto, len(task.training.rows))
     points = [*(raw.get("initial_points") or ()), *first]
     return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}
+
+
+def _smaller_batches(
+    space: dict[str, Any], points: Sequence[dict[str, Any]], auto: Mapping[str, Any], rows: int
+) -> list[dict[str, Any]]:
+    """The points with batches of which an epoch has `auto.steps`, and these in the space: powers of two, `BATCH` at
+    least."""
+    steps, batches = auto.get("steps"), space.get("batch_size")
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 1):
+        raise FmlabError(f"auto.steps must be a whole number of steps, got {steps!r}")
+    if steps is None or not isinstance(batches, Mapping) or "choice" not in batches:
+        return list(points)
+    most = max(BATCH, 1 << max(0, (rows // steps).bit_length() - 1))
+    space["batch_size"] = {**batches, "choice": list(dict.fromkeys(min(n, most) for n in batches["choice"]))}
+    return [{**p, "batch_size": min(p["batch_size"], most)} if "batch_size" in p else p for p in points]
 
 
 def _auto_of_now(auto: Mapping[str, Any]) -> dict[str, Any]:

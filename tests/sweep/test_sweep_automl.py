@@ -140,6 +140,17 @@ def test_models_that_are_not_trained_in_steps_have_no_batches(plain):
 
 
 @pytest.mark.usefixtures("some")
+def test_on_small_data_batches_are_smaller(plain):
+    """So that 27 epochs are more than a few steps."""
+    rows = len(open_task(plain).training.rows)
+    sweep = read("auto", auto.expand({**RAW, "auto": {**RAW["auto"], "steps": rows // 70}}, plain))
+    assert {p.params["batch_size"] for p in sweep.space.branches() if "batch_size" in p.params} == {64}
+    assert {p["batch_size"] for p in sweep.initial_points if "batch_size" in p} == {64}
+    with pytest.raises(FmlabError, match=r"auto\.steps must be a whole number"):
+        auto.expand({**RAW, "auto": {**RAW["auto"], "steps": 0}}, plain)
+
+
+@pytest.mark.usefixtures("some")
 def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
     from fmlab.sweep.refit import _raw
     from fmlab.sweep.trial_overrides import lasting_overrides
