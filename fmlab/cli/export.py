@@ -27,9 +27,9 @@ the link, the score. Of other models the vectors are missing, and it is said.
 encoder.json and score.py, which scores raw rows with onnxruntime and the standard library alone
 (pip install "fmlab[onnx]"). torch writes model.pt2 of torch.export, and encoder.json. Both are compared with predict
 before they are kept. ann writes an index of items by usearch (pip install "fmlab[ann]") for two-sided models, whose
-scores are inner products, HyperML and LorentzFM among them; recall@10 against the exact ranking is printed, and
-manifest.json says how a query is asked. huggingface writes the layout of the Hugging Face Hub, with a model card; all
-commands take such a folder for a run."""
+scores are inner products, HyperML and LorentzFM among them, with the ids, the query vectors and search.py, which
+finds the items of a user with usearch, NumPy and PyArrow alone; recall@10 against the exact ranking is printed.
+huggingface writes the layout of the Hugging Face Hub, with a model card; all commands take such a folder for a run."""
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:

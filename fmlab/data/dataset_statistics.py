@@ -109,7 +109,8 @@ def lines(dataset: Dataset) -> list[str]:
     for step in dataset.steps:
         papers = [paper for paper, its in elsewhere.items() if its is step]
         figures = f"   (published: {_of_papers(dataset, papers)})" if papers else ""
-        found.append(f"  {step.name}: {step.rows:,} rows, {step.users:,} users, {step.items:,} items{figures}")
+        sides = f", {step.users:,} users, {step.items:,} items" if step.users or step.items else ""
+        found.append(f"  {step.name}: {step.rows:,} rows{sides}{figures}")
     for name, value in measured(dataset).items():
         here = f"{value:.2%}" if name in ("sparsity", "density") else f"{value:,}"
         if name in printed or name != "density":

@@ -216,7 +216,7 @@ def _by_row(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _refuse_keys(request: Any, known: Sequence[str]) -> None:
     if not isinstance(request, dict):
-        raise FmlabError(f"a request must be a JSON object with {', '.join(known)}")
+        raise FmlabError(f"a request must be a JSON object with {', '.join(known)}, got {type(request).__name__}")
     for key in request:
         if key not in known:
             raise FmlabError(f"a request has no {key!r}; {choices(str(key), known)}")

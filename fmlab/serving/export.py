@@ -70,7 +70,7 @@ def export(run: "LoadedRun", out: Path, formats: Sequence[Format] = ("files",), 
 def _write(run: "LoadedRun", folder: Path, formats: Sequence[Format]) -> list[str]:
     from fmlab.files import digest, write_json
     from fmlab.serving.encoder_table import FILE, write_encoder
-    from fmlab.serving.export_files import write_files, write_ids
+    from fmlab.serving.export_files import write_files, write_ids, write_queries
     from fmlab.serving.program import write_onnx, write_program
 
     data, missing = run.data, list[str]()
@@ -81,8 +81,10 @@ def _write(run: "LoadedRun", folder: Path, formats: Sequence[Format]) -> list[st
         from fmlab.serving.ann import write_index
 
         parts["ann"] = write_index(run, folder)
+        shutil.copyfile(Path(__file__).with_name("ann_searcher.py"), folder / "search.py")
         if "files" not in formats:
             write_ids(run, folder)
+            write_queries(run, folder)
     if "huggingface" in formats:
         from fmlab.serving.hub_folder import write_hub_folder
 

@@ -77,8 +77,7 @@ def _write_vectors(run: "LoadedRun", folder: Path) -> dict[str, Any]:
     assert data.items is not None
     assert is_two_sided(model)
     width, kind = _write_side(folder / "item_vectors.npy", model.encode_item, data.items)
-    if data.users is not None and not data.has_context:
-        _write_side(folder / "query_vectors.npy", model.encode_query, data.users, folder / "query_bias.npy")
+    write_queries(run, folder)
     z = torch.linspace(-4, 4, 65)
     identity = bool(torch.equal(model.link(z), z))
     return {
@@ -88,6 +87,13 @@ def _write_vectors(run: "LoadedRun", folder: Path) -> dict[str, Any]:
         "link": "identity" if identity else f"{type(model).__name__}.link, strictly increasing",
         "bias": "the last column of item_vectors is the item's bias, that of query_vectors is 1",
     }
+
+
+def write_queries(run: "LoadedRun", folder: Path) -> None:
+    """query_vectors.npy and query_bias.npy of a two-sided model, where a user alone is a query."""
+    model: Any = run.model
+    if run.data.users is not None and not run.data.has_context:
+        _write_side(folder / "query_vectors.npy", model.encode_query, run.data.users, folder / "query_bias.npy")
 
 
 def _write_side(path: Path, side: Callable[..., Any], table: Any, bias_path: Path | None = None) -> tuple[int, str]:

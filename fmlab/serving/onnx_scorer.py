@@ -33,9 +33,9 @@ Row = Mapping[str, str | None]
 class Encoder:
     """Raw rows as features."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | Path) -> None:
         """Read encoder.json."""
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
         if content.get("fmlab_encoder") != 1:
             raise ValueError(f"{path} is no encoder of this version")
         self.has_values, self.tables = content["has_values"], content["tables"]
@@ -157,10 +157,11 @@ def moment(text: str, form: str) -> datetime:
 class Scorer:
     """An exported model with its encoder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: str | Path) -> None:
         """Read model.onnx and encoder.json of a folder."""
         import onnxruntime
 
+        folder = Path(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         model = str(folder / "model.onnx")

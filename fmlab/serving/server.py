@@ -32,6 +32,7 @@ Serves a trained model over HTTP (pip install "fmlab[serve]"). Requests and answ
 What is wrong with a request is said with status 400, in {"error": "..."}. There is no password: whoever reaches the
 port may ask. It is reached from this machine alone unless --host is given."""
 
+ROUTES = "POST /score, POST /recommend, POST /similar, GET /health and GET /metrics"
 KINDS = ("score", "recommend", "similar")
 HELD = 8 << 20  # bytes of requests that are not answered yet
 PATIENCE = 30  # seconds for the body of a request to come, and for answers when the server ends
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if args.host not in LOOPBACK:
         print(f"whoever reaches {args.host} may ask: there is no password", file=sys.stderr)
     sockets = listening(args.host, args.port)
-    print(f"http://{args.host}:{sockets[0].getsockname()[1]}", file=sys.stderr)
+    print(f"http://{args.host}:{sockets[0].getsockname()[1]}", file=sys.stderr, flush=True)
     with suppress(KeyboardInterrupt):  # Ctrl-C is how a server ends
         server_of(app).run(sockets)
     return 0
@@ -189,6 +190,13 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
     async def scraped() -> PlainTextResponse:
         return PlainTextResponse(metrics.text(engine.unseen, batcher.batches), media_type="text/plain; version=0.0.4")
 
+    async def elsewhere(request: Request, error: Exception) -> Response:
+        """Of a path that is not there, or another method."""
+        said = f"requests are {ROUTES}; got {request.method} {request.url.path:.100}"
+        return Response(json.dumps({"error": said}), getattr(error, "status_code", 404), media_type="application/json")
+
+    for status in (404, 405):
+        app.add_exception_handler(status, elsewhere)
     app.add_api_route("/health", health, methods=["GET"], response_model=None)
     app.add_api_route("/metrics", scraped, methods=["GET"], response_model=None)
     return app
@@ -196,7 +204,7 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
 
 def _parsed(given: bytes) -> Any:
     def refuse(name: str) -> Any:
-        raise ValueError(f"{name} is no number of JSON")
+        raise ValueError(f"{name} is no number of JSON; null stands for a missing value")
 
     try:
         return json.loads(given, parse_constant=refuse)

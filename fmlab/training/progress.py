@@ -2,6 +2,7 @@
 
 import logging
 import time
+from importlib.util import find_spec
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,16 +15,22 @@ log = logging.getLogger("fmlab")
 _SECONDS_BETWEEN_REFRESHES = 0.2  # a step of these models takes milliseconds; drawing must not cost more
 
 
+def _draws_bars() -> bool:
+    """Whether a bar can move here. In a notebook rich needs ipywidgets, and without them leaves empty lines."""
+    return not Console(stderr=True).is_jupyter or find_spec("ipywidgets") is not None
+
+
 def figure(value: float) -> str:
     """A metric as a person reads it: four decimals, or as many as a small one needs to be told from 0."""
     return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.3g}"
 
 
 class EpochLogger(pl.Callback):
-    """Logs one line an epoch and, on a terminal, draws a bar over its batches."""
+    """Logs one line an epoch and, where a person watches, draws a bar over its batches, or prints that line."""
 
     def __init__(self, *, bar: bool) -> None:
-        self.bar = bar
+        self.bar = bar and _draws_bars()
+        self.prints = bar and not self.bar
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._drawn = self._began = 0.0
@@ -65,7 +72,10 @@ class EpochLogger(pl.Callback):
         figures = "  ".join(f"{k} {figure(v)}" for k, v in shown.items())
         seconds = time.perf_counter() - self._began
         pace = f"{seconds:.1f} s  {pl_module.pace.rows_per_second:,.0f} rows/s"
-        log.info(f"epoch {trainer.current_epoch}  {figures}  {pace}")
+        line = f"epoch {trainer.current_epoch}  {figures}  {pace}"
+        log.info(line)
+        if self.prints:
+            print(line, flush=True)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Give the terminal back."""

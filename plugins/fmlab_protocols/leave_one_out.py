@@ -148,6 +148,11 @@ class LeaveOneOut(Task):
                 "split": _split_in_words(data, given=given, listed=bool(listed)),
                 "rows": of_parts([known["trained"], held, rows]),
                 **ranked(names, candidates=_candidates_in_words(n_candidates, seed, listed=bool(listed))),
+                **(
+                    {"validation": "trained on too: its figures say nothing about the test"}
+                    if train_on_validation
+                    else {}
+                ),
                 **tested,
                 **drawn_negatives(negatives, anew=resample_negatives),
             },

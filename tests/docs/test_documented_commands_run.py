@@ -63,6 +63,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table("visits.tsv", "uid place when", [[u, i, 1600000000 + n] for n, (u, i) in enumerate(pairs)])
     for name in ("clicks", "today", "rows"):
         table(f"{name}.csv", "user item place clicked", clicks)
+    log = [[n, 1600000000 + 5000 * n, *row] for n, row in enumerate(clicks)]
+    table("log.csv", "request_id when user item place clicked", log)
     for name, part in (("train", clicks[:600]), ("valid", clicks[600:800]), ("test", clicks[800:])):
         table(f"{name}.csv", "user item place clicked", part)
     adjacent = {u: [n for n, i in enumerate(items) if (u, i) in set(pairs)] for u in users}

@@ -97,6 +97,7 @@ def test_all_but_the_test_is_trained_on_if_asked_for_and_this_is_said() -> None:
     assert not set(together.training.rows) & set(together.test.rows)
     said = [any("trained on too" in step.name for step in t.dataset.steps) for t in (apart, together)]
     assert said == [False, True]
+    assert [any("trained on too" in text for text in t.described.values()) for t in (apart, together)] == [False, True]
 
 
 def test_a_refit_selects_on_the_validation_and_then_trains_on_it_as_well() -> None:

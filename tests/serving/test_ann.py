@@ -1,6 +1,7 @@
 """The index finds what the exact ranking finds."""
 
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,28 @@ def test_the_index_of_an_export_gives_the_lists_of_recommend(
     index = usearch.Index.restore(str(out / "items.usearch"))
     query = np.load(out / "query_vectors.npy")[7].astype(np.float64)
     found = index.search(np.append(query / np.linalg.norm(query), 0).astype(np.float32), 5).keys
+    searcher = runpy.run_path(str(out / "search.py"))["Searcher"](str(out))
     run = load_run(place)
     names = run.data.keys["item"].tolist()
     wanted = run.recommend([run.data.keys["user"].tolist()[7]], k=5, exclude="none")
     assert [names[n] for n in found] == wanted["item"].tolist()
+    user = run.data.keys["user"].tolist()[7]
+    listed = searcher.search(user, 5)
+    assert [name for name, _ in listed] == wanted["item"].tolist()
+    products = np.load(out / "item_vectors.npy").astype(np.float64) @ query
+    np.testing.assert_allclose([p for _, p in listed], np.sort(products)[::-1][:5], rtol=1e-4, atol=1e-4)
+    first = listed[0][0]
+    assert [n for n, _ in searcher.search(user, 4, exclude={first})] == wanted["item"].tolist()[1:]
+
+
+def test_an_index_alone_is_searched_by_its_own_program(two_sided: Path, tmp_path: Path) -> None:
+    pytest.importorskip("usearch.index")
+    load_run(two_sided).export(tmp_path / "out", ["ann"])
+    assert {"search.py", "query_vectors.npy", "users.parquet", "items.parquet"} <= {
+        p.name for p in (tmp_path / "out").iterdir()
+    }
+    searcher = runpy.run_path(str(tmp_path / "out" / "search.py"))["Searcher"](tmp_path / "out")
+    assert len(searcher.search(next(iter(searcher.users)), 3)) == 3
 
 
 def test_a_model_that_is_no_product_of_two_sides_has_no_index(deep: Path, tmp_path: Path) -> None:

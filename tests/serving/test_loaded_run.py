@@ -61,6 +61,8 @@ def test_what_is_wrong_with_a_frame_is_said(two_sided: Path, clicks: Path) -> No
     run = load_run(two_sided)
     with pytest.raises(DataError, match="the frame has no 'item' \\(did you mean 'items'"):
         run.predict(pd.DataFrame({"user": [1], "items": [2]}))
+    with pytest.raises(DataError, match="has no 'item'; its columns are user"):  # a column that is needed means itself
+        run.predict(pd.DataFrame({"user": [1]}))
     with pytest.raises(DataError, match="'user' twice"):
         run.predict(pd.DataFrame([[1, 2, 3]], columns=["user", "user", "item"]))
     with pytest.raises(DataError, match="column 'user' must hold numbers, texts"):

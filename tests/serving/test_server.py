@@ -122,8 +122,15 @@ def test_bodies_are_bounded_and_must_be_json(two_sided: Path) -> None:
             found = ask.post("/score", content=body)
             assert found.status_code == 400
             assert "a request must be JSON" in found.json()["error"]
-        assert ask.get("/score").status_code == 405
-        assert ask.get("/nothing").status_code == 404
+        assert "null stands for a missing value" in ask.post("/score", content=b'{"rows": NaN}').json()["error"]
+        for found, status, got in (
+            (ask.get("/score"), 405, "got GET /score"),
+            (ask.get("/nothing"), 404, "got GET /nothing"),
+            (ask.post("/predict", content=b"{}"), 404, "got POST /predict"),
+        ):
+            assert found.status_code == status
+            assert found.json()["error"].startswith("requests are POST /score, POST /recommend")
+            assert found.json()["error"].endswith(got)
 
 
 def test_requests_that_come_together_are_answered_together_and_none_is_lost(two_sided: Path) -> None:

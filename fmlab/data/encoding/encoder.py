@@ -141,10 +141,10 @@ class Encoder:
         """Raise DataError if the columns `names` lack a required one of the given sides."""
         wanted = [c.name for c in self.columns(*sides) if c.required]
         if missing := [n for n in wanted if n not in names]:
-            near = [(n, choices(n, names).partition("choices: ")) for n in missing]
-            listed = ", ".join(f"{n!r} {f'({hint.strip()})' if hint else ''}".strip() for n, (hint, _, _) in near)
+            near = [(n, choices(n, set(names) - set(wanted)).partition("choices: ")[0].strip()) for n in missing]
+            listed = ", ".join(f"{n!r} ({hint})" if hint else repr(n) for n, hint in near)
             rule = f"rows need the column{'s' * (len(wanted) > 1)} {', '.join(map(repr, wanted))}"
-            raise DataError(f"{rule}; {where} has no {listed}; its columns are {near[0][1][2]}")
+            raise DataError(f"{rule}; {where} has no {listed}; its columns are {', '.join(sorted(names)) or '(none)'}")
 
     def encode(self, rows: Rows, tallies: Tallies, *sides: Side) -> Table:
         """Features `[rows, columns]` of the given neighboring sides, all by default; raises DataError."""

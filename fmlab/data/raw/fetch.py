@@ -27,10 +27,13 @@ def ensure(raw: RawFile, root: Path, name: str = "", retries: int = RETRIES) -> 
     looked = ", ".join(map(str, places(raw, root, name)))
     if raw.page:
         raise DataError(
-            f"{raw.path} has to be fetched by hand from {raw.page} and put into {root}; looked for it at {looked}"
+            f"{raw.path} has to be fetched by hand from {raw.page} and put into {root}; looked for it at {looked}; "
+            "data_dir=<folder> or FMLAB_DATA_DIR says where else"
         )
     if not raw.urls:
-        raise DataError(f"{raw.path} is missing; looked for it at {looked}")
+        raise DataError(
+            f"{raw.path} is missing; looked for it at {looked}; data_dir=<folder> or FMLAB_DATA_DIR says where else"
+        )
     target = root / raw.path
     with locked(target.with_name(f".{target.name}.lock"), f"another process is fetching {target.name}", HINT):
         if not target.is_file():
