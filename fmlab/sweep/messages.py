@@ -122,6 +122,16 @@ class Progress:
         over = self.most is not None and now > self.began + self.most
         return over or (self.deadline is not None and now > self.deadline - self.tail)
 
+    @property
+    def share(self) -> float:
+        """The part of the time for training that is over, 0 where there is no end."""
+        now = time.monotonic()
+        if self.began is None:
+            return 0.0
+        ends = [] if self.most is None else [self.began + self.most]
+        ends += [] if self.deadline is None else [self.deadline - self.tail]
+        return (now - self.began) / max(min(ends) - self.began, 1e-9) if ends else 0.0
+
     def judging(self, each: float, now: float, parts: float) -> None:
         """Note that a validation takes `each` seconds, of which `now` are left, and that `parts` more will follow.
 

@@ -34,6 +34,7 @@ from fmlab.training.lightning_messages import quiet
 from fmlab.untrusted.parsing import read_yaml
 
 _POLL = 0.5  # seconds between looks at a run in its own process
+_HALF = 0.5  # of the time that a trial may train, after which its learning rate falls as where validation stalls
 _LOOK = 1.0  # seconds of a validation after which its length is told
 
 
@@ -44,6 +45,7 @@ class Reporter(pl.Callback):
         self.progress = progress
         self.cut: dict[str, float] | None = None  # where its time ended a run that had more to do
         self._began, self._blocks = 0.0, 0  # of the validation that runs
+        self.rate_fell: float | None = None  # epochs after which the rate fell because half of the time was over
         self.scores: Array | None = None  # float32 of the validation rows, where rows are scored
 
     def on_size(self, parameters: int) -> None:
@@ -86,6 +88,10 @@ class Reporter(pl.Callback):
             if trainer.max_epochs is None or trainer.current_epoch + 1 < trainer.max_epochs:
                 self._cut(trainer, pl_module, trainer.current_epoch + 1)
             trainer.should_stop = True
+        elif self.rate_fell is None and self.progress.goes_on is None and self.progress.share > _HALF:
+            assert isinstance(pl_module, Learner)
+            self.rate_fell = trainer.current_epoch + 1
+            pl_module.stall()
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Raises Lost once somebody else runs this trial; out of time, the epoch ends here and is validated."""
@@ -176,6 +182,8 @@ class Training:
             mark_folders(folder, None, TrialPruned.status)
             raise
         more: dict[str, Any] = {} if reporter.cut is None else {"cut": reporter.cut}
+        if reporter.rate_fell is not None:
+            more["rate_fell"] = reporter.rate_fell
         if self._scores is not None and reporter.scores is not None:
             more["scores"] = keep_scores(self._scores, reporter.scores)
         if more:

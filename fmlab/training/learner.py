@@ -221,6 +221,15 @@ class Learner(BlockJudge):
             if isinstance(self.scheduler, FollowsValidation):
                 self.scheduler.validated(value)
 
+    def stall(self) -> None:
+        """Tell a scheduler that follows the validation that the last one was reached again and not exceeded.
+
+        It is among the `validations`, so that a training anew has the same rates.
+        """
+        if self.validations and isinstance(self.scheduler, FollowsValidation):
+            self.validations.append(self.validations[-1])
+            self.scheduler.validated(self.validations[-1][1])
+
     # ---------------------------------------------------------------------------------- checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

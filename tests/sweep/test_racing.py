@@ -1,5 +1,6 @@
 """Trials that their time ended go on from their checkpoint, the best third, each once."""
 
+import csv
 import json
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study, TrialRequest, retry_of
 from fmlab.sweep.worker import Worker
+from fmlab.training.checkpoint_format import read_checkpoint
 
 
 def trial(
@@ -93,6 +95,41 @@ class Short(Progress):
     def time_is_up(self) -> bool:
         self.calls = getattr(self, "calls", 0) + 1
         return self.calls > 20
+
+
+class Half(Progress):
+    """More than half of the time is over after the first epoch."""
+
+    share = 0.6  # type: ignore[assignment]
+
+
+def test_the_rate_falls_where_half_of_the_time_is_over(tmp_path: Path) -> None:
+    """Once, as where validation stalls, and a training anew has the same rates."""
+    usual = [
+        *("model=mf", "protocol=full_ranking", "data.users=100", "data.items=60", "data.positives=10", "logger=csv"),
+        *(
+            "trainer.max_epochs=3",
+            "trainer.accelerator=cpu",
+            "trainer.threads=1",
+            "batch_size=64",
+            "optimizer.lr=0.001",
+        ),
+        "scheduler=plateau",
+    ]
+    train = Training(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
+    found = {}
+    for name, progress in (("half", Half()), ("on", Half(goes_on=tmp_path / "half")), ("plain", Progress())):
+        more = ["trainer.max_epochs=4"] if name == "on" else []
+        train([*usual, *more], tmp_path / name, progress)
+        curve = csv.DictReader((tmp_path / name / "metrics.csv").read_text().splitlines())
+        found[name] = [float(row["lr"]) for row in curve]
+    assert found["plain"] == [0.001] * 3, "its validation does not stall"
+    assert found["half"] == pytest.approx([0.001, 0.0001, 0.0001])
+    assert found["on"] == pytest.approx([0.001, 0.0001, 0.0001, 0.0001]), "the rate fell before"
+    assert json.loads((tmp_path / "half" / "metrics.json").read_text())["rate_fell"] == 1
+    state = read_checkpoint(tmp_path / "half" / "checkpoints" / "last.ckpt")["training"]
+    assert state["validations"][0] == state["validations"][1]
+    assert len(state["validations"]) == 4
 
 
 def test_a_run_that_its_time_ended_is_trained_on_and_not_anew(tmp_path: Path) -> None:
