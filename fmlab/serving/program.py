@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fmlab.contracts import FitsRows
 from fmlab.data import Array, Table
 from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
@@ -73,6 +74,12 @@ def program_of(run: "LoadedRun") -> Any:
     if inputs_of_model(run.model):
         names = ", ".join(inputs_of_model(run.model))
         raise FmlabError(f"a program reads features alone, {run.name} also asks for {names}")
+    trees = sorted({type(m).__name__ for m in run.model.modules() if isinstance(m, FitsRows)})
+    if trees:
+        raise FmlabError(
+            f"a program is made of operations on tensors, {run.name} has trees of a library: {', '.join(trees)}; a search "
+            "leaves such models out by exclude_models"
+        )
     table = sample(run.data, 3)
     served = Served(run.model, run.data.scale, run.data.log_odds).eval()
     given = tuple(torch.from_numpy(a) for a in arrays(table))

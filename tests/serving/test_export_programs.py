@@ -74,6 +74,14 @@ def test_every_model_has_an_onnx_model(name: str, tmp_path: Path) -> None:
     assert all(not isinstance(entry.shape[0], int) for entry in session.get_inputs())
 
 
+def test_an_ensemble_with_trees_says_that_they_are_no_program(tmp_path: Path) -> None:
+    pytest.importorskip("lightgbm")
+    run = tiny_run("lightgbm")
+    both = torch.nn.ModuleList([run.model])
+    with pytest.raises(FmlabError, match=r"has trees of a library: LightGBM; .*exclude_models"):
+        program.program_of(LoadedRun(run.folder, run.checkpoint, run.identity, both, run.data))
+
+
 @pytest.mark.parametrize("learn", [False, True])
 @pytest.mark.parametrize("name", ["lorentzfm", "hyperml", "hyperts"])
 def test_a_curvature_goes_into_the_onnx_model(name: str, learn: bool, tmp_path: Path) -> None:
