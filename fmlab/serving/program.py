@@ -77,8 +77,8 @@ def program_of(run: "LoadedRun") -> Any:
     trees = sorted({type(m).__name__ for m in run.model.modules() if isinstance(m, FitsRows)})
     if trees:
         raise FmlabError(
-            f"a program is made of operations on tensors, {run.name} has trees of a library: {', '.join(trees)}; a search "
-            "leaves such models out by exclude_models"
+            f"a program is made of operations on tensors, {run.name} has trees of a library: {', '.join(trees)}; a "
+            "search leaves such models out by exclude_models"
         )
     table = sample(run.data, 3)
     served = Served(run.model, run.data.scale, run.data.log_odds).eval()
