@@ -84,7 +84,7 @@ def make_ensemble(folder: Path, task: Task, seconds: float | None = None) -> Pat
         return None
     tested = audit_of(task, task.training.rows)
     test = evaluate(audited(task, tested).test, model, task.dataset)
-    more: dict[str, Any] = findings(task, test, None)
+    more: dict[str, Any] = {"protocol_described": dict(task.described), **findings(task, test, None)}
     if tested is not None:
         groups = {name: dict(figures) for name, figures in test.groups.items()}
         more["audit"] = {"shares": dict(tested.shares), "groups": groups}

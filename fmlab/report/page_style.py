@@ -14,7 +14,8 @@ h3 { font-size: 14px } .wide { overflow-x: auto; max-height: 720px; overflow-y: 
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 th { position: sticky; top: 0; background: var(--head); text-align: left; z-index: 1 }
 th, td { padding: 3px 10px; border-bottom: 1px solid var(--rule); white-space: nowrap; vertical-align: top }
-td.n, th.n { text-align: right } th.sort { cursor: pointer } th.sort:hover { text-decoration: underline }
+th { white-space: normal } td.n, th.n { text-align: right }
+th.sort { cursor: pointer } th.sort:hover { text-decoration: underline }
 th[aria-sort=ascending]::after { content: " \\25B2" } th[aria-sort=descending]::after { content: " \\25BC" }
 th.sort:focus-visible { outline: 2px solid var(--axis) }
 .judged { display: flex; flex-wrap: wrap; gap: 4px 48px } .judged h3 { margin: 10px 0 4px }
@@ -24,7 +25,7 @@ dt { color: var(--soft) } dd { margin: 0; overflow-wrap: anywhere }
 .share { flex: 0 0 90px; padding: 0 6px; margin-right: 8px; background: var(--card) }
 .share { background-image: linear-gradient(var(--bar), var(--bar)); background-repeat: no-repeat; text-align: right }
 .share { font-variant-numeric: tabular-nums; box-sizing: border-box }
-td.w { white-space: normal; min-width: 150px } tr:hover td { background-color: var(--hover) }
+td.w { white-space: normal; min-width: 100px } tr:hover td { background-color: var(--hover) }
 td.b { background-image: linear-gradient(var(--bar), var(--bar)); background-repeat: no-repeat }
 tr.best td { font-weight: 600 } summary { cursor: pointer } td .options { font: 12px/1.5 ui-monospace, monospace }
 td .options { color: var(--soft); overflow-wrap: anywhere; max-width: 460px; font-weight: 400 }

@@ -195,7 +195,7 @@ def _cost(board: Leaderboard, name: str, label: str, word: str) -> str:
     models: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for row in board.own:
         cost, value = row.cost(name), row.value
-        if cost and math.isfinite(value):
+        if cost is not None and math.isfinite(value):
             models[row.model].append((cost, value, f"{row.title}: {value:.4f}, {svg.short(cost)} {label}"))
     if sum(map(len, models.values())) < 2:
         return ""

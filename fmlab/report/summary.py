@@ -60,7 +60,7 @@ def _test(one: Result, row: Row) -> Comparison | None:
 def _cost(best: Row, runs: Sequence[Run]) -> str:
     parts = []
     if (seconds := best.cost("seconds_fit")) is not None:
-        parts.append(f"{seconds / 60:.1f} min of training")
+        parts.append(f"{seconds / 60:.1f} min of training" if seconds >= 60 else f"{seconds:.3g} s of training")
     if (count := best.cost("parameters")) is not None:
         parts.append(f"{whole(count)} parameters")
     if (held := best.cost("bytes")) is not None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 WIDTH, HEIGHT = 560, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 30, 46
+_APART = 30  # between 0 and the rest of a logarithmic axis
 _COLOURS = (  # to be told from white paper and from dark
     "#0072b2",
     "#d55e00",
@@ -80,7 +81,9 @@ def chart(
         parts.append(_line(_LEFT, up(value), WIDTH - _RIGHT, up(value), "grid"))
     parts += [_series(one, known.index(one.name), across, up) for one in series]
     there = {s.name for s in series if s.kind in ("dots", "line")}
-    return _svg(title, "".join(parts), [(i, name) for i, name in enumerate(known) if name in there])
+    several = len(there.union(names)) > 1  # of two models on a page, one that stands alone is named too
+    legend = [(i, name) for i, name in enumerate(known) if name in there and several]
+    return _svg(title, "".join(parts), legend)
 
 
 def _series(one: Series, place: int, across: Callable[[float], float], up: Callable[[float], float]) -> str:
@@ -170,6 +173,9 @@ def _scale(
     values: Sequence[float], start: float, end: float, *, log: bool = False
 ) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
     """A map from values to pixels, and ticks (value, text)."""
+    if log and 0 in values and any(v > 0 for v in values) and min(values) >= 0:  # 0 stands apart, at the border
+        inner, ticks = _scale([v for v in values if v > 0], start + math.copysign(_APART, end - start), end, log=True)
+        return lambda v: inner(v) if v > 0 else start, [(0, "0"), *ticks]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if log and low > 0:
         low, high = (low, high) if high > low else (low / 2, high * 2)
@@ -225,9 +231,8 @@ def _text(a: float, b: float, text: str, *, anchor: str = "start", bold: bool = 
 
 def _svg(title: str, body: str, names: Sequence[tuple[int, str]], height: int = HEIGHT, width: int = WIDTH) -> str:
     """A figure: title, drawing, legend."""
-    shown = names if len(names) > 1 else []
     legend, across, down = [], 12, height + 8
-    for place, name in shown:
+    for place, name in names:
         size = 24 + 7 * len(name)
         if across + size > width:
             across, down = 12, down + 18
@@ -235,7 +240,7 @@ def _svg(title: str, body: str, names: Sequence[tuple[int, str]], height: int = 
         legend.append(_dot(shape, across + 4, down - 4, _COLOURS[place % len(_COLOURS)], ""))
         legend.append(_text(across + 13, down, name))
         across += size
-    total = down + 8 if shown else height
+    total = down + 8 if names else height
     head = _text(12, 18, title, bold=True)
     opening = f'<svg viewBox="0 0 {width} {total}" width="{width}" height="{total}" role="img"'
     return f'{opening} aria-label="{escape(title)}">{head}{body}{"".join(legend)}</svg>'

@@ -93,16 +93,25 @@ def front_table(board: Leaderboard) -> list[TextTable]:
     if len(kept) < 2:
         return []
     kept.sort(key=lambda row: row.cost("parameters") or 0.0)
-    rows = []
+    rows, searched = [], any(row.trial for row in kept)
     for row in kept:
         on = [FRONTS[name] for name, rows_of in fronts.items() if any(row is one for one in rows_of)]
         costs = (whole(row.cost("parameters")), whole(row.cost("bytes")), _microseconds(row))
-        rows.append((_title(row), row.trial, ", ".join(on), figure(row.validation), *costs))
-    head = ("model", "trial", "on the front of", f"validation {board.monitor}", "parameters", "bytes", "us a row")
+        trial = (row.trial,) if searched else ()
+        rows.append((_title(row), *trial, ", ".join(on), figure(row.validation), *costs))
+    head = (
+        "model",
+        *(["trial"] if searched else []),
+        "on the front of",
+        f"validation {board.monitor}",
+        "parameters",
+        "bytes",
+        "us a row",
+    )
     said = f"no row that costs less has a better validation {board.monitor}; us: microseconds of one core"
-    again = "fmlab sweep refit FOLDER TRIAL trains a point again" if any(row.trial for row in kept) else ""
+    again = "fmlab sweep refit FOLDER TRIAL trains a point again" if searched else ""
     title = f"{board.title}: what a better validation {board.monitor} costs"
-    return [TextTable(title, head, tuple(rows), 3, tuple(filter(None, (said, again))))]
+    return [TextTable(title, head, tuple(rows), 2 + searched, tuple(filter(None, (said, again))))]
 
 
 def _microseconds(row: Row) -> str:

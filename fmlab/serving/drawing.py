@@ -21,17 +21,22 @@ def axes_of(title: str, width: float = 7, height: float = 4.5) -> tuple[Any, Any
 
 
 def heat_map(title: str, numbers: Array, rows: Sequence[str], columns: Sequence[str]) -> Any:
-    """A figure of numbers `[rows, columns]`; NaN stays white."""
+    """A figure of numbers `[rows, columns]`; NaN stays gray."""
     figure, axes = axes_of(title, max(4.5, 0.45 * len(columns) + 2), max(4.5, 0.45 * len(rows) + 2))
-    shade = draw_heat(axes, numbers, rows, columns, float(np.nanmax(np.abs(numbers), initial=0)))
+    most, least = float(np.nanmax(np.abs(numbers), initial=0)), float(np.nanmin(numbers, initial=np.inf))
+    # a scale from 0 would give numbers that are close together one color
+    shade = draw_heat(axes, numbers, rows, columns, most, least if most / 2 < least < most else 0.0)
     figure.colorbar(shade, ax=axes, shrink=0.8)
     return figure
 
 
-def draw_heat(axes: Any, numbers: Array, rows: Sequence[str], columns: Sequence[str], most: float) -> Any:
-    """Numbers from -`most` or 0 to `most` as colors, red where they are above 0 and blue below."""
+def draw_heat(
+    axes: Any, numbers: Array, rows: Sequence[str], columns: Sequence[str], most: float, least: float = 0.0
+) -> Any:
+    """Numbers from `least` to `most` as colors; if some are below 0 from -`most`, red above 0 and blue below."""
     signed, most = bool((numbers < 0).any()), most or 1.0
-    colors, least = ("RdBu_r", -most) if signed else ("viridis", 0.0)
+    colors, least = ("RdBu_r", -most) if signed else ("viridis", least)
+    axes.set_facecolor("0.85")
     shade = axes.imshow(numbers, cmap=colors, vmin=least, vmax=most, aspect="auto")
     axes.set_xticks(range(len(columns)), [c[:18] for c in columns], rotation=60, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), [r[:18] for r in rows])

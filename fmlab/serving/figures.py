@@ -153,7 +153,7 @@ def tsne(run: "LoadedRun") -> Any:
     shade = axes.scatter(*flat.T, s=12, c=np.log1p(counts[what]), cmap="viridis", linewidths=0)
     figure.colorbar(shade, ax=axes, label="log(1 + training interactions)", shrink=0.8)
     axes.set(xticks=[], yticks=[])
-    axes.set_xlabel(found.measure, fontsize=9)
+    axes.set_xlabel(f"near: alike by {found.measure}", fontsize=9)
     return figure
 
 

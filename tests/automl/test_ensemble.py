@@ -77,6 +77,7 @@ def test_its_record_is_that_of_a_run(sweep: tuple[Path, pd.DataFrame]) -> None:
     simple = -np.where(test["y"] == 1, np.log(rate), np.log(1 - rate)).mean()
     assert found["constant"]["logloss"] == pytest.approx(simple, abs=1e-6)
     assert found["audit"]["groups"]
+    assert "rows" in found["protocol_described"]
     assert found["against_best"]["logloss"]["low"] <= found["against_best"]["logloss"]["high"]
 
 

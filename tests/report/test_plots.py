@@ -37,6 +37,19 @@ def test_a_curve_leaves_out_the_last_check_of_the_best(tmp_path):
     assert _curve(find_runs(tmp_path)[0][0], "val/mrr") == [(0.0, 0.05), (1.0, 0.1)]
 
 
+def test_a_cost_of_nothing_stands_before_a_logarithmic_axis():
+    text = svg.chart("t", "x", "y", [svg.Series("a", [(0.0, 1.0), (10.0, 2.0), (1000.0, 3.0)])], log=True)
+    across = [float(x) for x in re.findall(r'cx="([0-9.]+)"', text)]
+    assert across == sorted(across)
+    assert across[1] - across[0] == svg._APART
+
+
+def test_one_model_of_several_is_named_where_it_stands_alone():
+    one = svg.Series("a", [(0.0, 1.0), (1.0, 2.0)], "line")
+    assert ">a</text>" in svg.chart("t", "x", "y", [one], names=["a", "b"])
+    assert ">a</text>" not in svg.chart("t", "x", "y", [one], names=["a"])
+
+
 def test_a_value_far_from_all_others_does_not_flatten_them():
     points = [(float(n), 0.1 * n) for n in range(10)]
     near = svg.chart("t", "x", "y", [svg.Series("a", points)])

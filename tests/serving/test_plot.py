@@ -156,3 +156,12 @@ def test_a_name_is_no_formula(clicks: Path, tmp_path: Path, monkeypatch: pytest.
         figure = run.plot("curves", tmp_path / "names.png")
         figure.savefig(tmp_path / "again.svg")
         assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == names
+
+
+@pytest.mark.parametrize(("numbers", "low"), [([[1.0, 9.0]], 0.0), ([[8.0, 9.0]], 8.0), ([[-1.0, 9.0]], -9.0)])
+def test_colors_of_a_heat_map_tell_close_numbers_apart(numbers: list[list[float]], low: float) -> None:
+    pytest.importorskip("matplotlib")
+    from fmlab.serving.drawing import heat_map
+
+    figure = heat_map("title", np.array(numbers), ["a"], ["b", "c"])
+    assert figure.axes[0].images[0].get_clim() == (low, 9.0)
