@@ -90,8 +90,8 @@ class Reporter(pl.Callback):
             trainer.should_stop = True
         elif self.rate_fell is None and self.progress.goes_on is None and self.progress.share > _HALF:
             assert isinstance(pl_module, Learner)
-            self.rate_fell = trainer.current_epoch + 1
-            pl_module.stall()
+            if pl_module.stall():
+                self.rate_fell = trainer.current_epoch + 1
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Raises Lost once somebody else runs this trial; out of time, the epoch ends here and is validated."""

@@ -221,14 +221,19 @@ class Learner(BlockJudge):
             if isinstance(self.scheduler, FollowsValidation):
                 self.scheduler.validated(value)
 
-    def stall(self) -> None:
+    def stall(self) -> bool:
         """Tell a scheduler that follows the validation that the last one was reached again and not exceeded.
 
-        It is among the `validations`, so that a training anew has the same rates.
+        Whether it was told: not where the rate fell before, as two falls at once are one too many. What it was told is
+        among the `validations`, so that a training anew has the same rates.
         """
-        if self.validations and isinstance(self.scheduler, FollowsValidation):
-            self.validations.append(self.validations[-1])
-            self.scheduler.validated(self.validations[-1][1])
+        if not self.validations or not isinstance(self.scheduler, FollowsValidation):
+            return False
+        if self.scheduler.rate(1.0, self.global_step) < 1:
+            return False
+        self.validations.append(self.validations[-1])
+        self.scheduler.validated(self.validations[-1][1])
+        return True
 
     # ---------------------------------------------------------------------------------- checkpoints
 
