@@ -60,7 +60,10 @@ def classed(dataset: Dataset, min_label: float | None) -> Dataset:
     values = np.unique(label)
     shown = ", ".join(f"{v:g}" for v in values[:8]) + (", ..." if len(values) > 8 else "")
     rule = "ctr needs labels 0 and 1 (or -1 and 1)"
-    raise DataError(f"{rule}, got {shown}; protocol.min_label=<number> says from where on a label counts as 1")
+    raise DataError(
+        f"{rule}, got {shown}; protocol.min_label=<number> says from where on a label counts as 1, "
+        "protocol=rating protocol.negatives=0 predicts the numbers"
+    )
 
 
 def _classed_targets(dataset: Dataset, min_label: float | None) -> Dataset:
