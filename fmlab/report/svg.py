@@ -174,8 +174,8 @@ def _scale(
 ) -> tuple[Callable[[float], float], list[tuple[float, str]]]:
     """A map from values to pixels, and ticks (value, text)."""
     if log and 0 in values and any(v > 0 for v in values) and min(values) >= 0:  # 0 stands apart, at the border
-        inner, ticks = _scale([v for v in values if v > 0], start + math.copysign(_APART, end - start), end, log=True)
-        return lambda v: inner(v) if v > 0 else start, [(0, "0"), *ticks]
+        inner, above = _scale([v for v in values if v > 0], start + math.copysign(_APART, end - start), end, log=True)
+        return lambda v: inner(v) if v > 0 else start, [(0.0, "0"), *above]
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if log and low > 0:
         low, high = (low, high) if high > low else (low / 2, high * 2)

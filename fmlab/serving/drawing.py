@@ -1,6 +1,8 @@
 """What the pictures of trained runs share, by matplotlib."""
 
+import io
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -10,11 +12,29 @@ from fmlab.data import Array
 RUST, BLUE = "#b5532a", "#2a6f97"
 
 
-def axes_of(title: str, width: float = 7, height: float = 4.5) -> tuple[Any, Any]:
-    """A figure with one pair of axes; sizes in inches."""
+@cache
+def _figure_class() -> Any:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    class ShownFigure(Figure):
+        """A figure that a notebook shows without `%matplotlib inline`."""
+
+        def _repr_png_(self) -> bytes:
+            made = io.BytesIO()
+            self.savefig(made, format="png", dpi=100)
+            return made.getvalue()
+
+    return ShownFigure
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure; sizes in inches."""
+    return _figure_class()(figsize=(width, height), layout="constrained")
+
+
+def axes_of(title: str, width: float = 7, height: float = 4.5) -> tuple[Any, Any]:
+    """A figure with one pair of axes; sizes in inches."""
+    figure = new_figure(width, height)
     axes = figure.add_subplot()
     axes.set_title(title, fontsize=11)
     return figure, axes

@@ -13,7 +13,7 @@ from fmlab.contracts import ManifoldEmbeddings
 from fmlab.data import Array
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import DataError, FmlabError, StorageError, choices
-from fmlab.serving.drawing import BLUE, RUST, axes_of, heat_map
+from fmlab.serving.drawing import BLUE, RUST, axes_of, heat_map, new_figure
 from fmlab.serving.row_figures import importance, interactions, mutual_information
 from fmlab.untrusted.parsing import read_text
 
@@ -58,11 +58,9 @@ def curves(run: "LoadedRun") -> Any:
         del series["lr"]  # a straight line
     if not series:
         raise FmlabError(f"{path} has no epoch")
-    from matplotlib.figure import Figure
-
     count = len(series)
     columns = min(3, count)
-    figure = Figure(figsize=(3.6 * columns, 2.7 * -(-count // columns)), layout="constrained")
+    figure = new_figure(3.6 * columns, 2.7 * -(-count // columns))
     figure.suptitle(f"{run.name} on {run.data.name}", fontsize=11)
     for place, (name, points) in enumerate(series.items(), 1):
         axes = figure.add_subplot(-(-count // columns), columns, place)

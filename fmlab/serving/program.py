@@ -21,6 +21,7 @@ from fmlab.data import Array, Table
 from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.probability_calibration import Isotonic, Platt
 from fmlab.run.serving_data import ServingData
 
 if TYPE_CHECKING:
@@ -37,18 +38,39 @@ Run = Callable[[Array, Array | None], Mapping[str, Array]]
 class Served(nn.Module):
     """What `LoadedRun.score` computes, as one module."""
 
-    def __init__(self, model: nn.Module, scale: LabelScale, log_odds: bool) -> None:
+    def __init__(
+        self, model: nn.Module, scale: LabelScale, log_odds: bool, calibrated: Platt | Isotonic | None = None
+    ) -> None:
         super().__init__()
-        self.model, self.scale, self.log_odds = model, scale, log_odds
+        self.model, self.scale, self.log_odds, self.calibrated = model, scale, log_odds, calibrated
+        if isinstance(calibrated, Isotonic):
+            self.register_buffer("knots", torch.tensor([calibrated.score, calibrated.probability], dtype=torch.float64))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """`score`, and `probability` of log-odds."""
         output = self.model(ids, values)
+        if self.log_odds:
+            output = output + self.scale.shift if self.scale.shift else output
+            output = self._corrected(output.double()).to(output.dtype) if self.calibrated is not None else output
         score, scale = output, self.scale
         if not scale.log_odds and not (scale.plain and scale.low is None):
             score = scale.center + scale.scale * output.double()
             score = score if scale.low is None else score.clamp(scale.low, scale.high)
         return (score, torch.sigmoid(output)) if self.log_odds else (score,)
+
+    def _corrected(self, score: Tensor) -> Tensor:
+        """Calibrated log-odds, as `fmlab.evaluation.probability_calibration` has them."""
+        if isinstance(self.calibrated, Platt):
+            return self.calibrated.slope * score + self.calibrated.offset
+        at, probability = self.get_buffer("knots")
+        if len(at) == 1:
+            found = probability.expand_as(score)
+        else:
+            right = (score.unsqueeze(-1) >= at).sum(-1).clamp(1, len(at) - 1)
+            left = right - 1
+            share = ((score - at[left]) / (at[right] - at[left])).clamp(0, 1)
+            found = probability[left] + share * (probability[right] - probability[left])
+        return torch.log(found) - torch.log1p(-found)
 
 
 def outputs_of(data: ServingData) -> list[str]:
@@ -67,8 +89,6 @@ def program_of(run: "LoadedRun") -> Any:
         raise FmlabError(
             f"a program reads rows as data have them, {run.name} was trained with derived fields beside them"
         )
-    if run.calibration is not None or run.data.scale.shift:
-        raise FmlabError(f"a program gives scores as the model does, those of {run.name} are corrected after it")
     if run.data.targets:
         raise FmlabError(f"a program gives one score, {run.name} gives those of {', '.join(run.data.targets)}")
     if inputs_of_model(run.model):
@@ -81,7 +101,8 @@ def program_of(run: "LoadedRun") -> Any:
             "search leaves such models out by exclude_models"
         )
     table = sample(run.data, 3)
-    served = Served(run.model, run.data.scale, run.data.log_odds).eval()
+    calibrated = None if run.calibration is None else run.calibration.maps[""]
+    served = Served(run.model, run.data.scale, run.data.log_odds, calibrated).eval()
     given = tuple(torch.from_numpy(a) for a in arrays(table))
     batch = torch.export.Dim("batch", min=1)
     with torch.no_grad(), _quiet():

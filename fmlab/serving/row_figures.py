@@ -9,7 +9,7 @@ from fmlab.data import Array, Table
 from fmlab.data.batch import as_features
 from fmlab.data.labels import are_zeros_and_ones
 from fmlab.errors import DataError, FmlabError, choices
-from fmlab.serving.drawing import BLUE, RUST, axes_of, draw_heat, heat_map
+from fmlab.serving.drawing import BLUE, RUST, axes_of, draw_heat, heat_map, new_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,10 +89,8 @@ def interactions(run: "LoadedRun", *, rows: "pd.DataFrame | None" = None, label:
     numbers = member @ columns @ member.T
     for one in numbers:
         np.fill_diagonal(one, np.nan)
-    from matplotlib.figure import Figure
-
     names, size = [f.name for f in schema.fields], max(4.0, 0.45 * len(schema.fields) + 1.5)
-    figure = Figure(figsize=(size * len(shown) + 1, size), layout="constrained")
+    figure = new_figure(size * len(shown) + 1, size)
     figure.suptitle(f"{what}: {run.name} on {run.data.name}", fontsize=11)
     panels = figure.subplots(1, len(shown), squeeze=False)[0]
     most = float(np.nanmax(np.abs(numbers), initial=0))

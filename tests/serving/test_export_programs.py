@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ from fmlab.contracts import NeedsInteractions
 from fmlab.data import FieldEncoding
 from fmlab.errors import FmlabError
 from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.probability_calibration import Calibration, Isotonic, Platt
 from fmlab.plugin import registry
 from fmlab.serving import load_run, program
 from fmlab.serving.loaded_run import LoadedRun
@@ -195,3 +197,22 @@ def test_a_model_that_cannot_be_traced_says_why(two_sided: Path, tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FmlabError, match="a format of an export must be installed, got 'tflite'"):
         run.export(tmp_path / "out", ["tflite"])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    "one",
+    [Platt(0.7, -0.2), Isotonic((-1.0, -0.5, 0.25, 2.0), (0.05, 0.2, 0.2, 0.9)), Isotonic((0.0,), (0.3,)), None],
+    ids=["platt", "isotonic", "one knot", "none"],
+)
+def test_a_program_has_the_calibration_and_the_correction_of_predict(one: Platt | Isotonic | None) -> None:
+    run = tiny_run("fm")
+    run.data.scale = LabelScale(log_odds=True, shift=-0.8)
+    made = replace(run, calibration=None if one is None else Calibration("a", 9, {"": one}))
+    module = program.program_of(made).module()
+    table = program.sample(made.data, 64)
+    with torch.no_grad():
+        got = module(*(torch.from_numpy(a) for a in program.arrays(table)))
+    wanted = made.score(table)
+    for name, found in zip(("score", "probability"), got, strict=True):
+        np.testing.assert_allclose(found.numpy(), wanted[name], atol=2e-6)
+    assert not np.allclose(wanted["score"], run.score(table)["score"]) or one is None

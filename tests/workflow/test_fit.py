@@ -100,6 +100,7 @@ def test_a_run_is_exported_and_drawn(run, tmp_path):
     pytest.importorskip("matplotlib")
     run.plot("curves", tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size
+    assert run.plot("curves")._repr_png_().startswith(b"\x89PNG")
     assert run.plot("importance", rows=pa.Table.from_pandas(clicks()), label="y").axes
     with pytest.raises(FmlabError, match="this plot needs labeled rows: rows=frame, label=column"):
         run.plot("importance")
