@@ -97,10 +97,9 @@ class Reporter(pl.Callback):
         """Raises Lost once somebody else runs this trial; out of time, the epoch ends here and is validated."""
         self.progress.check()
         self.progress.refuse_more_memory()
-        if self.progress.time_is_up:
-            if batch_idx + 1 < trainer.num_training_batches:
-                part = (batch_idx + 1) / trainer.num_training_batches
-                self._cut(trainer, pl_module, trainer.current_epoch + part)
+        if self.progress.time_is_up and batch_idx + 1 < trainer.num_training_batches:  # else the validation ends it
+            part = (batch_idx + 1) / trainer.num_training_batches
+            self._cut(trainer, pl_module, trainer.current_epoch + part)
             trainer.should_stop = True
 
     def on_round(self, number: int) -> bool:

@@ -190,7 +190,7 @@ class Spent(Progress):
         return True
 
 
-LEARNER = SimpleNamespace(loader=range(8))
+LEARNER = SimpleNamespace(loader=range(8), task=SimpleNamespace(validation=range(1), test=range(1)))
 
 
 @pytest.mark.parametrize(
@@ -198,13 +198,16 @@ LEARNER = SimpleNamespace(loader=range(8))
     [
         ({}, 1, {"epochs": 1.5, "share": 0.75}),
         ({"global_step": 30}, 1, {"epochs": 1.5, "share": 1.0}),
-        ({}, 3, None),  # the end of the epoch says
+        ({}, 3, {"epochs": 2, "share": 0.75}),  # the validation that follows says it
         ({"should_stop": True}, 1, None),  # it was about to end by itself
     ],
 )
 def test_a_run_that_is_cut_within_an_epoch_says_how_far_it_came(more, batch, cut):
-    reporter, now = Reporter(Spent()), trainer(**more)
+    reporter, now = Reporter(Spent(metric="auc")), trainer(**more)
+    now.state, now.sanity_checking, now.callback_metrics = SimpleNamespace(fn="fit"), False, {}
     reporter.on_train_batch_end(now, LEARNER, None, None, batch)
+    if batch == 3:
+        reporter.on_validation_end(now, LEARNER)
     assert reporter.cut == cut
     assert now.should_stop
 
