@@ -82,29 +82,29 @@ def read(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     found: dict[str, dict[str, dict[str, float]]] = {}
     for path in sorted(folder.rglob("metrics.json")):
         record = json.loads(path.read_text("utf-8"))
-        config = path.with_name("config.yaml")
-        if record.get("status") != "complete" or record.get("model") == "ensemble" or not config.is_file():
+        written = path.with_name("config.yaml")
+        if record.get("status") != "complete" or record.get("model") == "ensemble" or not written.is_file():
             continue
-        plain = OmegaConf.to_container(OmegaConf.load(config))
-        assert isinstance(plain, dict)
+        config = OmegaConf.to_container(OmegaConf.load(written))
+        assert isinstance(config, dict)
         value = record["validation"][record["monitor"]] * (1 if record["maximize"] else -1)
         data = f"{record['data']}, {record['protocol']}, {str(record['fingerprint'])[:8]}"
         values = found.setdefault(_kind(record), {}).setdefault(data, {})
-        point = json.dumps(point_of(plain), sort_keys=True)
+        point = json.dumps(point_of(config), sort_keys=True)
         values[point] = max(value, values.get(point, -np.inf))
     return found
 
 
-def point_of(plain: Mapping[str, Any]) -> dict[str, Any]:
+def point_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a portfolio says of a run: its model, the options that are not the defaults, loss, optimizer, batch."""
-    found: dict[str, Any] = {"model": plain["model"]["name"]}
+    found: dict[str, Any] = {"model": config["model"]["name"]}
     for kind in ("model", "optimizer"):
-        part = plain.get(kind) or {"name": ""}
+        part = config.get(kind) or {"name": ""}
         options = registry.schema(kind, part["name"]).options if part["name"] else ()
         usual = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in options}
         found |= {f"{kind}.{k}": v for k, v in part.items() if k in usual and v != usual[k]}
-    found |= {kind: plain[kind]["name"] for kind in ("loss", "optimizer") if plain.get(kind)}
-    return found | {k: plain[k] for k in ("batch_size", "target_statistics") if plain.get(k) is not None}
+    found |= {kind: config[kind]["name"] for kind in ("loss", "optimizer") if config.get(kind)}
+    return found | {k: config[k] for k in ("batch_size", "target_statistics") if config.get(k) is not None}
 
 
 def _kind(record: Mapping[str, Any]) -> str:

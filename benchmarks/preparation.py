@@ -19,7 +19,7 @@ import pyarrow.csv as pacsv
 from benchmarks import harness
 from benchmarks.harness import Line, Results, Setting, Spread, Target, child, compare
 from benchmarks.shapes import WIDE, zipf
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.plugin.registry import build
 
 ABOUT = "from CSV text to the stored data set, in a fresh process, beside reading the text alone"
@@ -120,7 +120,7 @@ def _read_text(path: Path) -> None:
 def _prepare(name: str, path: Path, cache: Path) -> None:
     options = {"path": str(path), "label": "label"} if name == "csv" else {}
     source = build("data", {"name": name, **options}, path.parent)
-    open_dataset(source, name=name, options=options, root=path.parent, cache=cache)
+    cached_dataset(source, name=name, options=options, root=path.parent, cache=cache)
 
 
 class _Memory(threading.Thread):

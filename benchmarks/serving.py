@@ -15,7 +15,7 @@ from torch import nn
 
 from benchmarks.harness import Line, Note, Results, Setting, Spread, Target, compare
 from fmlab.data import Field, FieldEncoding, Schema, Table
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.plugin.registry import build
 from fmlab.run.serving_data import ServingData
 from fmlab.serving.loaded_run import LoadedRun
@@ -63,7 +63,7 @@ def trained(name: str, users: int, items: int, **options: Any) -> LoadedRun:
         items=Table(users + 2 + np.arange(items, dtype=np.int32)[:, None]),
         seen=None,
         popularity=None,
-        scale=LabelScale(),
+        scale=OutputTransform(),
         log_odds=True,
     )
     return LoadedRun(Path(), Path(), {"model": {"name": name}}, model.eval(), data)
@@ -147,7 +147,7 @@ async def _ask(port: int, path: str, bodies: list[bytes], clients: int) -> tuple
 
 
 def _one_row(name: str, setting: Setting) -> list[Line]:
-    from fmlab.serving.program import arrays, inputs_of, onnx_session, sample, write_onnx
+    from fmlab.serving.model_export import arrays, inputs_of, onnx_session, sample, write_onnx
 
     users, items = setting.size(USERS, 20), setting.size(ITEMS, 50)
     held = trained(name, users, items)

@@ -19,7 +19,7 @@ _WHERE = {
     "FittedRun": "fmlab.workflow.fitted_run",
     "FmlabError": "fmlab.errors",
     "StorageError": "fmlab.errors",
-    "evaluate": "fmlab.run.judge_file",
+    "evaluate": "fmlab.run.file_evaluation",
     "fit": "fmlab.workflow.fit",
     "load": "fmlab.workflow.fitted_run",
 }

@@ -21,12 +21,12 @@ from fmlab.data import Array
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation import RankedLists, ScoredRows, evaluate
 from fmlab.evaluation.audit import audit_of, audited
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.files import storing, write_bytes, write_json, write_text
 from fmlab.records import environment
 from fmlab.records.folder import RunFolder
 from fmlab.records.per_case import read_units
-from fmlab.report.significance import Comparison, Groups, Judged, compare
+from fmlab.report.significance import Comparison, Groups, SeedScores, compare
 from fmlab.run.locate import CHECKPOINTS, ENSEMBLE
 from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving import load_run
@@ -122,7 +122,7 @@ def _by_scores(
     return scored, weights, *(calibrated(weights @ scores, label) if log_odds else (1.0, 0.0))
 
 
-def _scale(runs: list[Path]) -> tuple[LabelScale, bool]:
+def _scale(runs: list[Path]) -> tuple[OutputTransform, bool]:
     """How scores and labels of the trials are related: as it is for the first of them that can be served."""
     for run in runs:
         with suppress(StorageError):
@@ -201,7 +201,7 @@ def _record(
     write_json(files.metrics, content)
     _say(place, members, weights, best, test, against)
     if constant := content.get("constant"):
-        log.info("the mean label of training as the prediction of every row, test  " + shown_figures(constant))
+        log.info("the mean label of training as the prediction of every row, test  " + format_metrics(constant))
 
 
 def _against(best: Candidate, test: Report) -> dict[str, Any] | None:
@@ -213,7 +213,7 @@ def _against(best: Candidate, test: Report) -> dict[str, Any] | None:
         for metric in set(units) & set(test.units) - {"row", "user"}:
             sums = [groups.sums(u, metric)[None] for u in (units, test.units)]
             values = [np.array([v]) for v in (best.content["test"][metric], test.values[metric])]
-            rows = [Judged(v, s) for v, s in zip(values, sums, strict=True)]
+            rows = [SeedScores(v, s) for v, s in zip(values, sums, strict=True)]
             pair = compare(rows, groups.count, [0])[0][1]
             assert isinstance(pair, Comparison)
             found[metric] = {"difference": pair.difference, "low": pair.low, "high": pair.high}
@@ -236,8 +236,8 @@ def _say(
         for c in sorted(members, key=lambda c: -weights[c.number])
     )
     log.info(f"ensemble of {len(members)} trials, chosen by the validation: {listed}")
-    log.info("ensemble, test  " + shown_figures(test.values))
-    single = shown_figures(best.content["test"])
+    log.info("ensemble, test  " + format_metrics(test.values))
+    single = format_metrics(best.content["test"])
     log.info(f"trial {best.number} ({best.content['model']}), the best by the validation, test  {single}")
     for metric, found in (against or {}).items():
         if isinstance(found, dict):
@@ -246,6 +246,6 @@ def _say(
     log.info(f"predict, recommend and report take {place.parent}")
 
 
-def shown_figures(values: Mapping[str, float]) -> str:
+def format_metrics(values: Mapping[str, float]) -> str:
     """Figures of a line of the log."""
     return "  ".join(f"{k} {v:.4f}" for k, v in values.items())

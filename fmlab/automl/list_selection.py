@@ -27,10 +27,10 @@ def choose(found: Sequence[Candidate], task: Task, until: float | None) -> tuple
 
     Trials are looked at as long as their scores, by the times that they took to be judged, fit into the time.
     """
-    judge = task.validation
-    assert isinstance(judge, RankedLists)
+    evaluator = task.validation
+    assert isinstance(evaluator, RankedLists)
     left = np.inf if until is None else until - time.monotonic()
-    lists = [len(part.begin) - 1 for part in (judge, task.test) if isinstance(part, RankedLists)]
+    lists = [len(part.begin) - 1 for part in (evaluator, task.test) if isinstance(part, RankedLists)]
     share = min(LISTS, lists[0]) / max(1, sum(lists))
     members: list[Candidate] = []
     models: list[nn.Module] = []
@@ -51,6 +51,6 @@ def choose(found: Sequence[Candidate], task: Task, until: float | None) -> tuple
         return members, np.ones(len(members)), np.ones(len(members))
     now = time.monotonic()
     ends = [None if until is None else now + (until - now) * part for part in (SHARE, 2 * SHARE)]
-    kept = KeptLists.of(judge, models, task.dataset, task.monitor, most=LISTS, until=ends[0])
+    kept = KeptLists.of(evaluator, models, task.dataset, task.monitor, most=LISTS, until=ends[0])
     weights = greedy_by(kept.value, len(members), maximize=task.maximize, rounds=ROUNDS, until=ends[1])
     return members, weights, kept.scale

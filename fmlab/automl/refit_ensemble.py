@@ -8,7 +8,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from fmlab.automl.ensemble import DRAFT, FOLDER, put_in_place, share, share_member, shown_figures, write_units
+from fmlab.automl.ensemble import DRAFT, FOLDER, format_metrics, put_in_place, share, share_member, write_units
 from fmlab.config.schema import BOTH
 from fmlab.contracts import Task
 from fmlab.evaluation import evaluate
@@ -18,7 +18,7 @@ from fmlab.records import environment
 from fmlab.records.folder import RunFolder
 from fmlab.records.record import read_record
 from fmlab.run.locate import ENSEMBLE, REFIT
-from fmlab.run.opened_run import refitted as refitted_task
+from fmlab.run.run_opening import with_refit_rows
 from fmlab.run.serving_file import FILE
 from fmlab.serving import load_run
 from fmlab.serving.ensemble import MEMBERS
@@ -45,12 +45,14 @@ def refit_ensemble(folder: Path, refitted: Mapping[str, Path], task: Task) -> Pa
         share_member(refitted.get(name, folder / "trials" / name), draft / MEMBERS / name)
     share(next(iter(refitted.values())) / FILE, draft / FILE)
     write_json(draft / ENSEMBLE, content)
-    judged = refitted_task(task)
-    test = evaluate(audited(judged, audit_of(judged, judged.training.rows)).test, load_run(draft).model, task.dataset)
+    refit_task = with_refit_rows(task)
+    test = evaluate(
+        audited(refit_task, audit_of(refit_task, refit_task.training.rows)).test, load_run(draft).model, task.dataset
+    )
     shares = {name: float(before["members"][name]["weight"]) for name in names}
     refit: dict[str, Any] = {
         "on": BOTH,
-        "rows": len(judged.training.rows),
+        "rows": len(refit_task.training.rows),
         "members": [name for name in names if name in refitted],
         "weight": sum(shares[name] for name in names if name in refitted),
     }
@@ -62,7 +64,7 @@ def refit_ensemble(folder: Path, refitted: Mapping[str, Path], task: Task) -> Pa
         **({"test_details": dict(test.details)} if test.details else {}),
         **({"audit": {**audit, "groups": groups}} if audit else {}),
         "refit": refit,
-        **findings(judged, test, None),
+        **findings(refit_task, test, None),
     }
     config = OmegaConf.to_container(OmegaConf.load(chosen / "config.yaml"))
     assert isinstance(config, dict)
@@ -71,9 +73,9 @@ def refit_ensemble(folder: Path, refitted: Mapping[str, Path], task: Task) -> Pa
     write_json(files.environment, environment.describe())
     write_units(files, test)
     write_json(files.metrics, record)
-    log.info(f"ensemble, trained on training rows alone, test  {shown_figures(before['test'])}")
+    log.info(f"ensemble, trained on training rows alone, test  {format_metrics(before['test'])}")
     log.info(
         f"ensemble, {len(refit['members'])} of {len(names)} members ({refit['weight']:.0%} of the weight) trained anew "
-        f"on {refit['rows']:,} training and validation rows, test  {shown_figures(test.values)}"
+        f"on {refit['rows']:,} training and validation rows, test  {format_metrics(test.values)}"
     )
     return put_in_place(draft, place)

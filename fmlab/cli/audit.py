@@ -101,12 +101,12 @@ def _line(data: str, protocol: str, options: list[str], environment: Mapping[str
     from omegaconf import OmegaConf
 
     from fmlab.evaluation.audit import audit_of
-    from fmlab.run.opened_run import refitted
-    from fmlab.run.opening import open_task
+    from fmlab.run.run_opening import with_refit_rows
+    from fmlab.run.task_opening import open_task
 
     config = composed(data, options, environment)
     task = open_task(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
-    found = audit_of(task, refitted(task).training.rows)
+    found = audit_of(task, with_refit_rows(task).training.rows)
     if found is None:
         raise FmlabError("this protocol does not say which rows it judges: there is nothing to audit")
     return {"data": data, "protocol": protocol, "rows": len(found.rows), **found.shares}

@@ -16,7 +16,7 @@ from rich.table import Table as Grid
 from fmlab.data import Dataset, PreparationStep, dataset_statistics
 from fmlab.data.raw.fetch import ensure, find, mismatch, places
 from fmlab.data.source import DataSource, RawFile
-from fmlab.data.store.cache import lookup, open_dataset, verify
+from fmlab.data.store.cache import cached_dataset, lookup, verify
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.files import digest, remembered_digest, size
 from fmlab.plugin import inventory, registry
@@ -43,7 +43,7 @@ class Chosen:
 
     def open(self) -> Dataset:
         """The data set, prepared if it is not yet."""
-        return open_dataset(self.source(), self.name, self.options, self.root, self.cache)
+        return cached_dataset(self.source(), self.name, self.options, self.root, self.cache)
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> int:

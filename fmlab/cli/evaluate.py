@@ -41,7 +41,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     from fmlab.config.composition import compose
     from fmlab.report.terminal import print_leaderboards
-    from fmlab.run.judge_file import evaluate_file
+    from fmlab.run.file_evaluation import evaluate_file
 
     config = compose([*args.options, *rest], environment)
     probabilities = {"auto": None, "probabilities": True, "raw": False}[args.scores]

@@ -141,10 +141,10 @@ def _run(hydra: "Hydra", args: argparse.Namespace, overrides: list[str]) -> int:
     jobs = Jobs(terminal=sys.stderr.isatty())
     if not args.multirun:
         jobs.run_one(hydra, args.config_name, [*overrides, "hydra.mode=RUN"])
-        jobs.print_figures()
+        jobs.print_results()
         return 0
     hydra.multirun(args.config_name, jobs, [*overrides, "hydra.mode=MULTIRUN"])
-    jobs.print_figures()
+    jobs.print_results()
     for overrides_of_job, error in jobs.failed:
         print(shown(f"failed: {' '.join(overrides_of_job)}: {message(error)}"), file=sys.stderr)
     return FAILED_JOBS if jobs.failed else 0

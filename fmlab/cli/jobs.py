@@ -78,7 +78,7 @@ class Jobs:
             _leave_no_trace(log_file, made)
             raise
 
-    def print_figures(self) -> None:
+    def print_results(self) -> None:
         """Leaderboards of what was run here; another sweeper prints its own."""
         if self.folder is not None and self.first:
             from fmlab.report.terminal import print_leaderboards

@@ -29,8 +29,8 @@ def overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         known = f"its trials: {there[0]} to {there[-1]}" if there else "it has none"
         raise FmlabError(f"refit needs a trial of the sweep in {folder}, got {number}; {known}")
     keys = {t.partition("=")[0] for t in typed}
-    plain = {k: v for k, v in options_of(trial).items() if k != "seed"}
+    config = {k: v for k, v in options_of(trial).items() if k != "seed"}
     own = [] if "seed" in keys else [f"seed={_SEEDS}"]
     place = folder / f"point-{number:04d}"
     own += [override("hydra.sweep.dir", str(place)), "hydra.sweep.subdir=seed-${seed}"]
-    return [o for o in overrides_of(plain) if o.partition("=")[0] not in keys], ["-m", *typed, *own]
+    return [o for o in overrides_of(config) if o.partition("=")[0] not in keys], ["-m", *typed, *own]

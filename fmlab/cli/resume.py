@@ -22,15 +22,15 @@ def options_of(path: Path) -> dict[str, Any]:
     A value that is an interpolation was not written by a run, and a secret is not in the file.
     """
     try:
-        plain = read_yaml(RunFolder(path).config)
+        config = read_yaml(RunFolder(path).config)
     except (OSError, ValueError) as error:
         raise StorageError(f"{RunFolder(path).config} cannot be read: {error}") from error
-    if not isinstance(plain, dict):
+    if not isinstance(config, dict):
         raise StorageError(f"{RunFolder(path).config} must hold the options of a run")
-    for key, value in _leaves(plain, ""):
+    for key, value in _leaves(config, ""):
         if isinstance(value, str) and "${" in value:
             raise FmlabError(f"{key} of a run folder must be a plain value, got {value!r}")
-    return {str(k): v for k, v in plain.items() if k not in _OWN and not (k in _FOLDERS and _is_absolute(v))}
+    return {str(k): v for k, v in config.items() if k not in _OWN and not (k in _FOLDERS and _is_absolute(v))}
 
 
 def overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -43,16 +43,16 @@ def overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     typed = list(arguments[1:])
     if wrong := [a for a in typed if "=" not in a or a.startswith("-")]:
         raise FmlabError(f"resume takes options such as trainer.max_epochs=20, got {wrong[0]!r}; {USAGE}")
-    plain = options_of(place)
+    config = options_of(place)
     keys = {t.partition("=")[0] for t in typed}
-    hidden = [key for key, value in _leaves(plain, "") if value == HIDDEN and key not in keys]
+    hidden = [key for key, value in _leaves(config, "") if value == HIDDEN and key not in keys]
     if hidden:
         raise FmlabError(f"a run folder holds no secrets: type {' '.join(f'{key}=...' for key in hidden)}")
     if _is_complete(place) and not typed:
         raise FmlabError(f"{place} is complete; train it longer with trainer.max_epochs=..., got no option")
     locate(place, "last")  # it says why there is nothing to go on from
     own = [override("hydra.run.dir", str(place)), "if_exists=resume"]
-    return [o for o in overrides_of(plain) if o.partition("=")[0] not in keys], [*typed, *own]
+    return [o for o in overrides_of(config) if o.partition("=")[0] not in keys], [*typed, *own]
 
 
 def _is_complete(place: Path) -> bool:
@@ -67,9 +67,9 @@ def _is_absolute(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("/", "~"))
 
 
-def _leaves(plain: Any, prefix: str) -> list[tuple[str, Any]]:
-    if isinstance(plain, Mapping):
-        return [pair for k, v in plain.items() for pair in _leaves(v, f"{prefix}.{k}".lstrip("."))]
-    if isinstance(plain, list):
-        return [pair for v in plain for pair in _leaves(v, prefix)]
-    return [(prefix, plain)]
+def _leaves(tree: Any, prefix: str) -> list[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        return [pair for k, v in tree.items() for pair in _leaves(v, f"{prefix}.{k}".lstrip("."))]
+    if isinstance(tree, list):
+        return [pair for v in tree for pair in _leaves(v, prefix)]
+    return [(prefix, tree)]

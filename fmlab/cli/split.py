@@ -39,8 +39,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
     args, rest = parser.parse_known_args(arguments)
     from omegaconf import OmegaConf
 
-    from fmlab.run.opening import open_task
     from fmlab.run.split_files import write_split
+    from fmlab.run.task_opening import open_task
 
     config = composed(args.name, given_options(parser, args, rest), environment)
     task = open_task(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]

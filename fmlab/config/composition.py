@@ -103,8 +103,8 @@ class Loader(GuardedLoader):
             refuse_import_paths(config.hydra)
             self.check_folders(config, overrides)
             moved = take_new_names(config, self.keys_of(overrides))
-            plain = verify(config, complete=self.complete and run_mode == RunMode.RUN)
-            self.check_paths(plain, overrides, moved)
+            resolved = verify(config, complete=self.complete and run_mode == RunMode.RUN)
+            self.check_paths(resolved, overrides, moved)
             if self.vault is not None:
                 self._veil(config, self.vault)
         return config
@@ -149,9 +149,9 @@ def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (),
     def options(*, _root_: DictConfig) -> str:
         from fmlab.config.help import help_on
 
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
-        assert isinstance(plain, dict)
-        return help_on({str(k): v for k, v in plain.items()}).replace("$", "$$")  # the help is a template
+        resolved = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
+        assert isinstance(resolved, dict)
+        return help_on({str(k): v for k, v in resolved.items()}).replace("$", "$$")  # the help is a template
 
     OmegaConf.register_new_resolver("plugin_options", options, replace=True)
     install_resolvers(environment, typed, hide=hide)

@@ -130,13 +130,13 @@ class GuardedLoader(ExtensibleLoader):
                 with open_dict(config.hydra):
                     OmegaConf.update(config, key, expanded(value, key))
 
-    def check_paths(self, plain: Mapping[str, Any], overrides: Sequence[str], renamed: Mapping[str, str]) -> None:
+    def check_paths(self, config: Mapping[str, Any], overrides: Sequence[str], renamed: Mapping[str, str]) -> None:
         """Check the options of a run, resolved: those of files name no server and no place outside the working folder.
 
         `renamed`: new names of options that were given by their old ones.
         """
         typed = {renamed.get(key, key) for key in self.keys_typed(overrides)}
-        for key, value in _texts(plain, ""):
+        for key, value in _texts(config, ""):
             if key in typed or key.partition(".")[0] in _NO_PATHS:
                 continue
             if leaves(value, self._environment):
@@ -172,13 +172,13 @@ def _raw(config: DictConfig, key: str) -> Any:
     return None if node is None or node._is_none() else node._value()
 
 
-def _texts(plain: Any, prefix: str) -> list[tuple[str, str]]:
+def _texts(tree: Any, prefix: str) -> list[tuple[str, str]]:
     """Dotted keys and texts; elements of a list have the key of the list."""
-    if isinstance(plain, Mapping):
-        return [pair for key, value in plain.items() for pair in _texts(value, f"{prefix}.{key}".lstrip("."))]
-    if isinstance(plain, list | tuple):
-        return [pair for value in plain for pair in _texts(value, prefix)]
-    return [(prefix, plain)] if isinstance(plain, str) else []
+    if isinstance(tree, Mapping):
+        return [pair for key, value in tree.items() for pair in _texts(value, f"{prefix}.{key}".lstrip("."))]
+    if isinstance(tree, list | tuple):
+        return [pair for value in tree for pair in _texts(value, prefix)]
+    return [(prefix, tree)] if isinstance(tree, str) else []
 
 
 def refuse_long(override: str) -> None:

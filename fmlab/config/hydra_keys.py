@@ -108,12 +108,12 @@ def _reaches_hydra(key: str) -> bool:
     return bool(re.match(r"[+~]*hydra\b", key)) or "@" in key
 
 
-def keys_below(plain: Any, prefix: str) -> Iterator[str]:
+def keys_below(tree: Any, prefix: str) -> Iterator[str]:
     """Dotted keys of nested mappings; a list and an interpolation are values, an empty mapping sets nothing."""
-    if isinstance(plain, DictConfig):
-        plain = OmegaConf.to_container(plain, resolve=False)
-    if isinstance(plain, Mapping):
-        for key, value in plain.items():
+    if isinstance(tree, DictConfig):
+        tree = OmegaConf.to_container(tree, resolve=False)
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
             yield from keys_below(value, f"{prefix}.{key}")
     else:
         yield prefix

@@ -55,8 +55,8 @@ def _move(node: DictConfig, prefix: str, old: str, new: NewName, typed: Collecti
         raise FmlabError(f"one name of an option must be given, got both: {dotted}{old} is {dotted}{new.name} now")
     if new.name in typed:
         return
-    plain = given if raw is not None or OmegaConf.is_config(given) else given._value()  # type: ignore[union-attr]
-    node[new.name] = new_value(prefix, old, new, plain)
+    value = given if raw is not None or OmegaConf.is_config(given) else given._value()  # type: ignore[union-attr]
+    node[new.name] = new_value(prefix, old, new, value)
     moved[f"{dotted}{old}"] = f"{dotted}{new.name}"
 
 
@@ -64,9 +64,9 @@ def _reference(new: NewName) -> str:
     return f"${{.{new.name}}}"
 
 
-def of_now(plain: Mapping[str, Any]) -> dict[str, Any]:
+def of_now(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options in the config.yaml of a run by their names of today; what is no option of now is left as it is."""
-    found = {str(k): v for k, v in plain.items()}
+    found = {str(k): v for k, v in config.items()}
     for prefix in ("", *GROUPS):
         given = found if not prefix else found.get(prefix)
         if isinstance(given, Mapping):

@@ -10,28 +10,28 @@ from fmlab.errors import FmlabError
 from fmlab.plugin import option_values, registry
 
 
-def refuse_unused_sampler(plain: Mapping[str, Any]) -> None:
+def refuse_unused_sampler(config: Mapping[str, Any]) -> None:
     """Raise FmlabError for a sampler that the user chose, in the config of a run whose training draws no negatives."""
-    config = yaml.safe_load((beside("conf") / "config.yaml").read_text("utf-8"))
-    usual = [entry["sampler"] for entry in config["defaults"] if isinstance(entry, Mapping) and "sampler" in entry]
-    partners = (registry.schema(kind, plain[kind]["name"]).defaults for kind in ("protocol", "data", "model"))
-    name = plain["sampler"]["name"]
+    shipped = yaml.safe_load((beside("conf") / "config.yaml").read_text("utf-8"))
+    usual = [entry["sampler"] for entry in shipped["defaults"] if isinstance(entry, Mapping) and "sampler" in entry]
+    partners = (registry.schema(kind, config[kind]["name"]).defaults for kind in ("protocol", "data", "model"))
+    name = config["sampler"]["name"]
     if name not in [*usual, *(defaults.get("sampler") for defaults in partners)]:
         raise FmlabError(
-            f"a sampler draws negatives for training, and protocol={plain['protocol']['name']} with its options draws "
+            f"a sampler draws negatives for training, and protocol={config['protocol']['name']} with its options draws "
             f"none; got sampler={name}: leave it out"
         )
 
 
-def refuse_unused_rule(plain: Mapping[str, Any]) -> None:
+def refuse_unused_rule(config: Mapping[str, Any]) -> None:
     """Raise FmlabError for a rule of positives that the data are given and that the protocol does not ask for."""
-    signature = registry.schema("protocol", plain["protocol"]["name"])
-    values = {o.name: plain["protocol"].get(o.name, o.default) for o in signature.options}
+    signature = registry.schema("protocol", config["protocol"]["name"])
+    values = {o.name: config["protocol"].get(o.name, o.default) for o in signature.options}
     for name in ("min_label", "k_core"):
-        if not plain["data"].get(name):
+        if not config["data"].get(name):
             continue
         option = next((o for o in signature.options if o.name == name), None)
         why = option_values.unused(option, signature, values) if option else ""
         if option is None or why:
-            got = f"protocol={plain['protocol']['name']}" + (f" with {why}" if why else "")
+            got = f"protocol={config['protocol']['name']}" + (f" with {why}" if why else "")
             raise FmlabError(f"data.{name} is of protocols that have the option {name}, got {got}: leave it out")

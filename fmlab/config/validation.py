@@ -32,23 +32,25 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
 
     With `complete`, required options must be given. Returns the options as they were given, resolved.
     """
-    plain = _resolved(config)
-    top = section("", plain)[1]
+    resolved = _resolved(config)
+    top = section("", resolved)[1]
     known = [*GROUPS, *(o.name for o in top.options)]
-    for key in plain:
+    for key in resolved:
         if key not in known:
-            near = nearest(str(key), (*paths_of({k: v for k, v in plain.items() if k in known}), "experiment", "sweep"))
+            near = nearest(
+                str(key), (*paths_of({k: v for k, v in resolved.items() if k in known}), "experiment", "sweep")
+            )
             if key == "experiment":
                 rule = "the file of an experiment begins with the line `# @package _global_`"
                 raise FmlabError(f"{rule}, and with no byte order mark")
             raise FmlabError(f"{key} is not an option of a run; {meant(near)}choices: {', '.join(sorted(known))}")
-    _write_values(config, "", top, {k: v for k, v in plain.items() if k not in GROUPS}, "a run", complete=complete)
-    none = _absent(plain)
+    _write_values(config, "", top, {k: v for k, v in resolved.items() if k not in GROUPS}, "a run", complete=complete)
+    none = _absent(resolved)
     for group in GROUPS:
-        given = plain.get(group)
+        given = resolved.get(group)
         if group in none:
             if given is not None:
-                raise FmlabError(untrained_message(str(plain["model"]["name"]), group, f"{group}={_named(given)}"))
+                raise FmlabError(untrained_message(str(resolved["model"]["name"]), group, f"{group}={_named(given)}"))
             continue
         if not isinstance(given, Mapping):
             raise FmlabError(f"{group} must be a group of options: {group}=<name>, got {given!r}")
@@ -58,12 +60,12 @@ def verify(config: DictConfig, *, complete: bool) -> dict[str, Any]:
             _check_roles(options.pop("roles", None), given)
         _write_values(config[group], group, signature, options, title, complete=complete)
     if complete:
-        refuse_unused_rule(plain)
+        refuse_unused_rule(resolved)
         _refuse_ddp_in_multirun(config)
         sweep = config.hydra.runtime.choices.get("sweep")
         if sweep is not None and config.hydra.mode == RunMode.RUN:
             raise FmlabError(f"a sweep is started with -m, got sweep={sweep} without it")
-    return plain
+    return resolved
 
 
 def _check_roles(roles: Any, given: Mapping[Any, Any]) -> None:
@@ -79,9 +81,9 @@ def _check_roles(roles: Any, given: Mapping[Any, Any]) -> None:
         option_values.check_options(f"optimizer.roles.{role}", signature, options, title)
 
 
-def _absent(plain: Mapping[str, Any]) -> tuple[str, ...]:
+def _absent(resolved: Mapping[str, Any]) -> tuple[str, ...]:
     """The groups of which the model has none."""
-    model = plain.get("model")
+    model = resolved.get("model")
     name = model.get("name") if isinstance(model, Mapping) else None
     return groups_without("model", registry.schema("model", name).defaults) if isinstance(name, str) else ()
 
@@ -96,14 +98,14 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
     try:
         HydraConfig.instance().set_config(config)
         mine = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-        plain = OmegaConf.to_container(mine, resolve=True)
+        resolved = OmegaConf.to_container(mine, resolve=True)
     except OmegaConfBaseException as error:
         raise FmlabError(explain(error)) from error
     finally:
         HydraConfig.instance().cfg = before
         OmegaConf.set_readonly(config.hydra, None)
-    assert isinstance(plain, dict)
-    return {str(k): v for k, v in plain.items()}
+    assert isinstance(resolved, dict)
+    return {str(k): v for k, v in resolved.items()}
 
 
 def section(group: str, given: Mapping[Any, Any]) -> tuple[str, Signature]:
@@ -163,9 +165,9 @@ def _write_values(
     values = option_values.check_options(prefix, signature, given, title)
     with open_dict(node):
         for key, value in values.items():
-            plain = _at_home(f"{prefix}.{key}".lstrip("."), list(value) if isinstance(value, tuple) else value)
-            if key not in given or (_differs(given[key], plain) and not OmegaConf.is_interpolation(node, key)):
-                node[key] = plain
+            default = _at_home(f"{prefix}.{key}".lstrip("."), list(value) if isinstance(value, tuple) else value)
+            if key not in given or (_differs(given[key], default) and not OmegaConf.is_interpolation(node, key)):
+                node[key] = default
 
 
 def _at_home(key: str, value: Any) -> Any:
@@ -213,12 +215,12 @@ def _is_harmless(key: str, value: str) -> bool:
     return last != "()"
 
 
-def _leaves(plain: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(plain, Mapping):
-        for key, value in plain.items():
+def _leaves(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
             yield from _leaves(value, f"{prefix}.{key}")
-    elif isinstance(plain, list):
-        for value in plain:
+    elif isinstance(tree, list):
+        for value in tree:
             yield from _leaves(value, prefix)
     else:
-        yield prefix, plain
+        yield prefix, tree

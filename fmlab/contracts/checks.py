@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fmlab.contracts import ListMetric, RankMetric, ScoreMetric, Task, Training
-from fmlab.contracts.metric import figure_of_rows
+from fmlab.contracts.metric import value_on_rows
 from fmlab.data import Dataset
 from fmlab.data.source_checks import kind_of, named_plugin
 from fmlab.errors import FmlabError, choices
@@ -106,7 +106,7 @@ def checked_metric(metric: Any, name: str) -> ListMetric | RankMetric | ScoreMet
             found = metric.of_ranks(_RANKS.copy())
         else:
             score, label = (part.copy() for part in _SCORES)
-            found = figure_of_rows(metric, score, label, group=_GROUPS.copy())
+            found = value_on_rows(metric, score, label, group=_GROUPS.copy())
     except FmlabError:
         return metric  # it has reasons that this sample does not meet
     except Exception as error:

@@ -15,7 +15,7 @@ class Loss(Protocol):
     One that takes scores for the logarithm of the odds of label 1 has `log_odds = True`: predictions then come with
     probabilities. One that takes differences of scores and labels has `on_label_scale = True`: it then sees labels of
     mean 0 and deviation 1, and predictions are brought back to the scale of the labels
-    (`fmlab.evaluation.label_scale`).
+    (`fmlab.evaluation.output_transform`).
     """
 
     def __call__(self, model: Any, batch: Batch) -> Tensor:

@@ -138,7 +138,7 @@ def row_views(metric: ScoreMetric) -> tuple[str, ...]:
     return names
 
 
-def figure_of_rows(
+def value_on_rows(
     metric: ScoreMetric, score: Array, label: Array, weight: Array | None = None, group: Array | None = None
 ) -> tuple[float, Array | None]:
     """What `of_scores` gives, asked with the views that it names."""

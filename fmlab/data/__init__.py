@@ -1,4 +1,8 @@
-"""Data sets: fields, schema, tables and interactions as NumPy arrays. Nothing here needs torch but `batch`."""
+"""Data sets: fields, schema, tables and interactions as NumPy arrays.
+
+What this package imports itself needs no torch. These modules of it do: `auxiliary_inputs`, `batch`, `features`,
+`histories`, `model_inputs`, `negative_sampling`, `weighted_sampling`.
+"""
 
 from fmlab.data.dataset import (
     Dataset,

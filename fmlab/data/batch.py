@@ -4,6 +4,7 @@ A batch of candidates has `item[B, 1 + n]`, the positive first, and labels 1, 0,
 A batch of labeled rows has `item[B]`, or no item at all, and the rows' own labels.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fmlab.data.auxiliary_inputs import AuxiliaryInputs
 from fmlab.data.dataset import Dataset
 from fmlab.data.features import Features, as_features
-from fmlab.data.lookups import Lookups
 from fmlab.data.model_inputs import NO_INPUTS, History, ModelInputs, history_length, inputs_of, inputs_of_model
 from fmlab.data.schema import Array
 from fmlab.errors import DataError
@@ -25,44 +26,44 @@ __all__ = ["Batch", "Features", "History", "ModelInputs", "Tables", "as_features
 class Tables:
     """The feature tables of both sides; None where the data have no such side.
 
-    `lookups`: what models may ask for beside features; None where nobody can.
+    `auxiliary`: what models may ask for beside features; None where nobody can.
     """
 
     users: Features | None
     items: Features | None
-    lookups: Lookups | None = None
+    auxiliary: AuxiliaryInputs | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, history: Array | None = None) -> "Tables":
         """Tables of a data set, on the CPU. `history`: the rows that histories are made of, those of training."""
         users, items = (None if t is None else as_features(t) for t in (dataset.users, dataset.items))
-        return cls(users, items, Lookups(dataset, history))
+        return cls(users, items, AuxiliaryInputs(dataset, history))
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Tables":
         """The same on another device, values and vectors of that `dtype`."""
         users, items = (None if t is None else t.to(device, dtype) for t in (self.users, self.items))
-        return Tables(users, items, None if self.lookups is None else self.lookups.to(device, dtype))
+        return Tables(users, items, None if self.auxiliary is None else self.auxiliary.to(device, dtype))
 
     def with_history(self, rows: Array | None) -> "Tables":
         """With histories made of other rows; None leaves them."""
-        return self if rows is None or self.lookups is None else replace(self, lookups=self.lookups.of_rows(rows))
+        return self if rows is None or self.auxiliary is None else replace(self, auxiliary=self.auxiliary.of_rows(rows))
 
     def query(self, model: Any, user: Tensor | None, row: Tensor | None) -> ModelInputs:
         """What a model asks for of queries: `user[Q]`, `row[Q]`; raises DataError where the data have no such thing."""
         names = inputs_of_model(model)
         if not names:
             return NO_INPUTS
-        return self._lookups(names).query(names, self.items, user, row, history_length(model))
+        return self._auxiliary(names).query(names, self.items, user, row, history_length(model))
 
     def item(self, model: Any, at: Tensor | slice) -> ModelInputs:
         """What a model, or one of its methods, asks for of the items `at[*batch]`."""
         names = inputs_of_model(model)
-        return self._lookups(names).items(names, at, history_length(model)) if names else NO_INPUTS
+        return self._auxiliary(names).items(names, at, history_length(model)) if names else NO_INPUTS
 
-    def _lookups(self, names: Any) -> Lookups:
-        if self.lookups is None:
+    def _auxiliary(self, names: Any) -> AuxiliaryInputs:
+        if self.auxiliary is None:
             raise DataError(f"the model asks for {', '.join(names)}, and these tables are of no data set")
-        return self.lookups
+        return self.auxiliary
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Batch:
     """What a loss sees.
 
     `user[B]`, `item[B]` or `item[B, 1 + n]`, `context[B, columns]`: each None where the data have none.
-    `label`: float, of the shape of the scores. `weight`: what the loss is multiplied with so that unequal
+    `label`: float, of the shape of the scores. `loss_scale`: what the loss is multiplied with so that unequal
     shares of a global batch add up to its mean. `row[B]`: numbers of the rows in the data, None for others.
 
     `row_weight[B]`: how much each row counts, with mean 1 over the training rows; None: all alike.
@@ -84,11 +85,21 @@ class Batch:
     item: Tensor | None
     context: Features | None
     label: Tensor
-    weight: float = 1.0
+    loss_scale: float = 1.0
     row_weight: Tensor | None = None
     targets: Mapping[str, Tensor] = field(default_factory=dict)
     log_q: Tensor | None = None
     row: Tensor | None = None
+
+    @property
+    def weight(self) -> float:
+        """The former name of `loss_scale`, for one release."""
+        warnings.warn(
+            "Batch.weight is called Batch.loss_scale now: the weights of rows are Batch.row_weight",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.loss_scale
 
     @property
     def size(self) -> int:
@@ -129,9 +140,9 @@ class Batch:
         return self._given({"history": True}, length).values["history"]
 
     def _given(self, names: dict[str, bool], length: int) -> ModelInputs:
-        if self.tables.lookups is None:
+        if self.tables.auxiliary is None:
             raise DataError(f"{', '.join(names)} of a batch: its tables are of no data set")
-        return self.tables.lookups.query(names, self.tables.items, self.user, self.row, length)
+        return self.tables.auxiliary.query(names, self.tables.items, self.user, self.row, length)
 
     def given(self, model: Any) -> ModelInputs:
         """What a model asks for of the queries of this batch."""
@@ -155,8 +166,8 @@ class Batch:
         return replace(self._mapped(lambda t: t.to(device)), tables=self.tables.to(device))
 
     def head(self, n: int) -> "Batch":
-        """The first `n` rows, with the weight of a whole batch."""
-        return replace(self._mapped(lambda t: t[:n]), weight=1.0)
+        """The first `n` rows, as a whole batch."""
+        return replace(self._mapped(lambda t: t[:n]), loss_scale=1.0)
 
     def _mapped(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """With `change` applied to everything that has a row axis."""

@@ -4,7 +4,7 @@ A row of features is `[user columns | context columns | item columns]`. A field 
 columns if it is multi-valued; all slots of a field share one vocabulary. Feature ids are global: the ids of field
 `f` are `schema.offsets[f] .. schema.offsets[f] + size - 1`, and the first of them is the field's unknown feature,
 which also pads empty slots (LorentzFM, "Lorentz Embedding Layer"). Vectors and sequences are no columns: they stand
-beside the tables, and models get them that ask for them (`fmlab.data.lookups`).
+beside the tables, and models get them that ask for them (`fmlab.data.auxiliary_inputs`).
 
 Interactions are (user, item, context, time) with one feature table a side, never expanded rows with negatives.
 Labeled rows without users and items (Criteo) are the special case in which every column is context.

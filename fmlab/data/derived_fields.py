@@ -6,7 +6,7 @@ rows alone. The statistic of a training row is of the rows of the other folds, s
 label; that of every other row, judged or served, is of all training rows.
 
 `derived_fitting` chooses and fits them, `fmlab.run.derived_task` adds them to the task of a run,
-`fmlab.run.derived_arrays` saves them, `fmlab.run.wider_rows` computes them when the model is served.
+`fmlab.run.derived_arrays` saves them, `fmlab.run.derived_fields_model` computes them when the model is served.
 
 Source: Micci-Barreca, A preprocessing scheme for high-cardinality categorical attributes, SIGKDD Explorations 2001; the
 choice of crosses follows Luo et al., AutoCross, KDD 2019.
@@ -122,7 +122,7 @@ class DerivedFields:
         """The number that is added to the ids of item features."""
         return self.schema.n_features - self.base.n_features
 
-    def wider(self, rows: Table) -> Table:
+    def with_fields(self, rows: Table) -> Table:
         """Whole rows of the base schema as rows of `schema`, described by all training rows."""
         return self._joined(rows, self._made(rows, None))
 

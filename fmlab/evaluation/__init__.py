@@ -1,4 +1,4 @@
-"""Ranking, click-through-rate and rating evaluation; significance."""
+"""Evaluation of ranked lists and of scored rows; tests of significance are in `fmlab.report.significance`."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from fmlab.contracts import Evaluator, Report
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Tables
 from fmlab.evaluation.item_scorer import PlantedScorer, planted_scorer
-from fmlab.evaluation.metrics import metric, rank_metric, score_metric, with_monitor
+from fmlab.evaluation.metric_names import metric, rank_metric, score_metric, with_monitor
 from fmlab.evaluation.ranked_lists import RankedLists
 from fmlab.evaluation.scored_rows import ScoredRows, selecting_metric
 

@@ -80,8 +80,8 @@ def asked_of_first_rows(model: nn.Module, dataset: Dataset, n: int) -> dict[str,
     )
     given = tables.query(model, user, torch.arange(n))
     if "history" in inputs_of_model(model) and user is not None and dataset.schema.history is None:
-        assert tables.lookups is not None
-        now = tables.lookups.query({"history": True}, tables.items, user, None, history_length(model))
+        assert tables.auxiliary is not None
+        now = tables.auxiliary.query({"history": True}, tables.items, user, None, history_length(model))
         given = ModelInputs({**given.values, **now.values})
     return (given if item is None else given.join(tables.item(model, item))).named(model)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Tables
-from fmlab.evaluation.metrics import SAMPLED
+from fmlab.evaluation.metric_names import SAMPLED
 from fmlab.evaluation.ranked_lists import RankedLists
 
 DEPTH = (
@@ -39,14 +39,14 @@ class KeptLists:
     these; ties count half.
     """
 
-    def __init__(self, blocks: Sequence[_Block], scale: Array, judge: RankedLists, metric: str) -> None:
-        self.blocks, self.scale, self.judge, self.metric = blocks, scale, judge, metric
+    def __init__(self, blocks: Sequence[_Block], scale: Array, evaluator: RankedLists, metric: str) -> None:
+        self.blocks, self.scale, self.evaluator, self.metric = blocks, scale, evaluator, metric
 
     @classmethod
     @torch.no_grad()
     def of(
         cls,
-        judge: RankedLists,
+        evaluator: RankedLists,
         models: Sequence[Any],
         dataset: Dataset,
         metric: str,
@@ -57,20 +57,20 @@ class KeptLists:
     ) -> "KeptLists":
         """About `most` lists of the judge, drawn by `seed`; fewer where they would last longer than `until`."""
         tables = Tables.of(dataset, None)
-        states = [judge.start(model, tables) for model in models]
-        order = np.random.default_rng(seed).permutation(len(judge))
+        states = [evaluator.start(model, tables) for model in models]
+        order = np.random.default_rng(seed).permutation(len(evaluator))
         blocks: list[_Block] = []
         spread: list[Tensor] = []
         lists = 0
         for number in order:
             if blocks and (lists >= most or (until is not None and time.monotonic() > until)):
                 break
-            block, deviation = _block(judge, int(number), models, states, tables)
+            block, deviation = _block(evaluator, int(number), models, states, tables)
             blocks.append(block)
             spread.append(deviation)
-            lists += int(judge.blocks[number + 1] - judge.blocks[number])
+            lists += int(evaluator.blocks[number + 1] - evaluator.blocks[number])
         scale = torch.stack(spread).mean(0).numpy().astype(np.float64)
-        return cls(blocks, np.where(scale > 0, scale, 1.0), judge, metric)
+        return cls(blocks, np.where(scale > 0, scale, 1.0), evaluator, metric)
 
     def value(self, weights: Array) -> float:
         """The figure of the mixture `sum(weights[m] * score_m / scale[m])`."""
@@ -82,23 +82,23 @@ class KeptLists:
             others = scores[block.query]
             ranks.append(1 + (others > own).sum(1) + 0.5 * ((others == own).sum(1) - block.itself))
             units.append(block.unit)
-        judge = self.judge.only(self.metric)
+        evaluator = self.evaluator.only(self.metric)
         name = SAMPLED + "rank" if self.metric.startswith(SAMPLED) else "rank"
         columns: Mapping[str, Array] = {name: torch.cat(ranks).double().numpy()}
-        return float(judge.finish(torch.cat(units).numpy(), columns).values[self.metric])
+        return float(evaluator.finish(torch.cat(units).numpy(), columns).values[self.metric])
 
 
 def _block(
-    judge: RankedLists, number: int, models: Sequence[Any], states: Sequence[Any], tables: Tables
+    evaluator: RankedLists, number: int, models: Sequence[Any], states: Sequence[Any], tables: Tables
 ) -> tuple[_Block, Tensor]:
     """One block of lists, and the standard deviation of each model's scores over the items, mean of its queries."""
-    found = [judge.scores(number, model, tables, state) for model, state in zip(models, states, strict=True)]
+    found = [evaluator.scores(number, model, tables, state) for model, state in zip(models, states, strict=True)]
     first = found[0]
     own = torch.stack([f.own for f in found]).float()
     deviation = torch.stack([f.deviation for f in found])
     if first.ranked is not None:
         near = torch.stack([f.scores for f in found]).float()
-        itself = torch.full_like(first.unit, int(judge.whole))
+        itself = torch.full_like(first.unit, int(evaluator.whole))
         return _Block(near, first.ranked, own, first.which, itself, first.unit), deviation
     width = first.scores.shape[1]
     items = torch.cat([f.scores.topk(min(DEPTH, width), dim=1).indices for f in found], 1).sort(1).values

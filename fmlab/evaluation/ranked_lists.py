@@ -15,8 +15,8 @@ from fmlab.data.batch import Tables
 from fmlab.data.negative_sampling import UserItemSet
 from fmlab.errors import DataError
 from fmlab.evaluation.item_scorer import CandidateScorer, candidate_scorer
-from fmlab.evaluation.list_figures import Lists, TrainedItems, attributes_of, figures, views_of
-from fmlab.evaluation.metrics import SAMPLED, rank_metric
+from fmlab.evaluation.list_metrics import Lists, TrainedItems, attributes_of, list_metric_values, views_of
+from fmlab.evaluation.metric_names import SAMPLED, rank_metric
 from fmlab.evaluation.ranking_queries import RankingQueries
 from fmlab.evaluation.ranks import Ties, first_items, rank_among
 from fmlab.evaluation.sampled_candidates import SampledCandidates
@@ -292,7 +292,7 @@ class RankedLists:
             candidates = self.ranked[lists][order] if kind == "rank" else self._sampled.sizes(lists)[order]  # type: ignore[union-attr]
             item, gains = self.item.numpy()[case][sort], self.gains[case][sort]
             view = Lists(ranks, units["user"], candidates, item, gains, tops)
-            found, each = figures(metrics, view, self.trained, self.attributes)
+            found, each = list_metric_values(metrics, view, self.trained, self.attributes)
             values |= found
             units |= each
         return Report({name: values[name] for name in self.metrics}, units)

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from fmlab.contracts import BlockResult, Report, ScoreMetric
-from fmlab.contracts.metric import figure_of_rows, row_views
+from fmlab.contracts.metric import row_views, value_on_rows
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Batch, Tables, as_features
 from fmlab.data.labels import are_zeros_and_ones, probability
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation.item_scorer import PlantedScorer, refuse_non_finite
-from fmlab.evaluation.label_scale import label_scale_of
-from fmlab.evaluation.metrics import score_metric
+from fmlab.evaluation.metric_names import score_metric
+from fmlab.evaluation.output_transform import output_transform_of
 from fmlab.evaluation.probability_calibration import calibration_of
 from fmlab.evaluation.reliability import reliability
 from fmlab.nn.scoring import score, target_scores
@@ -25,8 +25,13 @@ ROWS = 1 << 14
 RELIABILITY = "reliability"  # what details have beside those of metrics, where labels are 0 and 1
 
 
-class _Figure(NamedTuple):
-    """One figure of a report: a metric of a target, "" where there is one."""
+def column(name: str, target: str) -> str:
+    """The name of a column of a target, or of the only one, which is ""."""
+    return f"{name}.{target}" if target else name
+
+
+class _TargetMetric(NamedTuple):
+    """A metric of a target, "" where there is one."""
 
     metric: ScoreMetric
     target: str
@@ -36,8 +41,8 @@ class ScoredRows:
     """Judges a model by its scores of labeled rows. Only a score and a label are kept of each row.
 
     Metrics that take differences from labels see predictions on the scale of the labels
-    (`fmlab.evaluation.label_scale`), clipped to `bounds` if there are any; other metrics see the scores. Rows count by
-    the data set's row weights, if it has some.
+    (`fmlab.evaluation.output_transform`), clipped to `bounds` if there are any; other metrics see the scores. Rows
+    count by the data set's row weights, if it has some.
 
     With several targets, `auc` is judged for each: `auc.click`, `auc.buy`, and `auc` is the mean of them. A metric
     that is listed as `auc.buy` is judged for this target alone.
@@ -65,9 +70,9 @@ class ScoredRows:
         if dataset.label is None:
             raise DataError(f"scored rows need labels; {dataset.name!r} has none")
         self.targets = tuple(dataset.targets)
-        self.figures, self.means = _figures(metrics, self.targets)
-        self.metrics = {name: self.figures[parts[0]].metric for name, parts in self.means.items()}
-        self.metrics |= {name: figure.metric for name, figure in self.figures.items()}
+        self.target_metrics, self.means = _metrics_of_targets(metrics, self.targets)
+        self.metrics = {name: self.target_metrics[parts[0]].metric for name, parts in self.means.items()}
+        self.metrics |= {name: one.metric for name, one in self.target_metrics.items()}
         self.dataset, self.rows = dataset, np.asarray(rows, np.int64)
         self.group = dataset.group if group is None else group
         self.bounds, self.size, self.group_names = bounds, size, group_names
@@ -86,20 +91,19 @@ class ScoredRows:
         """Scores of one block of rows; raises FmlabError if one is not finite."""
         cases = slice(index * self.size, min((index + 1) * self.size, len(self.rows)))
         batch = self._batch(self.rows[cases], tables)
-        scale, calibration = label_scale_of(scorer), calibration_of(scorer)
+        scale, calibration = output_transform_of(scorer), calibration_of(scorer)
         columns: dict[str, Tensor] = {}
         for target, (scores, label) in self._scores(scorer, batch, tables).items():
             refuse_non_finite(scores)
-            end = f".{target}" if target else ""
             found = scores.to("cpu", torch.float64)
-            if not scale.plain:
-                columns[f"predicted{end}"] = torch.from_numpy(scale.predicted(found.numpy()))
+            if not scale.is_identity:
+                columns[column("predicted", target)] = torch.from_numpy(scale.predicted(found.numpy()))
             if scale.shift:
                 found = found + scale.shift
             if calibration is not None:
                 found = torch.from_numpy(calibration.log_odds(found.numpy(), target))
-                columns[f"predicted{end}"] = found.sigmoid()
-            columns[f"score{end}"], columns[f"label{end}"] = found, label
+                columns[column("predicted", target)] = found.sigmoid()
+            columns[column("score", target)], columns[column("label", target)] = found, label
         return BlockResult(torch.arange(cases.start, cases.stop), columns)
 
     def _batch(self, rows: Array, tables: Tables) -> Batch:
@@ -151,12 +155,11 @@ class ScoredRows:
         columns: dict[str, Array] = {}
         means = mean if isinstance(mean, Mapping) else {"": mean}
         for target, value in means.items():
-            end = f".{target}" if target else ""
             label = np.asarray(self.dataset.targets[target] if target else self.dataset.label, np.float64)[rows]
             classes = are_zeros_and_ones(label)
             one = float(np.log(value / (1 - value))) if classes and 0 < value < 1 else value
-            columns |= {f"score{end}": np.full(len(rows), one), f"label{end}": label}
-            columns[f"predicted{end}"] = np.full(len(rows), value)
+            columns |= {column("score", target): np.full(len(rows), one), column("label", target): label}
+            columns[column("predicted", target)] = np.full(len(rows), value)
         return self._report(rows, columns, strict=False)
 
     def _report(self, rows: Array, columns: Mapping[str, Array], *, strict: bool = True) -> Report:
@@ -164,14 +167,13 @@ class ScoredRows:
         values, units, details = {}, {"row": rows}, {}
         weight, group = (None if a is None else np.asarray(a)[rows] for a in (self.dataset.weight, self.group))
         weight = None if weight is None else weight.astype(np.float64)
-        for name, (metric, target) in self.figures.items():
-            end = f".{target}" if target else ""
-            score, label = columns[f"score{end}"], columns[f"label{end}"]
+        for name, (metric, target) in self.target_metrics.items():
+            score, label = columns[column("score", target)], columns[column("label", target)]
             if _on_label_scale(metric):
-                score = columns.get(f"predicted{end}", score)
+                score = columns.get(column("predicted", target), score)
                 score = score if self.bounds is None or not strict else np.clip(score, *self.bounds)
             try:
-                values[name], each = figure_of_rows(metric, score, label, weight, group)
+                values[name], each = value_on_rows(metric, score, label, weight, group)
             except DataError:
                 if strict:
                     raise
@@ -184,32 +186,35 @@ class ScoredRows:
                 details[name] = describe(score, label, **{view: v for view, v in views.items() if view in names})
                 self._name_groups(details[name])
         for target in self.targets or ("",) if strict else ():
-            end = f".{target}" if target else ""
-            score, said = columns[f"score{end}"], columns.get(f"predicted{end}")
+            score, said = columns[column("score", target)], columns.get(column("predicted", target))
             if said is not None and not np.allclose(said, probability(score)):
                 continue  # scores are predictions of the label itself, not log-odds
-            found = reliability(score, columns[f"label{end}"], weight)
+            found = reliability(score, columns[column("label", target)], weight)
             if found is not None:
-                details[f"{RELIABILITY}{end}"] = found
+                details[column(RELIABILITY, target)] = found
         for name, parts in self.means.items():
             if all(part in values for part in parts):
                 values[name] = float(np.mean([values[part] for part in parts]))
         return Report(values, units, details=details)
 
 
-def _figures(metrics: Sequence[str], targets: Sequence[str]) -> tuple[dict[str, _Figure], dict[str, list[str]]]:
+def _metrics_of_targets(
+    metrics: Sequence[str], targets: Sequence[str]
+) -> tuple[dict[str, _TargetMetric], dict[str, list[str]]]:
     """Figures by name, and the figures that names of all targets are means of."""
-    figures: dict[str, _Figure] = {}
+    target_metrics: dict[str, _TargetMetric] = {}
     means: dict[str, list[str]] = {}
     for text in metrics:
         target = next((t for t in targets if text.endswith(f".{t}")), "")
         if not targets or target:
-            figures[text] = _Figure(score_metric(text.removesuffix(f".{target}") if target else text), target)
+            target_metrics[text] = _TargetMetric(
+                score_metric(text.removesuffix(f".{target}") if target else text), target
+            )
             continue
         means[text] = [f"{text}.{t}" for t in targets]
         metric = score_metric(text)
-        figures |= {name: _Figure(metric, t) for name, t in zip(means[text], targets, strict=True)}
-    return figures, means
+        target_metrics |= {name: _TargetMetric(metric, t) for name, t in zip(means[text], targets, strict=True)}
+    return target_metrics, means
 
 
 def _check_views(name: str, metric: ScoreMetric, dataset: Dataset, group: Array | None) -> None:

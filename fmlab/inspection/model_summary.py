@@ -54,10 +54,10 @@ def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple
     from fmlab.run import build_model, open_task
 
     config = compose(overrides, environment)
-    plain = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
-    dataset = open_task(plain).dataset
-    model = build_model(plain["model"], dataset.schema, int(plain["seed"]), plain.get("table"))
-    return plain, dataset, card(plain["model"], model, dataset, plain.get("table"))
+    options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+    dataset = open_task(options).dataset
+    model = build_model(options["model"], dataset.schema, int(options["seed"]), options.get("table"))
+    return options, dataset, card(options["model"], model, dataset, options.get("table"))
 
 
 def card(
@@ -162,7 +162,7 @@ _SCORED = {
 }
 
 
-def lines(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> list[str]:
+def lines(options: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> list[str]:
     """For the terminal."""
     schema = dataset.schema
     size = f"{schema.n_features:,} features in {len(schema.fields)} fields, {schema.n_columns} columns a row"
@@ -189,11 +189,11 @@ def lines(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> li
         )
     if found.observes:
         rows.append(("", "reads the training interactions once before training"))
-    title = f"on data={plain['data']['name']} protocol={plain['protocol']['name']}"
+    title = f"on data={options['data']['name']} protocol={options['protocol']['name']}"
     return [title, *(f"  {name:<10}  {text}" for name, text in rows)]
 
 
-def as_json(plain: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> dict[str, Any]:
+def as_json(options: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> dict[str, Any]:
     """The same as plain containers."""
-    options = {kind: plain[kind] for kind in ("data", "protocol", "model")}
+    options = {kind: options[kind] for kind in ("data", "protocol", "model")}
     return {**options, "features": dataset.schema.n_features, **asdict(found)}

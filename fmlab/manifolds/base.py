@@ -39,20 +39,20 @@ class Manifold(ABC):
         return safe_sqrt(self.inner(x, u, u))
 
     @abstractmethod
-    def exp(self, x: Tensor, u: Tensor) -> Tensor:
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """The point reached from `x` along the geodesic with initial velocity `u`, in unit time."""
 
     @abstractmethod
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """The tangent vector at `x` whose exponential is `y`."""
 
     def expmap0(self, u: Tensor) -> Tensor:
         """The exponential map at the origin."""
-        return self.exp(torch.zeros_like(u), u)
+        return self.expmap(torch.zeros_like(u), u)
 
     def logmap0(self, y: Tensor) -> Tensor:
         """The logarithm at the origin, the inverse of `expmap0`."""
-        return self.log(torch.zeros_like(y), y)
+        return self.logmap(torch.zeros_like(y), y)
 
     @abstractmethod
     def transport(self, x: Tensor, y: Tensor, u: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class Manifold(ABC):
         """The nearest coordinates at which the manifold can still be computed."""
 
     def retract(self, x: Tensor, u: Tensor) -> Tensor:
-        """First-order approximation of `exp`: a straight step in coordinates, then `project`."""
+        """First-order approximation of `expmap`: a straight step in coordinates, then `project`."""
         return self.project((x + u).to(x.dtype))
 
 

@@ -20,11 +20,11 @@ class Euclidean(Manifold):
         """`<u, w>` at every point."""
         return dot(u, w).squeeze(-1)
 
-    def exp(self, x: Tensor, u: Tensor) -> Tensor:
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """`x + u`."""
         return (x + u).to(x.dtype)
 
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """`y - x`."""
         return y - x
 

@@ -26,8 +26,8 @@ class Lorentz(Manifold):
 
     `curvature` is c, the absolute value of the sectional curvature. `sqrt(c)` times a point is a point of the unit
     hyperboloid, whose lengths are `sqrt(c)` times as large. In such units relative errors stay below `4 exp(r)`
-    roundoffs of float64, r being the distance to the origin: 1e-10 at r = 11, 1e-6 at r = 20. `exp` is as good as its
-    tangent vector is stored: for it, r includes the length of the step. Points stay within r = 40 (float32) or 100
+    roundoffs of float64, r being the distance to the origin: 1e-10 at r = 11, 1e-6 at r = 20. `expmap` is as good as
+    its tangent vector is stored: for it, r includes the length of the step. Points stay within r = 40 (float32) or 100
     (float64) in every coordinate.
 
     Raises FmlabError if `curvature` is not positive and finite.
@@ -51,7 +51,7 @@ class Lorentz(Manifold):
         across = dot(u - v * (xu / safe), w - v * (xw / safe))
         return (across + xu * xw / (safe * (1 + square))).squeeze(-1).to(x.dtype)
 
-    def exp(self, x: Tensor, u: Tensor) -> Tensor:
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """`cosh(n) x + sinh(n)/n u` with `n = sqrt(c) |u|` (LorentzFM, equation 11)."""
         v, t = self._unit(x), self._unit(u)
         square = self.inner(x.double(), t, t).unsqueeze(-1)
@@ -63,7 +63,7 @@ class Lorentz(Manifold):
         t = self._unit(u)
         return self._within(odd_ratio(torch.sinh, dot(t, t)) * t, u.dtype)
 
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """`n / sinh(n) (y - cosh(n) x)` with `n = sqrt(c) dist(x, y)`."""
         v, w = x.double(), y.double()
         t = _gap(v, w, self._root)
@@ -91,8 +91,8 @@ class Lorentz(Manifold):
         return self._within(_times(x, self._root), x.dtype)
 
     def retract(self, x: Tensor, u: Tensor) -> Tensor:
-        """`exp` itself, which costs no more than another map here and is what LorentzFM steps by."""
-        return self.exp(x, u)
+        """`expmap` itself, which costs no more than another map here and is what LorentzFM steps by."""
+        return self.expmap(x, u)
 
     @property
     def _root(self) -> float | Tensor | None:

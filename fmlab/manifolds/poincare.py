@@ -24,7 +24,7 @@ class Poincare(Stereographic):
     Coordinates crowd at the rim: a point at distance r / sqrt(c) from the origin is stored with an error of about
     `exp(r)` roundoffs of its dtype. Points are kept within r = 12 (float32) or 30 (float64). What is computed from
     stored coordinates has a relative error below `4 exp(r)` roundoffs of float64: 1e-10 at r = 11, 1e-6 at r = 20;
-    for `exp`, r includes the length of the step.
+    for `expmap`, r includes the length of the step.
 
     A ball of another curvature holds other points. Where the curvature is learned, points are therefore stored in units
     of its radius: `x / sqrt(c)` with x in the unit ball, at distances `1 / sqrt(c)` times those of `Poincare()`.

@@ -45,13 +45,13 @@ class Product(Manifold):
         """The sum over the factors."""
         return _total(m.inner(a, b, c) for m, a, b, c in self._parts(x, u, w))
 
-    def exp(self, x: Tensor, u: Tensor) -> Tensor:
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """By factor."""
-        return torch.cat([m.exp(a, b) for m, a, b in self._parts(x, u)], -1)
+        return torch.cat([m.expmap(a, b) for m, a, b in self._parts(x, u)], -1)
 
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """By factor."""
-        return torch.cat([m.log(a, b) for m, a, b in self._parts(x, y)], -1)
+        return torch.cat([m.logmap(a, b) for m, a, b in self._parts(x, y)], -1)
 
     def expmap0(self, u: Tensor) -> Tensor:
         """By factor."""

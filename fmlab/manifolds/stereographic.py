@@ -51,7 +51,7 @@ class Stereographic(Manifold):
         total = (1 + 2 * c * vw + c * ww) * v + (1 - c * vv) * w
         return (total / (1 + 2 * c * vw + c**2 * vv * ww)).to(x.dtype)
 
-    def exp(self, x: Tensor, u: Tensor) -> Tensor:
+    def expmap(self, x: Tensor, u: Tensor) -> Tensor:
         """HyperML, equation 7."""
         v, w = x.double(), u.double()
         half = 1 / self._margin(v)
@@ -63,7 +63,7 @@ class Stereographic(Manifold):
         w = u.double()
         return self._within(w * odd_ratio(self._tan, self._size * dot(w, w)), u.dtype)
 
-    def log(self, x: Tensor, y: Tensor) -> Tensor:
+    def logmap(self, x: Tensor, y: Tensor) -> Tensor:
         """HyperML, equation 8, from the difference of the points."""
         c, v, w = self._c, x.double(), y.double()
         difference, a, b = w - v, self._margin(v), self._margin(w)

@@ -14,7 +14,7 @@ from fmlab.records.per_case import read_units, unit_names
 from fmlab.report.fold_tests import compare_folds
 from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.runs import Run, number
-from fmlab.report.significance import Comparison, Groups, Judged, OfMean, compare
+from fmlab.report.significance import Comparison, Groups, OfMean, SeedScores, compare
 
 _FILE = "units.npz"
 _CASES = ("row", "user")  # what tells one case from another
@@ -49,29 +49,29 @@ def against(board: Leaderboard, references: Sequence[Row]) -> list[Comparisons]:
     metric = _metric(board, list(named.values()))
     if metric is None:
         return [Comparisons(r, why=tuple(why) or ("no metric has a value for each case",)) for r in references]
-    of_mean, judged = _of_mean(metric), dict[int, Judged]()
+    of_mean, seed_scores = _of_mean(metric), dict[int, SeedScores]()
     groups, cases = None, "rows"
     for place in sorted(named, key=lambda at: board.own[at] is not references[0]):  # its cases are those of the tests
         row = board.own[place]
         try:
             if groups is None:
                 units = _units(row.runs[0], _CASES)
-                judged[place] = _judged(row, first := Groups.of(units), metric, of_mean)
+                seed_scores[place] = _seed_scores(row, first := Groups.of(units), metric, of_mean)
                 groups, cases = first, "users" if "user" in units else "rows"
             else:
-                judged[place] = _judged(row, groups, metric, of_mean)
+                seed_scores[place] = _seed_scores(row, groups, metric, of_mean)
         except (ValueError, FmlabError) as error:
             why.append(f"{row.title}: {error}")
-    places = [place for place in judged if any(board.own[place] is r for r in references)]
+    places = [place for place in seed_scores if any(board.own[place] is r for r in references)]
     lines: list[list[Comparison | None]] = []
-    if groups is not None and places and len(judged) > 1:
-        at = [list(judged).index(place) for place in places]
-        lines = compare(list(judged.values()), groups.count, at, of_mean=of_mean)
+    if groups is not None and places and len(seed_scores) > 1:
+        at = [list(seed_scores).index(place) for place in places]
+        lines = compare(list(seed_scores.values()), groups.count, at, of_mean=of_mean)
     found = {
-        id(board.own[place]): {p: test for p, test in zip(judged, line, strict=True) if test is not None}
+        id(board.own[place]): {p: test for p, test in zip(seed_scores, line, strict=True) if test is not None}
         for place, line in zip(places, lines, strict=False)
     }
-    pairs = math.comb(sum(j.several for j in judged.values()), 2)
+    pairs = math.comb(sum(j.several for j in seed_scores.values()), 2)
     return [Comparisons(r, metric, found.get(id(r), {}), tuple(why), cases, pairs) for r in references]
 
 
@@ -134,7 +134,7 @@ def _units(run: Run, names: Sequence[str]) -> dict[str, Array]:
     return read_units(run.folder / _FILE, names)
 
 
-def _judged(row: Row, groups: Groups, metric: str, of_mean: OfMean) -> Judged:
+def _seed_scores(row: Row, groups: Groups, metric: str, of_mean: OfMean) -> SeedScores:
     """The figures and units of a row's runs; raises DataError where the units do not give the figures."""
     values, sums = [], []
     for run in row.runs:
@@ -144,7 +144,7 @@ def _judged(row: Row, groups: Groups, metric: str, of_mean: OfMean) -> Judged:
         if not math.isclose(figure, values[-1], rel_tol=1e-3, abs_tol=1e-6):
             raise DataError(f"{run.folder / _FILE} gives a {metric} of {figure:.6g}, metrics.json {values[-1]:.6g}")
         sums.append(each)
-    return Judged(np.array(values), np.stack(sums))
+    return SeedScores(np.array(values), np.stack(sums))
 
 
 def _of_mean(metric: str) -> OfMean:

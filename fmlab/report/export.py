@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fmlab.config.overrides import text
 from fmlab.errors import FmlabError, choices
 from fmlab.files import storing, write_bytes
-from fmlab.report.judged import facts_of
+from fmlab.report.evaluation_facts import facts_of
 from fmlab.report.runs import Run, find_runs, number
 from fmlab.terminal.escaping import escaped_line
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from fmlab.report.judged import groups_of, on_group
+from fmlab.report.evaluation_facts import groups_of, on_group
 from fmlab.report.leaderboards import KNOWN_BEST, Row
 from fmlab.report.tables import Result, TextTable
 

@@ -12,7 +12,7 @@ from html import escape
 
 from fmlab import __version__
 from fmlab.config.overrides import override
-from fmlab.report.judged import SHARES, percent, protocol_of, shares_of, shown_metric
+from fmlab.report.evaluation_facts import SHARES, percent, protocol_of, shares_of, shown_metric
 from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.notes import judged_lines
 from fmlab.report.overview import overview
@@ -111,7 +111,7 @@ def _leaderboard(one: Result, sheet: TextTable) -> str:
     rows = []
     for row, cells in zip(one.board.rows, sheet.rows, strict=True):
         first = f"<td class=w>{_name(row, cells[0])}</td>"
-        others = [_figure(text, longest.get(at)) for at, text in enumerate(cells) if at]
+        others = [_number_cell(text, longest.get(at)) for at, text in enumerate(cells) if at]
         best = " class=best" if one.board.own and row is one.board.own[0] else ""
         rows.append(f"<tr{best}>{first}{''.join(others)}</tr>")
     return _framed(sheet, _head(sheet), "".join(rows), "board")
@@ -153,7 +153,7 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _figure(text: str, longest: float | None) -> str:
+def _number_cell(text: str, longest: float | None) -> str:
     value = _number(text)
     if longest is None or value is None:
         return f"<td class=n>{escape(text)}</td>"
@@ -161,9 +161,9 @@ def _figure(text: str, longest: float | None) -> str:
 
 
 def _table(sheet: TextTable, kind: str) -> str:
-    figures = _figures(sheet)
+    are_numbers = _are_numbers(sheet)
     rows = "".join(
-        f"<tr>{''.join(_cell('td', text, is_figure) for text, is_figure in zip(row, figures, strict=True))}</tr>"
+        f"<tr>{''.join(_cell('td', text, is_number) for text, is_number in zip(row, are_numbers, strict=True))}</tr>"
         for row in sheet.rows
     )
     return _framed(sheet, _head(sheet), rows, kind)
@@ -177,12 +177,14 @@ def _printed(sheet: TextTable) -> str:
     return f"<details><summary>{title}: none of its models was run here</summary>{framed}</details>"
 
 
-def _figures(sheet: TextTable) -> list[bool]:
+def _are_numbers(sheet: TextTable) -> list[bool]:
     return [place >= sheet.words and name != "our row" for place, name in enumerate(sheet.head)]
 
 
 def _head(sheet: TextTable) -> str:
-    return "".join(_cell("th", text, is_figure) for text, is_figure in zip(sheet.head, _figures(sheet), strict=True))
+    return "".join(
+        _cell("th", text, is_number) for text, is_number in zip(sheet.head, _are_numbers(sheet), strict=True)
+    )
 
 
 def _framed(sheet: TextTable, head: str, rows: str, kind: str) -> str:
@@ -191,6 +193,6 @@ def _framed(sheet: TextTable, head: str, rows: str, kind: str) -> str:
     return f"<h3>{escape(sheet.title.rpartition(': ')[2])}</h3><div class=wide>{table}</div>{notes}"
 
 
-def _cell(tag: str, text: str, is_figure: bool) -> str:
-    kind = "n" if is_figure else "w"
+def _cell(tag: str, text: str, is_number: bool) -> str:
+    kind = "n" if is_number else "w"
     return f"<{tag} class={kind}>{escape(text)}</{tag}>"

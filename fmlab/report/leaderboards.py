@@ -16,7 +16,7 @@ from fmlab.run.locate import REFIT
 KNOWN_BEST = "known best"
 CUT = "(trials cut by time)"
 _EMPTY: tuple[Any, ...] = (None, [])  # the same as not given: configs of an older version lack newer options
-Figure = tuple[float, float | None]  # mean, and standard deviation over seeds where there are several
+MetricValue = tuple[float, float | None]  # mean, and standard deviation over seeds where there are several
 
 
 COUNTS = ("parameters", "flops")  # of a model; a run knows them before it trains
@@ -29,7 +29,7 @@ class Row:
     model: str
     label: str  # options that tell it from other rows of its model
     runs: tuple[Run, ...]
-    metrics: Mapping[str, Figure]
+    metrics: Mapping[str, MetricValue]
     older: int = 0  # runs left out because a newer one has the same seed
 
     @property
@@ -52,7 +52,7 @@ class Row:
         found = [float(r.content[name]) for r in self.runs if r.content.get(name) is not None]
         return fmean(found) if found else None
 
-    def beside(self, name: str) -> Figure | None:
+    def published_counterpart(self, name: str) -> MetricValue | None:
         """A figure that papers print beside test metrics: one of `COUNTS`, `seconds_per_epoch`, `validation auc`."""
         part, _, metric = name.partition(" ")
         if part == "validation" and metric:
@@ -71,7 +71,7 @@ class Row:
         return fmean(r.value for r in self.runs)
 
     @property
-    def validation(self) -> Figure | None:
+    def validation(self) -> MetricValue | None:
         """The same with its deviation over seeds; None of the known best, which was not run."""
         found = [r.value for r in self.runs]
         return (fmean(found), _deviation(found)) if found else None

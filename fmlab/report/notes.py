@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fmlab.report.comparisons import Comparisons
-from fmlab.report.judged import SHARES, percent, protocol_of, shares_of
+from fmlab.report.evaluation_facts import SHARES, percent, protocol_of, shares_of
 from fmlab.report.leaderboards import Leaderboard
 
 SIGNIFICANT = 0.05

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
-from fmlab.report.judged import shown_metric
-from fmlab.report.leaderboards import Figure, Leaderboard, Row
+from fmlab.report.evaluation_facts import shown_metric
+from fmlab.report.leaderboards import Leaderboard, MetricValue, Row
 from fmlab.report.notes import SIGNIFICANT
-from fmlab.report.tables import Result, TextTable, figure
+from fmlab.report.tables import Result, TextTable, format_value
 
 BASELINES = "baselines"  # the family of models that a table has for comparison, as their docstrings say
 
@@ -25,9 +25,11 @@ def _line(one: Result) -> tuple[str, ...]:
     best = board.own[0]
     simple = baseline_row(board, board.own[1:])
     paper = papers_best(one, metric)
-    cells = [mean_label(best, metric) if simple is None else f"{figure(simple.metrics.get(metric))} {simple.model}"]
+    cells = [
+        mean_label(best, metric) if simple is None else f"{format_value(simple.metrics.get(metric))} {simple.model}"
+    ]
     cells.append("" if paper is None else f"{paper[0]:g} {paper[1]}")
-    return board.title, best.model, metric, figure(best.metrics.get(metric)), *cells, verdict(one)
+    return board.title, best.model, metric, format_value(best.metrics.get(metric)), *cells, verdict(one)
 
 
 def baseline_row(board: Leaderboard, rows: Sequence[Row] | None = None) -> Row | None:
@@ -93,7 +95,7 @@ def _is_better(board: Leaderboard, row: Row, other: Row) -> bool:
     return ours is None or theirs is None or board.worth(ours[0]) >= board.worth(theirs[0])
 
 
-def _beside_print(board: Leaderboard, ours: Figure, printed: float) -> str:
+def _beside_print(board: Leaderboard, ours: MetricValue, printed: float) -> str:
     gap = ours[0] - printed
     if gap == 0:
         return "equal to print"

@@ -10,8 +10,8 @@ import numpy as np
 
 from fmlab.config.overrides import text
 from fmlab.report import svg
+from fmlab.report.evaluation_facts import curve_of
 from fmlab.report.front import front
-from fmlab.report.judged import curve_of
 from fmlab.report.leaderboards import Leaderboard, Row
 from fmlab.report.runs import LARGEST, Run
 from fmlab.report.svg import Axis, Series

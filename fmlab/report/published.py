@@ -46,7 +46,7 @@ def printed(board: Leaderboard) -> list[PublishedRow]:
     found = []
     for (paper, table, name, model, settings), values in groups.items():
         note = values.pop("note")
-        if any(row.beside(metric) is not None for metric in values for row in board.own):
+        if any(row.published_counterpart(metric) is not None for metric in values for row in board.own):
             ours = next((r for r in board.own if r.model == model and _holds(settings, r.runs[0].config)), None)
             found.append(PublishedRow(f"{paper} {table}", name, values, ours, note))
     return found

@@ -65,9 +65,9 @@ class Run:
     @property
     def test_to_training(self) -> float | None:
         """Its test rows by the rows that the tested model was trained on; None where it does not say."""
-        anew, judged = self.content.get("refit"), self.content.get("unseen")
+        anew, unseen = self.content.get("refit"), self.content.get("unseen")
         trained = anew.get("rows") if isinstance(anew, Mapping) else self.content.get("training_rows")
-        tested = judged.get("test", {}).get("rows") if isinstance(judged, Mapping) else None
+        tested = unseen.get("test", {}).get("rows") if isinstance(unseen, Mapping) else None
         return tested / trained if tested and trained else None
 
     @cached_property
@@ -151,13 +151,13 @@ def _read(path: Path) -> Run:
     if not isinstance(content.get("status"), str):
         raise ValueError("holds no status of a run")
     for key in _FIGURES:
-        _check_figure(key, content.get(key))
+        _check_number(key, content.get(key))
     for part in ("test", "validation", "known_best"):
         figures = content.get(part)
         if not isinstance(figures, dict | None):
             raise ValueError(f"{part} must be figures by name, got {figures!r:.80}")
         for name, value in (figures or {}).items():
-            _check_figure(f"{part} {name}", value)
+            _check_number(f"{part} {name}", value)
     config = _config(path)
     if content["status"] != "complete":
         return Run(path.parent, content, config or {})
@@ -187,7 +187,7 @@ def _check_complete(content: Mapping[str, Any]) -> None:
             raise ValueError(f"{part} holds no {content['monitor']}")
 
 
-def _check_figure(name: str, value: Any) -> None:
+def _check_number(name: str, value: Any) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -199,12 +199,12 @@ def _check_figure(name: str, value: Any) -> None:
 def _config(path: Path) -> dict[str, Any] | None:
     """The config.yaml beside a metrics.json, None if there is none; raises ValueError."""
     try:
-        plain = read_yaml(path.with_name("config.yaml"))
+        config = read_yaml(path.with_name("config.yaml"))
     except FileNotFoundError:
         return None
     except ValueError as error:
         raise ValueError(f"config.yaml {error}") from error
-    found = flat(of_now(plain)) if isinstance(plain, dict) else {}
+    found = flat(of_now(config)) if isinstance(config, dict) else {}
     if found.get("refit_on") == "train":  # as it is in runs that were made before there was the option
         del found["refit_on"]
     for key, value in found.items():
@@ -213,10 +213,10 @@ def _config(path: Path) -> dict[str, Any] | None:
     return found
 
 
-def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested mappings as `group.option: value`."""
     found: dict[str, Any] = {}
-    for key, value in plain.items():
+    for key, value in tree.items():
         name = f"{prefix}{key}"
         found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
     return found

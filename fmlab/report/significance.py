@@ -77,8 +77,8 @@ class Groups:
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The runs of one row: the figure of each, and `sums[runs, groups]` of what the test cases contribute to it."""
+class SeedScores:
+    """The runs of one row, one a seed: the metric of each, and `sums[runs, groups]` of what test cases add to it."""
 
     values: Array
     sums: Array
@@ -90,12 +90,12 @@ class Judged:
 
     @cached_property
     def variance(self) -> float:
-        """Variance of one run's figure over seeds; 0 of runs that are all equal."""
+        """Variance of one run's value over seeds; 0 of runs that are all equal."""
         return float(np.var(self.values, ddof=1)) if np.ptp(self.values) else 0.0
 
 
 def compare(
-    rows: Sequence[Judged],
+    rows: Sequence[SeedScores],
     count: Array,
     references: Sequence[int],
     *,
@@ -134,7 +134,7 @@ def compare(
     return found
 
 
-def pair_p_values(rows: Sequence[Judged], count: Array, *, of_mean: OfMean = lambda mean: mean) -> Array:
+def pair_p_values(rows: Sequence[SeedScores], count: Array, *, of_mean: OfMean = lambda mean: mean) -> Array:
     """p[rows, rows] of equal expected figures, two-sided, after Holm over all pairs of rows with several runs.
 
     NaN where a row has one run. The noise of a difference has two parts. The seeds' is estimated from few runs, of
@@ -188,7 +188,7 @@ def chance_of(difference: Array, variance: Array, freedom: Array, of_cases: Arra
     return np.minimum((tail * density).sum(-1) / density.sum(-1), 1.0)
 
 
-def _training_noise(rows: Sequence[Judged], left: Array, right: Array) -> tuple[Array, Array]:
+def _training_noise(rows: Sequence[SeedScores], left: Array, right: Array) -> tuple[Array, Array]:
     """Variances of differences of rows' mean figures over seeds, and their degrees of freedom (Welch, 1947)."""
     freedom = np.array([len(row.values) - 1.0 for row in rows])
     each = np.array([row.variance for row in rows]) / (freedom + 1)
@@ -205,7 +205,7 @@ def _influences(sums: Array, count: Array, of_mean: OfMean) -> Array:
     return np.asarray(moved - moved.mean(1, keepdims=True))
 
 
-def _resampled(rows: Sequence[Judged], count: Array, of_mean: OfMean, resamples: int, seed: int) -> Array:
+def _resampled(rows: Sequence[SeedScores], count: Array, of_mean: OfMean, resamples: int, seed: int) -> Array:
     """Mean figures[resamples, rows] over the runs of each row, on groups drawn with replacement, the same for all."""
     groups, rng = len(count), np.random.default_rng(seed)
     sums = np.concatenate([row.sums for row in rows]).T

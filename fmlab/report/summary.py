@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fmlab.files import size
-from fmlab.report.judged import shown_metric
+from fmlab.report.evaluation_facts import shown_metric
 from fmlab.report.leaderboards import Row
 from fmlab.report.notes import SIGNIFICANT
 from fmlab.report.overview import baseline_row, mean_label, verdict
 from fmlab.report.runs import Run
 from fmlab.report.significance import Comparison
-from fmlab.report.tables import Result, figure, whole
+from fmlab.report.tables import Result, format_value, whole
 
 _LOST = 6  # models that are named
 
@@ -22,8 +22,10 @@ def summary(one: Result, runs: Sequence[Run]) -> list[tuple[str, str]]:
         return []
     best, metric = one.board.own[0], shown_metric(one.board)
     mine = [r for r in runs if r.content.get("fingerprint") == one.board.fingerprint]
-    chosen = f"validation {one.board.monitor} {figure(best.validation)}"
-    found = [("Best model", f"{best.title}: test {metric} {figure(best.metrics.get(metric))}; chosen by {chosen}")]
+    chosen = f"validation {one.board.monitor} {format_value(best.validation)}"
+    found = [
+        ("Best model", f"{best.title}: test {metric} {format_value(best.metrics.get(metric))}; chosen by {chosen}")
+    ]
     found.append(("Gain", _gain(one, best, metric)))
     found.append(("Confidence", f"{verdict(one)}; {len(best.runs)} {'run' if len(best.runs) == 1 else 'runs'} of it"))
     found.append(("Cost", _cost(best, mine)))

@@ -187,8 +187,8 @@ def _scale(
     step = 10 ** math.floor(math.log10(span / 4))
     step = next(s * step for s in (1, 2, 5, 10) if span / (s * step) <= 5)
     step = max(step, 1) if all(float(v).is_integer() for v in values) else step
-    ticks = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
-    return lambda v: start + (end - start) * (v - low) / span, [(t, short(t)) for t in ticks]
+    marks = [i * step for i in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+    return lambda v: start + (end - start) * (v - low) / span, [(t, short(t)) for t in marks]
 
 
 def _round(low: float, high: float) -> list[float]:

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass, field, replace
 
-from fmlab.report import judged
+from fmlab.report import evaluation_facts
 from fmlab.report.comparisons import Comparisons, against, baseline
 from fmlab.report.front import FRONTS, front
-from fmlab.report.leaderboards import COUNTS, Figure, Leaderboard, Row
+from fmlab.report.leaderboards import COUNTS, Leaderboard, MetricValue, Row
 from fmlab.report.notes import SIGNIFICANT, WARNED, notes
 from fmlab.report.published import PublishedRow, printed
 from fmlab.report.significance import Comparison
@@ -98,7 +98,7 @@ def front_table(board: Leaderboard) -> list[TextTable]:
         on = [FRONTS[name] for name, rows_of in fronts.items() if any(row is one for one in rows_of)]
         costs = (whole(row.cost("parameters")), whole(row.cost("bytes")), _microseconds(row))
         trial = (row.trial,) if searched else ()
-        rows.append((_title(row), *trial, ", ".join(on), figure(row.validation), *costs))
+        rows.append((_title(row), *trial, ", ".join(on), format_value(row.validation), *costs))
     head = (
         "model",
         *(["trial"] if searched else []),
@@ -133,7 +133,7 @@ def leaderboard(found: Result) -> TextTable:
     places = {id(row): place for place, row in enumerate(board.own)}
     rows = []
     for row in board.rows:
-        cells = [_title(row), figure(row.validation), *(figure(row.metrics.get(m)) for m in metrics)]
+        cells = [_title(row), format_value(row.validation), *(format_value(row.metrics.get(m)) for m in metrics)]
         for compared in tests:
             cells += _test(compared.found.get(places.get(id(row), -1)))[: 3 if chances else 2]
         rows.append(tuple([*cells, *(str(len(getattr(row, n)) or "") for n in repeated), *_costs(row)]))
@@ -144,19 +144,24 @@ def leaderboard(found: Result) -> TextTable:
 def parts_of_the_test(found: Result, metric: str = "") -> list[TextTable]:
     """Figures on parts of the test rows and of calibration, of one metric, which selects unless it is named; none where
     no run holds any."""
-    board, metric = found.board, metric or judged.shown_metric(found.board)
+    board, metric = found.board, metric or evaluation_facts.shown_metric(found.board)
     groups = {
-        n: rows for n, rows in judged.groups_of(board).items() if any(judged.on_group(r, n, metric) for r in board.own)
+        n: rows
+        for n, rows in evaluation_facts.groups_of(board).items()
+        if any(evaluation_facts.on_group(r, n, metric) for r in board.own)
     }
-    extra = [n for n in judged.CALIBRATION if any(judged.calibration_of(r, n) for r in board.own)]
+    extra = [n for n in evaluation_facts.CALIBRATION if any(evaluation_facts.calibration_of(r, n) for r in board.own)]
     if not groups and not extra:
         return []
     head = ("model", f"{metric}, all rows", *(f"{n} ({rows:,})" for n, rows in groups.items()), *extra)
     rows = []
     for row in board.own:
-        cells = [figure(row.metrics.get(metric)), *(figure(judged.on_group(row, n, metric)) for n in groups)]
-        rows.append((_title(row), *cells, *(figure(judged.calibration_of(row, n)) for n in extra)))
-    said = [f"{name}: {judged.CALIBRATION[name]}" for name in extra]
+        cells = [
+            format_value(row.metrics.get(metric)),
+            *(format_value(evaluation_facts.on_group(row, n, metric)) for n in groups),
+        ]
+        rows.append((_title(row), *cells, *(format_value(evaluation_facts.calibration_of(row, n)) for n in extra)))
+    said = [f"{name}: {evaluation_facts.CALIBRATION[name]}" for name in extra]
     title = (
         f"{board.title}: test {metric} on parts of the test, and calibration"
         if extra
@@ -197,15 +202,15 @@ def _printed(found: Result, source: str) -> TextTable:
 
 
 def _ours(one: PublishedRow, name: str) -> str:
-    value = None if one.ours is None or name not in one.values else one.ours.beside(name)
+    value = None if one.ours is None or name not in one.values else one.ours.published_counterpart(name)
     if value is None:
         return ""
     if name == "seconds_per_epoch":
         return f"{value[0]:.1f}"
-    return whole(value[0]) if name in COUNTS else figure(value)
+    return whole(value[0]) if name in COUNTS else format_value(value)
 
 
-def figure(value: Figure | None) -> str:
+def format_value(value: MetricValue | None) -> str:
     """Mean and deviation with four significant digits of the mean, and at least four decimals below 10."""
     if value is None:
         return ""

@@ -1,4 +1,4 @@
-"""All parts of a run: model, loss, batches, learner and trainer, tried on one batch."""
+"""All that a run trains with: model, loss, batches, learner and trainer, tried on one batch."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +16,20 @@ from fmlab.config.unused import refuse_unused_sampler
 from fmlab.contracts import FitsRows, NeedsInteractions, Sampler, Task, ValidatesLabels
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
-from fmlab.evaluation.label_scale import LabelScale, scale_for, set_label_scale
+from fmlab.evaluation import flops
+from fmlab.evaluation.output_transform import OutputTransform, output_transform_for, set_output_transform
 from fmlab.evaluation.target_losses import loss_of_targets
 from fmlab.plugin.registry import build, schema
 from fmlab.records.folder import RunFolder
+from fmlab.run.calibration import check_calibration
 from fmlab.run.loading import FULL, build_model
+from fmlab.run.model_size import n_parameters, n_trained
 from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
+from fmlab.run.run_record_writer import RunRecord
+from fmlab.run.training_length import check_refit
 from fmlab.run.warm_optimizer import going_on
-from fmlab.run.warm_start import Trained, start_from
+from fmlab.run.warm_start import Trained, match_vocabularies, open_trained, options_from, start_from
 from fmlab.terminal.redaction import redacted
 from fmlab.training.best_checkpoint import BestCheckpoint
 from fmlab.training.learner import Learner
@@ -38,97 +43,141 @@ log = logging.getLogger("fmlab")
 
 
 @dataclass(frozen=True)
-class Parts:
+class BuiltRun:
     """Everything built from one config."""
 
     task: Task
     model: nn.Module
     learner: Learner
     trainer: pl.Trainer
-    keeper: BestCheckpoint
+    checkpoints: BestCheckpoint
+
+
+def build_run(
+    config: dict[str, Any],
+    task: Task,
+    folder: RunFolder,
+    record: RunRecord,
+    run_loggers: list[Any],
+    callbacks: Sequence[Callback],
+) -> tuple[dict[str, Any], BuiltRun]:
+    """The parts of a run, and its config with the options that trained models of `warm_start` give.
+
+    The record and the log say what was built.
+    """
+    trained = [open_trained(p) for p in config["warm_start"]]
+    name = config["model"]["name"]
+    found = options_from(config["model"], trained)
+    if found:
+        record.update(model_options=found)
+        log.info(f"{name}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
+        config, trained = {**config, "model": {**config["model"], **found}}, []
+    for one in trained:
+        match_vocabularies(one, task.dataset, int(config["seed"]))
+    check_refit(config, task)
+    _tell_size(config, task.dataset, callbacks)
+    built = assemble(config, task, folder, run_loggers, callbacks, trained)
+    check_calibration(config, task, built.learner.loss)
+    if trained:
+        record.update(
+            warm_start=[{"path": str(t.path), "fields": t.counts, "reinitialized": t.reinitialized} for t in trained]
+        )
+    parameters, rows = n_trained(built.model), len(task.training.rows)
+    record.update(parameters=parameters, flops=flops.of_row(built.model, task.dataset).total, training_rows=rows)
+    log.info(f"{name}: {parameters:,} parameters, {rows:,} training rows")
+    return config, built
+
+
+def _tell_size(config: Mapping[str, Any], data: Dataset, callbacks: Sequence[Callback]) -> None:
+    """Tell callbacks that have `on_size(parameters)` how large the model will be, before it is built."""
+    asking = [callback.on_size for callback in callbacks if hasattr(callback, "on_size")]
+    size = n_parameters(config["model"], data.schema, config.get("table")) if asking else None
+    for on_size in asking:
+        if size is not None:
+            on_size(size)
 
 
 def assemble(
-    plain: Mapping[str, Any],
+    config: Mapping[str, Any],
     task: Task,
-    place: RunFolder,
-    used: list[Any],
+    folder: RunFolder,
+    run_loggers: list[Any],
     callbacks: Sequence[Callback],
     trained: Sequence[Trained],
-    scale: LabelScale | None = None,
-) -> Parts:
+    scale: OutputTransform | None = None,
+) -> BuiltRun:
     """Build and dry-run everything, so that a mistake shows before the first epoch.
 
     `trained`: what to start from. `scale`: of the labels, None for that of the training rows.
     """
-    data, seed = task.dataset, int(plain["seed"])
+    data, seed = task.dataset, int(config["seed"])
     seed_generators(seed)
-    model = build_model(plain["model"], data.schema, seed, plain.get("table"))
-    refuse_unlabelled(model, task, plain["model"]["name"])
-    loss = loss_of_targets(build("loss", plain["loss"], gives=Callable), data) if "loss" in plain else None
+    model = build_model(config["model"], data.schema, seed, config.get("table"))
+    refuse_unlabelled(model, task, config["model"]["name"])
+    loss = loss_of_targets(build("loss", config["loss"], gives=Callable), data) if "loss" in config else None
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         for target in data.targets.values() or (data.label,):
             loss.check(np.asarray(target[task.training.rows]))
-    scale = scale or scale_for(task, loss or _bound_loss(plain))
-    set_label_scale(model, scale)
-    draws = task.training.negatives and "sampler" in plain
-    if "sampler" in plain and not task.training.negatives:
-        refuse_unused_sampler(plain)
-    sampler = partial(build, "sampler", plain["sampler"], gives=Sampler) if draws else None
+    scale = scale or output_transform_for(task, loss or _bound_loss(config))
+    set_output_transform(model, scale)
+    draws = task.training.negatives and "sampler" in config
+    if "sampler" in config and not task.training.negatives:
+        refuse_unused_sampler(config)
+    sampler = partial(build, "sampler", config["sampler"], gives=Sampler) if draws else None
     loader = TrainingLoader(
-        data, task.training, batch_size=int(plain["batch_size"]), seed=seed, scale=scale, sampler=sampler
+        data, task.training, batch_size=int(config["batch_size"]), seed=seed, scale=scale, sampler=sampler
     )
     if sampler is not None:
-        check_draws(loader, plain["sampler"]["name"])
-    _prepare_model(model, plain, task, trained)
-    identity = _identity(plain, data, scale, sampled=sampler is not None)
-    try_one_batch(model, loss, loader, name=plain["model"]["name"])
-    try_evaluation(task, model, loader, name=plain["protocol"]["name"])
+        check_draws(loader, config["sampler"]["name"])
+    _prepare_model(model, config, task, trained)
+    identity = _identity(config, data, scale, sampled=sampler is not None)
+    try_one_batch(model, loss, loader, name=config["model"]["name"])
+    try_evaluation(task, model, loader, name=config["protocol"]["name"])
     schedule, optimizer = None, None
-    if "optimizer" in plain:
-        schedule, optimizer = scheduler(plain, len(loader)), optimizers(plain, model)
-        if plain["warm_start_optimizer"]:
-            optimizer = going_on(optimizer, plain, trained)
+    if "optimizer" in config:
+        schedule, optimizer = scheduler(config, len(loader)), optimizers(config, model)
+        if config["warm_start_optimizer"]:
+            optimizer = going_on(optimizer, config, trained)
     elif any(p.requires_grad for p in model.parameters()):
-        name = plain["model"]["name"]
+        name = config["model"]["name"]
         raise FmlabError(f"model {name!r} has parameters to train, and its `defaults` say that it has no optimizer")
     learner = Learner(model, loss, optimizer, task, loader, identity, schedule)
-    options, launch = plain["trainer"], this_launch(plain["trainer"])
-    every, curves = checkpoint_every(options), plain["logger"]["name"] != "none"
-    keeper = BestCheckpoint(place, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
-    trainer = make_trainer(options, task, place.path, used, keeper, callbacks, launch)
+    options, launch = config["trainer"], this_launch(config["trainer"])
+    every, curves = checkpoint_every(options), config["logger"]["name"] != "none"
+    checkpoints = BestCheckpoint(folder, f"val/{task.monitor}", task.maximize, every=every, curves=curves)
+    trainer = make_trainer(options, task, folder.path, run_loggers, checkpoints, callbacks, launch)
     learner.options = lasting_options(options, trainer, launch)
     if getattr(schedule, "depends_on_end", False):
         learner.options["max_epochs"] = options["max_epochs"]
-    return Parts(task, model, learner, trainer, keeper)
+    return BuiltRun(task, model, learner, trainer, checkpoints)
 
 
-def _identity(plain: Mapping[str, Any], data: Dataset, scale: LabelScale, *, sampled: bool) -> dict[str, Any]:
+def _identity(config: Mapping[str, Any], data: Dataset, scale: OutputTransform, *, sampled: bool) -> dict[str, Any]:
     """What rebuilds the model, and what a resumed run must share, in plain containers."""
     parts = ("model", "loss", "optimizer", "scheduler", "protocol", *(("sampler",) if sampled else ()))
     identity = {
         "schema": data.schema.to_dict(),
-        **{part: redacted(plain[part]) for part in parts if part in plain},
+        **{part: redacted(config[part]) for part in parts if part in config},
         "data": data.fingerprint,
-        "seed": int(plain["seed"]),
-        "batch_size": int(plain["batch_size"]),
+        "seed": int(config["seed"]),
+        "batch_size": int(config["batch_size"]),
     }
-    if plain.get("table", {"name": FULL})["name"] != FULL:
-        identity["table"] = redacted(plain["table"])
-    return identity if scale == LabelScale() else identity | {"label_scale": scale.to_dict()}
+    if config.get("table", {"name": FULL})["name"] != FULL:
+        identity["table"] = redacted(config["table"])
+    return identity if scale == OutputTransform() else identity | {"label_scale": scale.to_dict()}
 
 
-def _bound_loss(plain: Mapping[str, Any]) -> Any:
+def _bound_loss(config: Mapping[str, Any]) -> Any:
     """The loss that a protocol insists on, for the scale of labels under a model that has none; None if it does not."""
-    name = schema("protocol", plain["protocol"]["name"]).binding.get("loss")
+    name = schema("protocol", config["protocol"]["name"]).binding.get("loss")
     return None if name is None else build("loss", {"name": name})
 
 
-def _prepare_model(model: nn.Module, plain: Mapping[str, Any], task: Task, trained: Sequence[Trained]) -> None:
+def _prepare_model(model: nn.Module, config: Mapping[str, Any], task: Task, trained: Sequence[Trained]) -> None:
     """What a model takes before training: the parameters of trained models, and the training positives."""
-    data, rows, name = task.dataset, task.training.rows, plain["model"]["name"]
+    data, rows, name = task.dataset, task.training.rows, config["model"]["name"]
     if trained:
-        start_from(model, plain["model"], trained)
+        start_from(model, config["model"], trained)
     if (
         data.weight is not None
         and not isinstance(model, FitsRows)

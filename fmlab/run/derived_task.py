@@ -10,33 +10,33 @@ from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.derived_fitting import Groups, choose, fit
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import ScoredRows
-from fmlab.run.opening import reuse, task_key
+from fmlab.run.task_opening import reuse, task_key
 
 OPTIONS = ("crosses", "target_statistics", "target_statistics_as")
 
 
-def wanted(plain: Mapping[str, Any]) -> bool:
+def wanted(config: Mapping[str, Any]) -> bool:
     """Whether a run adds fields."""
-    return bool(plain.get("crosses") or plain.get("target_statistics"))
+    return bool(config.get("crosses") or config.get("target_statistics"))
 
 
-def with_derived_fields(plain: Mapping[str, Any], task: Task) -> tuple[Task, DerivedFields | None]:
+def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, DerivedFields | None]:
     """The task on the wider rows, and what was fitted; the task itself where nothing is wanted.
 
     Raises DataError where rows are not labeled, FmlabError where the run starts from trained models.
     """
-    if not wanted(plain):
+    if not wanted(config):
         return task, None
     parts = (task.validation, task.test)
     if task.training.negatives or not all(isinstance(part, ScoredRows) for part in parts):
         raise DataError(
             "crosses and target_statistics need a protocol that scores labeled rows, "
-            f"got protocol={plain['protocol']['name']}; choices: protocol=ctr, protocol=rating"
+            f"got protocol={config['protocol']['name']}; choices: protocol=ctr, protocol=rating"
         )
-    if plain["warm_start"]:
+    if config["warm_start"]:
         raise FmlabError("warm_start takes the fields of a trained model, which crosses and target_statistics change")
-    given = [plain.get(name) for name in OPTIONS]
-    rows = (task_key(plain, task.dataset), len(task.training.rows))
+    given = [config.get(name) for name in OPTIONS]
+    rows = (task_key(config, task.dataset), len(task.training.rows))
     groups = None
     if "auto" in given[:2]:  # the same for categories and for numbers
         groups = reuse("groups", repr(rows), lambda: choose(task.dataset, task.training.rows))
@@ -52,9 +52,9 @@ def _made(task: Task, groups: Groups | None, crosses: Any, statistics: Any, form
     return task.changed(dataset=data, validation=validation, test=test), found
 
 
-def _on(judge: Evaluator, data: Dataset) -> Evaluator:
-    """The same judge of the same rows, which are wider."""
-    made = copy(judge)
+def _on(evaluator: Evaluator, data: Dataset) -> Evaluator:
+    """The same evaluator of the same rows, which are wider."""
+    made = copy(evaluator)
     assert isinstance(made, ScoredRows)
     made.dataset = data
     return made

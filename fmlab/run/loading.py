@@ -10,15 +10,15 @@ from torch import Tensor, nn
 
 from fmlab.data import Schema
 from fmlab.errors import DataError, FmlabError, StorageError
-from fmlab.evaluation.label_scale import LabelScale, set_label_scale
+from fmlab.evaluation.output_transform import OutputTransform, set_output_transform
 from fmlab.nn.compressed import compress
 from fmlab.plugin.registry import build
 from fmlab.run.serving_file import read_schema
+from fmlab.training.checkpoint_entries import IDENTITY, MODEL_PREFIX, PARAMETERS
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
 FULL = "full"  # the table of which nothing is said
-PREFIX = "model."
 EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gives
 
 
@@ -45,7 +45,7 @@ def load_model(path: Path) -> nn.Module:
 
 def identity_of(saved: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], Schema]:
     """What a checkpoint says of itself, and its schema; raises StorageError where that cannot be."""
-    identity = saved.get("fmlab")
+    identity = saved.get(IDENTITY)
     try:
         if not isinstance(identity, dict) or not isinstance(identity["model"], dict):
             raise TypeError("it does not name its model")
@@ -79,25 +79,27 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
         model.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         raise FmlabError(f"{path} holds another version of {name}: {error}") from error
-    set_label_scale(model, scale)
+    set_output_transform(model, scale)
     return model.eval()
 
 
-def _scale_of(identity: Mapping[str, Any], path: Path) -> LabelScale:
+def _scale_of(identity: Mapping[str, Any], path: Path) -> OutputTransform:
     """The scale of the labels; checkpoints of ranking have none."""
     given = identity.get("label_scale")
     try:
-        return LabelScale() if given is None else checked(LabelScale, given)
+        return OutputTransform() if given is None else checked(OutputTransform, given)
     except (KeyError, TypeError, ValueError) as error:
         raise StorageError(f"{path} is malformed: its label_scale: {error}") from error
 
 
 def _state(saved: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     """The tensors of the model. Together they are no larger than the file: none repeats one number a billion times."""
-    whole = saved.get("state_dict")
+    whole = saved.get(PARAMETERS)
     if not isinstance(whole, Mapping):
         raise StorageError(f"{path} is malformed: it has no state_dict")
-    state = {k.removeprefix(PREFIX): v for k, v in whole.items() if isinstance(k, str) and k.startswith(PREFIX)}
+    state = {
+        k.removeprefix(MODEL_PREFIX): v for k, v in whole.items() if isinstance(k, str) and k.startswith(MODEL_PREFIX)
+    }
     if any(not isinstance(t, Tensor) or t.layout != torch.strided or t.is_meta for t in state.values()):
         raise StorageError(f"{path} is malformed: its state_dict holds more than dense tensors")
     if sum(t.numel() * t.element_size() for t in state.values()) > path.stat().st_size:

@@ -1,8 +1,10 @@
-"""Parameters of a model by arithmetic, without building it."""
+"""Parameters of a model: by arithmetic, without building it, and counted."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
+
+from torch import nn
 
 from fmlab.contracts import CountsParameters
 from fmlab.data import Schema
@@ -29,3 +31,8 @@ def n_parameters(options: Mapping[str, Any], schema: Schema, table: Mapping[str,
             width = plugin.n_parameters(replace(schema, fields=larger), **given) - whole
             total += width * (sum(sharing.rows) - field.size)
     return total
+
+
+def n_trained(model: nn.Module) -> int:
+    """Numbers that an optimizer trains."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -16,16 +16,16 @@ from fmlab.training.optimizers import MAIN, Make, fit_optimizers
 log = logging.getLogger("fmlab")
 
 
-def optimizers(plain: Mapping[str, Any], model: nn.Module) -> Callable[[nn.Module], Optimizer]:
+def optimizers(config: Mapping[str, Any], model: nn.Module) -> Callable[[nn.Module], Optimizer]:
     """What gives the optimizer of the config: `optimizer`, and `optimizer.roles.ROLE` for parameters of a role.
 
     A role has the options of `optimizer` but for those that it says; one that says a `name` has that optimizer, with
     its own defaults. Raises FmlabError.
     """
-    given = {k: v for k, v in plain["optimizer"].items() if k != "roles"}
+    given = {k: v for k, v in config["optimizer"].items() if k != "roles"}
     makes: dict[str, Make] = {MAIN: partial(build, "optimizer", given, gives=Optimizer)}
     names = {MAIN: str(given["name"])}
-    for role, said in (plain["optimizer"].get("roles") or {}).items():
+    for role, said in (config["optimizer"].get("roles") or {}).items():
         options = dict(said) if "name" in said else {**given, **said}
         makes[role], names[role] = partial(build, "optimizer", options, gives=Optimizer), str(options["name"])
     return fit_optimizers(model, makes, names)
@@ -39,23 +39,24 @@ def epoch_steps(options: Mapping[str, Any], batches: int) -> int:
     return max(1, batches)
 
 
-def scheduler(plain: Mapping[str, Any], batches: int) -> Scheduler | None:
+def scheduler(config: Mapping[str, Any], batches: int) -> Scheduler | None:
     """The scheduler of the config, None for a constant rate; raises FmlabError.
 
-    `batches`: of an epoch. `plain` may have `schedule_epochs`, the epochs of a schedule that is not trained to its end.
+    `batches`: of an epoch. `config` may have `schedule_epochs`, the epochs of a schedule that is not trained to its
+    end.
     """
-    options = plain["trainer"]
+    options = config["trainer"]
     steps = epoch_steps(options, batches)
-    epochs = plain.get("schedule_epochs", options["max_epochs"])
-    found = build("scheduler", plain["scheduler"], epochs * steps, steps)
+    epochs = config.get("schedule_epochs", options["max_epochs"])
+    found = build("scheduler", config["scheduler"], epochs * steps, steps)
     if found is not None and not callable(getattr(found, "rate", None)):
-        name, kind = plain["scheduler"]["name"], type(found).__name__
+        name, kind = config["scheduler"]["name"], type(found).__name__
         raise FmlabError(f"scheduler {name} must have a method rate(base, step), or be None; got {kind}")
     if options["reduce_lr"]:
         if found is not None:
             raise FmlabError(
                 "trainer.reduce_lr is a scheduler of its own, and there is one already: "
-                f"got trainer.reduce_lr={options['reduce_lr']} and scheduler={plain['scheduler']['name']}"
+                f"got trainer.reduce_lr={options['reduce_lr']} and scheduler={config['scheduler']['name']}"
             )
         log.warning(
             "trainer.reduce_lr ends with the next release: write scheduler=plateau "

@@ -18,13 +18,13 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.files import digest, write_json
 from fmlab.run.locate import WEIGHTS
 from fmlab.run.tensor_file import read_tensors, write_tensors
+from fmlab.training.checkpoint_entries import IDENTITY, MODEL_PREFIX, PARAMETERS
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.training.checkpoint_validation import check_checkpoint
 from fmlab.untrusted.parsing import read_json
 
 CONFIG = "config.json"
 LIBRARY = "fmlab"
-PREFIX = "model."
 
 
 def read_trained(path: Path) -> dict[str, Any]:
@@ -41,7 +41,10 @@ def read_trained(path: Path) -> dict[str, Any]:
             raise FmlabError(f"{beside} must be written by fmlab, its library_name is another")
         if config.get("sha256") != digest(path).sha256:
             raise StorageError(f"{path} is damaged: its sha256 is not the one that {beside} names")
-        saved = {"fmlab": config.get("identity"), "state_dict": {PREFIX + n: t for n, t in read_tensors(path).items()}}
+        saved = {
+            IDENTITY: config.get("identity"),
+            PARAMETERS: {MODEL_PREFIX + n: t for n, t in read_tensors(path).items()},
+        }
         check_checkpoint(saved)
     except OSError as error:
         raise StorageError(f"{error.filename or beside} cannot be read: {error.strerror}") from error
@@ -52,8 +55,8 @@ def read_trained(path: Path) -> dict[str, Any]:
 
 def write_published(folder: Path, saved: Mapping[str, Any], version: str) -> None:
     """Write `model.safetensors` and `config.json` of the containers that `read_trained` gave."""
-    state = {n.removeprefix(PREFIX): t for n, t in saved["state_dict"].items() if n.startswith(PREFIX)}
-    identity = saved["fmlab"]
+    state = {n.removeprefix(MODEL_PREFIX): t for n, t in saved[PARAMETERS].items() if n.startswith(MODEL_PREFIX)}
+    identity = saved[IDENTITY]
     write_tensors(folder / WEIGHTS, state, {"format": "pt"})
     config = {
         "library_name": LIBRARY,

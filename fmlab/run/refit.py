@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,69 +12,23 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
 from fmlab.contracts import FitsRows, FollowsValidation, Scheduler, Task
-from fmlab.errors import FmlabError
-from fmlab.evaluation.label_scale import LabelScale, label_scale_of
+from fmlab.evaluation.output_transform import output_transform_of
 from fmlab.records.folder import RunFolder
-from fmlab.run.building import Parts, assemble
+from fmlab.run.building import BuiltRun, assemble
+from fmlab.run.fitting import save_as_is, train
 from fmlab.run.optimization import epoch_steps
-from fmlab.run.row_fitting import asked, fit_rows
-from fmlab.training.checkpoint_format import read_checkpoint
+from fmlab.run.row_fitting import fit_rows, rounds_go_on
+from fmlab.run.training_length import TrainingLength
 from fmlab.training.distributed import is_first_process
-from fmlab.training.signals import Stopped
 
 log = logging.getLogger("fmlab")
 FOLDER = "refit"
 
 
-@dataclass(frozen=True)
-class Selected:
-    """How long a model was trained when its validation was best.
-
-    `epochs`, of which the last one may be short, and their `steps`; `epoch_steps` are those of a whole epoch.
-    `validations`: step and value of each validation until then, larger is better. `rounds` are those of a model that
-    trains itself. `scale`: that of the labels.
-    """
-
-    epochs: int = 0
-    steps: int = 0
-    epoch_steps: int = 0
-    validations: Sequence[tuple[int, float]] = ()
-    rounds: int | None = None
-    scale: LabelScale | None = None
-
-    @classmethod
-    def of(cls, best: Path, rounds: int | None, scale: LabelScale | None) -> "Selected":
-        """As the checkpoint of the best epoch says; raises StorageError."""
-        saved = read_checkpoint(best)
-        steps, training = int(saved.get("global_step") or 0), saved.get("training") or {}
-        if not steps:
-            return cls(rounds=rounds, scale=scale)
-        seen = tuple((int(step), float(value)) for step, value in training.get("validations", ()))
-        return cls(int(saved["epoch"]) + 1, steps, int(training.get("epoch_steps") or 0), seen, rounds, scale)
-
-    def steps_of(self, epoch: int) -> int:
-        """As many epochs where a whole one has so many steps."""
-        return max(1, round(self.steps * epoch / self.epoch_steps)) if self.epoch_steps else self.epochs * epoch
-
-
-def check_refit(plain: Mapping[str, Any], task: Task) -> None:
-    """Raise FmlabError where training cannot be repeated without a validation."""
-    if task.refit is None:
-        return
-    if plain["trainer"].get("reduce_lr"):
-        raise FmlabError(
-            "a refit trains without a validation, which trainer.reduce_lr waits for; got "
-            f"reduce_lr={plain['trainer']['reduce_lr']}: write scheduler=plateau "
-            f"scheduler.factor={plain['trainer']['reduce_lr']}"
-        )
-    if plain["warm_start"]:
-        raise FmlabError("a refit starts anew; got warm_start: leave it out, or test the model of the training rows")
-
-
 class ValidationReplay(Callback):
     """Tells a scheduler that follows the validation what the validations were, at the same parts of the training."""
 
-    def __init__(self, scheduler: Scheduler | None, selected: Selected, epoch: int) -> None:
+    def __init__(self, scheduler: Scheduler | None, selected: TrainingLength, epoch: int) -> None:
         """`epoch`: steps of a whole epoch of the training that is repeated on more rows."""
         self.scheduler, self.done = scheduler, 0
         self.values = [value for _, value in selected.validations]
@@ -98,59 +51,54 @@ class ValidationReplay(Callback):
         self.done = int(state_dict["done"])
 
 
-def train_anew(
-    plain: Mapping[str, Any],
+def fit_anew(
+    config: Mapping[str, Any],
     task: Task,
-    selected: Selected,
-    place: RunFolder,
+    selected: TrainingLength,
+    folder: RunFolder,
     callbacks: Sequence[Callback],
     resumes: bool,
-) -> tuple[Parts, Path, dict[str, Any]]:
+) -> tuple[BuiltRun, Path, dict[str, Any]]:
     """New parts trained on the task's training rows, the checkpoint to test, and what the record says of it.
 
     The epochs are those up to the best one of the validation; a model without parameters is fitted once, one that
     trains itself for `rounds`. A run that was stopped here goes on where it was. Raises KeyboardInterrupt where it is
     stopped.
     """
-    inner = RunFolder(place.path / FOLDER)
+    inner = RunFolder(folder.path / FOLDER)
     if is_first_process():
         inner.checkpoints.mkdir(parents=True, exist_ok=True)
     began, rows, epochs = time.perf_counter(), len(task.training.rows), selected.epochs
-    whole = plain["trainer"]["max_epochs"]  # a schedule goes on as if all epochs were trained, as it did before
-    epoch = epoch_steps(plain["trainer"], -(-rows // int(plain["batch_size"])))
-    trainer = {**plain["trainer"], "patience": None, "max_epochs": epochs, "check_val_every_n_epoch": epochs + 1}
+    whole = config["trainer"]["max_epochs"]  # a schedule goes on as if all epochs were trained, as it did before
+    epoch = epoch_steps(config["trainer"], -(-rows // int(config["batch_size"])))
+    trainer = {**config["trainer"], "patience": None, "max_epochs": epochs, "check_val_every_n_epoch": epochs + 1}
     if epochs:
         trainer["max_steps"] = selected.steps_of(epoch)
-    again = {**plain, "trainer": trainer, "logger": {"name": "none"}, "schedule_epochs": whole}
+    again = {**config, "trainer": trainer, "logger": {"name": "none"}, "schedule_epochs": whole}
     replay = ValidationReplay(None, selected, epoch)
     new = assemble(again, task, inner, [], [*callbacks, replay], [], selected.scale)
     replay.scheduler = new.learner.scheduler
     how_long = f" for {selected.steps / (selected.epoch_steps or selected.steps):.3g} epochs" if epochs else ""
     log.info(f"refit{how_long} on {rows:,} rows, those of training and validation")
     if epochs:
-        _fit(new, inner.last if resumes and inner.last.is_file() else None)
+        resume = inner.last if resumes and inner.last.is_file() else None
+        train(new, resume, lambda: "interrupted while training anew on all rows; resume with if_exists=resume")
     else:
         if isinstance(new.model, FitsRows):
-            loss, scale, seed = new.learner.loss, label_scale_of(new.model), int(plain["seed"])
-            fit_rows(new.model, task, loss, scale, seed, asked(callbacks), selected.rounds)
-        new.trainer.strategy.connect(new.learner)
-        new.trainer.save_checkpoint(new.keeper.last)
+            loss, scale, seed = new.learner.loss, output_transform_of(new.model), int(config["seed"])
+            fit_rows(new.model, task, loss, scale, seed, rounds_go_on(callbacks), selected.rounds)
+        save_as_is(new, new.checkpoints.last)
     said = {"rows": rows, "epochs": epochs or None, "seconds": round(time.perf_counter() - began, 3)}
-    return new, new.keeper.last, said
+    return new, new.checkpoints.last, said
 
 
-def _fit(parts: Parts, resume: Path | None) -> None:
-    try:
-        with parts.keeper.stop.listening():
-            parts.trainer.fit(parts.learner, ckpt_path=resume, weights_only=True)
-    except (SystemExit, Stopped) as error:
-        if isinstance(error, Stopped) and not is_first_process():
-            raise SystemExit(0) from error
-        raise KeyboardInterrupt("interrupted while training anew on all rows; resume with if_exists=resume") from error
+def is_refit(checkpoint: Path) -> bool:
+    """Whether a checkpoint is one of a refit, which is not the best one of its run yet."""
+    return checkpoint.parent.parent.name == FOLDER
 
 
-def keep(place: RunFolder, tested: Path) -> None:
-    """The tested checkpoint becomes the best one of the run; what was selected is no longer needed."""
-    if is_first_process() and tested.parent.parent.name == FOLDER:
-        os.replace(tested, place.best)
-        shutil.rmtree(place.path / FOLDER)
+def keep_as_best(folder: RunFolder, tested: Path) -> None:
+    """The checkpoint of a refit becomes the best one of the run; what was selected is no longer needed."""
+    if is_first_process() and is_refit(tested):
+        os.replace(tested, folder.best)
+        shutil.rmtree(folder.path / FOLDER)

@@ -12,7 +12,7 @@ from fmlab.data import Array, Dataset
 from fmlab.data.batch import as_features
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 
 
 def refuse_unlabelled(model: object, task: Task, name: str) -> None:
@@ -37,7 +37,7 @@ def fit_rows(
     model: FitsRows,
     task: Task,
     loss: Any,
-    scale: LabelScale,
+    scale: OutputTransform,
     seed: int,
     goes_on: Callable[[int], bool],
     rounds: int | None = None,
@@ -48,8 +48,8 @@ def fit_rows(
     """
     began, rows = time.perf_counter(), task.training.rows
     assert isinstance(task.validation, ScoredRows)
-    judged = task.validation.rows if rounds is None else rows[:0]
-    parts = [_labelled(task.dataset, part, scale) for part in (rows, judged)]
+    stop_rows = task.validation.rows if rounds is None else rows[:0]
+    parts = [_labelled(task.dataset, part, scale) for part in (rows, stop_rows)]
     fitting = Fitting(bool(getattr(loss, "log_odds", False)), seed, rounds, goes_on)
     rounds = model.fit_rows(parts[0], parts[1], fitting)
     seconds = time.perf_counter() - began
@@ -61,13 +61,13 @@ def fit_rows(
     }
 
 
-def asked(callbacks: Sequence[object]) -> Callable[[int], bool]:
+def rounds_go_on(callbacks: Sequence[object]) -> Callable[[int], bool]:
     """One answer of all callbacks that have `on_round(round) -> bool`; each of them is asked after each round."""
     found = [callback.on_round for callback in callbacks if hasattr(callback, "on_round")]
     return lambda number: all([on_round(number) for on_round in found])
 
 
-def _labelled(data: Dataset, rows: Array, scale: LabelScale) -> LabelledRows:
+def _labelled(data: Dataset, rows: Array, scale: OutputTransform) -> LabelledRows:
     label = scale.standardized(np.asarray(data.label)[rows])
     weight = None if data.weight is None else torch.from_numpy(np.array(data.weight[rows], np.float32))
     return LabelledRows(as_features(data.row_ids(rows)), torch.from_numpy(label), weight)

@@ -15,15 +15,15 @@ from fmlab.training.distributed import is_first_process
 class RunRecord:
     """metrics.json, kept true while the run goes on; only the first process writes."""
 
-    def __init__(self, place: RunFolder, plain: dict[str, Any]) -> None:
-        self.path = place.metrics
+    def __init__(self, folder: RunFolder, config: dict[str, Any]) -> None:
+        self.path = folder.metrics
         self.content: dict[str, Any] = {"schema_version": VERSION, "status": "running"}
         parts = ("data", "protocol", "model", "loss", "optimizer", "scheduler")
-        names = {k: plain[k]["name"] for k in parts if k in plain}
-        self.content |= names | {"seed": plain["seed"], "batch_size": plain["batch_size"]}
+        names = {k: config[k]["name"] for k in parts if k in config}
+        self.content |= names | {"seed": config["seed"], "batch_size": config["batch_size"]}
         if is_first_process():
-            write_text(place.config, OmegaConf.to_yaml(OmegaConf.create(redacted(plain))))
-            write_json(place.environment, environment.describe())
+            write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(redacted(config))))
+            write_json(folder.environment, environment.describe())
         self.update()
 
     def update(self, **more: Any) -> None:
@@ -31,5 +31,5 @@ class RunRecord:
         if is_first_process():
             write_json(self.path, self.content)
 
-    def figures(self) -> dict[str, float]:
+    def test_metrics(self) -> dict[str, float]:
         return {f"test/{k}": v for k, v in self.content.get("test", {}).items()}

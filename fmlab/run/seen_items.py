@@ -82,8 +82,8 @@ def seen_of(source: Dataset, task: Task) -> Seen | None:
     if data.user is None or data.item is None or source.user is None or source.item is None:
         return None
     parts = {TRAIN: task.training.rows}
-    for part, judged in ((VALIDATION, task.validation), (TEST, task.test)):
-        parts[part] = np.asarray(getattr(judged, "rows", ()), np.int64)
+    for part, evaluator in ((VALIDATION, task.validation), (TEST, task.test)):
+        parts[part] = np.asarray(getattr(evaluator, "rows", ()), np.int64)
     took, n_items = met(data.label), data.schema.n_items
     marked = []  # 4 * key + part: sorted, the first of equal keys has the first part
     for part, rows in parts.items():

@@ -11,9 +11,9 @@ from types import MappingProxyType
 from fmlab.contracts import Task
 from fmlab.data import Array, Dataset, FieldEncoding, Schema, Side, Table
 from fmlab.data.derived_fields import DerivedFields
-from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.errors import DataError
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.run.seen_items import Seen, popularity_of, seen_of
 from fmlab.run.serving_inputs import ServingInputs
 
@@ -40,7 +40,7 @@ class ServingData:
     items: Table | None
     seen: Seen | None
     popularity: Array | None
-    scale: LabelScale
+    scale: OutputTransform
     log_odds: bool
     derived: DerivedFields | None = None
     targets: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class ServingData:
         task: Task,
         *,
         log_odds: bool,
-        scale: LabelScale | None = None,
+        scale: OutputTransform | None = None,
         derived: DerivedFields | None = None,
         names: Mapping[str, bool] = NO_NAMES,
     ) -> "ServingData":
@@ -92,7 +92,7 @@ class ServingData:
             items=data.items,
             seen=seen_of(source, task),
             popularity=popularity_of(task),
-            scale=scale or LabelScale(),
+            scale=scale or OutputTransform(),
             log_odds=log_odds,
             derived=derived,
             targets=() if task.training.negatives else tuple(data.targets),

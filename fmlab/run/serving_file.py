@@ -16,7 +16,7 @@ from fmlab.data.encoding.text_arrays import ArrowTexts, decode, encode
 from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.records.folder import SERVING
 from fmlab.run.derived_arrays import pack_derived, unpack_derived
 from fmlab.run.seen_items import Seen
@@ -115,7 +115,7 @@ def _unpacked(file: Container) -> ServingData:
         items=items,
         seen=_seen(file, schema),
         popularity=popularity,
-        scale=checked(LabelScale, content["scale"]),
+        scale=checked(OutputTransform, content["scale"]),
         log_odds=log_odds,
         derived=unpack_derived(content["derived"], file, schema) if "derived" in content else None,
         targets=_targets(content),

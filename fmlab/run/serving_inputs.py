@@ -18,7 +18,7 @@ from fmlab.data.store.validation import check_lists, check_vectors
 from fmlab.errors import DataError
 from fmlab.untrusted.dataclasses import checked
 
-PARTS = {"none": 2, "train": 0, "train+validation": 1, "all": 2}
+PARTS_KNOWN = {"none": 2, "train": 0, "train+validation": 1, "all": 2}
 """The last part of the data whose interactions are history, by the option that says which items a list leaves out."""
 
 
@@ -68,7 +68,7 @@ class ServingInputs:
         )
 
     def dataset(self, schema: Schema, users: Table | None, items: Table | None) -> Dataset:
-        """The users and items as a data set without rows, for `fmlab.data.lookups`."""
+        """The users and items as a data set without rows, for `fmlab.data.auxiliary_inputs`."""
         return Dataset("served", schema, 0, users=users, items=items, vectors=self.vectors, sequences=self.sequences)
 
     def histories(self, schema: Schema, part: int) -> Histories:

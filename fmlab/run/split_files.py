@@ -12,7 +12,7 @@ from fmlab.errors import DataError
 from fmlab.files import write_bytes
 
 Layout = Literal["csv", "adjacency", "inter"]
-PARTS = ("train", "valid", "test")
+FILE_NAMES = ("train", "valid", "test")
 _ROWS = 1 << 16
 SECOND = 1_000_000
 
@@ -27,7 +27,7 @@ def write_split(task: Task, folder: Path, layout: Layout) -> list[Path]:
     """
     rows = [task.training.rows, *(_judged(task, part) for part in ("validation", "test"))]
     made = []
-    for name, part in zip(PARTS, rows, strict=True):
+    for name, part in zip(FILE_NAMES, rows, strict=True):
         ending = {"csv": "csv", "adjacency": "txt", "inter": "inter"}[layout]
         path = folder / (f"{task.dataset.name}.{name}.inter" if layout == "inter" else f"{name}.{ending}")
         write = {"csv": _csv, "adjacency": _adjacency, "inter": _inter}[layout]

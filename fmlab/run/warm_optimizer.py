@@ -17,16 +17,16 @@ from fmlab.run.warm_start import Trained
 Make = Callable[[nn.Module], Optimizer]
 
 
-def going_on(make: Make, plain: Mapping[str, Any], trained: Sequence[Trained]) -> Make:
+def going_on(make: Make, config: Mapping[str, Any], trained: Sequence[Trained]) -> Make:
     """What gives the optimizer of `make` with the state of a trained run; raises FmlabError where there is none.
 
     It wants one trained run of the same model, one optimizer for all parameters, and the same optimizer as then.
     """
-    if len(trained) != 1 or trained[0].name != plain["model"]["name"]:
+    if len(trained) != 1 or trained[0].name != config["model"]["name"]:
         raise FmlabError("warm_start_optimizer goes on from one run of the same model, given by warm_start")
     one = trained[0]
-    before, now = (one.optimizer_name, plain["optimizer"]["name"])
-    if before != now or plain["optimizer"].get("roles"):
+    before, now = (one.optimizer_name, config["optimizer"]["name"])
+    if before != now or config["optimizer"].get("roles"):
         raise FmlabError(f"warm_start_optimizer goes on with one optimizer, got {before!r} there and {now!r} here")
     if not one.optimizer or len(one.optimizer.get("state", {})) == 0:
         raise FmlabError(

@@ -18,7 +18,7 @@ from fmlab.contracts import is_two_sided
 from fmlab.data import Array
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import FmlabError
-from fmlab.serving.program import sample
+from fmlab.serving.model_export import sample
 from fmlab.serving.vectors import vectors_of
 
 if TYPE_CHECKING:

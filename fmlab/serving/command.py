@@ -25,13 +25,13 @@ def show_messages() -> None:
 
 
 def report(tallies: Mapping[str, object]) -> None:
-    """A table on stderr of the fields (`fmlab.data.encoding.encoder.Tally`) with unseen, missing or superfluous
+    """A table on stderr of the fields (`fmlab.data.encoding.fitted_encoder.Tally`) with unseen, missing or superfluous
     values."""
     from rich.box import SIMPLE_HEAD
     from rich.markup import escape
     from rich.table import Table
 
-    from fmlab.data.encoding.encoder import Tally
+    from fmlab.data.encoding.fitted_encoder import Tally
     from fmlab.terminal.console import Console
 
     kinds = {"unseen": "unseen", "missing": "missing", "dropped": "beyond slots"}

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data import Table
-from fmlab.data.encoding.encoder import QUERY
+from fmlab.data.encoding.fitted_encoder import QUERY
 from fmlab.errors import FmlabError, choices
 from fmlab.run.seen_items import EXCLUDES
 from fmlab.serving.fold_in import fold_in

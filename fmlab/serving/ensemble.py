@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fmlab.contracts import is_two_sided
 from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
-from fmlab.evaluation.label_scale import label_scale_of, set_label_scale
+from fmlab.evaluation.output_transform import output_transform_of, set_output_transform
 from fmlab.run.locate import CHECKPOINTS, Located
 from fmlab.run.serving_file import FILE, read_serving_data
 from fmlab.serving.loaded_run import LoadedRun
@@ -46,7 +46,7 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members, self.weights = nn.ModuleList(members), [scale * w for w in weights]
         self.bias = bias
-        set_label_scale(self, label_scale_of(members[0]))
+        set_output_transform(self, output_transform_of(members[0]))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""

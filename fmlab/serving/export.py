@@ -71,7 +71,7 @@ def _write(run: "LoadedRun", folder: Path, formats: Sequence[Format]) -> list[st
     from fmlab.files import digest, write_json
     from fmlab.serving.encoder_table import FILE, write_encoder
     from fmlab.serving.export_files import write_files, write_ids, write_queries
-    from fmlab.serving.program import write_onnx, write_program
+    from fmlab.serving.model_export import write_onnx, write_program
 
     data, missing = run.data, list[str]()
     parts: dict[str, Any] = {}

@@ -118,7 +118,7 @@ class QueryPredictor:
         return torch.cat([total, count.unsqueeze(1)], 1) / (count + SHRINK).unsqueeze(1)
 
 
-def folder_of(run: "LoadedRun") -> Any:
+def fold_in_method(run: "LoadedRun") -> Any:
     """What folds histories into the model of a run; raises FmlabError, DataError where nothing can."""
     run.ranker  # noqa: B018 - it refuses data without users and items
     return run.model if isinstance(run.model, FoldsIn) else QueryPredictor(run)

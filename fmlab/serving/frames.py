@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data import Side
-from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.data.raw.cells import joined
 from fmlab.errors import DataError
 

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from fmlab.data.batch import Features, as_features
-from fmlab.data.encoding.encoder import QUERY, Encoder
+from fmlab.data.encoding.fitted_encoder import QUERY, Encoder
 from fmlab.errors import FmlabError, choices
 from fmlab.run.seen_items import Exclude
-from fmlab.run.serving_inputs import PARTS
+from fmlab.run.serving_inputs import PARTS_KNOWN
 from fmlab.serving.ranking import Found
 from fmlab.serving.table_writer import names_of_added
 
@@ -47,7 +47,9 @@ class Lists:
         encoder = run.encoder
         self.user, self.item = encoder.id_column("user"), encoder.id_column("item")
         self.shown = list(
-            dict.fromkeys((self.user, *(c.name for c in encoder.columns("context") if {*c.fields} - {*encoder.more})))
+            dict.fromkeys(
+                (self.user, *(c.name for c in encoder.columns("context") if {*c.fields} - {*encoder.row_inputs}))
+            )
         )
         read = (*self.shown, self.item)
         rank, self.score = names_of_added(read, read, ADDED, "the data")
@@ -67,7 +69,7 @@ class Lists:
         self.queries += len(rows)
         self.unknown += int((number < 0).sum())
         fresh = (number < 0) | ~self.trained[number]
-        made, given = [], self.run.model_inputs.query(rows, number, PARTS[self.exclude], self.tallies)
+        made, given = [], self.run.model_inputs.query(rows, number, PARTS_KNOWN[self.exclude], self.tallies)
         self.places, self.cold = [], []
         for part in self.ranker.blocks(len(rows)):
             cut = Features(queries.ids[part], None if queries.values is None else queries.values[part])

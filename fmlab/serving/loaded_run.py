@@ -13,7 +13,7 @@ from torch import nn
 
 from fmlab.data import Array, Side, Table
 from fmlab.data.batch import as_features
-from fmlab.data.encoding.encoder import QUERY, Encoder, Tallies
+from fmlab.data.encoding.fitted_encoder import QUERY, Encoder, Tallies
 from fmlab.data.labels import probability
 from fmlab.data.model_inputs import NO_INPUTS, ModelInputs
 from fmlab.errors import DataError, FmlabError
@@ -59,7 +59,7 @@ class LoadedRun:
     def encoder(self) -> Encoder:
         """Raw rows as features."""
         encoder = self.data.encoder()
-        encoder.more = {column.field: column for column in self.model_inputs.columns()}
+        encoder.row_inputs = {column.field: column for column in self.model_inputs.columns()}
         return encoder
 
     @cached_property
@@ -88,9 +88,9 @@ class LoadedRun:
     @cached_property
     def folds(self) -> Any:
         """What scores all items for a history by `fold_in`, and has a `link`; raises FmlabError without one."""
-        from fmlab.serving.fold_in import folder_of
+        from fmlab.serving.fold_in import fold_in_method
 
-        return folder_of(self)
+        return fold_in_method(self)
 
     @cached_property
     def item_texts(self) -> Any:
@@ -254,7 +254,7 @@ class LoadedRun:
 
         importance wants `rows`, a frame, and `label`, its column. Raises FmlabError for what the run has not.
         """
-        from fmlab.serving.figures import draw
+        from fmlab.serving.run_plots import draw
 
         figure = draw(self, kind, **given)
         if out is not None:

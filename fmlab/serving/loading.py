@@ -6,12 +6,12 @@ from pathlib import Path
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.probability_calibration import Calibration
 from fmlab.records.folder import RunFolder
+from fmlab.run.derived_fields_model import model_of_base_rows
 from fmlab.run.loading import identity_of, model_of
 from fmlab.run.locate import ENSEMBLE, locate
 from fmlab.run.published import read_trained
 from fmlab.run.serving_data import ServingData
 from fmlab.run.serving_file import FILE, read_serving_data
-from fmlab.run.wider_rows import served
 from fmlab.serving.loaded_run import LoadedRun
 
 
@@ -37,7 +37,7 @@ def load(path: Path) -> LoadedRun:
     data = read_serving_data(held)
     if data.trained != schema or data.fingerprint != identity.get("data"):
         raise FmlabError(f"{held} and {place.checkpoint} must come from one run, they are of other data")
-    model = served(model_of(saved, place.checkpoint), data.derived)
+    model = model_of_base_rows(model_of(saved, place.checkpoint), data.derived)
     calibration = _calibration(RunFolder(place.folder).calibration, data)
     return LoadedRun(place.folder, place.checkpoint, identity, model, data, calibration)
 

@@ -9,13 +9,13 @@ from fmlab.terminal.escaping import escaped_line
 if TYPE_CHECKING:
     from fmlab.serving.loaded_run import LoadedRun
 
-PARTS = ("model", "loss", "optimizer", "scheduler", "sampler", "protocol")
+GROUPS = ("model", "loss", "optimizer", "scheduler", "sampler", "protocol")
 STATISTICS = ("samples", "users", "items", "fields", "features", "density")
 
 
 def model_card(run: "LoadedRun", record: Mapping[str, Any], version: str) -> str:
     """Markdown with the front matter that the Hugging Face Hub reads. `record`: that of the run, empty without one."""
-    return "\n".join([*_front(run), *_head(run, version), *_figures(record), *_data(run, record), *_options(run)]) + (
+    return "\n".join([*_front(run), *_head(run, version), *_metrics(record), *_data(run, record), *_options(run)]) + (
         "\n" + "\n".join(_limits(run, record)) + "\n"
     )
 
@@ -36,7 +36,7 @@ def _head(run: "LoadedRun", version: str) -> Iterator[str]:
     yield from (*(escaped_line(way) for way in ways), "```", "")
 
 
-def _figures(record: Mapping[str, Any]) -> Iterator[str]:
+def _metrics(record: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Figures", "")
     validation, test = (dict(record.get(part) or {}) for part in ("validation", "test"))
     if not validation and not test:
@@ -62,7 +62,7 @@ def _data(run: "LoadedRun", record: Mapping[str, Any]) -> Iterator[str]:
 
 def _options(run: "LoadedRun") -> Iterator[str]:
     yield from ("## Options", "", "```yaml")
-    for part in PARTS:
+    for part in GROUPS:
         for name, value in dict(run.identity.get(part) or {}).items():
             key = part if name == "name" else f"{part}.{name}"
             yield escaped_line(f"{key}: {json.dumps(value, default=str)}")

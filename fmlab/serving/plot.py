@@ -19,7 +19,7 @@ Draws a trained run with matplotlib (pip install "fmlab[report]"):
   dimensions  the smaller size of the vectors of every two fields (fmfm with model.dims; figure 7 of its paper)
   disk        users and items in the Poincaré disk (hyperml)
   tsne        items in the plane, by what the model takes for alike"""
-OF_ROWS = ("importance", "interactions", "mutual_information")  # as in `fmlab.serving.figures`
+OF_ROWS = ("importance", "interactions", "mutual_information")  # as in `fmlab.serving.run_plots`
 KINDS = ("curves", *OF_ROWS, "pairs", "dimensions", "disk", "tsne")
 ENDS = (".png", ".pdf", ".svg")
 

@@ -124,8 +124,8 @@ def _list_columns(run: "LoadedRun") -> None:
     grid = Table("column", "", "field", "what it holds", box=box.SIMPLE_HEAD)
     for column in run.encoder.columns():
         for name in column.fields:
-            if name in run.encoder.more:
-                more = run.encoder.more[name]
+            if name in run.encoder.row_inputs:
+                more = run.encoder.row_inputs[name]
                 what = "ids in their order" if more.codes is not None else "times" if name == "time" else "numbers"
                 need = "required" if column.required else "optional" if name == "time" else f"for a new {more.side}"
                 grid.add_row(*(escape(escaped_line(cell)) for cell in (column.name, need, name, what)))

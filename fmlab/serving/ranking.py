@@ -18,7 +18,7 @@ from fmlab.run.seen_items import Met
 from fmlab.run.serving_data import ServingData
 from fmlab.serving.row_inputs import RowInputs
 
-PARTS = 64  # of all items, for each item of a list: more make the bound closer
+BUCKETS = 64  # of all items, for each item of a list: more make the bound closer
 SAME = 1e-5  # of the largest score: a difference that rounding makes
 
 
@@ -53,7 +53,7 @@ def _candidates(scores: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     The k-th largest of the maxima of parts is reached by `k` scores, and by hardly more; only parts whose maximum
     reaches it are looked at again. So large rows are read once, where their k-th largest would take several passes.
     """
-    parts, low = PARTS * k, torch.finfo(scores.dtype).min
+    parts, low = BUCKETS * k, torch.finfo(scores.dtype).min
     width = scores.shape[1] // parts
     if width < 2:
         least = scores.topk(k, 1).values[:, -1:].clamp_min(low)
@@ -82,7 +82,7 @@ class Ranker:
         # Without a table of users, queries are given whole: those of unknown users too.
         model_inputs = model_inputs or RowInputs(model, data)
         self.model, self.model_inputs = model, model_inputs
-        self.tables = Tables(None, as_features(data.items), model_inputs.lookups if model_inputs.names else None)
+        self.tables = Tables(None, as_features(data.items), model_inputs.auxiliary if model_inputs.names else None)
         self.scorer, self.n_items = candidate_scorer(model, self.tables), len(data.items.ids)
         self.popularity = None if data.popularity is None else torch.from_numpy(data.popularity)
         schema = data.schema

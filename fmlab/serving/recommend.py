@@ -10,7 +10,7 @@ from fmlab.errors import FmlabError
 from fmlab.serving.command import TYPE_OF_RUN, Parser, report, show_messages
 
 if TYPE_CHECKING:
-    from fmlab.data.encoding.encoder import Encoder
+    from fmlab.data.encoding.fitted_encoder import Encoder
     from fmlab.run.seen_items import Exclude
     from fmlab.serving.loaded_run import LoadedRun
 
@@ -112,7 +112,7 @@ def _fold_in(run: "LoadedRun", args: argparse.Namespace) -> None:
 
 def _queries(encoder: "Encoder", args: argparse.Namespace) -> Iterator[Any]:
     """Batches of different users, with their context."""
-    from fmlab.data.encoding.encoder import QUERY
+    from fmlab.data.encoding.fitted_encoder import QUERY
     from fmlab.data.raw.table import batches, detect_format
 
     if args.users is not None:

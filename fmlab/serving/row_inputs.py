@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from fmlab.data import Array, Field, Ragged, Side
+from fmlab.data.auxiliary_inputs import AuxiliaryInputs
 from fmlab.data.batch import Features, as_features
-from fmlab.data.encoding.encoder import MoreColumn, Tallies
+from fmlab.data.encoding.fitted_encoder import RowInputColumn, Tallies
 from fmlab.data.encoding.sequences import sequences_of
 from fmlab.data.encoding.times import SHORT, Times
 from fmlab.data.encoding.vectors import vectors_of
 from fmlab.data.histories import Histories, windows
-from fmlab.data.lookups import Lookups
 from fmlab.data.model_inputs import NO_INPUTS, History, ModelInputs, history_length, inputs_of_model
 from fmlab.data.model_inputs import Sequence as Ids
 from fmlab.errors import DataError
@@ -39,7 +39,7 @@ class RowInputs:
         if data.model_inputs is None:
             raise DataError(f"the model asks for {', '.join(self.names)}, which the run folder does not hold")
         self.stored: ServingInputs = data.model_inputs
-        self.lookups = Lookups(self.stored.dataset(data.schema, data.users, data.items), None)
+        self.auxiliary = AuxiliaryInputs(self.stored.dataset(data.schema, data.users, data.items), None)
         self.items = None if data.items is None else as_features(data.items)
         self.codes = {f.name: self._codes(f, data) for f in data.schema.sequences if f.name in self.stored.inputs}
         self._histories: dict[int, Histories] = {}
@@ -53,17 +53,17 @@ class RowInputs:
         )
         return {key: first + n for n, key in enumerate(keys.tolist(), 1)}
 
-    def columns(self) -> list[MoreColumn]:
+    def columns(self) -> list[RowInputColumn]:
         """Raw columns that rows may have beside those of features; vectors and sequences of a row must be there."""
         if not self.names:
             return []
         fields = {f.name: f for f in self.schema.auxiliary}
         made = [
-            MoreColumn(name, fields[name].side, given, fields[name].side == "context", self.codes.get(name))
+            RowInputColumn(name, fields[name].side, given, fields[name].side == "context", self.codes.get(name))
             for name, given in self.stored.inputs.items()
         ]
         if self.stored.timed and ("time" in self.names or self.stored.events):
-            made.append(MoreColumn("time", "context", self.stored.time, False, None))
+            made.append(RowInputColumn("time", "context", self.stored.time, False, None))
         return made
 
     # ------------------------------------------------------------------------------------------- given
@@ -104,7 +104,7 @@ class RowInputs:
 
     def _vectors(self, field: Field, at: Tensor, rows: Any, tallies: Tallies) -> Tensor:
         there = field.name in self.stored.vectors
-        found = self.lookups.vectors(field.name, at) if there else torch.zeros(len(at), field.width)
+        found = self.auxiliary.vectors(field.name, at) if there else torch.zeros(len(at), field.width)
         if (column := self._column(field.name, rows)) is not None and bool((at < 0).any()):
             given = self.stored.inputs[field.name]
             table, _ = vectors_of(column.dictionary, given.column, given.within, field.width)
@@ -138,13 +138,13 @@ class RowInputs:
             at = who if own.side == "user" else torch.full_like(who, -1)
             found = self._sequence(own, at, rows, tallies)
             item = found.ids - self.schema.ids_of(own).start - 1
-            return self.lookups.history(items, item, found.mask, None, vectors=vectors)
+            return self.auxiliary.history(items, item, found.mask, None, vectors=vectors)
         if part not in self._histories:
             self._histories[part] = self.stored.histories(self.schema, part)
         made = self._histories[part]
         place, mask = made.before(who, when, self.length)
         time = made.when[place] if self.stored.timed else None
-        return self.lookups.history(items, made.item[place], mask, time, vectors=vectors)
+        return self.auxiliary.history(items, made.item[place], mask, time, vectors=vectors)
 
     def _times(self, rows: Any) -> Tensor | None:
         column = None if rows is None else self._named(self.stored.time.column, rows)

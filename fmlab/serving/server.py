@@ -140,12 +140,12 @@ def application(run: "LoadedRun", limits: "Limits | None" = None, *, body: int =
     from starlette.routing import Route
 
     from fmlab.serving.batching import Batcher, Overloaded
-    from fmlab.serving.bodies import Bodies, TooLarge, TooSlow
     from fmlab.serving.engine import Engine
+    from fmlab.serving.request_limits import BodyReader, TooLarge, TooSlow
     from fmlab.serving.request_metrics import RequestMetrics
 
     engine, metrics = Engine(run, limits), RequestMetrics()
-    batcher, bodies = Batcher(engine), Bodies(body, max(HELD, 2 * body), PATIENCE)
+    batcher, bodies = Batcher(engine), BodyReader(body, max(HELD, 2 * body), PATIENCE)
 
     @asynccontextmanager
     async def life(_: Any) -> AsyncIterator[None]:

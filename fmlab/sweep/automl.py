@@ -39,9 +39,9 @@ BATCH = 16  # rows of a batch, however small the data are
 
 
 def expand(
-    raw: Mapping[str, Any], plain: Mapping[str, Any], left_out: MutableMapping[str, str] | None = None
+    raw: Mapping[str, Any], config: Mapping[str, Any], left_out: MutableMapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """A sweep with `auto` as one with an explicit space and first points; `plain`: the composed config of a run.
+    """A sweep with `auto` as one with an explicit space and first points; `config`: the composed config of a run.
 
     `left_out` is filled with the models that do not take part, and why. Raises FmlabError if no installed model can be
     trained on the data under the protocol.
@@ -50,13 +50,13 @@ def expand(
     for key in auto:
         if key not in _KEYS:
             raise FmlabError(f"auto.{key} is not an option; {choices(str(key), _KEYS)}")
-    task = open_task(plain)
+    task = open_task(config)
     preset = _preset(raw, auto)
     excluded = excluded_models(raw.get("exclude_models") or ())
     usual = entries(kind_of(task), excluded) if auto.get("portfolio") else []
     tried_before = usual[: preset.get("portfolio")]
     some = None if preset.get("all_models", True) else {str(e.point["model"]) for e in tried_before}
-    fits, why = _suitable(task, plain, some, excluded)
+    fits, why = _suitable(task, config, some, excluded)
     if left_out is not None:
         left_out.update(why)
     front = [m for m in auto.get("priority") or () if m in fits]
@@ -174,14 +174,14 @@ def _is_own(model: str) -> bool:
 
 
 def _suitable(
-    task: Task, plain: Mapping[str, Any], some: Collection[str] | None = None, excluded: Collection[str] = ()
+    task: Task, config: Mapping[str, Any], some: Collection[str] | None = None, excluded: Collection[str] = ()
 ) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
     """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not.
 
     `some`: models of fmlab that are looked at, None for all; those of other packages are always, but for `excluded`.
     """
     fits, why = {}, {}
-    usual = str(registry.schema("protocol", plain["protocol"]["name"]).defaults.get("loss", plain["loss"]["name"]))
+    usual = str(registry.schema("protocol", config["protocol"]["name"]).defaults.get("loss", config["loss"]["name"]))
     for name in registry.names("model"):
         try:
             if name in excluded:

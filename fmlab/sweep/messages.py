@@ -52,7 +52,7 @@ class Job:
     overrides: Sequence[str]  # that hold for every trial
     storage: str
     folder: str
-    objective: str = "fmlab.sweep.objective:Training"
+    objective: str = "fmlab.sweep.objective:TrialObjective"
     config_name: str = "config"
     search_path: Sequence[Sequence[str]] = ()  # (provider, path); empty: the program's own
     threads: int = 1

@@ -117,11 +117,11 @@ class Reporter(pl.Callback):
 
 
 def _scores(learner: pl.LightningModule) -> Array | None:
-    """What the rows of the part just judged were given, in their order; None where items were ranked."""
+    """Scores of the rows that were validated, in their order; None where items were ranked."""
     assert isinstance(learner, Learner)
-    if learner.judged is None or "score" not in learner.judged[1] or "label" not in learner.judged[1]:
+    unit, columns = learner.last_evaluation().predictions
+    if "score" not in columns or "label" not in columns:
         return None
-    unit, columns = learner.judged
     return np.asarray(columns["score"][np.argsort(unit, kind="stable")], np.float32)
 
 
@@ -135,7 +135,7 @@ def _monitor(learner: pl.LightningModule) -> str:
     return learner.task.monitor
 
 
-class Training:
+class TrialObjective:
     """The objective of a sweep: `fmlab <overrides>`, with the data set kept open from run to run."""
 
     def __init__(self, job: Job, environment: MutableMapping[str, str]) -> None:
@@ -174,7 +174,7 @@ class Training:
         finally:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()  # what a failed run held must not fail the next
-        found = {**figures(folder), "": value}
+        found = {**metric_values(folder), "": value}
         try:  # what is not trained by steps was not measured before
             progress.refuse_slower(found.get("microseconds_per_row", 0.0))
         except TrialPruned:
@@ -209,7 +209,7 @@ class RefitClock(pl.Callback):
         return True
 
 
-class Refitting(Training):
+class RefitObjective(TrialObjective):
     """The objective after a search: a trial of it anew on training and validation rows, `refit_of=<its number>`."""
 
     def __call__(self, overrides: Sequence[str], folder: Path, progress: Progress) -> Mapping[str, float]:
@@ -218,15 +218,15 @@ class Refitting(Training):
         trial = trial_folder(self.folder.parent, number)
         usual = cast(dict[str, Any], OmegaConf.to_container(self.compose(overrides[:-1]), resolve=True))
         try:
-            plain = read_yaml(trial / "config.yaml")
+            config = read_yaml(trial / "config.yaml")
         except (OSError, ValueError) as error:
             raise StorageError(f"{trial / 'config.yaml'} cannot be read: {error}") from error
-        if not isinstance(plain, dict) or not isinstance(plain.get("trainer"), dict):
+        if not isinstance(config, dict) or not isinstance(config.get("trainer"), dict):
             raise StorageError(f"{trial / 'config.yaml'} must hold the options of a run")
         options = {k: v for k, v in usual.items() if not isinstance(v, dict)}  # those that are newer than the trial
-        plain = {**options, **plain, "trainer": {**usual["trainer"], **plain["trainer"]}}
-        refit_run(plain, trial, folder, [RefitClock(progress)])
-        found = figures(folder)
+        config = {**options, **config, "trainer": {**usual["trainer"], **config["trainer"]}}
+        refit_run(config, trial, folder, [RefitClock(progress)])
+        found = metric_values(folder)
         return {**found, "": found[read_record(folder / "metrics.json")["monitor"]]}
 
 
@@ -237,7 +237,7 @@ def spans_processes(config: DictConfig) -> bool:
     return bool(several) or config.trainer.num_nodes > 1 or strategy.startswith(("ddp", "fsdp", "deepspeed"))
 
 
-def figures(folder: Path) -> dict[str, float]:
+def metric_values(folder: Path) -> dict[str, float]:
     """Validation metrics of a finished run, and its parameters and seconds."""
     try:
         content = json.loads((folder / "metrics.json").read_text("utf-8"))
@@ -269,7 +269,7 @@ def _in_own_process(overrides: Sequence[str], folder: Path, progress: Progress) 
     if process.returncode:
         lines = (folder / "process.log").read_text("utf-8", errors="replace").strip().splitlines()
         raise FmlabError(f"the run ended with status {process.returncode}: {lines[-1] if lines else 'no output'}")
-    found = figures(folder)
+    found = metric_values(folder)
     content = json.loads((folder / "metrics.json").read_text("utf-8"))
     return {**found, "": found[content["monitor"]]}
 

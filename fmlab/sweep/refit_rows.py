@@ -120,7 +120,7 @@ def _train(sweep: Sweep, job: Job, workers: int, budget: Budget, chosen: Sequenc
             "command": {},
             "typed": job.command,
             "folder": str(_place(job)),
-            "objective": "fmlab.sweep.objective:Refitting",
+            "objective": "fmlab.sweep.objective:RefitObjective",
             "keeps_scores": False,
         }
     )

@@ -26,11 +26,11 @@ def check_points(sweep: Sweep, lasting: Sequence[str], compose: Callable[[list[s
     """Check each value of the space, under each condition it may meet; raises FmlabError for the first mistake."""
     for group in (g for g in _GROUPS if g in sweep.given):
         _check(sweep, group, sweep.given[group], {})
-    plain = compose([])
+    config = compose([])
     seen: set[tuple[str, ...]] = set()
     for point in _samples(sweep):
         overrides = {**sweep.given, **point.overrides}
-        names = _chosen(overrides, plain)
+        names = _chosen(overrides, config)
         for key, value in overrides.items():
             place = (key, repr(value), names.get(key.partition(".")[0], ""))
             if place not in seen:
@@ -87,16 +87,16 @@ def _check_option(group: str, signature: Signature, name: str, value: Any, title
         raise FmlabError(str(error)) from None
 
 
-def _chosen(overrides: Mapping[str, Any], plain: DictConfig) -> dict[str, str]:
+def _chosen(overrides: Mapping[str, Any], config: DictConfig) -> dict[str, str]:
     """The plugin of each group at a point: given, wanted by the model, the data or the protocol, or the usual one."""
-    names = {g: str(overrides.get(g, plain[g].name)) for g in ("data", "protocol", "model")}
+    names = {g: str(overrides.get(g, config[g].name)) for g in ("data", "protocol", "model")}
     for group in ("loss", "sampler", "optimizer", "scheduler"):
         wanted = [
             registry.schema(g, names[g]).defaults.get(group)
             for g in ("model", "data", "protocol")
             if registry.is_claimed(g, names[g])
         ]
-        usual = plain[group].name if group in plain else "none"
+        usual = config[group].name if group in config else "none"
         partner = next((str(w) for w in wanted if w), str(usual))
         names[group] = str(overrides.get(group, partner))
     return names

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fmlab.contracts import ListMetric, RankMetric, Ranks, ScoreMetric
-from fmlab.contracts.metric import figure_of_rows, row_views
-from fmlab.evaluation.list_figures import Lists, TrainedItems, view, views_of
+from fmlab.contracts.metric import row_views, value_on_rows
+from fmlab.evaluation.list_metrics import Lists, TrainedItems, view, views_of
 
 
 class MetricContract:
@@ -83,7 +83,7 @@ class MetricContract:
         group = np.array([0, 0, 0, 1, 1, 1])
         if hasattr(metric, "best"):
             pytest.skip("neither higher nor lower is better")
-        right, wrong = (figure_of_rows(metric, sign * (2 * label - 1), label, group=group)[0] for sign in (1, -1))
+        right, wrong = (value_on_rows(metric, sign * (2 * label - 1), label, group=group)[0] for sign in (1, -1))
         assert right > wrong if metric.maximize else right < wrong
 
     def test_contributions_belong_to_rows(self) -> None:
@@ -92,7 +92,7 @@ class MetricContract:
         score, label, group = rng.normal(size=20), (np.arange(20) % 2).astype(np.float32), np.arange(20) // 7
         for weight in (None, rng.integers(0, 4, 20) + 0.5) if "weight" in row_views(metric) else (None,):
             kept = score.copy(), label.copy()
-            value, rows = figure_of_rows(metric, score, label, weight, group)
+            value, rows = value_on_rows(metric, score, label, weight, group)
             assert np.isfinite(value)
             if rows is not None:
                 assert rows.shape == score.shape
@@ -100,7 +100,7 @@ class MetricContract:
                 mean = float(of_mean(np.asarray(rows.mean(dtype=np.float64))))
                 assert mean == pytest.approx(value, rel=1e-5, abs=1e-7)
             back = score[::-1], label[::-1], None if weight is None else weight[::-1], group[::-1]
-            assert figure_of_rows(metric, *back)[0] == pytest.approx(value)
+            assert value_on_rows(metric, *back)[0] == pytest.approx(value)
             np.testing.assert_array_equal(score, kept[0])
             np.testing.assert_array_equal(label, kept[1])
 
@@ -111,12 +111,12 @@ class MetricContract:
             pytest.skip("it names no weight")
         score, label = rng.integers(0, 9, 30) / 4 - 1, (np.arange(30) % 2).astype(np.float32)
         group, times = np.arange(30) // 10, rng.integers(0, 3, 30)
-        weighted = figure_of_rows(metric, score, label, times.astype(np.float64), group)[0]
+        weighted = value_on_rows(metric, score, label, times.astype(np.float64), group)[0]
         twice = [np.repeat(array, times) for array in (score, label, group)]
-        repeated = figure_of_rows(metric, twice[0], twice[1], group=twice[2])[0]
+        repeated = value_on_rows(metric, twice[0], twice[1], group=twice[2])[0]
         assert weighted == pytest.approx(repeated, rel=1e-9)
-        plain = figure_of_rows(metric, score, label, group=group)[0]
-        assert figure_of_rows(metric, score, label, np.full(30, 2.5), group)[0] == pytest.approx(plain, rel=1e-9)
+        plain = value_on_rows(metric, score, label, group=group)[0]
+        assert value_on_rows(metric, score, label, np.full(30, 2.5), group)[0] == pytest.approx(plain, rel=1e-9)
 
 
 _TRAINED = TrainedItems(np.arange(60) + 1, np.linspace(1, 60, 40), 40)

@@ -40,9 +40,9 @@ def whole_rows(model: nn.Module, kind: EveryKind) -> Rows:
 def typed(model: nn.Module, batch: Batch) -> Batch:
     """With vectors as precise as the model."""
     dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    lookups = batch.tables.lookups
-    assert lookups is not None
-    return replace(batch, tables=replace(batch.tables, lookups=lookups.to(lookups.device, dtype)))
+    auxiliary = batch.tables.auxiliary
+    assert auxiliary is not None
+    return replace(batch, tables=replace(batch.tables, auxiliary=auxiliary.to(auxiliary.device, dtype)))
 
 
 def batches(kind: EveryKind) -> list[Batch]:

@@ -43,24 +43,24 @@ class BestCheckpoint(Callback):
     # ------------------------------------------------------------------------------ when to save
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The processes agree whether to save or stop: the learner exchanges their wishes after each batch."""
+        """The processes agree whether to save or stop: the learner exchanges their requests after each batch."""
         self._saved = self.clock()
         first = trainer.is_global_zero
 
-        def wish() -> int:
+        def request() -> int:
             if self.stop.number:
                 return 1 + self.stop.number
             return int(first and self.every is not None and self.clock() - self._saved >= self.every)
 
-        self._wish = pl_module.wish = wish  # type: ignore[assignment]
+        self._request = pl_module.request = request  # type: ignore[assignment]
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Save within the epoch; not after its last batch, which the validation or the end of the epoch follows."""
-        wish = pl_module.agreed if trainer.world_size > 1 else self._wish()
-        if wish and batch_idx + 1 < trainer.num_training_batches and not trainer.should_stop:
+        request = pl_module.agreed_request if trainer.world_size > 1 else self._request()
+        if request and batch_idx + 1 < trainer.num_training_batches and not trainer.should_stop:
             self._save(trainer)
-            if wish > 1:
-                raise Stopped(wish - 1)
+            if request > 1:
+                raise Stopped(request - 1)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Save between the last batch and the end of the epoch; the resumed run validates from the start."""

@@ -2,7 +2,8 @@
 
 A checkpoint is plain containers and tensors (read with `weights_only=True`), followed by their sha256. The file is
 written to a temporary one in the same folder, synced and renamed in one step, so a crash cannot leave a part of it.
-What is read is checked by `fmlab.training.checkpoint_validation`.
+Its entries are listed in `fmlab.training.checkpoint_entries`; what is read is checked by
+`fmlab.training.checkpoint_validation`.
 """
 
 import hashlib

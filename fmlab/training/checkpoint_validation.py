@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fmlab.training.checkpoint_entries import IDENTITY, MODEL_PREFIX, PARAMETERS
+
 _DEEPEST = 50
 _VALUES = 5_000_000  # containers, numbers and texts
 _SHARED = 4  # bytes of all tensors, by bytes of the file: tensors may share their memory, but not without end
@@ -77,13 +79,13 @@ def _check_tensor(value: Tensor) -> int:
 
 def check_checkpoint(loaded: Any) -> None:
     """Raise ValueError naming the first entry of a checkpoint that is of the wrong type."""
-    if not isinstance(loaded, dict) or "fmlab" not in loaded:
+    if not isinstance(loaded, dict) or IDENTITY not in loaded:
         raise ValueError("it has no 'fmlab' entry")
-    _need("fmlab", loaded["fmlab"], dict)
-    _need("state_dict", loaded.get("state_dict", {}), Mapping)
-    for name, value in loaded.get("state_dict", {}).items():
+    _need(IDENTITY, loaded[IDENTITY], dict)
+    _need(PARAMETERS, loaded.get(PARAMETERS, {}), Mapping)
+    for name, value in loaded.get(PARAMETERS, {}).items():
         _need("a name in state_dict", name, str)
-        if name.startswith("model."):
+        if name.startswith(MODEL_PREFIX):
             _need(f"state_dict.{name}", value, Tensor)
     for name in ("epoch", "global_step"):
         _need(name, loaded.get(name, 0), int)
@@ -91,13 +93,11 @@ def check_checkpoint(loaded: Any) -> None:
         _need(name, loaded.get(name, kind()), kind)
     for name, state in loaded.get("callbacks", {}).items():
         _need(f"callbacks.{name}", state, dict)
-    keeper = loaded.get("callbacks", {}).get("BestCheckpoint", {"epoch": None, "value": None})
-    if not isinstance(keeper.get("epoch", ""), int | None) or not isinstance(
-        keeper.get("value", ""), float | int | None
-    ):
+    best = loaded.get("callbacks", {}).get("BestCheckpoint", {"epoch": None, "value": None})
+    if not isinstance(best.get("epoch", ""), int | None) or not isinstance(best.get("value", ""), float | int | None):
         raise ValueError("callbacks.BestCheckpoint must hold the best epoch and its value")
-    if loaded["fmlab"].keys() & {"schema", *_PARTS, *_TRAINED_BY}:
-        _check_identity(loaded["fmlab"])
+    if loaded[IDENTITY].keys() & {"schema", *_PARTS, *_TRAINED_BY}:
+        _check_identity(loaded[IDENTITY])
 
 
 def require(loaded: Mapping[str, Any], *names: str) -> None:

@@ -169,24 +169,24 @@ def ending_children(trainer: pl.Trainer) -> Iterator[None]:
         raise
 
 
-def sync_gradients(parameters: Iterable[nn.Parameter], wish: int = 0) -> int:
-    """Replace each gradient by its mean over processes, in place; gives the highest `wish` of all processes.
+def sync_gradients(parameters: Iterable[nn.Parameter], request: int = 0) -> int:
+    """Replace each gradient by its mean over processes, in place; gives the highest `request` of all processes.
 
     Dense gradients travel in one flat message, row-sparse ones as (row, value) lists. A parameter without a gradient
     in some process counts as zero there.
     """
     world, trained = dist.get_world_size(), [p for p in parameters if p.requires_grad]
     if not trained:
-        return wish
+        return request
     device = trained[0].device
     # 0 no gradient, 1 dense, 2 row-sparse: a process whose batch missed a parameter must still take part.
     kind = torch.tensor(
-        [wish, *(0 if p.grad is None else 2 if p.grad.is_sparse else 1 for p in trained)],
+        [request, *(0 if p.grad is None else 2 if p.grad.is_sparse else 1 for p in trained)],
         dtype=torch.int32,
         device=device,
     )
     dist.all_reduce(kind, dist.ReduceOp.MAX)
-    agreed, *kinds = kind.tolist()
+    agreed_request, *kinds = kind.tolist()
     dense = [p for p, k in zip(trained, kinds, strict=True) if k == 1]
     if dense:
         flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in dense])
@@ -198,7 +198,7 @@ def sync_gradients(parameters: Iterable[nn.Parameter], wish: int = 0) -> int:
         values = p.new_empty((0, *p.shape[1:])) if p.grad is None else p.grad._values()
         index = gather(rows).unsqueeze(0)
         p.grad = torch.sparse_coo_tensor(index, gather(values) / world, p.shape, check_invariants=False)
-    return agreed
+    return agreed_request
 
 
 def gather(rows: Tensor) -> Tensor:

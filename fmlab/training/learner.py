@@ -1,4 +1,4 @@
-"""The only LightningModule: it trains any model with any loss and judges it by any evaluation."""
+"""The module of Lightning that trains any model with any loss, and evaluates it by any evaluator."""
 
 import math
 from collections.abc import Callable
@@ -11,9 +11,10 @@ from torch.optim import Optimizer
 from fmlab.contracts import EpochSchedule, FollowsValidation, Loss, Scheduler, Task
 from fmlab.data.batch import Batch, Tables
 from fmlab.errors import FmlabError
+from fmlab.training.checkpoint_entries import IDENTITY, TRAINING
 from fmlab.training.clock import Pace
 from fmlab.training.distributed import gather, sync_gradients
-from fmlab.training.judging import BlockJudge
+from fmlab.training.evaluation_module import EvaluationModule
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.random_state import random_state, set_random_state
 from fmlab.training.run_warnings import is_far
@@ -21,11 +22,11 @@ from fmlab.training.run_warnings import is_far
 _GPU_CHECK_STEPS = 100  # reading the loss waits for the device; on the CPU it is free
 
 
-class Learner(BlockJudge):
+class Learner(EvaluationModule):
     """Ties a model, a loss and an optimizer to a task. Hyperparameters live in the run's config, not here.
 
-    `wish` is a number that each process gives after a batch, `agreed` the highest of
-    all processes: so they decide alike.
+    `request` gives, after a batch, what this process asks for: 0 nothing, 1 a save, more a stop. `agreed_request` is
+    the highest of all processes: so they do the same.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class Learner(BlockJudge):
         self.loss, self.make_optimizer, self.scheduler = loss, optimizer, scheduler
         self.loader, self.identity = loader, identity
         self.options: dict[str, Any] = {}  # of the trainer: what a resumed run must share
-        self.wish: Callable[[], int] = lambda: 0
-        self.agreed = 0
+        self.request: Callable[[], int] = lambda: 0
+        self.agreed_request = 0
         self.pace = Pace()
         # (step, value) of each validation while training; larger values are better
         self.validations: list[tuple[int, float]] = []
@@ -144,7 +145,7 @@ class Learner(BlockJudge):
             loss = loss + self._regularization()
         if self._batch_regularization is not None:
             loss = loss + self._batch_regularization(batch)
-        loss = loss * batch.weight
+        loss = loss * batch.loss_scale
         if (self.device.type == "cpu" or batch_idx % _GPU_CHECK_STEPS == 0) and not torch.isfinite(loss):
             raise self._diverged()
         if self._first is None:
@@ -153,9 +154,9 @@ class Learner(BlockJudge):
         return loss
 
     def on_after_backward(self) -> None:
-        """Average gradients over processes; row-sparse ones travel as rows, and the wish of each process with them."""
+        """Average gradients over processes; row-sparse ones travel as rows, and the requests of processes with them."""
         if self.trainer.world_size > 1:
-            self.agreed = sync_gradients(self.model.parameters(), self.wish())
+            self.agreed_request = sync_gradients(self.model.parameters(), self.request())
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
@@ -215,8 +216,7 @@ class Learner(BlockJudge):
         """Tell the scheduler what the validation gave."""
         super().on_validation_epoch_end()
         if self.trainer.state.fn == "fit":
-            assert self.report is not None
-            value = float(self.report.values[self.task.monitor]) * (1 if self.task.maximize else -1)
+            value = float(self.last_evaluation().report.values[self.task.monitor]) * (1 if self.task.maximize else -1)
             self.validations.append((self.global_step, value))
             if isinstance(self.scheduler, FollowsValidation):
                 self.scheduler.validated(value)
@@ -239,14 +239,14 @@ class Learner(BlockJudge):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what rebuilds the model without the data, and what Lightning does not keep of an epoch half done."""
-        checkpoint["fmlab"] = self.identity
+        checkpoint[IDENTITY] = self.identity
         first = None if self._first is None else float(self._first)
         kept: dict[str, Any] = {"options": self.options, "pace": self.pace.state_dict(), "random": random_state()}
         kept |= {"first_loss": first, "diverged": self.diverged}
         kept |= {"validations": [list(pair) for pair in self.validations], "epoch_steps": self._epoch_steps()}
         if isinstance(self.scheduler, FollowsValidation):
             kept["scheduler"] = self.scheduler.state_dict()
-        checkpoint["training"] = kept | self._position()
+        checkpoint[TRAINING] = kept | self._position()
 
     def _epoch_steps(self) -> int:
         """Steps of a whole epoch, 0 before training."""
@@ -266,7 +266,7 @@ class Learner(BlockJudge):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take the position back; what is trained further goes on from there."""
-        saved = checkpoint.get("training")
+        saved = checkpoint.get(TRAINING)
         if self.trainer.state.fn == "fit" and saved is not None:
             self._resumed = saved
             self.pace.load_state_dict(saved["pace"])

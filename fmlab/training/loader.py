@@ -24,7 +24,7 @@ from fmlab.data.batch import Batch, Features, Tables
 from fmlab.data.negative_sampling import UserItemSet, draw_negatives
 from fmlab.data.weighted_sampling import SamplingBatch
 from fmlab.errors import DataError
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.memory import refuse_larger
 
 CHUNK = 1 << 12
@@ -40,15 +40,16 @@ class _Window:
     item: Tensor | None
     context: Features | None
     label: Tensor | None
-    weight: Tensor | None
+    row_weight: Tensor | None
     targets: Mapping[str, Tensor]
 
 
 class TrainingLoader:
     """One epoch of batches for process `rank` of `world`; `batch_size` is that of all processes together.
 
-    Every row is in exactly one batch of one process. A batch that splits unevenly carries the weight that makes
-    the mean over processes the mean over the global batch. `skip`: batches of the epoch that were trained on before.
+    Every row is in exactly one batch of one process. A batch that splits unevenly carries the scale of the
+    loss that makes the mean over processes the mean over the global batch. `skip`: batches of the epoch that were
+    trained on before.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class TrainingLoader:
         *,
         batch_size: int,
         seed: int,
-        scale: LabelScale = LabelScale(),  # noqa: B008 - it is frozen
+        scale: OutputTransform = OutputTransform(),  # noqa: B008 - it is frozen
         sampler: Callable[[UserItemSet], Sampler] | None = None,
     ) -> None:
         """`scale`: that of the labels. `sampler` makes the sampler of negatives; uniform ones are drawn without.
@@ -154,7 +155,7 @@ class TrainingLoader:
             item=column(data.item, torch.int64),
             context=context,
             label=None if self.training.negatives else self._labels(rows)[shuffle].to(self.device, self.dtype),
-            weight=self._weights(rows, shuffle),
+            row_weight=self._row_weights(rows, shuffle),
             targets={} if self.training.negatives else self._targets(rows, shuffle),
         )
 
@@ -164,7 +165,7 @@ class TrainingLoader:
             raise DataError("rows without labels can be trained on only with sampled negatives; got negatives=0")
         return torch.from_numpy(self.scale.standardized(np.array(self.dataset.label[rows])))
 
-    def _weights(self, rows: Array, order: Tensor) -> Tensor | None:
+    def _row_weights(self, rows: Array, order: Tensor) -> Tensor | None:
         """Row weights with mean 1 over all training rows, so that learning rates mean the same with them."""
         if self.dataset.weight is None:
             return None
@@ -180,7 +181,7 @@ class TrainingLoader:
         """Rows `low..high` of a window are the global batch; this process takes its share of them."""
         size = high - low
         first, last = (low + size * r // self.world for r in (self.rank, self.rank + 1))
-        weight = (last - first) * self.world / size
+        loss_scale = (last - first) * self.world / size
         if first == last:  # fewer rows than processes: a row that counts for nothing keeps the processes in step
             first, last = low, low + 1
         cut = slice(first, last)
@@ -199,15 +200,15 @@ class TrainingLoader:
             context = Features(context.ids[cut], None if context.values is None else context.values[cut])
         return Batch(
             self.tables,
-            None if window.user is None else window.user[cut],
-            item,
-            context,
-            label,
-            weight,
-            None if window.weight is None else window.weight[cut],
-            {name: target[cut] for name, target in window.targets.items()},
-            log_q,
-            window.row[cut],
+            user=None if window.user is None else window.user[cut],
+            item=item,
+            context=context,
+            label=label,
+            loss_scale=loss_scale,
+            row_weight=None if window.row_weight is None else window.row_weight[cut],
+            targets={name: target[cut] for name, target in window.targets.items()},
+            log_q=log_q,
+            row=window.row[cut],
         )
 
     def _negatives(

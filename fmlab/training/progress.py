@@ -20,7 +20,7 @@ def _draws_bars() -> bool:
     return not Console(stderr=True).is_jupyter or find_spec("ipywidgets") is not None
 
 
-def figure(value: float) -> str:
+def format_number(value: float) -> str:
     """A metric as a person reads it: four decimals, or as many as a small one needs to be told from 0."""
     return f"{value:.4f}" if value == 0 or abs(value) >= 1e-3 else f"{value:.3g}"
 
@@ -69,7 +69,7 @@ class EpochLogger(pl.Callback):
         self._end()
         assert isinstance(pl_module, Learner)
         shown = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("val/")}
-        figures = "  ".join(f"{k} {figure(v)}" for k, v in shown.items())
+        figures = "  ".join(f"{k} {format_number(v)}" for k, v in shown.items())
         seconds = time.perf_counter() - self._began
         pace = f"{seconds:.1f} s  {pl_module.pace.rows_per_second:,.0f} rows/s"
         line = f"epoch {trainer.current_epoch}  {figures}  {pace}"

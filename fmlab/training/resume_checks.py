@@ -8,6 +8,7 @@ from typing import Any
 from fmlab.errors import FmlabError, StorageError
 from fmlab.plugin import registry
 from fmlab.plugin.renames import with_new_names
+from fmlab.training.checkpoint_entries import TRAINING
 
 log = logging.getLogger("fmlab")
 
@@ -44,10 +45,10 @@ def refuse_changes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any],
     if epochs < done:
         what = "is within its epoch" if within else "has finished epoch"
         raise FmlabError(f"trainer.max_epochs must be at least {done}: {path} {what} {done}; got {epochs}")
-    if "training" not in saved:
+    if TRAINING not in saved:
         log.warning(f"{path} was written by an older fmlab: options of the trainer are not compared")
         return
-    there = saved["training"]["options"]
+    there = saved[TRAINING]["options"]
     differ = [d for k in now for d in _differences(f"trainer.{k}", there.get(k), now[k])]
     if differ and not allow:
         raise FmlabError(
@@ -65,7 +66,7 @@ def refuse_changes(path: Path, saved: Mapping[str, Any], now: Mapping[str, Any],
 
 def is_within_epoch(saved: Mapping[str, Any]) -> bool:
     """Whether a checkpoint was saved before its epoch was over."""
-    return bool(saved.get("training", {}).get("batches"))
+    return bool(saved.get(TRAINING, {}).get("batches"))
 
 
 def _of_now(kind: str, given: Any) -> Any:

@@ -57,12 +57,12 @@ def make_trainer(
     options: Mapping[str, Any],
     task: Task,
     folder: Path,
-    used: list[Any],
-    keeper: BestCheckpoint,
+    run_loggers: list[Any],
+    checkpoints: BestCheckpoint,
     more: Sequence[Callback],
     launch: Launch,
 ) -> pl.Trainer:
-    """`used`: loggers. Callbacks of others, `more`, come before fmlab's own; `launch`: the processes of the run."""
+    """Callbacks of others, `more`, come before fmlab's own; `launch`: the processes of the run."""
     monitor = f"val/{task.monitor}"
     own = ("patience", "reduce_lr", "threads", "progress", "checkpoint_every")
     bar = sys.stderr.isatty() if options["progress"] == "auto" else bool(options["progress"])
@@ -82,8 +82,8 @@ def make_trainer(
         callbacks.append(EarlyStopping(monitor, maximize=task.maximize, patience=int(options["patience"])))
     trainer = pl.Trainer(
         **lightning,
-        logger=used or False,
-        callbacks=[*callbacks, keeper],  # the last one: it saves the state of the others
+        logger=run_loggers or False,
+        callbacks=[*callbacks, checkpoints],  # the last one: it saves the state of the others
         enable_checkpointing=False,
         plugins=plugins,
         default_root_dir=folder,

@@ -70,8 +70,8 @@ def automl(
     frame_file = None
     if is_frame(data):
         refuse_index(data, roles)
-        plain = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
-        frame_file = write_frame(data, Path(str(plain.cache_dir)))
+        config = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
+        frame_file = write_frame(data, Path(str(config.cache_dir)))
     given: dict[str, Any] = {"data": data_of(data, roles, frame_file)}
     chosen = {k: v for k, v in (("protocol", protocol), ("refit_on", refit_on)) if v is not None}
     place = Path(folder).expanduser() if folder is not None else _new_folder()

@@ -55,8 +55,8 @@ def fit(
     frame_file = None
     if is_frame(data):
         refuse_index(data, roles)
-        plain = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
-        frame_file = write_frame(data, Path(str(plain.cache_dir)))
+        config = compose(overrides_of({k: v for k, v in options.items() if k in ("cache_dir", "cache")}), environment)
+        frame_file = write_frame(data, Path(str(config.cache_dir)))
     given: dict[str, Any] = {"seed": seed}
     if data is not None:
         given["data"] = data_of(data, roles, frame_file)

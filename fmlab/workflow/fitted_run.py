@@ -45,14 +45,14 @@ class FittedRun:
     @property
     def validation(self) -> dict[str, float]:
         """Metrics of the validation part, by which the epoch was selected."""
-        return self._figures("validation")
+        return self._values("validation")
 
     @property
     def test(self) -> dict[str, float]:
         """Metrics of the test part, which was scored once."""
-        return self._figures("test")
+        return self._values("test")
 
-    def _figures(self, part: Literal["validation", "test"]) -> dict[str, float]:
+    def _values(self, part: Literal["validation", "test"]) -> dict[str, float]:
         found: Any = self.record.get(part) or {}
         if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
             raise StorageError(f"{RunFolder(self.folder).metrics} must hold the figures of the {part} by their names")
@@ -137,14 +137,14 @@ class FittedRun:
         facts = " · ".join(f"{k} {record[k]}" for k in _FACTS if record.get(k) is not None)
         names = dict.fromkeys((*self.test, *self.validation))
         cells = [
-            f"<tr><th>{escape(n)}</th><td>{_figure(self.validation.get(n))}</td><td>{_figure(self.test.get(n))}</td></tr>"
+            f"<tr><th>{escape(n)}</th><td>{_format_number(self.validation.get(n))}</td><td>{_format_number(self.test.get(n))}</td></tr>"
             for n in names
         ]
         head = "<tr><th></th><th>validation</th><th>test</th></tr>"
         return f"<table><caption>{escape(facts)}</caption>{head}{''.join(cells)}</table>"
 
 
-def _figure(value: float | None) -> str:
+def _format_number(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
 
 

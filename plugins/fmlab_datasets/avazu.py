@@ -62,8 +62,10 @@ class Avazu:
             "when": lambda texts: [str(int(_moment(t).timestamp())) for t in texts.to_pylist()],
         }
         names = ("weekday", "clock") if self.time == "parts" else ()
-        plain = () if self.buckets else CATEGORIES
-        stream = derived(table(path, columns, None, meter, plain), "hour", {n: parts[n] for n in (*names, "when")})
+        text_columns = () if self.buckets else CATEGORIES
+        stream = derived(
+            table(path, columns, None, meter, text_columns), "hour", {n: parts[n] for n in (*names, "when")}
+        )
         stream = hashed(stream, CATEGORIES, self.buckets)
         plan = Plan(
             label="click",

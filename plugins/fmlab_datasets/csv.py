@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from fmlab.data import Dataset, PositivesRule, PreparationStep, Side
 from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
-from fmlab.data.encoding.preparation import feature_numbers, provisional_codes
+from fmlab.data.encoding.dataset_encoding import encode
+from fmlab.data.encoding.first_pass import FirstPass
+from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.archive import text_size
 from fmlab.data.raw.cells import alone
@@ -35,7 +37,7 @@ from fmlab_datasets.options import (
     ValidationFile,
     ValidationShare,
 )
-from fmlab_datasets.planning import PART
+from fmlab_datasets.planning import PART_COLUMN
 from fmlab_datasets.side_inference import with_inferred_sides
 from fmlab_datasets.streams import Stream, constant, derived, drawn, labeled
 from fmlab_datasets.unique import usable
@@ -202,7 +204,7 @@ class Csv(DerivesColumns):
             "quantile_bins": quantile_bins,
         }
         self.kinds = {kind: tuple(columns) for kind, columns in kinds.items()}
-        self.beside = {
+        self.auxiliary = {
             name: tuple(columns)
             for name, columns in (("vectors", vectors), ("sequences", sequences), ("item_sequences", item_sequences))
         }
@@ -226,32 +228,34 @@ class Csv(DerivesColumns):
         sizes = [None if path.suffix == ".parquet" else text_size(path) for path in paths]
         meter = ProgressBar(f"preparing {paths[0].name}", None if None in sizes else sum(n or 0 for n in sizes))
         tables = list(zip(paths, forms, strict=True))
-        columns = [c for c in plan.columns if c not in (PART, *self.times)]
+        columns = [c for c in plan.columns if c not in (PART_COLUMN, *self.times)]
         rows_of = partial(self._rows, tables)
         edges, written = self._edges(plan, rows_of), self._times(plan, rows_of)
         self.dropped = 0
         stream = self._transformed(self._rows(tables, columns, meter, self._untouched(plan)), plan, edges, written)
-        loose = [c for c in plan.fields if c not in self._sided()]
-        guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.time_features]
-
-        first = provisional_codes(stream, plan, workspace, meter)
-        prune = partial(usable, vocabularies=first.vocabularies, loose=guessed, bins=self.n_bins, decimal=self.decimal)
-        plan = with_inferred_sides(plan, first.columns(), unassigned=loose, refuse=self.on_leak == "error", prune=prune)
-        made = feature_numbers("csv", plan, first, workspace)
+        made = encode("csv", stream, plan, workspace, meter, adjust=self._with_sides)
         tell(made)
         inputs = {n: self._input(n, i, plan, edges, written) for n, i in made.inputs.items()}
         made = replace(made, rule=self.rule, inputs=inputs, steps=(*made.steps, *self._steps(made)))
-        return self._with_beside(made, tables, workspace)
+        return self._with_auxiliary(made, tables, workspace)
 
-    def _with_beside(self, made: Dataset, tables: Sequence[tuple[Path, TableFormat]], workspace: Path) -> Dataset:
+    def _with_sides(self, plan: Plan, first: FirstPass) -> Plan:
+        """The plan with sides for the fields that no option gives one, and without fields that say nothing."""
+        loose = [c for c in plan.fields if c not in self._sided()]
+        guessed = () if any(self.kinds.values()) or self.buckets else [c for c in loose if c not in self.time_features]
+        prune = partial(usable, vocabularies=first.vocabularies, loose=guessed, bins=self.n_bins, decimal=self.decimal)
+        return with_inferred_sides(plan, first.columns(), unassigned=loose, refuse=self.on_leak == "error", prune=prune)
+
+    def _with_auxiliary(self, made: Dataset, tables: Sequence[tuple[Path, TableFormat]], workspace: Path) -> Dataset:
         """With vectors and sequences: another pass over the tables."""
-        if not (names := self._beside()):
+        if not (names := self._auxiliary()):
             return made
-        shared = dict.fromkeys(self.beside["sequences"], "") | dict.fromkeys(self.beside["item_sequences"], "item")
+        given = self.auxiliary
+        shared = dict.fromkeys(given["sequences"], "") | dict.fromkeys(given["item_sequences"], "item")
         sides: dict[str, Side] = {}
         for side in ("user", "item"):
             sides |= {column: side for column in self.sides[side]}
-        columns = auxiliary_columns(names, shared, self.beside["vectors"], sides, self.within)
+        columns = auxiliary_columns(names, shared, self.auxiliary["vectors"], sides, self.within)
         return with_auxiliary(made, self._rows(tables, names), columns, workspace, self.min_count)
 
     def _steps(self, made: Dataset) -> list[PreparationStep]:
@@ -268,7 +272,7 @@ class Csv(DerivesColumns):
         tables: Sequence[tuple[Path, TableFormat]],
         columns: Sequence[str],
         meter: ProgressBar | None = None,
-        plain: Sequence[str] = (),
+        text_columns: Sequence[str] = (),
     ) -> Stream:
         """Rows of all files, with the part of each if files are parts, without the texts that stand for nothing."""
         entities = (self.roles["user"], self.roles["item"], self.roles["split"])
@@ -277,15 +281,15 @@ class Csv(DerivesColumns):
         cells = [c for c in columns if c not in entities]
         columns = list(dict.fromkeys([*columns, *label]))
         for (path, form), part in zip(tables, self._parts(), strict=True):
-            stream = batches(path, form, columns, meter.add_bytes if meter else ignore_bytes, plain=plain)
+            stream = batches(path, form, columns, meter.add_bytes if meter else ignore_bytes, text_columns=text_columns)
             for field in dict.fromkeys([*cells, *label]) if self.missing else ():
                 stream = derived(stream, field, {field: self.present})
             for field in label:
                 stream = labeled(stream, field, self._drop)
             if part == "drawn":
-                stream = drawn(stream, PART, {"valid": self.validation}, "train", self.seed)
+                stream = drawn(stream, PART_COLUMN, {"valid": self.validation}, "train", self.seed)
             elif part:
-                stream = constant(stream, PART, part)
+                stream = constant(stream, PART_COLUMN, part)
             yield from stream
 
     def _drop(self, count: int) -> None:

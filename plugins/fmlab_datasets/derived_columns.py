@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from fmlab.data import Array, FieldEncoding
 from fmlab.data.encoding import transforms
-from fmlab.data.encoding.first_pass import PART_NAMES
+from fmlab.data.encoding.first_pass import PART_OF_NAME
 from fmlab.data.encoding.plan import Plan
 from fmlab.data.encoding.times import Times
 from fmlab.data.encoding.transforms import binned, hours, quantiles, weekdays
-from fmlab_datasets.planning import PART, Planned
+from fmlab_datasets.planning import PART_COLUMN, Planned
 from fmlab_datasets.streams import Stream, counts, derived, hashed, only
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ class DerivesColumns(Planned):
         names, edges = self.kinds["quantile_bins"], {}
         if not names:
             return {}
-        split = [plan.split] if plan.split and plan.split != PART else []
+        split = [plan.split] if plan.split and plan.split != PART_COLUMN else []
         rows = rows_of([*names, *split])
         if plan.split:
-            rows = only(rows, plan.split, [p for p, n in PART_NAMES.items() if n == 0])
-        for name, times in zip(names, counts(rows, *names), strict=True):
-            edges[name] = quantiles(name, times, self.n_bins, self.decimal, self.thousands)
+            rows = only(rows, plan.split, [p for p, n in PART_OF_NAME.items() if n == 0])
+        for name, rows_of_text in zip(names, counts(rows, *names), strict=True):
+            edges[name] = quantiles(name, rows_of_text, self.n_bins, self.decimal, self.thousands)
             log.info("%s is put into the intervals between %s", name, ", ".join(map(str, edges[name].tolist())))
         return edges
 

@@ -16,7 +16,7 @@ from fmlab_datasets.warnings import tell_signs
 
 log = logging.getLogger(__name__)
 TAKEN = ("user", "item")
-PART = "\0part"  # no column has that name
+PART_COLUMN = "\0part"  # no column has that name
 
 
 class Planned:
@@ -29,7 +29,7 @@ class Planned:
     sides: Mapping[str, tuple[str, ...]]
     kinds: Mapping[str, tuple[str, ...]]
     drop_columns: tuple[str, ...]
-    beside: Mapping[str, tuple[str, ...]]  # columns of vectors and of sequences, by the option that names them
+    auxiliary: Mapping[str, tuple[str, ...]]  # columns of vectors and of sequences, by the option that names them
     time_features: tuple[str, ...]
     missing: tuple[str, ...]
     within: str
@@ -51,7 +51,7 @@ class Planned:
             raise DataError(f"time_features={list(self.time_features)} needs a column of times: give time=<column>")
         listed = [c for kind in self.kinds.values() for c in kind]
         named = set(self.kinds["categorical"]) & {self.roles["user"], self.roles["item"]}  # that they are, anyway
-        given = Counter([*roles, *set(listed) - named, *self.drop_columns, *self._beside()])
+        given = Counter([*roles, *set(listed) - named, *self.drop_columns, *self._auxiliary()])
         for what, names in (("role or kind", given), ("kind", Counter(listed)), ("side", Counter(self._sided()))):
             if twice := [c for c, n in names.items() if n > 1]:
                 raise DataError(f"a column has one {what}, {twice[0]!r} was given two{self._given(twice[0])}")
@@ -68,14 +68,14 @@ class Planned:
             "targets": self.targets,
             **self.kinds,
             "drop_columns": self.drop_columns,
-            **self.beside,
+            **self.auxiliary,
         }
         options |= {f"{side}_fields": fields for side, fields in self.sides.items()}
         return f": {' and '.join(f'{name}={column}' for name, columns in options.items() if column in columns)}"
 
-    def _beside(self) -> list[str]:
+    def _auxiliary(self) -> list[str]:
         """Columns of vectors and of sequences, which are no features."""
-        return [column for columns in self.beside.values() for column in columns]
+        return [column for columns in self.auxiliary.values() for column in columns]
 
     def _sided(self) -> list[str]:
         return [column for fields in self.sides.values() for column in fields]
@@ -84,14 +84,14 @@ class Planned:
         roles = [*(c for c in self.roles.values() if c), *self.targets[1:]]
         taken = [*roles, *([self.group] if self.group else [])]
         listed = [c for kind in self.kinds.values() for c in kind]
-        for column in (*taken, *listed, *self._sided(), *self.drop_columns, *self._beside()):
+        for column in (*taken, *listed, *self._sided(), *self.drop_columns, *self._auxiliary()):
             if column not in form.names:
                 raise unknown_column(file, form, column)
         chosen = {*listed, *self._sided()} if listed else set(form.names)
         left = {
             *roles,
             *self.drop_columns,
-            *self._beside(),
+            *self._auxiliary(),
             *([self.group] if self.group not in {*listed, *self._sided()} else []),
         }
         fields = [c for c in form.names if c in chosen and c not in left]
@@ -109,7 +109,7 @@ class Planned:
         kinds = self._kinds(file, form, fields)
         sides: dict[str, Side] = dict.fromkeys((*fields, *self.times), "context")
         for side in ("user", "item"):
-            sides |= {column: side for column in self.sides[side] if column not in self._beside()}
+            sides |= {column: side for column in self.sides[side] if column not in self._auxiliary()}
         return Plan(
             user=self.roles["user"],
             item=self.roles["item"],
@@ -118,7 +118,7 @@ class Planned:
             weight=self.roles["weight"],
             group=self.group,
             time=self.roles["time"],
-            split=PART if len(self.files) > 1 else self.roles["split"],
+            split=PART_COLUMN if len(self.files) > 1 else self.roles["split"],
             fields=sides,
             numeric=tuple(c for c in fields if kinds[c] == "numeric"),
             multi=tuple(c for c in fields if kinds[c] == "multi_valued"),

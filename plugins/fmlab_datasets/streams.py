@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fmlab.data import Dataset, FieldEncoding, PositivesRule, PreparationStep
+from fmlab.data.encoding.dataset_encoding import encode
 from fmlab.data.encoding.plan import Plan
-from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.transforms import bucket
 from fmlab.data.raw.cells import joined as joined_cell
@@ -43,14 +43,16 @@ def table(
     columns: Mapping[str, str],
     form: TableFormat | None = None,
     meter: ProgressBar | None = None,
-    plain: Collection[str] = (),
+    text_columns: Collection[str] = (),
 ) -> Stream:
     """The columns of a text table (`raw name -> name here`); raises DataError if one is missing.
 
-    Raw names in `plain` may come as plain text: those that go to the encoder as they are.
+    Raw names in `text_columns` may come as plain text: those that go to the encoder as they are.
     """
     on_bytes = meter.add_bytes if meter else ignore_bytes
-    for batch in batches(path, detect_format(path, form, whole=False), list(columns), on_bytes, plain=plain):
+    for batch in batches(
+        path, detect_format(path, form, whole=False), list(columns), on_bytes, text_columns=text_columns
+    ):
         yield pa.RecordBatch.from_arrays(batch.columns, names=list(columns.values()))
 
 

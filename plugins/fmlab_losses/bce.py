@@ -44,4 +44,4 @@ class BCE:
         """Scalar; finite for any finite score."""
         scores = tempered_score(model, batch)
         terms = functional.binary_cross_entropy_with_logits(scores, batch.label.to(scores.dtype), reduction="none")
-        return mean_over_rows(terms, self.reduction, batch.row_weight)
+        return mean_over_rows(terms, self.reduction, weight=batch.row_weight)

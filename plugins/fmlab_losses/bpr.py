@@ -31,4 +31,6 @@ class BPR:
         """Scalar; raises FmlabError on labeled rows."""
         require_candidates(batch, "bpr")
         scores = tempered_score(model, batch, differences=True)
-        return mean_over_rows(functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction, batch.row_weight)
+        return mean_over_rows(
+            functional.softplus(scores[:, 1:] - scores[:, :1]), self.reduction, weight=batch.row_weight
+        )

@@ -57,12 +57,14 @@ class Hinge:
         (item,) = item_states(model.item_points, batch)
         distance = model.manifold.dist(user, item)
         flat = torch.linalg.vector_norm(user - item, dim=-1)
-        bent = mean_over_rows(_distortion(distance, flat), "mean", batch.row_weight)
+        bent = mean_over_rows(_distortion(distance, flat), "mean", weight=batch.row_weight)
         return self._hinges(-distance.square(), batch) + self.distortion_weight * bent
 
     def _hinges(self, scores: Tensor, batch: Batch) -> Tensor:
         scores = less_log_q(scores, batch)
-        return mean_over_rows((self.margin + scores[:, 1:] - scores[:, :1]).relu(), self.reduction, batch.row_weight)
+        return mean_over_rows(
+            (self.margin + scores[:, 1:] - scores[:, :1]).relu(), self.reduction, weight=batch.row_weight
+        )
 
 
 def _distortion(distance: Tensor, flat: Tensor) -> Tensor:

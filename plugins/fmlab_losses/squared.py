@@ -34,4 +34,4 @@ class Squared:
     def __call__(self, model: object, batch: Batch) -> Tensor:
         """Scalar."""
         scores = score(model, batch)
-        return mean_over_rows((scores - batch.label.to(scores.dtype)).square(), self.reduction, batch.row_weight)
+        return mean_over_rows((scores - batch.label.to(scores.dtype)).square(), self.reduction, weight=batch.row_weight)

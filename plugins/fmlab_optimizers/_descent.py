@@ -41,7 +41,7 @@ def descend(
     v, g = x.double(), egrad.double()
     length = manifold.gradient_norm(v, g, lr)
     step = manifold.riemannian_gradient(v, g, -lr * (max_step / length).clamp_max(1.0))
-    return manifold.exp(x, step) if exponential_map else manifold.retract(x, step)
+    return manifold.expmap(x, step) if exponential_map else manifold.retract(x, step)
 
 
 def _on_the_hyperboloid(manifold: Lorentz, x: Tensor, egrad: Tensor, lr: float | Tensor, max_step: float) -> Tensor:

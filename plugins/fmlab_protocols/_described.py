@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fmlab.data import Array
-from fmlab.evaluation.metrics import SAMPLED
+from fmlab.evaluation.metric_names import SAMPLED
 from fmlab.evaluation.ranks import Ties
 
 GIVEN = "given with the data"

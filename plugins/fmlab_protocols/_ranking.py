@@ -13,7 +13,7 @@ from fmlab.data.negative_sampling import UserItemSet, draw_distinct, draw_popula
 from fmlab.data.split import TEST, TRAIN, VALIDATION, sides
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, with_monitor
-from fmlab.evaluation.metrics import SAMPLED
+from fmlab.evaluation.metric_names import SAMPLED
 from fmlab.evaluation.ranks import Ties
 from fmlab_protocols._candidates import names as names_of
 from fmlab_protocols._candidates import read, renamed

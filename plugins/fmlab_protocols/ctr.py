@@ -65,20 +65,20 @@ class Ctr(Task):
     ) -> None:
         """Raises DataError when labels are no classes, and when a part is empty or has one class only."""
         data = classed(dataset, min_label)
-        kept_rows = None if max_negative is None else _decided(dataset, data, max_negative)
-        part = parts(data, split, validation, test, seed, kept_rows)
-        if kept_rows is not None:
+        decided = None if max_negative is None else _decided(dataset, data, max_negative)
+        part = parts(data, split, validation, test, seed, decided)
+        if decided is not None:
             data = with_step(
-                data, f"labels above {max_negative:g} that are not 1, in no part: {(~kept_rows).sum():,} rows"
+                data, f"labels above {max_negative:g} that are not 1, in no part: {(~decided).sum():,} rows"
             )
         if is_given(dataset, split):
             data, part = without_copies(data, part, on_leak)
         _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
         judge = partial(ScoredRows, data, metrics=names, group=group_of(data, group), group_names=names_of(data, group))
-        rows = _kept(data, np.flatnonzero(part == TRAIN), negative_rate, seed)
+        rows = _with_sampled_negatives(data, np.flatnonzero(part == TRAIN), negative_rate, seed)
         held = [np.flatnonzero(part == where) for where in (VALIDATION, TEST)]
-        kept = (
+        negatives = (
             {} if negative_rate == 1 else {"training": f"{negative_rate:g} of the rows with label 0, drawn by the seed"}
         )
         super().__init__(
@@ -92,7 +92,7 @@ class Ctr(Task):
                 "split": GIVEN if is_given(dataset, split) else drawn(validation, test, seed),
                 "rows": of_parts([rows, *held]),
                 "judged": "labeled rows",
-                **kept,
+                **negatives,
             },
         )
 
@@ -104,7 +104,7 @@ def _decided(dataset: Dataset, data: Dataset, max_negative: float) -> Array:
     return (np.asarray(data.label) > 0) | (np.asarray(dataset.label) <= max_negative)
 
 
-def _kept(data: Dataset, rows: Array, rate: float, seed: int) -> Array:
+def _with_sampled_negatives(data: Dataset, rows: Array, rate: float, seed: int) -> Array:
     """Rows of label 1, and a random `rate` of the others; raises DataError for several targets."""
     if rate == 1:
         return rows

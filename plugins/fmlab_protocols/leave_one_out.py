@@ -18,7 +18,7 @@ from fmlab.data.negative_sampling import UserItemSet, draw_distinct
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, leave_one_out_parts, sides, tested_parts
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists, rank_metric, with_monitor
-from fmlab.evaluation.metrics import SAMPLED
+from fmlab.evaluation.metric_names import SAMPLED
 from fmlab.plugin.option import Range, Renamed
 from fmlab_protocols._candidates import Listed, checksum, read, renamed, write
 from fmlab_protocols._candidates import names as names_of

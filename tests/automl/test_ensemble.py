@@ -14,7 +14,7 @@ from fmlab.report.runs import find_runs
 from fmlab.run import open_task
 from fmlab.serving import load_run
 from fmlab.sweep.messages import Job, Progress
-from fmlab.sweep.objective import Training
+from fmlab.sweep.objective import TrialObjective
 
 PARTS = ("train", "valid", "test")
 OPTIONS = ("data=csv", "data.user=u", "data.item=i", "data.label=y", "data.split=split", "protocol=ctr")
@@ -38,7 +38,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]
     places = {"data.path": str(folder / "rows.csv"), "cache": str(folder / "cache")}
     base = [*OPTIONS, *SMALL, *(f"{k}={v}" for k, v in places.items())]
     job = Job("s", {}, places, [], "", str(folder), keeps_scores=True)
-    train = Training(job, {})
+    train = TrialObjective(job, {})
     for number, model in enumerate(MODELS):
         train([*base, *model], folder / "trials" / f"{number:04d}", Progress())
     config = compose(base, {})
@@ -134,7 +134,7 @@ def ranking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     start = LISTS if request.param == "full" else LISTS[:3]
     places = {"data.path": str(folder / "rows.csv"), "cache": str(folder / "cache")}
     base = [*start, *protocol, *SMALL[1:], "trainer.max_epochs=8", *(f"{k}={v}" for k, v in places.items())]
-    train = Training(Job("s", {}, places, [], "", str(folder), keeps_scores=True), {})
+    train = TrialObjective(Job("s", {}, places, [], "", str(folder), keeps_scores=True), {})
     for number, model in enumerate(RANKERS):
         train([*base, *model], folder / "trials" / f"{number:04d}", Progress())
     task = open_task(OmegaConf.to_container(compose(base, {}), resolve=True))

@@ -23,7 +23,7 @@ from fmlab.serving import load_run
 from fmlab.sweep import launch, refit_rows
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.messages import Job, Progress
-from fmlab.sweep.objective import Refitting, Training
+from fmlab.sweep.objective import RefitObjective, TrialObjective
 from fmlab.sweep.refit_rows import affordable, withdraw
 from fmlab.sweep.spec import read
 from fmlab.training.checkpoint_format import read_checkpoint
@@ -47,7 +47,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame
         *("protocol.on_leak=allow", "trainer.max_epochs=3", "trainer.progress=false", "trainer.threads=1"),
         *("logger=none", "batch_size=64", *(f"{k}={v}" for k, v in places.items())),
     ]
-    train = Training(Job("s", {}, places, [], "", str(folder), keeps_scores=True), {})
+    train = TrialObjective(Job("s", {}, places, [], "", str(folder), keeps_scores=True), {})
     for number, model in enumerate(MODELS):
         train([*base, *model], folder / "trials" / f"{number:04d}", Progress())
     assert make_ensemble(folder, open_task(plain(base))) is not None
@@ -98,7 +98,7 @@ def test_a_refit_reads_files_wherever_the_search_did(
         "space": {"seed": {"choice": [1]}},
     }
     refit_rows._train(read("s", raw), job, 1, Budget(None), [0])
-    assert Refitting(started[0], {}).compose(started[0].overrides).data.path == places["data.path"]
+    assert RefitObjective(started[0], {}).compose(started[0].overrides).data.path == places["data.path"]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from fmlab.cli import main
 from fmlab.config.composition import compose
 from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
-from fmlab.run.opening import open_task
+from fmlab.run.task_opening import open_task
 
 SMALL = ("data.users=60", "data.items=40", "data.positives=8")
 

@@ -17,12 +17,12 @@ from fmlab.data import Dataset
 from fmlab.data.store import cache as store
 from fmlab.data.store import fingerprint as identity
 from fmlab.data.store import serialization
-from fmlab.data.store.cache import open_dataset, verify
+from fmlab.data.store.cache import cached_dataset, verify
 from fmlab.errors import DataError, StorageError
 
 
 def opened(root, cache, **options):
-    return open_dataset(Made(root, **options), "made", options, root, cache)
+    return cached_dataset(Made(root, **options), "made", options, root, cache)
 
 
 def folder_of(cache):
@@ -79,7 +79,7 @@ class Read(Made):
 
 
 def key(source, options, root, cache):
-    return store.identify(source, "made", options, root, cache)[0]["key"]
+    return store.identify(source, "made", options, root, cache).identity["key"]
 
 
 def test_every_edit_gives_another_key_and_the_old_data_stay(tmp_path):
@@ -159,7 +159,7 @@ def test_a_killed_builder_leaves_no_lock_and_no_trace(tmp_path, waits):
 
         def wait():
             try:  # the victim's key, but without its pause
-                queue.put(open_dataset(Made(tmp_path), "made", {"pause": 60.0}, tmp_path, cache).rows)
+                queue.put(cached_dataset(Made(tmp_path), "made", {"pause": 60.0}, tmp_path, cache).rows)
             except BaseException as error:
                 queue.put(error)
 
@@ -312,7 +312,7 @@ def test_an_array_streamed_into_the_workspace_is_moved_not_copied(tmp_path):
             return replace(small(), user=mapped, item=np.minimum(mapped, 2))
 
     cache = tmp_path / "cache"
-    found = open_dataset(Streams(tmp_path), "made", {}, tmp_path, cache)
+    found = cached_dataset(Streams(tmp_path), "made", {}, tmp_path, cache)
     assert (folder_of(cache) / "user.npy").stat().st_ino == inodes["before"]
     np.testing.assert_array_equal(found.user, small().user)
 
@@ -325,7 +325,7 @@ def test_part_of_a_streamed_array_is_not_taken_for_the_whole(tmp_path):
             np.save(workspace / "any.npy", np.concatenate([small().user, small().user[::-1]]))
             return replace(small(), user=np.load(workspace / "any.npy", mmap_mode="r")[50:])
 
-    found = open_dataset(Streams(tmp_path), "made", {}, tmp_path, tmp_path / "cache")
+    found = cached_dataset(Streams(tmp_path), "made", {}, tmp_path, tmp_path / "cache")
     np.testing.assert_array_equal(found.user, small().user[::-1])
 
 
@@ -345,13 +345,13 @@ def test_a_plugin_that_breaks_a_rule_is_refused(tmp_path):
         source = Made(tmp_path)
         source.build = lambda files, workspace, d=dataset: d
         with pytest.raises(DataError, match=text):
-            open_dataset(source, "made", {}, tmp_path, tmp_path / "cache")
+            cached_dataset(source, "made", {}, tmp_path, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc", "a/b", "", ".", "a\nb", "x\0"])
 def test_evil_names_stay_in_the_cache(tmp_path, name):
     with pytest.raises(DataError, match="name is letters"):
-        open_dataset(Made(tmp_path), name, {}, tmp_path, tmp_path / "cache")
+        cached_dataset(Made(tmp_path), name, {}, tmp_path, tmp_path / "cache")
 
 
 def test_figures_that_an_earlier_release_stored_as_text_are_left_out():

@@ -10,7 +10,7 @@ from data_cases import write_zip
 from fmlab_datasets.csv import Csv
 from pyarrow import parquet
 
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.errors import DataError
 
 TEXT = "user,item,stars,age,genre,when\n7,a,5,1.5,x|y,100\n007,b,1,,y,200\nNA,a,4,2.5,,300\n"
@@ -24,7 +24,7 @@ def opened(root, text, name="my.csv", **options):
 
 def read(root, name, **options):
     options = {"path": name, **options}
-    return open_dataset(Csv(root, **options), "csv", options, root, root / "cache")
+    return cached_dataset(Csv(root, **options), "csv", options, root, root / "cache")
 
 
 def field(dataset, name):

@@ -226,7 +226,7 @@ def test_times_are_read_as_they_are_written(tmp_path, case):
 
 
 def test_a_unit_that_later_rows_tell_holds_for_the_first(tmp_path, monkeypatch):
-    from fmlab.data.encoding import preparation as prepare
+    from fmlab.data.encoding import dataset_encoding as prepare
     from fmlab.data.raw import table as tabular
 
     monkeypatch.setattr(tabular.batches, "__defaults__", (tabular.ignore_bytes, 100, (), ()))

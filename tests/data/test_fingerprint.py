@@ -13,7 +13,7 @@ import pytest
 from fmlab.contracts import DataSource
 from fmlab.data import Dataset
 from fmlab.data.store import fingerprint as identity
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.plugin import source_checksum as plugin_source
 from fmlab.plugin.registry import build
 
@@ -23,7 +23,7 @@ ROLES = {"user": "u", "item": "i", "label": "y"}
 
 def of_csv(root: Path, cache: Path, **options: Any) -> str:
     source = build("data", {"name": "csv", **ROLES, **options}, root, gives=DataSource)
-    return identity.identify(source, "csv", {**ROLES, **options}, root, cache)[0]["key"]
+    return identity.identify(source, "csv", {**ROLES, **options}, root, cache).identity["key"]
 
 
 def test_a_path_is_no_part_of_the_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ class Package:
             function.cache_clear()
         root = self.folder.parent
         source = importlib.import_module(f"{self.name}.data").Made(root)
-        return open_dataset(source, "made", {"file": "raw.txt"}, root, cache)
+        return cached_dataset(source, "made", {"file": "raw.txt"}, root, cache)
 
 
 @pytest.fixture
@@ -158,14 +158,14 @@ def test_an_edit_within_a_process_is_said(made: Package, tmp_path: Path, caplog:
     source = sys.modules[f"{made.name}.data"].Made(tmp_path)
     made.edit("\nHELPER = 1\n")
     with caplog.at_level(logging.WARNING):
-        open_dataset(source, "made", {"file": "raw.txt"}, tmp_path, tmp_path / "cache")
+        cached_dataset(source, "made", {"file": "raw.txt"}, tmp_path, tmp_path / "cache")
     assert "was edited while this process runs" in caplog.text
 
 
 def test_two_runs_of_one_process_see_a_file_that_changed_between_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fmlab.run.opening import open_source
+    from fmlab.run.task_opening import open_dataset
 
     monkeypatch.chdir(tmp_path)
     plain = {
@@ -175,10 +175,10 @@ def test_two_runs_of_one_process_see_a_file_that_changed_between_them(
     }
     path = tmp_path / "d.csv"
     path.write_text(TABLE)
-    first = open_source(plain)
-    assert open_source(plain) is first
+    first = open_dataset(plain)
+    assert open_dataset(plain) is first
     path.write_text(TABLE.replace("u0,i0,0", "u0,i0,1", 1))  # of the same size
     os.utime(path, ns=(path.stat().st_atime_ns, path.stat().st_mtime_ns))
-    second = open_source(plain)
+    second = open_dataset(plain)
     assert second.fingerprint != first.fingerprint
     assert np.asarray(second.label)[0] == 1

@@ -3,7 +3,7 @@ import pytest
 from data_cases import write_zip
 from fmlab_datasets.frappe import COLUMNS, Frappe
 
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.errors import DataError
 
 HEADER = "label," + ",".join(COLUMNS)
@@ -25,7 +25,7 @@ def libfm(rows, end="\n"):
 
 
 def opened(root, **options):
-    return open_dataset(Frappe(root, **options), "frappe", options, root, root / "cache")
+    return cached_dataset(Frappe(root, **options), "frappe", options, root, root / "cache")
 
 
 def raw_values(dataset):
@@ -103,7 +103,7 @@ def test_the_log_must_be_fetched_by_hand(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize(("form", "rows"), [("x1", 288_609), ("libfm", 288_609), ("raw", 96_203)])
 def test_the_real_files_have_the_published_counts(real, tmp_path, form, rows):
-    data = open_dataset(Frappe(real, layout=form), "frappe", {"layout": form}, real, tmp_path)
+    data = cached_dataset(Frappe(real, layout=form), "frappe", {"layout": form}, real, tmp_path)
     assert data.rows == rows
     assert sum(f.size - 1 for f in data.schema.fields) == 5382
     if data.split is not None:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.data.encoding.moments import Moments
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.plugin.registry import build
 
 
@@ -40,7 +40,7 @@ def test_moments_do_not_depend_on_blocks_or_on_the_distance_from_0(shape, rows, 
 def made(path: Path, text: str, **options):
     path.write_text(text)
     source = build("data", {"name": "csv", "path": str(path), **options}, path.parent)
-    return open_dataset(source, name="csv", options=options, root=path.parent, cache=path.parent / "cache")
+    return cached_dataset(source, name="csv", options=options, root=path.parent, cache=path.parent / "cache")
 
 
 @pytest.mark.parametrize(("center", "step"), [(1.6e9, 1), (1.7e12, 1), (123456789, 0.001), (1e6, 1e-6), (0.5, 1e-9)])

@@ -6,7 +6,7 @@ from data_cases import write_zip
 from fmlab_datasets.movielens import ORDER_FILE, MovieLens1M, MovieLens100K
 
 from fmlab.data.filtering import positives
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.errors import DataError
 
 USERS = "1::F::1::10::48067\n2::M::56::16::70072\n3::M::25::15::48067-1234\n4::M::25::15::48067\n"
@@ -25,7 +25,7 @@ def write_1m(root, users=USERS, movies=MOVIES, ratings=RATINGS, name="ml-1m.zip"
 
 
 def opened(root, source=MovieLens1M, name="movielens-1m", **options):
-    return open_dataset(source(root, **options), name, options, root, root / "cache")
+    return cached_dataset(source(root, **options), name, options, root, root / "cache")
 
 
 def rows_as_text(dataset):
@@ -200,17 +200,17 @@ def test_100k_is_read_from_its_own_format(tmp_path):
 @pytest.mark.slow
 def test_the_real_1m_has_the_published_counts(real, tmp_path):
     options = {"zip": "frequent"}
-    data = open_dataset(MovieLens1M(real, **options), "movielens-1m", options, real, tmp_path)
+    data = cached_dataset(MovieLens1M(real, **options), "movielens-1m", options, real, tmp_path)
     assert (data.rows, data.schema.n_users, data.schema.n_items) == (1_000_209, 6040, 3706)
     last = positives(data, data.rule.min_label, data.rule.core).steps[-1]
     assert (last.users, last.items) == (6034, 3125)
     assert round(last.features, -2) == 9400
     options = {"genres": "string", "fields": ("user", "gender", "occupation", "item", "genres")}
-    gml = open_dataset(MovieLens1M(real, **options), "movielens-1m", options, real, tmp_path)
+    gml = cached_dataset(MovieLens1M(real, **options), "movielens-1m", options, real, tmp_path)
     assert sum(f.size - 1 for f in gml.schema.fields) == 10_070
 
 
 @pytest.mark.slow
 def test_the_real_100k_has_the_published_counts(real, tmp_path):
-    data = open_dataset(MovieLens100K(real), "movielens-100k", {}, real, tmp_path)
+    data = cached_dataset(MovieLens100K(real), "movielens-100k", {}, real, tmp_path)
     assert (data.rows, data.schema.n_users, data.schema.n_items) == (100_000, 943, 1682)

@@ -13,7 +13,7 @@ from fmlab.data import Dataset, PositivesRule
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.filtering import positives
 from fmlab.data.raw.archive import opened
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
 from fmlab.testing import DataContract
@@ -26,7 +26,7 @@ def prepared(root, case, **more) -> Dataset:
 
 
 def again(root, name, **options) -> Dataset:
-    return open_dataset(build("data", {"name": name, **options}, root), name, options, root, root / "cache")
+    return cached_dataset(build("data", {"name": name, **options}, root), name, options, root, root / "cache")
 
 
 def cells(dataset, row) -> dict[str, list[str]]:

@@ -3,7 +3,7 @@
 import pytest
 
 from fmlab.data.filtering import positives
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.plugin.registry import build
 
 REAL = [
@@ -32,7 +32,7 @@ REAL = [
 @pytest.mark.parametrize(("name", "folder", "options", "rows", "users", "items"), REAL)
 def test_counts(real, tmp_path, name, folder, options, rows, users, items):
     root = real / folder
-    data = open_dataset(build("data", {"name": name, **options}, root), name, options, root, tmp_path)
+    data = cached_dataset(build("data", {"name": name, **options}, root), name, options, root, tmp_path)
     assert (data.rows, data.schema.n_users, data.schema.n_items) == (rows, users, items)
 
 
@@ -41,7 +41,7 @@ def test_movielens_1m_by_the_rule_of_lorentzfm(real, tmp_path):
     """The paper prints 573K, 6.0K users, 3.1K items, 9.4K features: 1K (0.2%) rows fewer than its rule leaves."""
     options = {"zip": "frequent"}
     source = build("data", {"name": "movielens-1m", **options}, real)
-    data = open_dataset(source, "movielens-1m", options, real, tmp_path)
+    data = cached_dataset(source, "movielens-1m", options, real, tmp_path)
     kept = positives(data, data.rule.min_label, data.rule.core)
     assert (kept.rows, kept.schema.n_users, kept.schema.n_items) == (574_376, 6_034, 3_125)
     assert round(kept.schema.n_features, -2) == 9_400

@@ -8,7 +8,7 @@ from fmlab_datasets import exact_draws
 from fmlab_datasets.exact_draws import UNIT, ExactDraws
 from fmlab_datasets.synthetic import Synthetic
 
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 
 
 def built(**options):
@@ -32,7 +32,7 @@ def test_options_and_seed_decide_every_byte(tmp_path):
     options = {"users": 40, "items": 30, "seed": 3}
     prints = []
     for cache in ("a", "b"):
-        open_dataset(Synthetic(tmp_path, **options), "synthetic", options, tmp_path, tmp_path / cache)
+        cached_dataset(Synthetic(tmp_path, **options), "synthetic", options, tmp_path, tmp_path / cache)
         (folder,) = (tmp_path / cache).glob("synthetic-*/")
         prints.append({p.name: p.read_bytes() for p in folder.iterdir()})
     assert prints[0] == prints[1]

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from fmlab.data.encoding.encoder import Encoder
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.encoding.fitted_encoder import Encoder
+from fmlab.data.store.cache import cached_dataset
 from fmlab.plugin.registry import build
 
 ROWS = 400
@@ -27,7 +27,7 @@ def made(path: Path, cell, *, sides: bool = True, **options):
     path.write_text("u,i,y,site,x\n" + "".join(",".join(map(str, r)) + "\n" for r in rows))
     given = {"path": str(path), "label": "y", **({"user": "u", "item": "i"} if sides else {}), **options}
     source = build("data", {"name": "csv", **given}, path.parent)
-    return open_dataset(source, name="csv", options=given, root=path.parent, cache=path.parent / "cache")
+    return cached_dataset(source, name="csv", options=given, root=path.parent, cache=path.parent / "cache")
 
 
 @pytest.mark.parametrize("sides", [True, False])

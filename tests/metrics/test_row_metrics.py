@@ -12,7 +12,7 @@ from fmlab_metrics.classification import F1, Accuracy, LogLoss
 from fmlab_metrics.regression import MAE, RMSE
 from sklearn import metrics as sk
 
-from fmlab.contracts.metric import figure_of_rows
+from fmlab.contracts.metric import value_on_rows
 from fmlab.errors import DataError
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray]
@@ -97,7 +97,7 @@ def test_figures_are_those_of_the_oracle_on_1000_cases(name: str) -> None:
     for seed in range(1000):
         score, label, weight, group = case(seed)
         try:
-            found, rows = figure_of_rows(metric, score, label, weight, group)
+            found, rows = value_on_rows(metric, score, label, weight, group)
         except DataError:
             assert name.startswith("gauc")  # every group of one class
             continue
@@ -116,9 +116,9 @@ def test_contributions_are_right_to_first_order(name: str, weighted: bool) -> No
     n = 40_000
     score, group = rng.normal(size=n), rng.integers(0, 400, n)
     label, weight = (rng.random(n) < p_of(score + 0.3)).astype(float), rng.random(n) if weighted else None
-    value, rows = figure_of_rows(metric, score, label, weight, group)
+    value, rows = value_on_rows(metric, score, label, weight, group)
     left = group >= 40
-    shown = figure_of_rows(metric, score[left], label[left], None if weight is None else weight[left], group[left])[0]
+    shown = value_on_rows(metric, score[left], label[left], None if weight is None else weight[left], group[left])[0]
     assert rows is not None
     assert rows[left].mean(dtype=float) - value == pytest.approx(shown - value, rel=0.15, abs=3e-5)
 

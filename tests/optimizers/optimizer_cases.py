@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 
-def lookups(table, seed, count=40, rows=None, size=1.0):
+def auxiliary(table, seed, count=40, rows=None, size=1.0):
     """A sparse gradient of `table` with repeats, and the dense one it stands for."""
     random = torch.Generator().manual_seed(seed)
     index = torch.randint(rows or len(table), (count,), generator=random)
@@ -27,7 +27,7 @@ def parameters(dtype=torch.float32):
 def train(optimizer, table, matrix, steps, sparse, rows=20, start=0):
     """Steps with the same random gradients for every optimizer, the table's in either layout."""
     for step in range(start, start + steps):
-        both = lookups(table, step, rows=rows)
+        both = auxiliary(table, step, rows=rows)
         table.grad = both[0] if sparse else both[1]
         matrix.grad = torch.randn(matrix.shape, generator=torch.Generator().manual_seed(step), dtype=matrix.dtype)
         optimizer.step()

@@ -4,7 +4,7 @@ import pytest
 import torch
 from fmlab_optimizers.adam import Adam
 from fmlab_optimizers.lazy_adam import LazyAdam
-from optimizer_cases import assert_resumes, lookups, parameters, train
+from optimizer_cases import assert_resumes, auxiliary, parameters, train
 
 from fmlab.manifolds import ManifoldParameter, Poincare
 
@@ -89,7 +89,7 @@ def test_lazy_adam_is_adam_where_every_row_is_looked_up():
         extra = torch.sparse_coo_tensor(
             torch.arange(30).unsqueeze(0), torch.ones(30, 4), (30, 4), check_invariants=True
         )
-        sparse, dense = lookups(ours[0], step)
+        sparse, dense = auxiliary(ours[0], step)
         ours[0].grad, theirs[0].grad = sparse + extra, dense + 1
         ours[1].grad, theirs[1].grad = torch.full((5, 3), float(step)), torch.full((5, 3), float(step))
         optimizer.step()
@@ -111,7 +111,7 @@ def test_points_stay_in_the_ball(optimizer):
     points = ManifoldParameter(torch.full((30, 4), 0.4), Poincare(1.0))
     chosen = optimizer([points], lr=0.5)
     for step in range(10):
-        points.grad = lookups(points, step)[0]
+        points.grad = auxiliary(points, step)[0]
         chosen.step()
     assert (points.norm(dim=1) < 1).all()
     assert Poincare(1.0).dist(points, points.flip(0)).isfinite().all()

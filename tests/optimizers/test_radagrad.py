@@ -5,7 +5,7 @@ import torch
 from fmlab_optimizers.adagrad import AdaGrad
 from fmlab_optimizers.radagrad import RAdaGrad
 from fmlab_optimizers.rsgd import RSGD
-from optimizer_cases import assert_resumes, lookups, parameters, train
+from optimizer_cases import assert_resumes, auxiliary, parameters, train
 from torch import nn
 
 from fmlab.manifolds import Lorentz, ManifoldParameter, Poincare, Sphere
@@ -49,7 +49,7 @@ def ambient_reference(start, grads, lr, initial):
 
 def test_steps_on_the_hyperboloid_are_those_of_the_ambient_formula():
     points = points_on(Lorentz())
-    start, steps = points.detach().clone(), [lookups(points, seed, rows=20) for seed in range(12)]
+    start, steps = points.detach().clone(), [auxiliary(points, seed, rows=20) for seed in range(12)]
     optimizer = RAdaGrad([points], lr=0.2, initial_accumulator=0.05, max_step=40.0)
     for sparse, _ in steps:
         points.grad = sparse
@@ -64,7 +64,7 @@ def test_a_step_scale_puts_back_the_factor_of_gradients_that_the_division_cancel
     hot = ManifoldParameter(hot.detach(), Lorentz(), step_scale=5.0)
     for seed in range(5):
         for points, factor in ((plain, 1.0), (hot, 5.0)):
-            points.grad = factor * lookups(points, seed, rows=20)[1]
+            points.grad = factor * auxiliary(points, seed, rows=20)[1]
     slow = RAdaGrad([plain], lr=0.01, initial_accumulator=0.0)
     fast = RAdaGrad([hot], lr=0.01 / 5, initial_accumulator=0.0)
     slow.step()
@@ -78,7 +78,7 @@ def test_dense_gradients_make_the_same_steps_as_sparse_ones(manifold, exponentia
     one, other = points_on(manifold), points_on(manifold)
     optimizers = [RAdaGrad([p], lr=0.1, exponential_map=exponential_map) for p in (one, other)]
     for step in range(5):
-        one.grad, other.grad = lookups(one, step, rows=20)
+        one.grad, other.grad = auxiliary(one, step, rows=20)
         for optimizer in optimizers:
             optimizer.step()
     torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
@@ -90,7 +90,7 @@ def test_with_small_gradients_it_is_rsgd_at_the_rate_lr_over_root_initial(manifo
     one, other = points_on(manifold), points_on(manifold)
     pair = RAdaGrad([one], lr=3.0, initial_accumulator=0.01), RSGD([other], lr=30.0, max_step=0.3)
     for step in range(5):
-        one.grad = lookups(one, step, size=1e-6)[0]
+        one.grad = auxiliary(one, step, size=1e-6)[0]
         other.grad = one.grad.clone()
         for optimizer in pair:
             optimizer.step()

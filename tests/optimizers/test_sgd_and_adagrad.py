@@ -2,7 +2,7 @@ import pytest
 import torch
 from fmlab_optimizers.adagrad import AdaGrad
 from fmlab_optimizers.sgd import SGD
-from optimizer_cases import assert_resumes, lookups, parameters, train
+from optimizer_cases import assert_resumes, auxiliary, parameters, train
 
 from fmlab.manifolds import ManifoldParameter, Poincare
 
@@ -24,7 +24,7 @@ def test_weight_decay_is_dense_on_touched_rows_and_absent_on_the_others(optimize
     ours, theirs = parameters(torch.float64), parameters(torch.float64)
     train(optimizer(ours, lr=0.1, weight_decay=0.2), *ours, 1, sparse=True)
     train(reference(theirs, lr=0.1, weight_decay=0.2), *theirs, 1, sparse=False)
-    moved = (lookups(ours[0], 0, rows=20)[1] != 0).any(1)
+    moved = (auxiliary(ours[0], 0, rows=20)[1] != 0).any(1)
     assert 0 < moved.sum() < 20
     torch.testing.assert_close(ours[0][moved], theirs[0][moved], rtol=1e-12, atol=1e-12)
     assert torch.equal(ours[0][~moved], parameters(torch.float64)[0][~moved])
@@ -41,7 +41,7 @@ def test_points_stay_in_the_ball(optimizer):
     points = ManifoldParameter(torch.full((30, 4), 0.4), Poincare(4.0))
     chosen = optimizer([points], lr=0.5)
     for step in range(10):
-        points.grad = lookups(points, step)[0]
+        points.grad = auxiliary(points, step)[0]
         chosen.step()
-    touched = points[(lookups(points, 9)[1] != 0).any(1)]
+    touched = points[(auxiliary(points, 9)[1] != 0).any(1)]
     assert (touched.norm(dim=1) < 0.5).all()

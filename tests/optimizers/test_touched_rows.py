@@ -7,7 +7,7 @@ from fmlab_optimizers.lazy_adam import LazyAdam
 from fmlab_optimizers.radagrad import RAdaGrad
 from fmlab_optimizers.rsgd import RSGD
 from fmlab_optimizers.sgd import SGD
-from optimizer_cases import lookups
+from optimizer_cases import auxiliary
 from torch import nn
 
 from fmlab.errors import FmlabError
@@ -29,7 +29,7 @@ def test_repeated_rows_are_summed_once(ways, table):
 
 def test_gradients_known_to_be_distinct_are_taken_as_they_are():
     table = nn.Parameter(torch.zeros(30, 4))
-    table.grad = lookups(table, 0)[0].coalesce()
+    table.grad = auxiliary(table, 0)[0].coalesce()
     (one,) = _rows.touched([{"params": [table]}])
     assert torch.equal(one.rows, table.grad.indices()[0])
     assert one.grad.data_ptr() == table.grad.values().data_ptr()
@@ -39,7 +39,7 @@ def test_gradients_known_to_be_distinct_are_taken_as_they_are():
 @pytest.mark.parametrize("count", [0, 1])
 def test_gradients_of_no_lookup_or_one_are_fine(optimizer, count):
     table = nn.Parameter(torch.ones(30, 4))
-    table.grad, dense = lookups(table, 0, count=count)
+    table.grad, dense = auxiliary(table, 0, count=count)
     optimizer([table], lr=0.1).step()
     moved = (table.detach() != 1).any(1)
     assert torch.equal(moved, (dense != 0).any(1))
@@ -61,7 +61,7 @@ def test_parameters_without_gradient_stay(optimizer):
 def test_a_gradient_that_is_not_finite_is_refused_before_anything_moves(optimizer, bad, sparse):
     good, table = nn.Parameter(torch.ones(3, 2)), nn.Parameter(torch.ones(30, 4))
     good.grad = torch.ones(3, 2)
-    table.grad = lookups(table, 0)[0] if sparse else torch.ones(30, 4)
+    table.grad = auxiliary(table, 0)[0] if sparse else torch.ones(30, 4)
     (table.grad._values() if sparse else table.grad)[2, 1] = bad
     with pytest.raises(FmlabError, match=r"gradients must be finite, got .*(nan|inf).* shape \(30, 4\)"):
         optimizer([good, table], lr=0.1).step()
@@ -72,7 +72,7 @@ def test_a_gradient_that_is_not_finite_is_refused_before_anything_moves(optimize
 @pytest.mark.parametrize("optimizer", ALL)
 def test_the_gradient_itself_is_left_alone(optimizer):
     table, matrix = nn.Parameter(torch.ones(30, 4)), nn.Parameter(torch.ones(3, 2))
-    for sparse in (lookups(table, 0)[0], lookups(table, 0)[0].coalesce()):
+    for sparse in (auxiliary(table, 0)[0], auxiliary(table, 0)[0].coalesce()):
         table.grad, matrix.grad = sparse, torch.ones(3, 2)
         before = sparse._indices().clone(), sparse._values().clone()
         optimizer([table, matrix], lr=0.1).step()

@@ -149,13 +149,16 @@ def test_a_run_that_did_not_finish_needs_no_config(tmp_path):
 def test_the_seconds_of_a_part_are_not_those_of_an_epoch(tmp_path):
     make_run(tmp_path / "whole", {"model.dim": 8}, test=0.2, seconds_fit=9.0, epochs=2)
     make_run(tmp_path / "part", {"model.dim": 9, "trainer.limit_train_batches": 0.1}, test=0.1, seconds_fit=1.0)
-    assert [row.beside("seconds_per_epoch") for row in board_of(tmp_path).rows] == [(4.5, None), None]
+    assert [row.published_counterpart("seconds_per_epoch") for row in board_of(tmp_path).rows] == [(4.5, None), None]
 
 
 def test_operations_stand_beside_those_of_papers(tmp_path):
     make_run(tmp_path / "a", flops=1920)
     make_run(tmp_path / "b", {"model.dim": 8})  # a run of before they were counted
-    assert sorted(str(row.beside("flops")) for row in board_of(tmp_path).rows) == ["(1920.0, None)", "None"]
+    assert sorted(str(row.published_counterpart("flops")) for row in board_of(tmp_path).rows) == [
+        "(1920.0, None)",
+        "None",
+    ]
 
 
 def test_the_best_point_trained_with_several_seeds_stands_for_its_sweep(tmp_path):

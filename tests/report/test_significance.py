@@ -12,7 +12,7 @@ from scipy import integrate, stats
 
 from fmlab.errors import DataError
 from fmlab.report import significance
-from fmlab.report.significance import Groups, Judged, chance_of, compare, holm, pair_p_values
+from fmlab.report.significance import Groups, SeedScores, chance_of, compare, holm, pair_p_values
 
 # docs/results/frappe-ctr.md: deviation of the log loss over seeds, and the mean, of each of its 14 recipes.
 DEVIATIONS = (36, 82, 25, 28, 39, 77, 82, 46, 36, 424, 165, 131, 31, 33)  # in units of 0.0001
@@ -20,12 +20,12 @@ MEANS = (1382, 1393, 1402, 1567, 1728, 1846, 1976, 2035, 1823, 2686, 2778, 2374,
 OF_CASES = (10, 24)  # standard errors by test cases of differences there, that of close recipes and of far ones
 
 
-def one(values: np.ndarray, of_mean=lambda mean: mean) -> Judged:
+def one(values: np.ndarray, of_mean=lambda mean: mean) -> SeedScores:
     """One run whose cases are groups of their own."""
-    return Judged(np.array([float(of_mean(values.mean()))]), values[None])
+    return SeedScores(np.array([float(of_mean(values.mean()))]), values[None])
 
 
-def table(rng, means, deviations, seeds, of_cases, groups=60, mixed=0.5) -> list[Judged]:
+def table(rng, means, deviations, seeds, of_cases, groups=60, mixed=0.5) -> list[SeedScores]:
     """Rows of a leaderboard, x[run, case] = mean + seed + case + case of the recipe + case of the run.
 
     A difference's noise by cases has the standard error `of_cases`; `mixed`: the share of it that training adds.
@@ -36,7 +36,7 @@ def table(rng, means, deviations, seeds, of_cases, groups=60, mixed=0.5) -> list
         trained = rng.normal(0, of_cases * math.sqrt(groups / 2 * mixed * seeds), (seeds, groups))
         figures = mean + rng.normal(0, math.sqrt(max(deviation**2 - trained.var() / groups, 0)), (seeds, 1))
         x = figures + shared + own + trained
-        rows.append(Judged(x.mean(1), x))
+        rows.append(SeedScores(x.mean(1), x))
     return rows
 
 
@@ -106,7 +106,7 @@ def test_one_noise_alone_is_students(difference: float) -> None:
 
 
 def test_where_nothing_varies_any_difference_is_sure() -> None:
-    same = [Judged(np.full(3, v), np.full((3, 5), v)) for v in (0.5, 0.5, 0.75)]
+    same = [SeedScores(np.full(3, v), np.full((3, 5), v)) for v in (0.5, 0.5, 0.75)]
     assert pair_p_values(same, np.ones(5))[0].tolist()[1:] == [1.0, 0.0]
 
 
@@ -124,7 +124,7 @@ def test_rows_of_one_run_have_no_p_and_take_no_part_in_the_correction() -> None:
 def test_recipes_that_do_not_vary_are_told_apart_by_cases_alone() -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=50), rng.normal(0.3, 1, 50)
-    rows = [Judged(np.full(2, x.mean()), np.stack([x, x])) for x in (a, b)]
+    rows = [SeedScores(np.full(2, x.mean()), np.stack([x, x])) for x in (a, b)]
     assert pair_p_values(rows, np.ones(50))[0, 1] == pytest.approx(stats.ttest_rel(a, b).pvalue, rel=1e-6)
 
 
@@ -232,7 +232,7 @@ def test_many_cases_in_groups_have_the_same_noise(monkeypatch: pytest.MonkeyPatc
     for most in (1 << 14, 1000):
         monkeypatch.setattr(significance, "_GROUPS", most)
         groups = Groups.of(units)
-        rows = [Judged(np.array([units[k].mean()]), groups.sums(units, k)[None]) for k in ("a", "b")]
+        rows = [SeedScores(np.array([units[k].mean()]), groups.sums(units, k)[None]) for k in ("a", "b")]
         found.append(interval_of(rows, groups.count, resamples=3000))
     assert found[0].high - found[0].low == pytest.approx(found[1].high - found[1].low, rel=0.12)
 

@@ -59,13 +59,13 @@ def test_a_row_is_the_same_in_the_data_and_in_serving(form: Form) -> None:
     derived = fit(data, training, ["user*item"], ["item", "user*item"], form)
     wide = derived.dataset(data, training)
     assert wide.schema == derived.schema
-    found, alone = wide.row_ids(judged), derived.wider(data.row_ids(judged))
+    found, alone = wide.row_ids(judged), derived.with_fields(data.row_ids(judged))
     np.testing.assert_array_equal(found.ids, alone.ids)
     if form == "numbers":
         assert found.values is not None
         assert alone.values is not None
         np.testing.assert_array_equal(found.values, alone.values)
-    own, with_label = wide.row_ids(training), derived.wider(data.row_ids(training))
+    own, with_label = wide.row_ids(training), derived.with_fields(data.row_ids(training))
     same = own.ids == with_label.ids if form == "bins" else own.values == with_label.values
     assert not np.asarray(same).all()
 

@@ -107,9 +107,10 @@ def test_a_rate_that_follows_the_validation_falls_where_it_fell(tmp_path: Path, 
 def test_validations_are_told_at_the_same_parts_of_a_longer_training() -> None:
     from types import SimpleNamespace
 
-    from fmlab.run.refit import Selected, ValidationReplay
+    from fmlab.run.refit import ValidationReplay
+    from fmlab.run.training_length import TrainingLength
 
-    selected = Selected(epochs=3, steps=25, epoch_steps=10, validations=((10, -3.0), (20, -2.0), (25, -2.5)))
+    selected = TrainingLength(epochs=3, steps=25, epoch_steps=10, validations=((10, -3.0), (20, -2.0), (25, -2.5)))
     assert selected.steps_of(14) == 35
 
     class Heard:

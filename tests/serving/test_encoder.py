@@ -14,9 +14,9 @@ from trained import cells, write_clicks
 
 from fmlab.contracts import DataSource
 from fmlab.data import Dataset, FieldEncoding
-from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.data.raw.table import TableFormat, batches, detect_format
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.data.store.validation import check
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
@@ -34,7 +34,7 @@ CLICKS = {
 
 def prepared(root: Path, name: str, **options: Any) -> Dataset:
     source = build("data", {"name": name, **options}, root, gives=DataSource)
-    return open_dataset(source, name, options, root, root / "cache")
+    return cached_dataset(source, name, options, root, root / "cache")
 
 
 def assert_same_features(

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from fmlab.contracts import DataSource, Task, Training
 from fmlab.data import Dataset, Table
-from fmlab.data.encoding.encoder import Encoder
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.encoding.fitted_encoder import Encoder
+from fmlab.data.store.cache import cached_dataset
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
 from fmlab.run.serving_data import ServingData
@@ -129,7 +129,7 @@ def test_rows_of_the_sets_at_hand(name: str, tmp_path: Path) -> None:
 def assert_raw_rows_are_prepared_rows(name: str, options: dict[str, Any], root: Path, folder: Path) -> None:
     """Raw rows are written from the keys; columns that are made by a transform are given its result."""
     source = build("data", {"name": name, **options}, root, gives=DataSource)
-    data = open_dataset(source, name, options, root, folder / "cache")
+    data = cached_dataset(source, name, options, root, folder / "cache")
     plain = {f.name: replace(data.input(f.name), column=f.name, transform="") for f in data.schema.fields}
     data = replace(data, inputs=plain)
     rows = np.unique(np.random.default_rng(0).integers(0, data.rows, 2000))

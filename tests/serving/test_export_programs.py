@@ -18,10 +18,10 @@ from trained import cells, fmlab
 from fmlab.contracts import NeedsInteractions
 from fmlab.data import FieldEncoding
 from fmlab.errors import FmlabError
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.evaluation.probability_calibration import Calibration, Isotonic, Platt
 from fmlab.plugin import registry
-from fmlab.serving import load_run, program
+from fmlab.serving import load_run, model_export
 from fmlab.serving.loaded_run import LoadedRun
 from fmlab.testing.building import Kind, candidates, tiny
 
@@ -48,7 +48,7 @@ def tiny_run(name: str, **options: Any) -> LoadedRun:
             users=data.users,
             items=data.items,
             log_odds=True,
-            scale=LabelScale(),
+            scale=OutputTransform(),
             derived=None,
             targets=(),
         )
@@ -69,9 +69,9 @@ def names() -> list[Any]:
 def test_every_model_has_an_onnx_model(name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     run = tiny_run(name)
-    said = program.write_onnx(run, tmp_path)  # a reason, an FmlabError, would be expected of no model of ours
+    said = model_export.write_onnx(run, tmp_path)  # a reason, an FmlabError, would be expected of no model of ours
     assert said["largest_difference_from_predict"] <= 1e-5
-    session = program.onnx_session(tmp_path / "model.onnx")
+    session = model_export.onnx_session(tmp_path / "model.onnx")
     assert [entry.name for entry in session.get_outputs()] == ["score", "probability"]
     assert all(not isinstance(entry.shape[0], int) for entry in session.get_inputs())
 
@@ -81,7 +81,7 @@ def test_an_ensemble_with_trees_says_that_they_are_no_program(tmp_path: Path) ->
     run = tiny_run("lightgbm")
     both = torch.nn.ModuleList([run.model])
     with pytest.raises(FmlabError, match=r"has trees of a library: LightGBM; .*exclude_models"):
-        program.program_of(LoadedRun(run.folder, run.checkpoint, run.identity, both, run.data))
+        model_export.program_of(LoadedRun(run.folder, run.checkpoint, run.identity, both, run.data))
 
 
 @pytest.mark.parametrize("learn", [False, True])
@@ -89,7 +89,7 @@ def test_an_ensemble_with_trees_says_that_they_are_no_program(tmp_path: Path) ->
 def test_a_curvature_goes_into_the_onnx_model(name: str, learn: bool, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript")
     run = tiny_run(name, curvature=2.5, learn_curvature=learn)
-    assert program.write_onnx(run, tmp_path)["largest_difference_from_predict"] <= 1e-5
+    assert model_export.write_onnx(run, tmp_path)["largest_difference_from_predict"] <= 1e-5
 
 
 def test_a_program_of_torch_gives_the_scores_of_predict(clicks: Path, tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_a_program_of_torch_gives_the_scores_of_predict(clicks: Path, tmp_path: 
     said = run.export(tmp_path / "out", ["torch"])
     assert said[0].startswith("torch: at most ")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["encoder.json", "manifest.json", "model.pt2"]
-    table = program.sample(run.data, 5)
+    table = model_export.sample(run.data, 5)
     module = torch.export.load(tmp_path / "out" / "model.pt2").module()
-    found = module(*(torch.from_numpy(a) for a in program.arrays(table)))
+    found = module(*(torch.from_numpy(a) for a in model_export.arrays(table)))
     np.testing.assert_allclose(found[0].detach().numpy(), run.score(table)["score"], atol=1e-6)
     np.testing.assert_allclose(found[1].detach().numpy(), run.score(table)["probability"], atol=1e-6)
 
@@ -180,7 +180,7 @@ def test_numbers_and_times_are_read_as_fmlab_reads_them() -> None:
 def test_a_program_that_differs_is_refused(two_sided: Path) -> None:
     run = load_run(two_sided)
     with pytest.raises(FmlabError, match=r"those of fm by a test differ by \d"):
-        program.difference(
+        model_export.difference(
             run, lambda ids, values: {"score": np.ones(len(ids)), "probability": np.ones(len(ids))}, "a test"
         )
 
@@ -206,12 +206,12 @@ def test_a_model_that_cannot_be_traced_says_why(two_sided: Path, tmp_path: Path)
 )
 def test_a_program_has_the_calibration_and_the_correction_of_predict(one: Platt | Isotonic | None) -> None:
     run = tiny_run("fm")
-    run.data.scale = LabelScale(log_odds=True, shift=-0.8)
+    run.data.scale = OutputTransform(log_odds=True, shift=-0.8)
     made = replace(run, calibration=None if one is None else Calibration("a", 9, {"": one}))
-    module = program.program_of(made).module()
-    table = program.sample(made.data, 64)
+    module = model_export.program_of(made).module()
+    table = model_export.sample(made.data, 64)
     with torch.no_grad():
-        got = module(*(torch.from_numpy(a) for a in program.arrays(table)))
+        got = module(*(torch.from_numpy(a) for a in model_export.arrays(table)))
     wanted = made.score(table)
     for name, found in zip(("score", "probability"), got, strict=True):
         np.testing.assert_allclose(found.numpy(), wanted[name], atol=2e-6)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from test_encoder import prepared
 
-from fmlab.data.encoding.encoder import Encoder
+from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.errors import DataError
 from fmlab.serving.frames import frame_batches
 from fmlab.workflow.frames import arrow_table, write_frame

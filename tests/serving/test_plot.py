@@ -16,10 +16,10 @@ from trained import fmlab
 
 from fmlab.data import Table
 from fmlab.errors import DataError, FmlabError
-from fmlab.serving import figures, load_run
+from fmlab.serving import load_run, run_plots
 from fmlab.serving.drawing import axes_of, heat_map
+from fmlab.serving.feature_importance import pair_information, permutation_importance
 from fmlab.serving.loaded_run import LoadedRun
-from fmlab.serving.row_figures import pair_information, permutation_importance
 from fmlab.testing import tiny
 
 pytest.importorskip("matplotlib")
@@ -152,7 +152,7 @@ def test_a_name_is_no_formula(clicks: Path, tmp_path: Path, monkeypatch: pytest.
 
     run = load_run(clicks)
     for picture in (bars, lambda _: heat_map(names[0], np.eye(2), names, names)):
-        monkeypatch.setitem(figures.KINDS, "curves", picture)
+        monkeypatch.setitem(run_plots.KINDS, "curves", picture)
         figure = run.plot("curves", tmp_path / "names.png")
         figure.savefig(tmp_path / "again.svg")
         assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == names

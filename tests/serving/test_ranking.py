@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fmlab.serving.ranking import PARTS, best_of
+from fmlab.serving.ranking import BUCKETS, best_of
 
 
-@pytest.mark.parametrize("items", [1, 7, 2 * PARTS * 3 + 5, 5 * PARTS * 3 + 1])
+@pytest.mark.parametrize("items", [1, 7, 2 * BUCKETS * 3 + 5, 5 * BUCKETS * 3 + 1])
 @pytest.mark.parametrize("levels", [1, 3, 1_000_000])
 def test_the_best_fall_and_ties_stand_in_the_order_of_columns(items: int, levels: int) -> None:
     rng = np.random.default_rng(items)

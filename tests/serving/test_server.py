@@ -13,8 +13,8 @@ from trained import cells, fmlab
 from fmlab.errors import DataError, FmlabError
 from fmlab.serving import load_run
 from fmlab.serving.batching import Batcher, Overloaded
-from fmlab.serving.bodies import Bodies, TooLarge, TooSlow
 from fmlab.serving.engine import Engine, Limits
+from fmlab.serving.request_limits import BodyReader, TooLarge, TooSlow
 from fmlab.serving.server import listening
 
 ITEM_ROWS = [{"user": "7", "item": "3"}, {"user": "never", "item": "5"}]
@@ -190,7 +190,7 @@ class Sent:
 
 def test_bodies_that_are_not_answered_take_bounded_memory() -> None:
     async def asked() -> None:
-        bodies = Bodies(4, 7, 0.5)
+        bodies = BodyReader(4, 7, 0.5)
         async with bodies.of(Sent(b"ab", b"cd")) as first:
             assert first == b"abcd"
             with pytest.raises(Overloaded):

@@ -29,7 +29,7 @@ from fmlab.sweep.budget import Budget, least, reserve
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.launch import _announce
 from fmlab.sweep.messages import Job, Progress, TrialTooLong
-from fmlab.sweep.objective import Reporter, Training
+from fmlab.sweep.objective import Reporter, TrialObjective
 from fmlab.sweep.refit import _estimate
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
@@ -216,7 +216,7 @@ def test_a_whole_run_is_not_marked_and_a_cut_one_is(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     small = ["data=synthetic", "data.users=40", "data.items=30", "data.positives=6", "logger=none", "model=mf"]
     job = Job("s", {}, {}, [], "", str(tmp_path))
-    train = Training(job, {})
+    train = TrialObjective(job, {})
     common = [*small, "batch_size=64", f"cache_dir={tmp_path}/cache", "trainer.max_epochs=2"]
     train(common, tmp_path / "whole", Progress())
     train(common, tmp_path / "cut", Spent())

@@ -7,9 +7,9 @@ import time
 import pytest
 
 import fmlab.run.building
-import fmlab.run.opening
+import fmlab.run.task_opening
 from fmlab.sweep.messages import Job, Progress, TrialLost, TrialPruned
-from fmlab.sweep.objective import Training, _curve, figures, spans_processes
+from fmlab.sweep.objective import TrialObjective, _curve, metric_values, spans_processes
 
 TINY = [
     "data=synthetic",
@@ -26,7 +26,7 @@ TINY = [
 @pytest.fixture(scope="module")
 def training(tmp_path_factory):
     job = Job("s", {}, {}, [], "", str(tmp_path_factory.mktemp("sweep")))
-    return Training(job, {"FMLAB_CACHE": str(tmp_path_factory.mktemp("cache"))})
+    return TrialObjective(job, {"FMLAB_CACHE": str(tmp_path_factory.mktemp("cache"))})
 
 
 def test_a_run_reports_each_epoch_and_gives_all_its_figures(training, tmp_path):
@@ -36,7 +36,7 @@ def test_a_run_reports_each_epoch_and_gives_all_its_figures(training, tmp_path):
     assert [step for step, _ in seen] == [0, 1, 2]
     assert found[""] == found["mrr"] == pytest.approx(max(value for _, value in seen), rel=1e-6)
     assert found["parameters"] == json.loads((tmp_path / "metrics.json").read_text())["parameters"]
-    assert found == {**figures(tmp_path), "": found["mrr"]}
+    assert found == {**metric_values(tmp_path), "": found["mrr"]}
 
 
 def test_a_pruned_run_stops_at_once_and_says_so(training, tmp_path):
@@ -95,9 +95,9 @@ def test_a_slow_model_is_not_trained_and_one_that_takes_too_much_memory_ends(tra
 
 def test_the_data_set_stays_open_between_runs(training, tmp_path):
     training([*TINY, "trainer.max_epochs=1"], tmp_path / "a", Progress())
-    opened = fmlab.run.opening._open["data"][1]
+    opened = fmlab.run.task_opening._open["data"][1]
     training([*TINY, "trainer.max_epochs=1", "model=lorentzfm", "seed=1"], tmp_path / "b", Progress())
-    assert fmlab.run.opening._open["data"][1] is opened
+    assert fmlab.run.task_opening._open["data"][1] is opened
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from fmlab.errors import FmlabError
 from fmlab.plugin import registry
 from fmlab.sweep.budget import measured
 from fmlab.sweep.messages import Job, Progress
-from fmlab.sweep.objective import Training
+from fmlab.sweep.objective import TrialObjective
 from fmlab.sweep.racing import is_first, promoted, rounds_before
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
@@ -120,7 +120,7 @@ def test_the_rate_falls_where_half_of_the_time_is_over(tmp_path: Path) -> None:
         ),
         "scheduler=plateau",
     ]
-    train = Training(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
+    train = TrialObjective(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
     found = {}
     for name, progress in (("half", Half()), ("on", Half(goes_on=tmp_path / "half")), ("plain", Progress())):
         more = ["trainer.max_epochs=4"] if name == "on" else []
@@ -152,7 +152,7 @@ def test_a_run_that_its_time_ended_is_trained_on_and_not_anew(tmp_path: Path) ->
         *("model=mf", "protocol=full_ranking", "data.users=100", "data.items=60", "data.positives=10", "logger=csv"),
         *("trainer.max_epochs=6", "trainer.accelerator=cpu", "trainer.threads=1", "batch_size=64", "optimizer.lr=0.01"),
     ]
-    train = Training(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
+    train = TrialObjective(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
     train(usual, tmp_path / "first", Short())
     first = json.loads((tmp_path / "first" / "metrics.json").read_text())
     assert first["cut"]["epochs"] < 6

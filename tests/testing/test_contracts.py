@@ -13,7 +13,7 @@ from fmlab.cli import main
 from fmlab.errors import FmlabError
 from fmlab.evaluation import score_metric
 from fmlab.plugin import registry
-from fmlab.run import opening as runs
+from fmlab.run import task_opening as runs
 
 __all__ = ["site"]
 

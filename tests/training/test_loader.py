@@ -90,6 +90,12 @@ def test_windows_are_of_one_size(monkeypatch: pytest.MonkeyPatch, batch_size: in
     assert max(sizes) - min(sizes) <= 1
 
 
+def test_the_scale_of_the_loss_has_its_former_name_for_one_release() -> None:
+    batch = batches(TrainingLoader(labeled(20), Training(np.arange(20)), batch_size=10, seed=0))[0]
+    with pytest.warns(DeprecationWarning, match="loss_scale"):
+        assert batch.weight == batch.loss_scale == 1.0
+
+
 @pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize("rows", [97, 101])
 def test_processes_share_the_global_batches_of_one_process(world: int, rows: int) -> None:
@@ -98,10 +104,10 @@ def test_processes_share_the_global_batches_of_one_process(world: int, rows: int
     shares = [batches(TrainingLoader(data, training, batch_size=10, seed=5), 2, r, world) for r in range(world)]
     for step, batch in enumerate(whole):
         parts = [s[step] for s in shares]
-        counted = [p for p in parts if p.weight > 0]
+        counted = [p for p in parts if p.loss_scale > 0]
         assert torch.equal(torch.cat([p.item for p in counted]), batch.item)
         # The mean over processes of weighted means is the mean over the global batch.
-        mean = sum(float(p.item.double().mean()) * p.weight for p in parts) / world
+        mean = sum(float(p.item.double().mean()) * p.loss_scale for p in parts) / world
         assert mean == pytest.approx(float(batch.item.double().mean()), rel=1e-12)
 
 

@@ -1,4 +1,4 @@
-"""First pass of the streaming encoder: text to provisional codes on disk, numbers, labels, times and parts."""
+"""First pass of the preparation: text to provisional codes on disk, numbers, labels, times and parts."""
 
 import logging
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from fmlab.errors import DataError
 
 log = logging.getLogger(__name__)
 _NAMED = (("train", "training", "0"), ("valid", "validation", "val", "dev", "1"), ("test", "2"))
-PART_NAMES = {name: part for part, names in enumerate(_NAMED) for name in names}
+PART_OF_NAME = {name: part for part, names in enumerate(_NAMED) for name in names}
 SHOWN = 5
 LARGEST = 1e150  # of labels and numbers, whose squares are summed in float64
 
@@ -57,7 +57,6 @@ class FirstPass:
         self.labels = {name: Labels(name, plan.positive, plan.decimal, plan.thousands) for name in named}
         self.groups = Vocabulary()
         self.times = Times(plan.time, plan.time_unit)
-        self.written = ""  # how times are, once all are read
 
     def add(self, batches: Sequence[Any]) -> None:
         """Take some batches; many at a time, because merging many dictionaries at once is cheaper."""
@@ -125,15 +124,19 @@ class FirstPass:
         """The labels of several targets by name, without the first, which is the label."""
         return {name: grown.close() for name, grown in self.targets.items()}
 
-    def close_roles(self) -> dict[str, Array]:
-        """The labels, times and parts of all rows, those that the plan has; raises DataError where they do not fit."""
+    def close_roles(self) -> tuple[dict[str, Array], str]:
+        """The labels, times and parts of all rows, those that the plan has, and how times are written, "" without them.
+
+        Raises DataError where they do not fit.
+        """
         for labels in self.labels.values():
             labels.close()
         closed = {role: grown.close() for role, grown in self.roles.items()}
         if "time" in closed:
-            self.written = self.times.close()
+            written = self.times.close()
             self.times.correct(np.load(self.roles["time"].path, mmap_mode="r+", allow_pickle=False))
-        return closed
+            return closed, written
+        return closed, ""
 
     def moments(self) -> tuple[Array, Array]:
         """What is subtracted from each numeric field, and what it is then divided by."""
@@ -162,7 +165,7 @@ class FirstPass:
 
     def _splits(self, batch: Any) -> Array:
         column = batch[self.plan.split]
-        known = [PART_NAMES.get(text.strip().lower(), -1) for text in column.dictionary.to_pylist()]
+        known = [PART_OF_NAME.get(text.strip().lower(), -1) for text in column.dictionary.to_pylist()]
         codes = np.array([*known, -1], np.int8)[column.indices.fill_null(len(known)).to_numpy()]
         if (codes < 0).any():
             texts = [t for t, c in zip(column.dictionary.to_pylist(), known, strict=True) if c < 0] or ["(missing)"]

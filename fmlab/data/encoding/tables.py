@@ -9,8 +9,8 @@ import pyarrow as pa
 
 from fmlab.data.dataset import Dataset
 from fmlab.data.encoding.auxiliary import auxiliary_columns, with_auxiliary
+from fmlab.data.encoding.dataset_encoding import encode
 from fmlab.data.encoding.plan import Plan
-from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.raw.table import TEXT
 from fmlab.data.raw.typed_columns import is_list, texts
@@ -73,7 +73,7 @@ def encode_table(
     }
     shared = sequences if isinstance(sequences, Mapping) else dict.fromkeys(sequences, "")
     shared = {column: {user: "user", item: "item"}.get(of, of) for column, of in shared.items()}
-    beside = auxiliary_columns(table.column_names, shared, vectors, every, within="")
+    auxiliary = auxiliary_columns(table.column_names, shared, vectors, every, within="")
     taken = {*roles, *ignore, *vectors, *sequences}
     sides = {column: side for column, side in every.items() if column not in taken}
     lists = tuple(column for column in sides if is_list(table.schema.field(column).type))
@@ -95,8 +95,8 @@ def encode_table(
     )
     named = {field: replace(made.input(field), column=of) for field, of in (("user", user), ("item", item)) if of}
     made = replace(made, inputs={**made.inputs, **named})
-    rows = _batches(name, table.select([column.name for column in beside])) if beside else ()
-    return with_auxiliary(made, rows, beside, workspace, min_count)
+    rows = _batches(name, table.select([column.name for column in auxiliary])) if auxiliary else ()
+    return with_auxiliary(made, rows, auxiliary, workspace, min_count)
 
 
 def _batches(name: str, table: pa.Table) -> Any:

@@ -30,9 +30,9 @@ def delimited_batches(
     columns: Sequence[str],
     on_bytes: Callable[[int], None],
     size: int,
-    plain: Collection[str],
+    text_columns: Collection[str],
 ) -> Iterator[pa.RecordBatch]:
-    """Batches of some columns, which are dictionary-encoded, or strings if in `plain`; raises DataError."""
+    """Batches of some columns, which are dictionary-encoded, or strings if in `text_columns`; raises DataError."""
     line = form.skip + 1 if form.skip is not None else 1 + form.header
     reader = _Reader(path, form, columns)
     quoting = form.quoting
@@ -44,7 +44,7 @@ def delimited_batches(
         parsed, lines = reader.read(block, line)
         line += lines
         yield from parsed
-        reader.let_plain(n for n in plain if parsed and _is_various(parsed[0][n]))
+        reader.let_plain(n for n in text_columns if parsed and _is_various(parsed[0][n]))
 
 
 class _Reader:

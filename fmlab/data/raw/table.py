@@ -86,14 +86,14 @@ def batches(
     columns: Sequence[str],
     on_bytes: ByteCallback = ignore_bytes,
     block: int = BLOCK_BYTES,
-    plain: Collection[str] = (),
+    text_columns: Collection[str] = (),
     loose: Collection[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Batches of some columns, of about `block` bytes of text; raises DataError at the first malformed one.
 
-    Other columns are not looked at, whatever they hold. A table without any row is an error too. The columns `plain`
-    may come as plain text where values hardly repeat, which saves a dictionary that is hardly shorter. The columns
-    `loose` are passed on by who asks for them: they may hold anything, and what is no text is written as JSON.
+    Other columns are not looked at, whatever they hold. A table without any row is an error too. `text_columns` may
+    come as plain text where values hardly repeat, which saves a dictionary that is hardly shorter. The columns `loose`
+    are passed on by who asks for them: they may hold anything, and what is no text is written as JSON.
     """
     for name in columns:
         if name not in form.names:
@@ -107,12 +107,12 @@ def batches(
     elif kind == ".jsonl":
         stream = json_batches(path, form, columns, on_bytes, block, loose)
     else:
-        stream = delimited_batches(path, form, columns, on_bytes, block, plain)
+        stream = delimited_batches(path, form, columns, on_bytes, block, text_columns)
     rows = 0
     for batch in stream:
         rows += len(batch)
         if len(batch):
-            cells = [passed(batch[n]) if n in loose else _as_text(path, n, batch[n], plain) for n in columns]
+            cells = [passed(batch[n]) if n in loose else _as_text(path, n, batch[n], text_columns) for n in columns]
             yield pa.RecordBatch.from_arrays(cells, list(columns))
     if not rows:
         raise DataError(f"{path} has no rows{' after its header' if form.header and kind != '.parquet' else ''}")
@@ -134,9 +134,9 @@ def _kind(path: Path, form: TableFormat) -> str:
     return KINDS.get(suffix, suffix)
 
 
-def _as_text(path: Path, name: str, column: Any, plain: Collection[str]) -> pa.Array:
-    """Any column as dictionary-encoded text, or as `plain` text if it is."""
-    if name in plain and pa.types.is_string(column.type):
+def _as_text(path: Path, name: str, column: Any, text_columns: Collection[str]) -> pa.Array:
+    """Any column as dictionary-encoded text, or as `text_columns` text if it is."""
+    if name in text_columns and pa.types.is_string(column.type):
         return without_empty(column)
     if column.type != TEXT or pc.any(pc.equal(pc.binary_length(column.dictionary), 0)).as_py():
         # also dictionaries of other makers: they may repeat values

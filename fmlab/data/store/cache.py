@@ -28,7 +28,7 @@ from fmlab.data.dataset import Dataset
 from fmlab.data.schema import Array
 from fmlab.data.source import DataSource
 from fmlab.data.source_checks import checked_dataset
-from fmlab.data.store.fingerprint import canonical, identify
+from fmlab.data.store.fingerprint import Identified, canonical, identify
 from fmlab.data.store.serialization import pack, unpack
 from fmlab.data.store.validation import check
 from fmlab.errors import StorageError
@@ -39,10 +39,7 @@ HINT = "set FMLAB_CACHE to a folder with more space or with write permission"
 _verified: set[tuple[str, int, int]] = set()  # folders whose checksums this process has seen to be right
 
 
-Identified = tuple[dict[str, Any], dict[str, Path]]
-
-
-def open_dataset(
+def cached_dataset(
     source: DataSource,
     name: str,
     options: Mapping[str, Any],
@@ -55,35 +52,35 @@ def open_dataset(
     `identified`: what `identify` gave, if it was asked. Raises DataError for bad raw data, StorageError where the disk
     or the network refuses. A damaged cache is rebuilt with a warning; a failed build leaves the cache as it was.
     """
-    plain, files = identified or identify(source, name, options, root, cache)
-    for text in plain["warnings"]:
+    identity, files, code_sha256 = identified or identify(source, name, options, root, cache)
+    for text in identity["warnings"]:
         log.warning("%s", text)
-    plain = dict(plain)
-    code = plain.pop("source")
-    folder = _folder(cache, name, plain)
-    if (found := _open(folder, name, code)) is not None:
+    folder = _folder(cache, name, identity)
+    if (found := _open(folder, name, code_sha256)) is not None:
         return found
     with locked(cache / f"{folder.name}.lock", f"another process is preparing {name}", HINT):
-        if (found := _open(folder, name, code)) is not None:
+        if (found := _open(folder, name, code_sha256)) is not None:
             return found
         known = _open(folder, name)
         if known is None:
-            _prepare(source, name, files, {**plain, "sources": [code]}, folder)
+            _prepare(source, name, files, {**identity, "sources": [code_sha256]}, folder)
         else:
-            folder = _prepare_again(source, name, files, plain, folder, code)
-    found = _open(folder, name, code)
+            folder = _prepare_again(source, name, files, identity, folder, code_sha256)
+    found = _open(folder, name, code_sha256)
     if found is None:
         raise StorageError(f"the cache cannot be read back right after it was written: {folder}; {HINT}")
     return found
 
 
-def _prepare(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path) -> None:
+def _prepare(
+    source: DataSource, name: str, files: Mapping[str, Path], identity: Mapping[str, Any], folder: Path
+) -> None:
     """Build the folder; its lock is held."""
     cache = folder.parent
     _sweep(cache, folder.name)
     draft = cache / f"{folder.name}.{os.getpid()}.tmp"
     try:
-        _build(source, name, files, plain, draft)
+        _build(source, name, files, identity, draft)
         _publish(draft, folder)
         _verified.add(_mark(folder))  # its checksums have just been taken
     finally:
@@ -91,21 +88,30 @@ def _prepare(source: DataSource, name: str, files: Mapping[str, Path], plain: Ma
 
 
 def _prepare_again(
-    source: DataSource, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], folder: Path, code: str
+    source: DataSource,
+    name: str,
+    files: Mapping[str, Path],
+    identity: Mapping[str, Any],
+    folder: Path,
+    code_sha256: str,
 ) -> Path:
     """What an edited plugin makes of the same files: the folder as it was if that is the same, else another."""
-    own = {**plain, "sources": [code], "key": hashlib.sha256(f"{plain['key']} {code}".encode()).hexdigest()}
+    own = {
+        **identity,
+        "sources": [code_sha256],
+        "key": hashlib.sha256(f"{identity['key']} {code_sha256}".encode()).hexdigest(),
+    }
     other = _folder(folder.parent, name, own)
-    if _open(other, name, code) is not None:
+    if _open(other, name, code_sha256) is not None:
         return other
-    said = f"the source of data set {name} was edited, its version is {plain['version']!r} as before"
+    said = f"the source of data set {name} was edited, its version is {identity['version']!r} as before"
     log.warning("%s: it is prepared again", said)
     _prepare(source, name, files, own, other)
     before, now = _manifest(folder), _manifest(other)
     if (before["files"], before["dataset"]) != (now["files"], now["dataset"]):
         log.warning("%s, but it makes other data now: runs on the data of before cannot be resumed", said)
         return other
-    before["sources"] = [*before["sources"], code]
+    before["sources"] = [*before["sources"], code_sha256]
     before |= {part: now[part] for part in ("time_input",) if part in now}
     before["checksum"] = hashlib.sha256(canonical(before).encode()).hexdigest()
     write_text(folder / "manifest.json", json.dumps(before, indent=1, ensure_ascii=False) + "\n")
@@ -115,13 +121,12 @@ def _prepare_again(
 
 def lookup(source: DataSource, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> tuple[Path, bool]:
     """The folder a data set has in the cache, and whether it is there; raw files must be on this disk."""
-    plain, _ = identify(source, name, options, root, cache)
-    folder = _folder(cache, name, plain)
+    folder = _folder(cache, name, identify(source, name, options, root, cache).identity)
     return folder, folder.is_dir()
 
 
-def _folder(cache: Path, name: str, plain: Mapping[str, Any]) -> Path:
-    return cache / f"{name.replace(':', '-')}-{plain['key'][:16]}"
+def _folder(cache: Path, name: str, identity: Mapping[str, Any]) -> Path:
+    return cache / f"{name.replace(':', '-')}-{identity['key'][:16]}"
 
 
 def verify(folder: Path) -> str:
@@ -134,15 +139,15 @@ def verify(folder: Path) -> str:
     return ""
 
 
-def _open(folder: Path, name: str, code: str = "") -> Dataset | None:
-    """The data set of a folder, if it is whole and, where `code` is given, of this source of its plugin."""
+def _open(folder: Path, name: str, code_sha256: str = "") -> Dataset | None:
+    """The data set of a folder, if it is whole and, where `code_sha256` is given, of this source of its plugin."""
     if not folder.is_dir():
         return None
     try:
         manifest = _manifest(folder)
         mark = _mark(folder)
         _check_files(folder, manifest, hashes=mark not in _verified)
-        if code and code not in manifest["sources"]:
+        if code_sha256 and code_sha256 not in manifest["sources"]:
             return None
         altered = bool(manifest["warnings"])
         key = manifest["key"] + ("+altered" if altered else "")
@@ -186,7 +191,7 @@ def _check_files(folder: Path, manifest: Mapping[str, Any], hashes: bool) -> Non
             raise _DamagedError(f"{name} has another sha256 than the manifest")
 
 
-def _build(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapping[str, Any], draft: Path) -> None:
+def _build(source: DataSource, name: str, files: Mapping[str, Path], identity: Mapping[str, Any], draft: Path) -> None:
     workspace = draft / "workspace"
     log.info("preparing %s", name)
     with storing(draft.parent, HINT):
@@ -210,7 +215,7 @@ def _build(source: DataSource, name: str, files: Mapping[str, Path], plain: Mapp
             entries = dict(zip([p.name for p in paths], digests, strict=True))
             list(synced)
         manifest = {
-            **plain,
+            **identity,
             "license": source.license,
             "citation": source.citation,
             "dataset": packed,

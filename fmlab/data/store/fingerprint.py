@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from fmlab.data.raw.fetch import ensure, find, mismatch
 from fmlab.data.source import DataSource
@@ -29,9 +29,19 @@ PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 TEXT = ("", ".csv", ".tsv", ".tab", ".psv", ".txt", ".text", ".dat", ".data", ".log")  # read alike
 
 
-def identify(
-    source: DataSource, name: str, options: Mapping[str, Any], root: Path, cache: Path
-) -> tuple[dict[str, Any], dict[str, Path]]:
+class Identified(NamedTuple):
+    """A data set before it is opened.
+
+    `identity`: what its key is made of, with the key and the warnings about raw files, as the cache's manifest has it.
+    `files`: where its raw files are. `code_sha256`: of its plugin's source, empty where there is none.
+    """
+
+    identity: dict[str, Any]
+    files: dict[str, Path]
+    code_sha256: str
+
+
+def identify(source: DataSource, name: str, options: Mapping[str, Any], root: Path, cache: Path) -> Identified:
     """What the key of a data set is made of, and the places of its raw files, which are fetched if missing."""
     if not re.fullmatch(r"\w[\w.:-]*", name, re.ASCII):
         raise DataError(f"a data set's name is letters, digits, '_', '-', '.' and ':', got {name!r}")
@@ -43,19 +53,20 @@ def identify(
         found = remembered_digest(files[raw.path], cache / "checksums", md5=bool(raw.md5 and not raw.sha256))
         warnings.append(mismatch(raw, found, files[raw.path]))
         prints.append({"form": _form(raw.path), "size": found.size, "sha256": found.sha256})
-    plain: dict[str, Any] = {
+    identity: dict[str, Any] = {
         "layout": LAYOUT,
         "name": name,
         "version": source.version,
         "options": _without_paths(source, redacted(all_options(source, options)), list(files.values()), root),
         "raw": prints,
     }
-    plain["key"] = hashlib.sha256(canonical(plain).encode()).hexdigest()
+    identity["key"] = hashlib.sha256(canonical(identity).encode()).hexdigest()
     code = plugin_source(source)
     if code.changed:
         said = "the source of data set %s was edited while this process runs, which goes on with the old one: %s"
         log.warning(said, name, ", ".join(code.changed))
-    return {**plain, "warnings": [text for text in warnings if text], "source": code.sha256}, files
+    identity["warnings"] = [text for text in warnings if text]
+    return Identified(identity, files, code.sha256)
 
 
 def all_options(source: DataSource, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,9 +76,9 @@ def all_options(source: DataSource, options: Mapping[str, Any]) -> dict[str, Any
     return json.loads(canonical({**known, **options}))
 
 
-def canonical(plain: Any) -> str:
+def canonical(content: Any) -> str:
     """JSON of plain containers, equal for equal ones."""
-    return json.dumps(plain, sort_keys=True, ensure_ascii=False, allow_nan=True, default=list)
+    return json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=True, default=list)
 
 
 def _form(path: str) -> str:

@@ -25,4 +25,4 @@ class Listwise:
         """Scalar; raises FmlabError on labeled rows."""
         require_candidates(batch, "listwise")
         scores = tempered_score(model, batch, differences=True, temperature=self.temperature)
-        return mean_over_rows(scores.logsumexp(-1) - scores[:, 0], "row", batch.row_weight)
+        return mean_over_rows(scores.logsumexp(-1) - scores[:, 0], "row", weight=batch.row_weight)

@@ -7,28 +7,28 @@ from torch import Tensor, nn
 from fmlab.data import Table
 from fmlab.data.batch import as_features
 from fmlab.data.derived_fields import DerivedFields
-from fmlab.evaluation.label_scale import label_scale_of, set_label_scale
+from fmlab.evaluation.output_transform import output_transform_of, set_output_transform
 
 
-class WiderRows(nn.Module):
-    """Makes the derived fields of rows, and scores the wider rows. They are made on the CPU."""
+class DerivedFieldsModel(nn.Module):
+    """Makes the derived fields of rows, on the CPU, and scores the rows with them."""
 
     def __init__(self, model: nn.Module, derived: DerivedFields) -> None:
         """`model` takes rows of `derived.schema`."""
         super().__init__()
         self.model = model
         self.__dict__["derived"] = derived
-        set_label_scale(self, label_scale_of(model))
+        set_output_transform(self, output_transform_of(model))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` of the base schema -> scores `[*batch]`."""
         rows = ids.reshape(-1, ids.shape[-1]).cpu().numpy()
         numbers = None if values is None else np.asarray(values.reshape(rows.shape).cpu().numpy(), np.float32)
-        wide = as_features(self.__dict__["derived"].wider(Table(rows, numbers))).to(ids.device)
+        wide = as_features(self.__dict__["derived"].with_fields(Table(rows, numbers))).to(ids.device)
         scores: Tensor = self.model(*wide) if len(rows) else torch.zeros(0)
         return scores.view(ids.shape[:-1])
 
 
-def served(model: nn.Module, derived: DerivedFields | None) -> nn.Module:
+def model_of_base_rows(model: nn.Module, derived: DerivedFields | None) -> nn.Module:
     """The model for rows of the data set, which lack the derived fields."""
-    return model if derived is None else WiderRows(model, derived).eval()
+    return model if derived is None else DerivedFieldsModel(model, derived).eval()

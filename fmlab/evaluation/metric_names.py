@@ -1,4 +1,4 @@
-"""Metrics by the names that protocols list.
+"""Metrics by the names that protocols list; each metric is a plugin, the AUC is `fmlab_metrics.auc`.
 
 `hr@10` is the plugin `hr` with k=10; `recall@20:denominator=min` gives it an option more. Where a name is a metric of
 scored rows, as `auc` is, that of ranked lists is the plugin `list_<name>`: a protocol that ranks finds it by itself.

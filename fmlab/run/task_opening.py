@@ -13,7 +13,7 @@ from fmlab.contracts import Task
 from fmlab.contracts.checks import checked_task
 from fmlab.data import Dataset
 from fmlab.data.source_checks import checked_source
-from fmlab.data.store.cache import open_dataset
+from fmlab.data.store.cache import cached_dataset
 from fmlab.data.store.fingerprint import identify
 from fmlab.errors import FmlabError
 from fmlab.evaluation import RankedLists, ScoredRows
@@ -23,20 +23,20 @@ from fmlab.plugin.registry import build, schema
 _open: dict[str, tuple[str, Any]] = {}
 
 
-def open_source(plain: Mapping[str, Any]) -> Dataset:
+def open_dataset(config: Mapping[str, Any]) -> Dataset:
     """The prepared data set; the last one stays open for as long as its content, not its path, is the same."""
-    root, cache, name = Path(plain["data_dir"]), Path(plain["cache_dir"]), plain["data"]["name"]
-    options = {k: v for k, v in plain["data"].items() if k != "name"}
-    source = checked_source(build("data", plain["data"], root), name)
+    root, cache, name = Path(config["data_dir"]), Path(config["cache_dir"]), config["data"]["name"]
+    options = {k: v for k, v in config["data"].items() if k != "name"}
+    source = checked_source(build("data", config["data"], root), name)
     identified = identify(source, name, options, root, cache)
-    key = repr((name, identified[0], cache))
-    return reuse("data", key, lambda: open_dataset(source, name, options, root, cache, identified))
+    key = repr((name, identified.identity, identified.code_sha256, cache))
+    return reuse("data", key, lambda: cached_dataset(source, name, options, root, cache, identified))
 
 
-def open_task(plain: Mapping[str, Any], source: Dataset | None = None) -> Task:
-    """The prepared data set, or `source`, under the configured protocol."""
-    data = source or open_source(plain)
-    both, options = plain.get("refit_on") == BOTH, plain["protocol"]
+def open_task(config: Mapping[str, Any], dataset: Dataset | None = None) -> Task:
+    """The prepared data set, or the given one, under the configured protocol."""
+    data = dataset or open_dataset(config)
+    both, options = config.get("refit_on") == BOTH, config["protocol"]
     own = any(o.name == "refit" for o in schema("protocol", options["name"]).options)
     if both and own:
         options = {**options, "refit": True}
@@ -46,7 +46,7 @@ def open_task(plain: Mapping[str, Any], source: Dataset | None = None) -> Task:
         found = checked_task(made(), options["name"])
         return with_validation_rows(found, options["name"]) if both and not own else found
 
-    return reuse("task", task_key(plain, data), task)
+    return reuse("task", task_key(config, data), task)
 
 
 def with_validation_rows(task: Task, protocol: str) -> Task:
@@ -62,11 +62,11 @@ def with_validation_rows(task: Task, protocol: str) -> Task:
     return task.changed(refit=np.union1d(task.training.rows, rows))
 
 
-def task_key(plain: Mapping[str, Any], data: Dataset) -> str:
+def task_key(config: Mapping[str, Any], data: Dataset) -> str:
     """The same for the same task: files that the protocol's options name count as they are now."""
-    files = [v for v in plain["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
+    files = [v for v in config["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
     states = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)]
-    return repr((data.fingerprint, plain["protocol"], plain.get("refit_on"), states))
+    return repr((data.fingerprint, config["protocol"], config.get("refit_on"), states))
 
 
 def reuse(kind: str, key: str, make: Callable[[], Any]) -> Any:

@@ -11,56 +11,57 @@ from fmlab.data.derived_fields import SIGN, DerivedFields
 from fmlab.data.leakage import said, unseen_of
 from fmlab.evaluation.audit import Audit, audit_of, audited
 from fmlab.run.derived_task import with_derived_fields
-from fmlab.run.opening import open_source, open_task
 from fmlab.run.run_record_writer import RunRecord
+from fmlab.run.task_opening import open_dataset, open_task
 
 log = logging.getLogger("fmlab")
 
 
 class OpenedRun(NamedTuple):
-    """The data of a run: the data set before its protocol left out rows, what is judged, and what is trained on.
+    """The data of a run: the data set before its protocol left out rows, and its task.
 
-    `task` is `judged` with the fields that `derived` adds to its rows, and with the groups of `audit`.
+    `base_task` is what the protocol made. `task` is the same with the fields that `derived` adds to its rows, and with
+    the groups of `audit`.
     """
 
-    source: Dataset
-    judged: Task
+    dataset: Dataset
+    base_task: Task
     task: Task
     derived: DerivedFields | None
     audit: Audit | None
 
 
-def refitted(task: Task) -> Task:
+def with_refit_rows(task: Task) -> Task:
     """The task with the rows of its `refit` as training rows; itself where it has none."""
     if task.refit is None:
         return task
     return task.changed(training=replace(task.training, rows=task.refit), refit=None)
 
 
-def open_run(plain: Mapping[str, Any], record: RunRecord) -> OpenedRun:
+def open_run(config: Mapping[str, Any], record: RunRecord) -> OpenedRun:
     """The data and the task, which the record and the log describe."""
-    source = open_source(plain)
-    judged = open_task(plain, source)
-    data = judged.dataset
+    dataset = open_dataset(config)
+    base_task = open_task(config, dataset)
+    data = base_task.dataset
     record.update(statistics=dataset_statistics.measured(data), published=dataset_statistics.plain_published(data))
-    audit = audit_of(judged, refitted(judged).training.rows)
-    new = unseen_of(data, judged.training.rows, validation=judged.validation, test=judged.test)
+    audit = audit_of(base_task, with_refit_rows(base_task).training.rows)
+    new = unseen_of(data, base_task.training.rows, validation=base_task.validation, test=base_task.test)
     record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
-    record.update(protocol_described=dict(judged.described))
-    facts = [f"  {name}: {what}" for name, what in judged.described.items()]
+    record.update(protocol_described=dict(base_task.described))
+    facts = [f"  {name}: {what}" for name, what in base_task.described.items()]
     for line in (*dataset_statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
         log.info(line)
-    task, derived = with_derived_fields(plain, judged)
-    return OpenedRun(source, judged, audited(task, audit), derived, audit)
+    task, derived = with_derived_fields(config, base_task)
+    return OpenedRun(dataset, base_task, audited(task, audit), derived, audit)
 
 
-def enlarged(plain: Mapping[str, Any], opened: OpenedRun, selected: DerivedFields | None) -> OpenedRun:
+def on_refit_rows(config: Mapping[str, Any], opened: OpenedRun, selected: DerivedFields | None) -> OpenedRun:
     """The run on the rows of its refit: derived fields of the groups that were `selected` are fitted on these rows."""
-    judged = refitted(opened.judged)
+    base_task = with_refit_rows(opened.base_task)
     groups: dict[str, Any] = {"crosses": [], "target_statistics": []}
     if selected is not None:
         groups["crosses"] = [SIGN.join(cross.fields) for cross in selected.crosses]
         groups["target_statistics"] = [SIGN.join(one.fields) for one in selected.statistics]
         groups["target_statistics_as"] = selected.form
-    task, derived = with_derived_fields({**plain, **groups}, judged)
-    return opened._replace(judged=judged, task=audited(task, opened.audit), derived=derived)
+    task, derived = with_derived_fields({**config, **groups}, base_task)
+    return opened._replace(base_task=base_task, task=audited(task, opened.audit), derived=derived)

@@ -20,7 +20,7 @@ from fmlab.contracts import FitsRows
 from fmlab.data import Array, Table
 from fmlab.data.model_inputs import inputs_of_model
 from fmlab.errors import FmlabError
-from fmlab.evaluation.label_scale import LabelScale
+from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.evaluation.probability_calibration import Isotonic, Platt
 from fmlab.run.serving_data import ServingData
 
@@ -39,7 +39,7 @@ class Served(nn.Module):
     """What `LoadedRun.score` computes, as one module."""
 
     def __init__(
-        self, model: nn.Module, scale: LabelScale, log_odds: bool, calibrated: Platt | Isotonic | None = None
+        self, model: nn.Module, scale: OutputTransform, log_odds: bool, calibrated: Platt | Isotonic | None = None
     ) -> None:
         super().__init__()
         self.model, self.scale, self.log_odds, self.calibrated = model, scale, log_odds, calibrated
@@ -53,7 +53,7 @@ class Served(nn.Module):
             output = output + self.scale.shift if self.scale.shift else output
             output = self._corrected(output.double()).to(output.dtype) if self.calibrated is not None else output
         score, scale = output, self.scale
-        if not scale.log_odds and not (scale.plain and scale.low is None):
+        if not scale.log_odds and not (scale.is_identity and scale.low is None):
             score = scale.center + scale.scale * output.double()
             score = score if scale.low is None else score.clamp(scale.low, scale.high)
         return (score, torch.sigmoid(output)) if self.log_odds else (score,)

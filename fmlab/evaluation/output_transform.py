@@ -1,4 +1,4 @@
-"""The scale of labels: a model learns standardized labels, and is judged and served on the scale of the labels.
+"""From scores to predictions: a model learns standardized labels, and is judged and served on the scale of the labels.
 
 Ratings from 1 to 5, prices and hours differ in their mean and their spread; a model that begins near 0 and takes steps
 of one learning rate would need another number of epochs for each. The scale is an offset and a factor outside of the
@@ -21,7 +21,7 @@ SMALLEST = 1e-150  # deviation of labels whose squares a float64 still holds
 
 
 @dataclass(frozen=True)
-class LabelScale:
+class OutputTransform:
     """How a score becomes a prediction: `center + scale * score`, or the probability of log-odds, then clipped.
 
     `low` and `high` bound predictions where the protocol clips them; None where it does not. `shift` is added to
@@ -36,7 +36,7 @@ class LabelScale:
     shift: float = 0.0
 
     @classmethod
-    def of(cls, label: Array, loss: Any, bounds: tuple[float, float] | None = None) -> "LabelScale":
+    def of(cls, label: Array, loss: Any, bounds: tuple[float, float] | None = None) -> "OutputTransform":
         """The scale for a loss of these labels of training rows, `label[rows]`; `bounds` are those of judged scores.
 
         A loss with `on_label_scale = True` sees labels of mean 0 and deviation 1, computed in float64. Classes, 0/1 or
@@ -56,7 +56,7 @@ class LabelScale:
         return cls(center, size, low=low, high=high)
 
     @property
-    def plain(self) -> bool:
+    def is_identity(self) -> bool:
         """Whether predictions are the scores themselves, perhaps clipped."""
         return self.center == 0 and self.scale == 1 and not self.log_odds
 
@@ -71,7 +71,7 @@ class LabelScale:
         found = np.asarray(score, np.float64)
         if self.log_odds:
             found = probability(found + self.shift)
-        elif not self.plain:
+        elif not self.is_identity:
             found = self.center + self.scale * found
         return found if self.low is None else np.clip(found, self.low, self.high)
 
@@ -79,7 +79,7 @@ class LabelScale:
         """Scores of the outputs of a model, of any shape: log-odds stay what they are, others are predictions."""
         if self.log_odds:
             return output + np.asarray(self.shift, output.dtype) if self.shift else output
-        if self.plain and self.low is None:
+        if self.is_identity and self.low is None:
             return output
         return self.predicted(output)
 
@@ -88,15 +88,15 @@ class LabelScale:
         return {name: value for name, value in asdict(self).items() if name != "shift" or value}
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any] | None) -> "LabelScale":
+    def from_dict(cls, plain: Mapping[str, Any] | None) -> "OutputTransform":
         """Inverse of `to_dict`; checkpoints of before have none."""
         return cls(**(plain or {}))
 
 
-def scale_for(task: Task, loss: Any) -> LabelScale:
+def output_transform_for(task: Task, loss: Any) -> OutputTransform:
     """The scale of the labels that the training rows carry, bounded as the protocol bounds what it judges."""
     if task.training.negatives or task.dataset.label is None:
-        return LabelScale()
+        return OutputTransform()
     if task.dataset.targets and not getattr(loss, "log_odds", False):
         wrong = [n for n, t in task.dataset.targets.items() if not is_binary(np.asarray(t)[task.training.rows])]
         if wrong and getattr(loss, "on_label_scale", False):
@@ -105,7 +105,7 @@ def scale_for(task: Task, loss: Any) -> LabelScale:
                 f"{', '.join(wrong)} has others"
             )
     label = np.asarray(task.dataset.label[task.training.rows])
-    scale = LabelScale.of(label, loss, getattr(task.test, "bounds", None))
+    scale = OutputTransform.of(label, loss, getattr(task.test, "bounds", None))
     if task.training.negative_rate == 1:
         return scale
     if not scale.log_odds:
@@ -115,15 +115,15 @@ def scale_for(task: Task, loss: Any) -> LabelScale:
     return replace(scale, shift=math.log(task.training.negative_rate))
 
 
-def set_label_scale(model: Any, scale: LabelScale) -> None:
+def set_output_transform(model: Any, scale: OutputTransform) -> None:
     """Make a model carry the scale of its labels; its parameters and its `forward` stay what they are."""
     model.__dict__["label_scale"] = scale
 
 
-def label_scale_of(model: Any) -> LabelScale:
+def output_transform_of(model: Any) -> OutputTransform:
     """The scale of the labels that a model was trained on; the plain one of what was not trained by fmlab."""
     found = getattr(model, "label_scale", None)
-    return found if isinstance(found, LabelScale) else LabelScale()
+    return found if isinstance(found, OutputTransform) else OutputTransform()
 
 
 def _mean_and_size(label: Array) -> tuple[float, float]:

@@ -16,7 +16,7 @@ class TooSlow(Exception):
     """A body did not come in time."""
 
 
-class Bodies:
+class BodyReader:
     """Reads bodies. `limit`: bytes of one; `held`: bytes of all that are not answered yet; `patience`: seconds."""
 
     def __init__(self, limit: int, held: int, patience: float) -> None:

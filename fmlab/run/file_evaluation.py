@@ -1,6 +1,5 @@
-"""Judging what another program recommends or scores: a run folder that takes part in reports and tests."""
+"""The evaluation of what another program recommends or scores: a run folder that takes part in reports and tests."""
 
-import io
 import logging
 import os
 from collections.abc import Sequence
@@ -18,15 +17,15 @@ from fmlab.data.batch import Tables
 from fmlab.data.labels import are_zeros_and_ones
 from fmlab.errors import DataError
 from fmlab.evaluation import RankedLists
-from fmlab.evaluation import evaluate as judge_scorer
+from fmlab.evaluation import evaluate as evaluate_scorer
 from fmlab.evaluation.audit import audit_of, audited
 from fmlab.evaluation.recommendations import Nothing, Recommended, read_table, row_scores
-from fmlab.files import write_bytes
 from fmlab.records.folder import RunFolder
-from fmlab.run.opened_run import refitted
-from fmlab.run.opening import open_source, open_task
+from fmlab.run.results import write_case_values
+from fmlab.run.run_opening import with_refit_rows
 from fmlab.run.run_record_writer import RunRecord
-from fmlab.training.progress import figure
+from fmlab.run.task_opening import open_dataset, open_task
+from fmlab.training.progress import format_number
 
 log = logging.getLogger("fmlab")
 
@@ -47,20 +46,20 @@ def evaluate_file(
     program is called in reports, the stem of the file otherwise. `validation`: its file for the validation, by which
     reports sort. `probabilities`: whether scores are probabilities; None: if all are from 0 to 1. Raises DataError.
     """
-    path, plain = Path(path), cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    path, options = Path(path), cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     called = name or path.name.partition(".")[0]
-    plain |= {"model": {"name": called}, "loss": {"name": "none"}, "optimizer": {"name": "none"}}
+    options |= {"model": {"name": called}, "loss": {"name": "none"}, "optimizer": {"name": "none"}}
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
-    place = RunFolder(folder or Path("runs", plain["data"]["name"], plain["protocol"]["name"], called, now))
-    source = open_source(plain)
-    task = open_task(plain, source)
-    found = audit_of(task, refitted(task).training.rows)
+    run_folder = RunFolder(folder or Path("runs", options["data"]["name"], options["protocol"]["name"], called, now))
+    dataset = open_dataset(options)
+    task = open_task(options, dataset)
+    found = audit_of(task, with_refit_rows(task).training.rows)
     task = audited(task, found)
-    test = _judged(path, task, task.test, probabilities)
-    before = None if validation is None else _judged(Path(validation), task, task.validation, probabilities)
-    with place.locked():
-        place.clear_or_refuse(None, "error")
-        record = RunRecord(place, plain)
+    test = _evaluated(path, task, task.test, probabilities)
+    before = None if validation is None else _evaluated(Path(validation), task, task.validation, probabilities)
+    with run_folder.locked():
+        run_folder.clear_or_refuse(None, "error")
+        record = RunRecord(run_folder, options)
         record.update(
             statistics=dataset_statistics.measured(task.dataset),
             published=dataset_statistics.plain_published(task.dataset),
@@ -77,11 +76,9 @@ def evaluate_file(
             else {"shares": dict(found.shares), "groups": {k: dict(v) for k, v in test.groups.items()}},
             status="complete",
         )
-        units = io.BytesIO()
-        np.savez_compressed(units, allow_pickle=False, **cast(Any, test.units))
-        write_bytes(place.units, units.getvalue())
-    log.info("test  " + "  ".join(f"{k} {figure(v)}" for k, v in test.values.items()))
-    return place.path
+        write_case_values(run_folder, test)
+    log.info("test  " + "  ".join(f"{k} {format_number(v)}" for k, v in test.values.items()))
+    return run_folder.path
 
 
 def evaluate(
@@ -103,32 +100,32 @@ def evaluate(
     return evaluate_file(path, compose(list(options), os.environ), **more)
 
 
-def _judged(path: Path, task: Task, judge: Evaluator, probabilities: bool | None) -> Report:
-    """What the judge of a part says of a file."""
+def _evaluated(path: Path, task: Task, evaluator: Evaluator, probabilities: bool | None) -> Report:
+    """What the evaluator of a part says of a file."""
     frame, data = read_table(path), task.dataset
-    if isinstance(getattr(judge, "inner", judge), RankedLists):
+    if isinstance(getattr(evaluator, "inner", evaluator), RankedLists):
         scorer = Recommended(frame, path, data)
         if scorer.unknown:
             log.warning("%s: %s of %s rows name a user or item that the data do not have", path, *_counts(scorer))
-        return judge_scorer(judge, scorer, data)
-    return _of_rows(frame, path, data, judge, probabilities)
+        return evaluate_scorer(evaluator, scorer, data)
+    return _of_rows(frame, path, data, evaluator, probabilities)
 
 
 def _counts(scorer: Recommended) -> Sequence[str]:
     return f"{scorer.unknown:,}", f"{scorer.rows:,}"
 
 
-def _of_rows(frame: Any, path: Path, data: Dataset, judge: Any, probabilities: bool | None) -> Report:
+def _of_rows(frame: Any, path: Path, data: Dataset, evaluator: Any, probabilities: bool | None) -> Report:
     """Scores of the file in the place of a model's."""
-    if not hasattr(judge, "rows"):
+    if not hasattr(evaluator, "rows"):
         raise DataError("this protocol does not say which rows it judges: a file cannot be judged by it")
     label = np.asarray(data.label)
     classes = are_zeros_and_ones(label[: 1 << 20])
-    scores = row_scores(frame, path, judge.rows, probabilities=probabilities, log_odds=classes)
+    scores = row_scores(frame, path, evaluator.rows, probabilities=probabilities, log_odds=classes)
     tables, nothing = Tables.of(data), Nothing()
-    state = judge.start(nothing, tables)
-    outcomes = [judge.block(n, nothing, tables, state) for n in range(len(judge))]
+    state = evaluator.start(nothing, tables)
+    outcomes = [evaluator.block(n, nothing, tables, state) for n in range(len(evaluator))]
     columns = {n: torch.cat([o.columns[n] for o in outcomes]).numpy() for n in outcomes[0].columns}
     unit = torch.cat([o.unit for o in outcomes]).numpy()
-    report: Report = judge.finish(unit, columns | {"score": scores[unit]})
+    report: Report = evaluator.finish(unit, columns | {"score": scores[unit]})
     return report

@@ -9,7 +9,7 @@ from run_folders import make_run
 
 import fmlab
 from fmlab.cli.report import main
-from fmlab.report.judged import curve_of, groups_of, on_group, protocol_of, shares_of
+from fmlab.report.evaluation_facts import curve_of, groups_of, on_group, protocol_of, shares_of
 from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
 

@@ -10,7 +10,7 @@ import torch
 from fmlab.config.composition import compose
 from fmlab.errors import DataError
 from fmlab.evaluation import evaluate
-from fmlab.evaluation.label_scale import LabelScale, label_scale_of
+from fmlab.evaluation.output_transform import OutputTransform, output_transform_of
 from fmlab.plugin.registry import build
 from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
@@ -98,7 +98,7 @@ def test_ratings_between_0_and_1_are_judged_as_probabilities_of_a_log_odds_loss(
     path = table(tmp_path / "t.csv", lambda s: (s - 1) / 4)
     found = trained(path, tmp_path / "run", "model=mf", "loss=bce", "optimizer.lr=0.02", "trainer.max_epochs=20")
     assert found["test"]["rmse"] < 0.8 * found["constant"]["rmse"]
-    assert label_scale_of(load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")).log_odds
+    assert output_transform_of(load_model(tmp_path / "run" / "checkpoints" / "best.ckpt")).log_odds
 
 
 def test_finite_divergence_is_said_in_metrics_and_reports(tmp_path: Path) -> None:
@@ -125,35 +125,35 @@ def test_a_scale_is_that_of_the_labels_whatever_their_size() -> None:
     rng = np.random.default_rng(0)
     for center, size in [(0, 1), (1e12, 1e-2), (-5e5, 3), (1e-9, 1e-12), (1e300, 1e299)]:
         label = center + size * rng.normal(size=1000)
-        scale = LabelScale.of(label, Compares())
+        scale = OutputTransform.of(label, Compares())
         seen = scale.standardized(label)
         assert seen.dtype == np.float32
         assert float(seen.mean()) == pytest.approx(0, abs=0.02)  # float64 itself is coarse near 1e12
         assert float(seen.std()) == pytest.approx(1, abs=1e-3)
         assert np.abs(scale.predicted(seen) - label).max() < 0.02 * size
-        assert LabelScale.from_dict(json.loads(json.dumps(scale.to_dict()))) == scale
+        assert OutputTransform.from_dict(json.loads(json.dumps(scale.to_dict()))) == scale
 
 
 def test_labels_whose_squares_vanish_are_refused() -> None:
     with pytest.raises(DataError, match="deviation of 1e-150 or more"):
-        LabelScale.of(np.array([1e-300, 3e-300]), Compares())
-    assert LabelScale.of(np.full(3, 1e-300), Compares()).scale == 1
+        OutputTransform.of(np.array([1e-300, 3e-300]), Compares())
+    assert OutputTransform.of(np.full(3, 1e-300), Compares()).scale == 1
 
 
 @pytest.mark.parametrize("label", [[0, 1, 1], [-1, 1, -1]])
 def test_classes_stay_what_they_are(label: list[int]) -> None:
-    scale = LabelScale.of(np.array(label, np.float32), Compares(), (min(label), 1))
-    assert scale.plain
+    scale = OutputTransform.of(np.array(label, np.float32), Compares(), (min(label), 1))
+    assert scale.is_identity
     assert scale.standardized(np.array(label)).tolist() == label
     assert scale.predicted(np.array([3.0])).tolist() == [1.0]
 
 
 def test_a_loss_that_does_not_ask_for_it_sees_the_labels() -> None:
     label = np.array([1, 5, 3], np.float32)
-    assert LabelScale.of(label, object()) == LabelScale()
+    assert OutputTransform.of(label, object()) == OutputTransform()
     model = build("model", {"name": "mf"}, open_toy())
-    assert label_scale_of(model) == LabelScale()
-    assert label_scale_of(torch.nn.Identity()) == LabelScale()
+    assert output_transform_of(model) == OutputTransform()
+    assert output_transform_of(torch.nn.Identity()) == OutputTransform()
 
 
 def open_toy():

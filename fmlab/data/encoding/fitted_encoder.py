@@ -57,7 +57,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class MoreColumn:
+class RowInputColumn:
     """A raw column that only a model reads which asks for it: of a vector or a sequence, or the times.
 
     `codes`: the ids of a sequence by their text.
@@ -93,7 +93,7 @@ class Encoder:
         `inputs`: how the raw text of each field is read. `users`, `items`: the side tables.
         """
         self.schema = schema
-        self.more: dict[str, MoreColumn] = {}
+        self.row_inputs: dict[str, RowInputColumn] = {}
         self.sides: dict[Side, list[_Reader]] = {side: [] for side in SIDES}
         self.tables: dict[Side, Table | None] = {"user": users, "item": items}
         for one, offset in zip(schema.fields, schema.offsets, strict=True):
@@ -113,11 +113,11 @@ class Encoder:
 
     def known(self, field: str, texts: list[str | None]) -> list[bool]:
         """Of each text whether all that it holds are known values of a field."""
-        return self.more[field].known(texts) if field in self.more else self._readers[field].known(texts)
+        return self.row_inputs[field].known(texts) if field in self.row_inputs else self._readers[field].known(texts)
 
     def input(self, field: str) -> FieldEncoding:
         """How the raw text of a field is read."""
-        return self.more[field].given if field in self.more else self._readers[field].given
+        return self.row_inputs[field].given if field in self.row_inputs else self._readers[field].given
 
     def id_column(self, side: Side) -> str:
         """The column that names the users, or the items."""
@@ -132,9 +132,9 @@ class Encoder:
                 made.setdefault(reader.given.column, []).append(reader.field.name)
                 if at == 0 or self.tables.get(side) is None:
                     required.add(reader.given.column)
-            for more in (m for m in self.more.values() if m.side == side):
-                made.setdefault(more.given.column, []).append(more.field)
-                required |= {more.given.column} if more.required else set()
+            for row_inputs in (m for m in self.row_inputs.values() if m.side == side):
+                made.setdefault(row_inputs.given.column, []).append(row_inputs.field)
+                required |= {row_inputs.given.column} if row_inputs.required else set()
         return [Column(name, tuple(fields), name in required) for name, fields in made.items()]
 
     def refuse_missing(self, names: Collection[str], where: str, *sides: Side) -> None:

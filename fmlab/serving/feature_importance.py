@@ -1,4 +1,4 @@
-"""Pictures of a trained run that need rows: what fields are worth, and what pairs of them add."""
+"""What fields are worth to a trained run, and what pairs of them add, from rows: numbers and their plots."""
 
 from typing import TYPE_CHECKING, Any
 

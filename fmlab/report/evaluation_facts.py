@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from statistics import fmean, stdev
 from typing import Any
 
-from fmlab.report.leaderboards import Figure, Leaderboard, Row
+from fmlab.report.leaderboards import Leaderboard, MetricValue, Row
 from fmlab.report.runs import LARGEST, Run
 
 SHARES = {
@@ -68,14 +68,14 @@ def groups_of(board: Leaderboard) -> dict[str, int]:
     return kept
 
 
-def on_group(row: Row, group: str, metric: str) -> Figure | None:
+def on_group(row: Row, group: str, metric: str) -> MetricValue | None:
     """A test metric of a row's runs on a group of the test rows: mean, and deviation over several runs."""
-    return _figure(_groups(run).get(group, {}).get(metric) for run in row.runs)
+    return _mean_and_deviation(_groups(run).get(group, {}).get(metric) for run in row.runs)
 
 
-def calibration_of(row: Row, name: str) -> Figure | None:
+def calibration_of(row: Row, name: str) -> MetricValue | None:
     """`copc` or `ece` of a row's runs."""
-    return _figure(_numbers(_reliability(run)).get(name) for run in row.runs)
+    return _mean_and_deviation(_numbers(_reliability(run)).get(name) for run in row.runs)
 
 
 def curve_of(run: Run) -> list[tuple[float, float, float]]:
@@ -130,6 +130,6 @@ def _numbers(value: Any) -> dict[str, float]:
     }
 
 
-def _figure(values: Iterable[float | None]) -> Figure | None:
+def _mean_and_deviation(values: Iterable[float | None]) -> MetricValue | None:
     found = [v for v in values if v is not None and math.isfinite(v)]
     return (fmean(found), stdev(found) if len(found) > 1 else None) if found else None

@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fmlab.data import Table
+from fmlab.data.encoding import dataset_encoding as prepare
 from fmlab.data.encoding import first_pass
-from fmlab.data.encoding import preparation as prepare
+from fmlab.data.encoding.dataset_encoding import encode
 from fmlab.data.encoding.number_parsing import parse_numbers
 from fmlab.data.encoding.plan import Plan
-from fmlab.data.encoding.preparation import encode
 from fmlab.data.encoding.progress import ProgressBar
 from fmlab.data.encoding.vocabulary import CodeStore, NpyAppender, Vocabulary, kept
 from fmlab.data.raw import table as tabular
@@ -36,7 +36,7 @@ def encoded(path, plan, folder, block=tabular.BLOCK_BYTES):
     folder.mkdir(exist_ok=True)
     form = detect_format(path, TableFormat())
     return encode(
-        "t", batches(path, form, plan.columns, block=block, plain=["c"]), plan, folder, ProgressBar("test", None)
+        "t", batches(path, form, plan.columns, block=block, text_columns=["c"]), plan, folder, ProgressBar("test", None)
     )
 
 
@@ -116,7 +116,7 @@ def test_codes_are_as_narrow_as_their_vocabulary():
 def test_texts_that_hardly_repeat_come_plain_where_they_may(tmp_path):
     rows = [(f"{n:03}" if n % 7 else "", "xy"[n % 2], str(n % 3)) for n in range(60)]
     path = write(tmp_path / "t.csv", rows)
-    found = list(batches(path, detect_format(path), ["c", "m"], block=64, plain=["c", "m"]))
+    found = list(batches(path, detect_format(path), ["c", "m"], block=64, text_columns=["c", "m"]))
     kinds = [pa.types.is_string(b["c"].type) for b in found]
     assert kinds == [False, *[True] * (len(found) - 1)]
     assert not any(pa.types.is_string(b["m"].type) for b in found)
@@ -128,7 +128,7 @@ def test_an_open_quote_in_plain_text_is_found(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("c\n" + "".join(f"{n}\n" for n in range(50)) + '"5\n6"\n7\n')
     with pytest.raises(DataError, match=r"column 'c' .* line break inside a value"):
-        list(batches(path, detect_format(path), ["c"], block=64, plain=["c"]))
+        list(batches(path, detect_format(path), ["c"], block=64, text_columns=["c"]))
 
 
 def test_codes_are_read_across_blocks(tmp_path):

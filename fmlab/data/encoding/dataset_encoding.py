@@ -1,11 +1,11 @@
-"""The streaming encoder: batches of text become a data set of int32 feature numbers, in memory that rows do not fill.
+"""The preparation of a data set: batches of text become int32 feature numbers, in memory that rows do not fill.
 
 The text is read once. Values get provisional codes in the order of their first appearance, which go to disk; when all
 are counted, a second pass over the codes turns rare values into the unknown feature and codes into feature numbers.
 Memory holds the vocabularies and one batch. The features of a field keep the order of their first appearance.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,31 +29,26 @@ ROWS = 1 << 15  # of codes at a time: a block and its copy stay in the cache
 TEXT = 64 << 20  # bytes of batches that are encoded at a time
 
 
-def encode(name: str, stream: Iterable[Any], plan: Plan, workspace: Path, meter: ProgressBar) -> Dataset:
+def encode(
+    name: str,
+    stream: Iterable[Any],
+    plan: Plan,
+    workspace: Path,
+    meter: ProgressBar,
+    adjust: Callable[[Plan, FirstPass], Plan] | None = None,
+) -> Dataset:
     """The data set of dictionary-encoded batches (`fmlab.data.raw.table.batches`, mapped or not); raises DataError.
 
-    Large arrays are memory maps of files in `workspace`.
+    Large arrays are memory maps of files in `workspace`. `adjust`, called once all rows are read, gives the plan of the
+    data set by what was found in them: it may differ in the sides of fields, in context fields that it leaves out, and
+    in intervals for their numbers.
     """
-    return feature_numbers(name, plan, provisional_codes(stream, plan, workspace, meter), workspace)
-
-
-def provisional_codes(stream: Iterable[Any], plan: Plan, workspace: Path, meter: ProgressBar) -> FirstPass:
-    """The first pass: all rows are read, values have codes in the order of their first appearance."""
     first = FirstPass(plan, workspace)
     with meter, returning_memory():
         for batches in ahead(_groups(stream, meter)):
             first.add(batches)
     first.close()
-    return first
-
-
-def feature_numbers(name: str, plan: Plan, first: FirstPass, workspace: Path) -> Dataset:
-    """The second pass: the data set of codes, which become feature numbers.
-
-    The plan may differ from that of the first pass in the sides of fields, in context fields that it leaves out, and
-    in intervals for their numbers.
-    """
-    return _SecondPass(name, plan, first, workspace).dataset()
+    return _SecondPass(name, adjust(plan, first) if adjust else plan, first, workspace).dataset()
 
 
 def _groups(stream: Iterable[Any], meter: ProgressBar) -> Iterator[list[Any]]:
@@ -76,7 +71,7 @@ class _SecondPass:
     def __init__(self, name: str, plan: Plan, first: FirstPass, workspace: Path) -> None:
         self.name, self.plan, self.workspace, self.first = name, plan, workspace, first
         self.numbers = first.numbers
-        self.roles = first.close_roles()
+        self.roles, self.time_format = first.close_roles()
         counts = self._counts()
         self.coders = {n: coder(v, counts[n], plan, n) for n, v in first.vocabularies.items()}
         self.center, self.scale = first.moments()
@@ -157,7 +152,7 @@ class _SecondPass:
             steps=self._steps(),
             keys=keys,
             inputs={f.name: self._input(f.name) for f in self.schema.fields},
-            time_input=FieldEncoding(plan.time, times=self.first.written) if plan.time else None,
+            time_input=FieldEncoding(plan.time, times=self.time_format) if plan.time else None,
         )
 
     def _targets(self) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""What metrics of ranked lists are given, and the figures that they give."""
+"""What metrics of ranked lists are given, and the values that they give."""
 
 import inspect
 import logging
@@ -88,7 +88,7 @@ def view(name: str, metric: Any, lists: Lists, trained: TrainedItems | None, att
     return trained.n_users if name == "n_users" else trained.popularity
 
 
-def figures(
+def list_metric_values(
     metrics: Mapping[str, ListMetric], lists: Lists, trained: TrainedItems | None, attributes: Array | None
 ) -> tuple[dict[str, float], dict[str, Array]]:
     """Value of each metric, and the values of its lists where it is their mean and defined for all of them."""

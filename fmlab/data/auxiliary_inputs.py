@@ -20,7 +20,7 @@ from fmlab.errors import DataError
 Names = Mapping[str, bool]  # what is asked for, and whether it is needed
 
 
-class Lookups:
+class AuxiliaryInputs:
     """Nothing is read, and nothing is moved to a device, before it is asked for.
 
     `rows`: those that histories are made of. Arrays that are memory-mapped stay so on the CPU.
@@ -33,17 +33,17 @@ class Lookups:
         self.dataset, self.rows = dataset, rows
         self.device, self.dtype = device or torch.device("cpu"), dtype or torch.float32
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Lookups":
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "AuxiliaryInputs":
         """The same on another device."""
         if (device, dtype or self.dtype) == (self.device, self.dtype):
             return self
-        return Lookups(self.dataset, self.rows, device, dtype or self.dtype)
+        return AuxiliaryInputs(self.dataset, self.rows, device, dtype or self.dtype)
 
-    def of_rows(self, rows: Array | None) -> "Lookups":
+    def of_rows(self, rows: Array | None) -> "AuxiliaryInputs":
         """With histories made of other rows."""
         if rows is None:
             return self
-        other = Lookups(self.dataset, rows, self.device, self.dtype)
+        other = AuxiliaryInputs(self.dataset, rows, self.device, self.dtype)
         other.__dict__ |= {k: v for k, v in self.__dict__.items() if k not in ("rows", "histories")}
         return other
 
@@ -71,7 +71,7 @@ class Lookups:
             made["time"] = self._needed(names, "time", times)
         if "history" in names:
             made["history"] = self._history(names, items, user, row, length)
-        made |= self._beside(names, (("user", user), ("context", row)), length)
+        made |= self._inputs_of_sides(names, (("user", user), ("context", row)), length)
         return ModelInputs({name: value for name, value in made.items() if value is not None})
 
     def items(self, names: Names, at: Tensor | slice, length: int = LENGTH) -> ModelInputs:
@@ -80,7 +80,7 @@ class Lookups:
             return NO_INPUTS
         if isinstance(at, slice):
             at = torch.arange(*at.indices(self.dataset.schema.n_items), device=self.device)
-        return ModelInputs(self._beside(names, (("item", at),), length))
+        return ModelInputs(self._inputs_of_sides(names, (("item", at),), length))
 
     def _needed(self, names: Names, name: str, found: Any = None) -> Any:
         """What was found; raises DataError where nothing was, and the model cannot do without."""
@@ -95,7 +95,9 @@ class Lookups:
             raise DataError(f"the model needs `{name}` of every row, and {wanting[name]}")
         return found
 
-    def _beside(self, names: Names, sides: Sequence[tuple[Side, Tensor | None]], length: int) -> dict[str, Any]:
+    def _inputs_of_sides(
+        self, names: Names, sides: Sequence[tuple[Side, Tensor | None]], length: int
+    ) -> dict[str, Any]:
         schema = self.dataset.schema
         made: dict[str, Any] = {}
         there = [(f, at) for side, at in sides for f in schema.auxiliary if f.side == side and at is not None]

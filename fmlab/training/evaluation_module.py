@@ -1,6 +1,7 @@
-"""Judging a model block by block, in one process or several: the evaluation of a validation or test part."""
+"""The evaluation of a model block by block, in one process or several, on the validation or the test part."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pytorch_lightning as pl
 import torch
@@ -14,21 +15,35 @@ from fmlab.training.distributed import gather_rows
 _NO_BLOCK = -1
 
 
-class BlockJudge(pl.LightningModule):
-    """The validation and test steps of a run.
+class Predictions(NamedTuple):
+    """What a model gave for each unit of a part: unit numbers int64[n], and columns float64[n] by name."""
 
-    After `validate` or `test`, `report` holds metrics and per-unit values of the part just judged, `judged` the units
-    and columns that they are made of.
-    """
+    unit: Array
+    columns: Mapping[str, Array]
+
+
+class Evaluated(NamedTuple):
+    """The metrics of a part, and the predictions that they are made of."""
+
+    report: Report
+    predictions: Predictions
+
+
+class EvaluationModule(pl.LightningModule):
+    """The validation and test steps of a run; `evaluated` is what the last of them gave."""
 
     def __init__(self, model: nn.Module, task: Task, tables: Tables) -> None:
         super().__init__()
         self.model, self.task = model, task
-        self.report: Report | None = None
-        self.judged: tuple[Array, dict[str, Array]] | None = None
+        self.evaluated: Evaluated | None = None
         self._outcomes: list[BlockResult] = []
         self._state: Any = None
         self._tables = tables
+
+    def last_evaluation(self) -> Evaluated:
+        """What the last `validate` or `test` of the trainer gave."""
+        assert self.evaluated is not None
+        return self.evaluated
 
     def placed_tables(self) -> Tables:
         """The tables of features on this process's device."""
@@ -82,10 +97,10 @@ class BlockJudge(pl.LightningModule):
 
     def _finish(self, evaluation: Evaluator, part: str) -> None:
         unit, columns = self._gathered()
-        self.judged = (unit, columns)
-        self.report = evaluation.finish(unit, columns)
+        report = evaluation.finish(unit, columns)
+        self.evaluated = Evaluated(report, Predictions(unit, columns))
         self._state, self._outcomes = None, []
-        self.log_dict({f"{part}/{name}": value for name, value in self.report.values.items()}, rank_zero_only=False)
+        self.log_dict({f"{part}/{name}": value for name, value in report.values.items()}, rank_zero_only=False)
 
     def _gathered(self) -> tuple[Array, dict[str, Array]]:
         names = list(self._outcomes[0].columns) if self._outcomes else []

@@ -1,4 +1,4 @@
-"""Pictures of a trained run, by matplotlib: what it learned, and what its model makes of fields, users and items."""
+"""Plots of a trained run, by matplotlib: what it learned, and what its model makes of fields, users and items."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from fmlab.data import Array
 from fmlab.data.batch import Features, as_features
 from fmlab.errors import DataError, FmlabError, StorageError, choices
 from fmlab.serving.drawing import BLUE, RUST, axes_of, heat_map, new_figure
-from fmlab.serving.row_figures import importance, interactions, mutual_information
+from fmlab.serving.feature_importance import importance, interactions, mutual_information
 from fmlab.untrusted.parsing import read_text
 
 if TYPE_CHECKING:
