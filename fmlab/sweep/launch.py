@@ -90,24 +90,35 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
         Coordinator(sweep, job, workers=workers, budget=budget).run()
     except SweepFailed as error:  # some points did not work; the best of the others is what was asked for
         log.warning(str(error))
+    _after_search(sweep, job, workers, budget, compose(lasting), again)
+
+
+def _after_search(
+    sweep: Sweep, job: Job, workers: int, budget: Budget, config: DictConfig, refit_task: "Task | None"
+) -> None:
+    """The ensemble, the refits and the leaderboard of a search; raises SweepFailed where no trial was finished.
+
+    `config`: that of a run of the sweep. `refit_task`: the task with training and validation rows to train on, or None.
+    """
     from fmlab.report.terminal import print_leaderboards
 
+    folder = Path(job.folder)
     if not Study.open(open_storage(job.storage), sweep.study).trials(TrialState.COMPLETE):
         raise SweepFailed(
             f"no trial of sweep {sweep.name} was finished: give it more time; {folder / 'workers'} has logs"
         )
     searched = elapsed()
     if sweep.settings.ensemble:
-        _ensemble(sweep, folder, compose(lasting), budget)
+        _ensemble(sweep, folder, config, budget)
     from fmlab.sweep.refit_rows import refit_rows, withdraw
 
     withdraw(folder)
     if sweep.settings.refit_seeds:
         from fmlab.sweep.refit import refit
 
-        refit(sweep, job, workers, budget, both=again is not None)
-    if again is not None and (sweep.settings.ensemble or not sweep.settings.refit_seeds):
-        refit_rows(sweep, job, workers, budget, again)
+        refit(sweep, job, workers, budget, both=refit_task is not None)
+    if refit_task is not None and (sweep.settings.ensemble or not sweep.settings.refit_seeds):
+        refit_rows(sweep, job, workers, budget, refit_task)
     print_leaderboards(folder, best=True)
     limit = "" if sweep.budget is None else f" of {sweep.budget:.0f} s"
     log.info(f"it took {elapsed():.0f} s{limit}: the search {searched:.0f} s, what came after it the rest")

@@ -18,7 +18,8 @@ from fmlab.plugin import option_values, registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.renames import with_new_names
 from fmlab.plugin.signature import Signature
-from fmlab.sweep.space import Space, parse
+from fmlab.sweep.space import Space
+from fmlab.sweep.space_config import parse
 
 # Where results go and what is shown does not change what a trial computes.
 NEUTRAL = (

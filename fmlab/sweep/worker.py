@@ -1,20 +1,14 @@
-"""One process of a sweep: runs trial after trial of the study; data that are open stay open between trials."""
+"""What a process of a sweep does: trial after trial of the study; data that are open stay open between trials."""
 
 import gc
-import importlib
-import json
 import logging
 import math
-import os
 import shlex
-import signal
-import sys
-import threading
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -39,7 +33,7 @@ from fmlab.sweep.space import Point
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import open_storage
 from fmlab.sweep.study import RunningTrial, Study
-from fmlab.terminal.escaping import SafeRecord, shown
+from fmlab.terminal.escaping import shown
 
 log = logging.getLogger("fmlab")
 _IDLE = (0.05, 0.5)  # seconds between looks for a waiting trial, growing while there is none
@@ -272,49 +266,6 @@ class Worker:
         write_text(folder / "error.txt", shown(f"{command}\n\n{traceback.format_exc()}"))
 
 
-def main(environment: MutableMapping[str, str]) -> int:
-    """A worker process: the job is the first line of stdin, the end of stdin is the end of work."""
-    job = Job(**json.loads(sys.stdin.readline()))
-    events = _private_stdout()
-
-    def tell(event: str, **facts: Any) -> None:
-        try:
-            print(json.dumps({"event": event, **facts}), file=events, flush=True)
-        except (BrokenPipeError, ValueError):
-            return
-
-    logging.setLogRecordFactory(SafeRecord)  # this process is a worker to its end
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    try:
-        module, _, name = job.objective.partition(":")
-        worker = Worker(job, getattr(importlib.import_module(module), name)(job, environment), tell)
-        signal.signal(signal.SIGINT, worker.interrupt)
-        threading.Thread(target=_listen, args=(worker,), daemon=True).start()
-        worker.work()
-    except FmlabError as error:
-        tell("fatal", error=shown(str(error)), code=error.code)
-        return error.code
-    except Exception as error:
-        log.exception("the worker stops")
-        tell("fatal", error=shown(f"{type(error).__name__}: {error}"), code=1)
-        return 1
-    return 0
-
-
 def _here(moment: float) -> float:
     """A time since 1970 by the clock of `time.monotonic`."""
     return time.monotonic() + moment - time.time()
-
-
-def _private_stdout() -> TextIO:
-    """The pipe to the coordinator; whatever else prints goes to the log, which is stderr."""
-    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return events
-
-
-def _listen(worker: Worker) -> None:
-    """Read how much time is left, and wait for the end of stdin: the coordinator closed it, or is dead."""
-    while line := sys.stdin.readline():
-        worker.limit(float(line))
-    os.kill(os.getpid(), signal.SIGINT)

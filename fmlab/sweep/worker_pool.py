@@ -17,7 +17,7 @@ from fmlab.files import storing
 from fmlab.sweep.messages import Job
 
 # Workers inherit the environment; only this line of the program, and the command line, read it.
-PROGRAM = "import os, sys; from fmlab.sweep.worker import main; sys.exit(main(os.environ))"
+PROGRAM = "import os, sys; from fmlab.sweep.worker_process import main; sys.exit(main(os.environ))"
 Event = dict[str, Any]
 
 

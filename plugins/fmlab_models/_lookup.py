@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from fmlab_models.fmfm import FieldMatrixFM
+    from fmlab_models._field_matrix_fm import FieldMatrixFM
 
 
 class LookedUp(nn.Module):

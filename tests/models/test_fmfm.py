@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 from field_rows import SCHEMA, double_sum, randomize, rows, single, two_sides
+from fmlab_models._field_matrix_fm import FieldMatrixFM
 from fmlab_models._flops import flops
 from fmlab_models.fm import FM
-from fmlab_models.fmfm import FieldMatrixFM, FmFM, FvFM, FwFM, field_dims
+from fmlab_models.fmfm import FmFM, FvFM, FwFM, field_dims
 from torch import Tensor
 
 from fmlab.contracts import InfersOptions

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fmlab.config.overrides import override
 from fmlab.errors import FmlabError
-from fmlab.sweep.space import parse
+from fmlab.sweep.space_config import parse
 
 CONDITIONAL = {
     "optimizer.lr": [

@@ -11,7 +11,7 @@ from fmlab.plugin.option import Option
 from fmlab.plugin.signature import Signature
 from fmlab.run import open_task
 from fmlab.sweep import automl as auto
-from fmlab.sweep.space import parse
+from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
 
 RAW = {

@@ -9,7 +9,7 @@ from fmlab.errors import FmlabError
 from fmlab.sweep import suggest as proposal
 from fmlab.sweep.automl import _inside, _with_default
 from fmlab.sweep.schedule import targets
-from fmlab.sweep.space import parse
+from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
 
 ALIKE = [
