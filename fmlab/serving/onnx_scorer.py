@@ -89,9 +89,15 @@ class Field:
                 return [self.offset], [1.0]
             number = (self._number(text) - self.given["center"]) / self.given["scale"]
             return [self.offset + 1], [struct.unpack("f", struct.pack("f", number))[0]]  # narrowed last
-        codes = [] if text is None else [self.codes.get(v, 0) for v in self._values(self._transformed(text))]
+        codes = [] if text is None else [self._code(v) for v in self._values(self._transformed(text))]
         codes = (codes + [0] * self.slots)[: self.slots]
         return [self.offset + code for code in codes], [1.0] * self.slots
+
+    def _code(self, text: str) -> int:
+        """0 if it is unseen. A whole number may be written as 43.0, or as 43 where training had 43.0."""
+        if text in self.codes or not (whole := re.fullmatch(r"(-?[0-9]+)(\.0+)?", text)):
+            return self.codes.get(text, 0)
+        return self.codes.get(whole[1] if whole[2] else f"{text}.0", 0)
 
     def _values(self, text: str) -> list[str]:
         """The values of a cell, each once."""

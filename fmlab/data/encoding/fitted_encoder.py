@@ -5,6 +5,7 @@ of its side table, whatever else the rows say of it. One that is not known has t
 attributes where the rows have columns for them.
 """
 
+import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,6 +185,14 @@ def _joined(fields: list[tuple[Array, Array]]) -> tuple[Array, Array]:
     return np.concatenate([f[0] for f in fields], axis=1), np.concatenate([f[1] for f in fields], axis=1)
 
 
+def other_spelling(text: str) -> str | None:
+    """43 for 43.0, 43.0 for 43, None for what is no whole number."""
+    whole = re.fullmatch(r"(-?[0-9]+)(\.0+)?", text)
+    if whole is None:
+        return None
+    return whole[1] if whole[2] else f"{text}.0"
+
+
 class _Reader:
     """Text of one column to the features of one field."""
 
@@ -222,7 +231,7 @@ class _Reader:
             table[:count, 0] = [code or 0 for code in whole]
             rest = [row for row, code in enumerate(whole) if code is None]  # none, several or unseen
             for row, found in zip(rest, self._parts([texts[row] for row in rest]), strict=True):
-                codes = [self.codes.get(part, 0) for part in found]
+                codes = [self._code(part) for part in found]
                 missing[row] = not found
                 unseen[row], dropped[row] = codes.count(0), max(0, len(codes) - self.field.slots)
                 table[row, : len(codes)] = codes[: self.field.slots]
@@ -231,6 +240,11 @@ class _Reader:
             strange = [t for t, n in zip(readable(column.dictionary).to_pylist(), unseen, strict=False) if n]
         tally.count(unseen[places], missing[places], dropped[places], strange)
         return (table + np.int32(self.offset))[places], values
+
+    def _code(self, text: str) -> int:
+        """0 if it is unseen. A whole number may be written as other programs write a column of it with gaps: 43.0."""
+        code = self.codes.get(text)
+        return self.codes.get(other_spelling(text), 0) if code is None else code
 
     def _texts(self, texts: Any) -> list[str | None]:
         """What the distinct texts stand for."""
