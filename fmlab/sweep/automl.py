@@ -10,31 +10,21 @@ a sweep's `space`. So a model takes part by being installed.
 """
 
 import json
-from collections.abc import Collection, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
-
-import numpy as np
-import torch
 
 from fmlab.automl.portfolio import entries, excluded_models, kind_of
 from fmlab.config.overrides import text
-from fmlab.config.plugin_defaults import groups_without
-from fmlab.contracts import NeedsInteractions, Task
-from fmlab.errors import DataError, FmlabError, choices
-from fmlab.inspection.model_table import DISTRIBUTION
+from fmlab.contracts import Task
+from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin.renames import NewName, new_value
-from fmlab.run import build_model, open_task
-from fmlab.run.row_fitting import refuse_unlabelled
+from fmlab.run import open_task
 from fmlab.sweep.spec import of_now
-from fmlab.training.loader import TrainingLoader
-from fmlab.training.sanity_check import try_one_batch
+from fmlab.sweep.suitable_models import DENSE, RANKING, Fit, is_own, partners, suitable
 
 _KEYS = ("options", "initial_values", "priority", "rows", "steps", "portfolio", "presets")
 _FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
-_PLAIN = ("bce", "bpr", "squared")  # losses that any model can be trained with
-_RANKING = ("bce", "bpr")
-_DENSE = ("adam", "adagrad")
 BATCH = 16  # rows of a batch, however small the data are
 
 
@@ -56,15 +46,15 @@ def expand(
     usual = entries(kind_of(task), excluded) if auto.get("portfolio") else []
     tried_before = usual[: preset.get("portfolio")]
     some = None if preset.get("all_models", True) else {str(e.point["model"]) for e in tried_before}
-    fits, why = _suitable(task, config, some, excluded)
+    fits, why = suitable(task, config, some, excluded)
     if left_out is not None:
         left_out.update(why)
     front = [m for m in auto.get("priority") or () if m in fits]
-    models = [*front, *sorted((m for m in fits if m not in front), key=_is_own)]
+    models = [*front, *sorted((m for m in fits if m not in front), key=is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
     known = [e.point for e in tried_before if e.point["model"] in fits]
     _admit(searched, known)
-    own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **_partners(fits, task)}
+    own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **partners(fits, task)}
     if any("target_statistics" in point for point in known):
         own["target_statistics"] = {"choice": [[], "auto"]}
     absent = [group for group in ("loss", "optimizer") if not own.get(group)]  # no model of the search takes one
@@ -80,7 +70,7 @@ def expand(
     for key, value in preset.items():
         if key not in ("portfolio", "all_models") and kept.get(key) is None:
             kept[key] = value
-    when = {"model": [m for m in models if fits[m][1]]}  # models that gradients do not train have no steps
+    when = {"model": [m for m in models if fits[m].optimizer]}  # models that gradients do not train have no steps
     if "scheduler" in (kept.get("fixed") or {}):
         fixed = dict(kept["fixed"])
         space["scheduler"] = {"const": fixed.pop("scheduler"), "when": when}
@@ -168,59 +158,6 @@ def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float 
     return round(most / rows, 4)
 
 
-def _is_own(model: str) -> bool:
-    """Whether a model comes with fmlab; others were installed on purpose, and are tried before these."""
-    return registry.package(registry.find("model", model)) == DISTRIBUTION
-
-
-def _suitable(
-    task: Task, config: Mapping[str, Any], some: Collection[str] | None = None, excluded: Collection[str] = ()
-) -> tuple[dict[str, tuple[str, str, bool]], dict[str, str]]:
-    """Of each model that survives one batch loss, optimizer, and whether it trains; of each other one why not.
-
-    `some`: models of fmlab that are looked at, None for all; those of other packages are always, but for `excluded`.
-    """
-    fits, why = {}, {}
-    usual = str(registry.schema("protocol", config["protocol"]["name"]).defaults.get("loss", config["loss"]["name"]))
-    for name in registry.names("model"):
-        try:
-            if name in excluded:
-                raise FmlabError("exclude_models leaves it out")
-            if some is not None and name not in some and _is_own(name):
-                continue
-            wants = registry.schema("model", name).defaults
-            loss = str(wants.get("loss", usual))
-            kept = _RANKING if task.training.negatives else ()
-            loss = usual if loss in _PLAIN and loss not in kept else loss
-            none, loss = groups_without("model", wants), "" if "loss" in groups_without("model", wants) else loss
-            trains = _try(name, loss, task)
-            # What an optimizer does not train has none of its options to search.
-            optimizer = str(wants.get("optimizer") or ("adam" if trains else "sgd"))
-            fits[name] = (loss, "" if "optimizer" in none else optimizer, trains)
-        except (FmlabError, OSError, MemoryError) as error:
-            why[name] = " ".join(str(error).split())
-    if not fits:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in [*why.items()][:3])
-        raise FmlabError(f"no installed model can be trained on this data under this protocol: {reasons}")
-    return fits, why
-
-
-def _try(name: str, loss: str, task: Task) -> bool:
-    data = task.dataset
-    model = build_model({"name": name}, data.schema, 0)
-    refuse_unlabelled(model, task, name)
-    if isinstance(model, NeedsInteractions):
-        if data.user is None or data.item is None:
-            raise DataError("it reads user-item interactions")
-        if _is_own(name):  # its tests say that it works; to fit it may take as long as a trial
-            return any(p.requires_grad for p in model.parameters())
-        pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
-        model.fit_interactions(*pairs)
-    loader = TrainingLoader(data, task.training, batch_size=64, seed=0)
-    try_one_batch(model, registry.build("loss", {"name": loss}) if loss else None, loader, name=name)
-    return any(p.requires_grad for p in model.parameters())
-
-
 def _options(model: str, usual: Mapping[str, Any]) -> dict[str, Any]:
     """Domains of a model's options: what it declares, else what options of these names have."""
     signature = registry.schema("model", model)
@@ -256,37 +193,16 @@ def _cases(searched: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str
     }
 
 
-def _partners(fits: Mapping[str, tuple[str, str, bool]], task: Task) -> dict[str, list[dict[str, Any]]]:
-    """Losses and optimizers: a model's own where they are special, else the plain ones of the task."""
-    losses: dict[str, list[str]] = {}
-    optimizers: dict[str, list[str]] = {}
-    for model, (loss, optimizer, trained) in fits.items():
-        free = trained and task.training.negatives and loss in _PLAIN
-        if loss:
-            losses.setdefault(json.dumps({"choice": list(_RANKING)} if free else {"const": loss}), []).append(model)
-        if not optimizer:
-            continue
-        dense = trained and optimizer in _DENSE
-        spec = {"choice": list(_DENSE)} if dense else {"const": optimizer}
-        optimizers.setdefault(json.dumps(spec), []).append(model)
-    return {
-        key: [{**json.loads(spec), "when": {"model": models}} for spec, models in groups.items()]
-        for key, groups in (("loss", losses), ("optimizer", optimizers))
-    }
-
-
-def _start(
-    model: str, searched: Mapping[str, Any], fit: tuple[str, str, bool], space: Mapping[str, Any]
-) -> dict[str, Any]:
+def _start(model: str, searched: Mapping[str, Any], fit: Fit, space: Mapping[str, Any]) -> dict[str, Any]:
     """The model as its paper sets it, within the domains."""
     defaults = {o.name: o.default for o in registry.schema("model", model).options}
     point: dict[str, Any] = {"model": model}
     for name, spec in searched.items():
         point[f"model.{name}"] = _inside(spec, defaults[name])
-    loss, optimizer, _ = fit
-    if optimizer in _DENSE:
+    loss, optimizer = fit.loss, fit.optimizer
+    if optimizer in DENSE:
         point["optimizer"] = optimizer
-    if loss in _RANKING:
+    if loss in RANKING:
         point["loss"] = loss
     options = registry.schema("optimizer", optimizer).options if optimizer else ()
     rate = next((o.default for o in options if o.name == "lr"), None)
