@@ -180,11 +180,12 @@ class Sent:
     """A request whose body comes in parts, each after a moment."""
 
     def __init__(self, *parts: bytes, after: float = 0) -> None:
-        self.parts, self.after = parts, after
+        self.parts, self.after, self.read = parts, after, 0
 
     async def stream(self) -> Any:
         for part in self.parts:
             await asyncio.sleep(self.after)
+            self.read += len(part)
             yield part
 
 
@@ -207,6 +208,20 @@ def test_bodies_that_are_not_answered_take_bounded_memory() -> None:
         assert bodies.room == 7  # all of it was given back
 
     asyncio.run(asked())
+
+
+def test_the_rest_of_a_refused_body_is_read_within_bounds_so_that_its_client_gets_the_answer() -> None:
+    async def asked(held: int, sent: Sent, refused: type[Exception]) -> int:
+        bodies = BodyReader(4, held, 0.5)
+        with pytest.raises(refused):
+            async with bodies.of(sent):
+                pass
+        assert bodies.room == held
+        return sent.read
+
+    assert asyncio.run(asked(1, Sent(*[b"a"] * 4), Overloaded)) == 4
+    assert asyncio.run(asked(99, Sent(*[b"a"] * 9), TooLarge)) == 9
+    assert asyncio.run(asked(99, Sent(*[b"a"] * 99), TooLarge)) == 5 + 4 * 4 + 1
 
 
 def test_a_server_that_ends_answers_what_it_was_asked(two_sided: Path) -> None:
