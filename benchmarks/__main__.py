@@ -24,6 +24,7 @@ NAMES = (
     "sweep",
     "peers",
     "serving",
+    "one_row",
     "avazu",
     "automl",
     "portfolio",

@@ -1,4 +1,4 @@
-"""Latency and throughput of a server over HTTP on this machine, and of onnxruntime beside torch at one row."""
+"""Latency and throughput of a server over HTTP on this machine."""
 
 import asyncio
 import json
@@ -13,21 +13,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.harness import Line, Note, Results, Setting, Spread, Target, compare
+from benchmarks.harness import Line, Note, Results, Setting, Spread, Target
 from fmlab.data import Field, FieldEncoding, Schema, Table
 from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.plugin.registry import build
 from fmlab.run.serving_data import ServingData
 from fmlab.serving.loaded_run import LoadedRun
 
-ABOUT = "requests over loopback to `fmlab serve` at 100,000 items; one row by onnxruntime and by torch"
+ABOUT = "requests over loopback to `fmlab serve` at 100,000 items"
 USERS, ITEMS, ROWS = 10_000, 100_000, 100
 LATENCY, CLIENTS = 0.005, 16
-ONNX_MODELS = ("fm", "lorentzfm", "deepfm", "mf", "hyperml")
 
 
 def run(setting: Setting) -> Iterator[Results]:
-    """Latencies of each kind of request, then each model at one row."""
+    """Latencies and throughput of each kind of request."""
     try:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
@@ -35,14 +34,6 @@ def run(setting: Setting) -> Iterator[Results]:
         yield _served(setting)
     except ImportError as error:
         yield [Note(f"serve: no package {error.name}: pip install 'fmlab[serve]'")]
-    try:
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        yield [Note(f"onnx: no package {error.name}: pip install 'fmlab[onnx]'")]
-        return
-    for name in setting.chosen(ONNX_MODELS):
-        yield _one_row(name, setting)
 
 
 def trained(name: str, users: int, items: int, **options: Any) -> LoadedRun:
@@ -144,41 +135,3 @@ async def _ask(port: int, path: str, bodies: list[bytes], clients: int) -> tuple
     if len(latencies) != len(bodies):
         raise RuntimeError(f"{len(bodies) - len(latencies)} answers are missing")
     return latencies, time.perf_counter() - began
-
-
-def _one_row(name: str, setting: Setting) -> list[Line]:
-    from fmlab.serving.model_export import arrays, inputs_of, onnx_session, sample, write_onnx
-
-    users, items = setting.size(USERS, 20), setting.size(ITEMS, 50)
-    held = trained(name, users, items)
-    write_onnx(held, setting.folder)
-    session = onnx_session(setting.folder / "model.onnx")
-    rows = arrays(sample(held.data, 1))
-    feed = dict(zip(inputs_of(held.data), rows, strict=True))
-    given = tuple(torch.from_numpy(a) for a in rows)
-    times = setting.size(2000, 3)
-    torch.set_num_threads(1)
-
-    def eager() -> float:
-        began = time.perf_counter()
-        with torch.no_grad():
-            for _ in range(times):
-                torch.sigmoid(held.model(*given))
-        return 1e6 * (time.perf_counter() - began) / times
-
-    def onnx() -> float:
-        began = time.perf_counter()
-        for _ in range(times):
-            session.run(None, feed)
-        return 1e6 * (time.perf_counter() - began) / times
-
-    sides = {"torch eager": eager, "onnxruntime": onnx}
-    return compare(
-        f"{name}, one row, one thread",
-        sides,
-        setting,
-        unit="µs",
-        more=False,
-        reference="torch eager",
-        targets={"onnxruntime": Target(ratio=2)},
-    )

@@ -94,11 +94,11 @@ def program_of(run: "LoadedRun") -> Any:
     if inputs_of_model(run.model):
         names = ", ".join(inputs_of_model(run.model))
         raise FmlabError(f"a program reads features alone, {run.name} also asks for {names}")
-    trees = sorted({type(m).__name__ for m in run.model.modules() if isinstance(m, FitsRows)})
-    if trees:
+    outside = sorted({type(m).__name__ for m in run.model.modules() if isinstance(m, FitsRows)})
+    if outside:
         raise FmlabError(
-            f"a program is made of operations on tensors, {run.name} has trees of a library: {', '.join(trees)}; a "
-            "search leaves such models out by exclude_models"
+            f"a program is made of operations on tensors, {run.name} scores rows outside of torch by "
+            f"{', '.join(outside)}; a search leaves such models out by exclude_models"
         )
     table = sample(run.data, 3)
     calibrated = None if run.calibration is None else run.calibration.maps[""]

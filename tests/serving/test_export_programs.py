@@ -15,17 +15,18 @@ import pytest
 import torch
 from trained import cells, fmlab
 
-from fmlab.contracts import NeedsInteractions
+from fmlab.contracts import FitsRows, Fitting, LabelledRows, NeedsInteractions
 from fmlab.data import FieldEncoding
+from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
 from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.evaluation.probability_calibration import Calibration, Isotonic, Platt
 from fmlab.plugin import registry
 from fmlab.serving import load_run, model_export
 from fmlab.serving.loaded_run import LoadedRun
-from fmlab.testing.building import Kind, candidates, tiny
+from fmlab.testing.building import Kind, candidates, labeled, tiny
 
-TREES = ("catboost", "lightgbm")  # they are programs of their own libraries
+OUTSIDE = ("catboost", "lightgbm", "lookup")  # they score rows outside of torch
 FAST = ("fm", "lorentzfm", "hyperml")
 
 
@@ -42,6 +43,10 @@ def tiny_run(name: str, **options: Any) -> LoadedRun:
         if isinstance(model, NeedsInteractions):
             batch = candidates(data)
             model.fit_interactions(batch.user, batch.item[:, 0])
+        if isinstance(model, FitsRows):
+            some = labeled(data)
+            rows = LabelledRows(Features(*some.rows()), some.label)
+            model.fit_rows(rows, rows, Fitting(log_odds=True, seed=0))
         held: Any = SimpleNamespace(
             name="tiny",
             schema=data.schema,
@@ -61,7 +66,7 @@ def tiny_run(name: str, **options: Any) -> LoadedRun:
 
 
 def names() -> list[Any]:
-    every = [n for n in registry.names("model") if ":" not in n and n not in TREES]
+    every = [n for n in registry.names("model") if ":" not in n and n not in OUTSIDE]
     return [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in every]
 
 
@@ -80,8 +85,13 @@ def test_an_ensemble_with_trees_says_that_they_are_no_program(tmp_path: Path) ->
     pytest.importorskip("lightgbm")
     run = tiny_run("lightgbm")
     both = torch.nn.ModuleList([run.model])
-    with pytest.raises(FmlabError, match=r"has trees of a library: LightGBM; .*exclude_models"):
+    with pytest.raises(FmlabError, match=r"scores rows outside of torch by LightGBM; .*exclude_models"):
         model_export.program_of(LoadedRun(run.folder, run.checkpoint, run.identity, both, run.data))
+
+
+def test_a_model_that_looks_rows_up_outside_of_torch_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FmlabError, match="lookup scores rows outside of torch by Lookup; "):
+        model_export.program_of(tiny_run("lookup"))
 
 
 @pytest.mark.parametrize("learn", [False, True])
