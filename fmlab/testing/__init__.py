@@ -9,6 +9,9 @@
 They need pytest, and nothing else beyond fmlab.
 """
 
+import warnings
+from typing import Any
+
 from fmlab.testing.building import ASKED_KINDS, KINDS, AskedKind, Kind, candidates, checkerboard, labeled, tiny
 from fmlab.testing.data import DataContract
 from fmlab.testing.losses import LossContract
@@ -39,3 +42,11 @@ __all__ = [
     "labeled",
     "tiny",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The name of `labeled` before version 0.2, for one release."""
+    if name != "labelled":  # codespell:ignore
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn("fmlab.testing.labelled is called labeled", FutureWarning, stacklevel=2)  # codespell:ignore
+    return labeled

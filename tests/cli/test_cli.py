@@ -32,6 +32,7 @@ def room(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
+    monkeypatch.delenv("FMLAB_DATA_DIR", raising=False)
     return folder
 
 

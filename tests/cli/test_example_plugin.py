@@ -31,7 +31,8 @@ def fmlab(site: Path, tmp_path: Path) -> Fmlab:
 
     def start(*arguments: str, installed: bool = True) -> "subprocess.CompletedProcess[str]":
         path = str(site) if installed else ""
-        environment = {**os.environ, "PYTHONPATH": path, "FMLAB_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+        folders = {"FMLAB_CACHE": str(tmp_path / "cache"), "FMLAB_DATA_DIR": str(tmp_path / "data")}
+        environment = {**os.environ, **folders, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-m", "fmlab", *arguments]
         return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
 

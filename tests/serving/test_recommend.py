@@ -128,7 +128,7 @@ def test_a_model_with_context_scores_in_the_context_that_is_given(
     assert fmlab("recommend", place, "--user", "7") == 2
     said = capsys.readouterr().err
     assert all(f"--context {text.split('=')[0]}=..." in said for text in CONTEXT)
-    assert fmlab("recommend", place, "--user", "7", "--context", "color=red") == 2
+    assert fmlab("recommend", place, "--user", "7", "--context", "colors=red") == 2
     assert "did you mean 'color'" in capsys.readouterr().err
     given = [part for text in CONTEXT for part in ("--context", text)]
     assert fmlab("recommend", place, "--user", "007", *given, "-k", 2, "--seen", "--out", out) == 0

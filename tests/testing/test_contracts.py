@@ -255,3 +255,10 @@ def test_a_model_whose_sides_break_a_rule_is_named_before_training(item, message
     registry.refresh()
     assert run(tmp_path, "model=bad") == 2
     assert message in capsys.readouterr().err
+
+
+def test_labeled_rows_have_their_old_name_for_one_release() -> None:
+    from fmlab import testing
+
+    with pytest.warns(FutureWarning, match="is called labeled"):
+        assert testing.labelled is testing.labeled  # codespell:ignore

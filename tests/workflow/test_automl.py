@@ -51,7 +51,7 @@ def test_a_frame_becomes_an_ensemble_that_predicts(tmp_path: Path) -> None:
     places = {"folder": tmp_path / "s", "cache_dir": str(tmp_path / "cache")}
     rows = frame()
     run = fmlab.automl(rows, user="Leser Nr", item="Buch-ID", label="ja", time_limit="2h", overrides=few, **places)
-    assert run.folder == tmp_path / "s" / "ensemble"
+    assert run.folder == tmp_path / "s" / "refit-all-rows" / "ensemble", "all members are trained anew"
     assert run.test["auc"] > 0.6
     found = run.predict(rows)
     assert found["probability"].between(0, 1).all()
