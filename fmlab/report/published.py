@@ -16,7 +16,8 @@ from fmlab.report.leaderboards import Leaderboard, Row
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One model in one table of a paper: its figures as printed, and our row of them that is best by validation."""
+    """One model in one table of a paper: its figures as printed, and our row of them that is best by validation, among
+    those that were trained on the training rows alone."""
 
     source: str
     model: str
@@ -38,6 +39,7 @@ def _facts() -> tuple[Mapping[str, str], ...]:
 
 def printed(board: Leaderboard) -> list[PublishedRow]:
     """What papers print for the board's data, protocol and metrics, in the order of the papers' tables."""
+    own = [row for row in board.own if row.option("refit_on") is None]  # papers train on the training rows alone
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for fact in _facts():
         if fact["data"] == board.data and fact["protocol"] == board.protocol and _holds(fact["settings"], board.place):
@@ -46,8 +48,8 @@ def printed(board: Leaderboard) -> list[PublishedRow]:
     found = []
     for (paper, table, name, model, settings), values in groups.items():
         note = values.pop("note")
-        if any(row.published_counterpart(metric) is not None for metric in values for row in board.own):
-            ours = next((r for r in board.own if r.model == model and _holds(settings, r.runs[0].config)), None)
+        if any(row.published_counterpart(metric) is not None for metric in values for row in own):
+            ours = next((r for r in own if r.model == model and _holds(settings, r.runs[0].config)), None)
             found.append(PublishedRow(f"{paper} {table}", name, values, ours, note))
     return found
 

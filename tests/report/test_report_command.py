@@ -264,6 +264,15 @@ def test_printed_figures_stand_beside_our_best_row_of_the_model(tmp_path, capsys
     assert ("FM", "0.0638") in {(row["model"], row["mean"]) for row in lines if row["source"] == "lorentzfm 2"}
 
 
+def test_a_model_that_was_trained_on_validation_rows_too_does_not_stand_beside_printed_figures(tmp_path, capsys):
+    place = {"data.name": "movielens-1m", "protocol.name": "full_ranking"}
+    make_run(tmp_path / "a", place, test=0.07)
+    make_run(tmp_path / "b", {**place, "refit_on": "train+validation"}, test=0.08)
+    text = said(capsys, tmp_path, "--markdown")
+    (line,) = [row for row in text.splitlines() if row.startswith("| lorentzfm 2 | FM |")]
+    assert line.split("|")[3:5] == [" 0.0638 ", " 0.07000 "]
+
+
 def test_parameters_and_seconds_of_an_epoch_stand_beside_the_table_that_prints_them(tmp_path, capsys):
     place = {"data.name": "movielens-1m", "protocol.name": "full_ranking"}
     make_run(tmp_path / "a", place, test=0.07, parameters=103_400, seconds_fit=9.0, epochs=2)
