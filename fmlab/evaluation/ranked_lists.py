@@ -18,7 +18,7 @@ from fmlab.evaluation.item_scorer import CandidateScorer, candidate_scorer
 from fmlab.evaluation.list_metrics import Lists, TrainedItems, attributes_of, list_metric_values, views_of
 from fmlab.evaluation.metric_names import SAMPLED, rank_metric
 from fmlab.evaluation.ranking_queries import RankingQueries
-from fmlab.evaluation.ranks import Ties, first_items, rank_among
+from fmlab.evaluation.ranks import Ties, distinct_units, first_items, rank_among
 from fmlab.evaluation.sampled_candidates import SampledCandidates
 
 log = logging.getLogger(__name__)
@@ -266,11 +266,12 @@ class RankedLists:
 
     def finish(self, unit: Array, columns: Mapping[str, Array]) -> Report:
         """Means over lists, each counted once."""
-        unit, first = np.unique(unit, return_index=True)
+        unit, first = distinct_units(unit)
         n = int(np.searchsorted(unit, len(self.rows)))
         case, shown = unit[:n], unit[n:] - len(self.rows)
         owner = np.searchsorted(self.begin, case, side="right") - 1
-        lists, owner = np.unique(owner, return_inverse=True)
+        begins = np.r_[True, owner[1:] != owner[:-1]][: len(owner)]  # cases ascend, and so do their owners
+        lists, owner = owner[begins], begins.cumsum() - 1
         row = self.rows[self.begin[lists]]
         order = np.argsort(row, kind="stable")
         place = np.empty_like(order)
@@ -279,15 +280,15 @@ class RankedLists:
         if len(shown):
             of_list = np.searchsorted(lists, shown[:: self.top] // self.top)
             tops = np.empty((len(lists), self.top), np.int64)
-            tops[place[of_list]] = columns["rank"][first[n:]].astype(np.int64).reshape(-1, self.top)
+            tops[place[of_list]] = columns["rank"][first][n:].astype(np.int64).reshape(-1, self.top)
         values: dict[str, float] = {}
         units = {"row": row[order], "user": self.user[self.begin[lists]][order]}
         for kind in ("rank", SAMPLED + "rank"):
             metrics = {k: m for k, m in self.metrics.items() if k.startswith(SAMPLED) == kind.startswith(SAMPLED)}
             if not metrics:
                 continue
-            rank = columns[kind][first[:n]]
-            sort = np.lexsort((rank, place[owner]))
+            rank = columns[kind][first][:n]
+            sort = order if len(lists) == n else np.lexsort((rank, place[owner]))
             ranks = Ranks(rank[sort], np.r_[0, np.bincount(place[owner], minlength=len(lists)).cumsum()])
             candidates = self.ranked[lists][order] if kind == "rank" else self._sampled.sizes(lists)[order]  # type: ignore[union-attr]
             item, gains = self.item.numpy()[case][sort], self.gains[case][sort]

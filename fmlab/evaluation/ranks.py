@@ -9,8 +9,11 @@ once the item itself is among those at -inf; a half less where it is among the i
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from fmlab.data.schema import Array
 
 Ties = Literal["expected", "worst", "best", "index"]
 """Rank of an item among those of its score: the mean of the places they take, the last, the first, or by number."""
@@ -56,3 +59,10 @@ def first_items(scores: Tensor, k: int) -> Tensor:
         values[shared], found[shared] = exact.values[:, : found.shape[1]], exact.indices[:, : found.shape[1]]
     found.masked_fill_(values == -torch.inf, -1)
     return found if k <= width else torch.cat([found, found.new_full((len(found), k - width), -1)], 1)
+
+
+def distinct_units(unit: Array) -> tuple[Array, Array | slice]:
+    """The numbers of units, ascending, each once, and where they first stand; a single process has them so."""
+    if (unit[1:] > unit[:-1]).all():
+        return unit, slice(None)
+    return np.unique(unit, return_index=True)
