@@ -34,4 +34,14 @@ def refuse_unused_rule(config: Mapping[str, Any]) -> None:
         why = option_values.unused(option, signature, values) if option else ""
         if option is None or why:
             got = f"protocol={config['protocol']['name']}" + (f" with {why}" if why else "")
-            raise FmlabError(f"data.{name} is of protocols that have the option {name}, got {got}: leave it out")
+            having = [p for p in registry.names("protocol") if _has(p, name)]
+            rule = f"data.{name} is of protocols that have the option {name}"
+            raise FmlabError(f"{rule}, got {got}: leave it out, or choose one of {', '.join(having)}")
+
+
+def _has(protocol: str, name: str) -> bool:
+    """Whether a protocol that can be read has an option of that name."""
+    try:
+        return any(o.name == name for o in registry.schema("protocol", protocol).options)
+    except FmlabError:  # a broken plugin of another package
+        return False
