@@ -129,10 +129,11 @@ class _Product:
     def score_all(self, user: Tensor, context: Features | None, more: ModelInputs = NO_INPUTS) -> Tensor:
         query = self._query(user, context, more)
         shape = (len(query), len(self.items))
-        if self.scores.shape != shape:
-            self.scores = self.items.new_empty(shape)
+        cells = shape[0] * shape[1]
+        if len(self.scores) < cells:
+            self.scores = self.items.new_empty(cells)
         with torch.autocast(query.device.type, enabled=False):
-            return torch.mm(query, self.items.T, out=self.scores)
+            return torch.mm(query, self.items.T, out=self.scores[:cells].view(shape))
 
     def score_items(
         self, user: Tensor, context: Features | None, item: Tensor, more: ModelInputs = NO_INPUTS

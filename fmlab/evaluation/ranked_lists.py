@@ -27,7 +27,10 @@ CELLS = 1 << 21
 """Scores of a block that ranks all items. On a CPU larger blocks leave the cache; a block has at least one case."""
 
 LIST_CELLS = 1 << 23
-"""The same where a list has all relevant items of a user: their ranks are counted `CELLS` at a time."""
+"""The same where a list has all relevant items of a user."""
+
+COPIED_CELLS = 1 << 19
+"""Scores copied at once where cases share a query: larger copies give their memory back, and getting it is slow."""
 
 SAMPLED_CELLS = 1 << 16
 """Scores of a block that ranks sampled candidates only: each may need a vector of its own."""
@@ -101,10 +104,8 @@ class RankedLists:
         if self.whole and dataset.context is not None:
             raise DataError(f"a list for each user needs rows without context, which differs; {dataset.name!r} has it")
         self.queries = RankingQueries(dataset, observed, self.rows, self.user, self.whole)
-        self.begin = (
-            np.r_[0, np.flatnonzero(self.user[1:] != self.user[:-1]) + 1] if self.whole else np.arange(len(user))
-        )
-        self.begin = np.r_[self.begin, len(user)]
+        begins = np.r_[True, self.user[1:] != self.user[:-1]][: len(user)] | (not self.whole)
+        self.begin = np.r_[np.flatnonzero(begins), len(user)]
         self.top = self._widest() if "top" in wanted else 0
         self.trained = TrainedItems.of(dataset, trained) if trained is not None and wanted else None
         self.attributes = attributes_of(dataset) if "attributes" in wanted else None
@@ -137,10 +138,10 @@ class RankedLists:
         width = self.observed.n_items
         if self.candidates is not None and not self.everything:
             width = 1 + self.candidates.shape[1]
-        usual = CELLS if self.everything else SAMPLED_CELLS
-        self.size = max(1, (cells or usual) // width)  # cases whose ranks are counted at once
-        lists = len(self.begin) - 1
-        per_block = max(1, (cells or (LIST_CELLS if self.everything else usual)) // width) if self.whole else self.size
+        usual = SAMPLED_CELLS
+        if self.everything:
+            usual = LIST_CELLS if self.whole else CELLS
+        lists, per_block = len(self.begin) - 1, max(1, (cells or usual) // width)
         self.blocks = np.r_[np.arange(0, lists, per_block), lists]
         if self.everything and (k := max((getattr(m, "k", None) or 1) for m in self.metrics.values())) > width:
             log.warning("a metric looks at the first %s of %s items: the rest of its places stays empty", k, width)
@@ -175,9 +176,8 @@ class RankedLists:
             own = scores[which, item]
             if sampled is not None and candidates is not None:
                 of_list = which if self.whole else torch.arange(len(which), device=device)
-                near = scores[
-                    (torch.arange(len(user), device=device) if self.whole else which).unsqueeze(1), candidates
-                ]
+                query = torch.arange(len(user), device=device) if self.whole else which
+                near = scores[query.unsqueeze(1), candidates]
                 columns[SAMPLED + "rank"] = sampled.ranks(near, candidates, own, item, of_list, lists)
             columns["rank"], top = self._rank_all(scores, user, which, item, own)
         else:
@@ -233,8 +233,9 @@ class RankedLists:
         elif not self.top and self.ties == "expected" and len(user) == len(which):
             return rank_among(scores, own.unsqueeze(1)), None
         ranks, tops = [], []
-        for low in range(0, len(which), self.size):
-            cut = slice(low, low + self.size)
+        step = max(1, COPIED_CELLS // scores.shape[1])
+        for low in range(0, len(which), step):
+            cut = slice(low, low + step)
             others = scores.index_select(0, which[cut])
             if self.top and not self.whole:
                 others.scatter_(1, item[cut].unsqueeze(1), own[cut].unsqueeze(1))

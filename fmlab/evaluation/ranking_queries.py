@@ -60,7 +60,13 @@ class RankingQueries:
         """Places in the flat scores `[Q, items]` of the observed items of each query's user."""
         at = user.cpu()
         count, begin = self.observed.degree[at], self.observed.offsets[at]
-        shift = begin - count.cumsum(0) + count  # from places in the list to places in `observed.items`
-        query = torch.repeat_interleave(torch.arange(len(at)), count)
-        items = self.observed.items[torch.arange(len(query)) + shift[query]]
-        return (query * self.observed.n_items + items).to(user.device)
+        total = int(count.sum())
+        row = torch.arange(len(at)) * self.observed.n_items
+        first = int(begin[0]) if len(at) else 0
+        if len(at) and int(begin[-1] + count[-1]) - first == total and bool((at[1:] > at[:-1]).all()):
+            items = self.observed.items[first : first + total]  # no user between them has observed anything
+        else:
+            shift = begin - count.cumsum(0) + count  # from places in the list to places in `observed.items`
+            place = torch.repeat_interleave(shift, count, output_size=total).add_(torch.arange(total))
+            items = self.observed.items.index_select(0, place)
+        return torch.repeat_interleave(row, count, output_size=total).add_(items).to(user.device)
