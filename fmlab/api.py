@@ -13,6 +13,7 @@
 | a loss       | `Batch`, `score`, `require_candidates`, `tempered_score`, `mean_over_rows`                 |
 | a sampler    | `Sampler`, `ChoosesByScore`, `SamplingBatch`, `random_numbers`, `draw_weighted`            |
 | a metric     | `ListMetric`, `Ranks`, `ScoreMetric`                                                       |
+| a search     | `StructureSearch`, `SearchSpace`, `SearchedTable`                                          |
 | a program    | `run`, `load_run`                                                                          |
 
 A name is imported when it is asked for: a data set needs no torch.
@@ -38,7 +39,10 @@ if TYPE_CHECKING:
     from fmlab.contracts import Report as Report
     from fmlab.contracts import Sampler as Sampler
     from fmlab.contracts import ScoreMetric as ScoreMetric
+    from fmlab.contracts import SearchedTable as SearchedTable
+    from fmlab.contracts import SearchSpace as SearchSpace
     from fmlab.contracts import SharesWork as SharesWork
+    from fmlab.contracts import StructureSearch as StructureSearch
     from fmlab.contracts import Task as Task
     from fmlab.contracts import Training as Training
     from fmlab.contracts import TwoSided as TwoSided
@@ -83,7 +87,7 @@ if TYPE_CHECKING:
 _WHERE = {
     "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator HasRoles LateInteraction ListMetric "
     "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized RegularizesBatch Report Sampler ScoreMetric "
-    "SharesWork Task Training TwoSided WarmStarts",
+    "SearchSpace SearchedTable SharesWork StructureSearch Task Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep PublishedFigure Ragged Schema Table",
     "fmlab.data.model_inputs": "History Sequence",
     "fmlab.data.batch": "Batch",

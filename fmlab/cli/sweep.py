@@ -17,7 +17,7 @@ from fmlab.plugin import registry
 from fmlab.sweep.spec import Sweep, of_now, read
 from fmlab.terminal.escaping import escaped_line
 
-_GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table")
+_GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search")
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 _WIDTH = 120  # where there is no terminal
 

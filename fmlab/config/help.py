@@ -31,7 +31,7 @@ def written(value: Any) -> str:
 def help_on(config: Mapping[str, Any]) -> str:
     """Options of a run, and of the plugins that a composed config selects, with their values in it."""
     parts = [("a run", signatures.of_object(settings.Run), config, "")]
-    for kind in ("model", "data", "protocol", "loss", "sampler", "optimizer", "scheduler", "table"):
+    for kind in ("model", "data", "protocol", "loss", "sampler", "optimizer", "scheduler", "table", "search"):
         if kind not in config:
             continue
         signature = registry.schema(kind, str(config[kind]["name"]))

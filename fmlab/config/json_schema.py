@@ -9,7 +9,7 @@ from fmlab.plugin import inventory
 from fmlab.plugin.option import Option, Range
 from fmlab.plugin.signature import of_object
 
-GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table")
+GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search")
 _PLAIN = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null", None: "null"}
 _REFERENCE = {"type": "string", "pattern": r"^\$\{.*\}$"}  # of OmegaConf, which may stand for any value
 

@@ -12,7 +12,7 @@ from fmlab.plugin import registry
 from fmlab.plugin import signature as signatures
 
 # In the order of the defaults list of conf/config.yaml: a plugin may name plugins of the groups before its own.
-GROUPS = ("loss", "sampler", "optimizer", "scheduler", "table", "protocol", "data", "model")
+GROUPS = ("loss", "sampler", "optimizer", "scheduler", "table", "search", "protocol", "data", "model")
 
 
 _ROLES = ("user", "item", "label", "targets")  # options of data sets that name columns

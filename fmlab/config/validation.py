@@ -20,7 +20,7 @@ from fmlab.plugin import option_values, registry
 from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
-KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table")
+KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search")
 GROUPS = (*KINDS, "trainer", "logger")
 _MISSING = "???"
 _HANDLERS = {"logging.StreamHandler", "logging.FileHandler", "logging.NullHandler"}

@@ -11,6 +11,7 @@
 | scheduler                               | `(steps, epoch_steps, *,   | `Scheduler`, or None for a constant rate  |
 |                                         | options)`                  |                                           |
 | table                                   | `(sizes, *, options)`      | `RowSharing`, or None for whole tables    |
+| search                                  | `(space, *, options)`      | `StructureSearch`, or None for no search  |
 | metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
 A plugin class may carry the literal attribute `defaults`, the partners it wants when the user names none:
@@ -52,12 +53,21 @@ from fmlab.contracts.optimizer import EpochSchedule
 from fmlab.contracts.row_fitting import FitsRows, Fitting, LabelledRows
 from fmlab.contracts.sampler import ChoosesByScore, Sampler
 from fmlab.contracts.scheduler import FollowsValidation, Scheduler
+from fmlab.contracts.search import (
+    BeginsSearchSteps,
+    EndsSearch,
+    PenalizesGates,
+    SearchedTable,
+    SearchSpace,
+    StructureSearch,
+)
 from fmlab.contracts.table import RowSharing
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
     "AddsScores",
+    "BeginsSearchSteps",
     "BeginsSteps",
     "BlockResult",
     "ChoosesByScore",
@@ -66,6 +76,7 @@ __all__ = [
     "CountsOperations",
     "CountsParameters",
     "DataSource",
+    "EndsSearch",
     "EpochSchedule",
     "Evaluator",
     "FitsRows",
@@ -81,6 +92,7 @@ __all__ = [
     "ManifoldEmbeddings",
     "Model",
     "NeedsInteractions",
+    "PenalizesGates",
     "RankMetric",
     "Ranks",
     "RawFile",
@@ -92,7 +104,10 @@ __all__ = [
     "Scheduler",
     "ScoreMetric",
     "ScoresCatalog",
+    "SearchSpace",
+    "SearchedTable",
     "SharesWork",
+    "StructureSearch",
     "Task",
     "Tempered",
     "Training",

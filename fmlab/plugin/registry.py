@@ -27,7 +27,9 @@ from fmlab.plugin.option_values import check_options
 from fmlab.plugin.signature import Signature
 from fmlab.plugin.source import forget
 
-Kind = Literal["data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "metric", "logger"]
+Kind = Literal[
+    "data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search", "metric", "logger"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "data": ("root",),
@@ -38,6 +40,7 @@ GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "optimizer": ("parameters",),
     "scheduler": ("steps", "epoch_steps"),
     "table": ("sizes",),
+    "search": ("space",),
     "metric": (),
     "logger": ("config", "folder"),
 }

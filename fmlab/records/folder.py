@@ -36,6 +36,7 @@ class RunFolder:
         self.config, self.environment = path / "config.yaml", path / "environment.json"
         self.metrics, self.curves, self.units = path / "metrics.json", path / "metrics.csv", path / "units.npz"
         self.calibration, self.serving = path / "calibration.json", path / SERVING
+        self.structure = path / "structure.safetensors"  # what a search of the run found
         self.checkpoints = path / "checkpoints"
         self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
 

@@ -46,6 +46,7 @@ class Record(TypedDict, total=False):
     unseen: Mapping[str, Any]
     training_rows: int
     parameters: int
+    search: NotRequired[Mapping[str, Any]]  # of a run that searched the structure of its model
     flops: float
     epochs: int
     best_epoch: int | None

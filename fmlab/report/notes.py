@@ -14,6 +14,7 @@ def notes(board: Leaderboard, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     """Warnings of the runs, what the tests say, what is left out and why."""
     lines = judged_lines(board)
     lines += ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
+    lines += [f"{row.title}: {row.searched}" for row in board.own if row.searched]
     lines += [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
     tested = [c for c in tests if c.found]
     if tested:

@@ -90,8 +90,9 @@ class Run:
     def settings(self) -> Mapping[str, Any]:
         """Options that tell one row of a leaderboard from another: all but the seed and where it ran."""
         own = {k: v for k, v in self.config.items() if not k.startswith((*_PLACE, *_ASIDE))}
-        # Whole tables are what runs of before there was a choice have.
-        return {k: v for k, v in own.items() if k != "table.name" or v != "full"}
+        # Whole tables and no search are what runs of before there was a choice have.
+        usual = {"table.name": "full", "search.name": "none"}
+        return {k: v for k, v in own.items() if usual.get(k, "") != v}
 
     @cached_property
     def finished(self) -> int:

@@ -22,11 +22,12 @@ from fmlab.evaluation.target_losses import loss_of_targets
 from fmlab.plugin.registry import build, schema
 from fmlab.records.folder import RunFolder
 from fmlab.run.calibration import check_calibration
-from fmlab.run.loading import FULL, build_model
+from fmlab.run.loading import FULL, NONE, build_model
 from fmlab.run.model_size import n_parameters, n_trained
 from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
 from fmlab.run.run_record_writer import RunRecord
+from fmlab.run.structure import Structure, structure_lines
 from fmlab.run.training_length import check_refit
 from fmlab.run.warm_optimizer import going_on
 from fmlab.run.warm_start import Trained, match_vocabularies, open_trained, options_from, start_from
@@ -60,10 +61,11 @@ def build_run(
     record: RunRecord,
     run_loggers: list[Any],
     callbacks: Sequence[Callback],
+    structure: Structure | None = None,
 ) -> tuple[dict[str, Any], BuiltRun]:
     """The parts of a run, and its config with the options that trained models of `warm_start` give.
 
-    The record and the log say what was built.
+    The record and the log say what was built. `structure`: what a search found.
     """
     trained = [open_trained(p) for p in config["warm_start"]]
     name = config["model"]["name"]
@@ -76,7 +78,7 @@ def build_run(
         match_vocabularies(one, task.dataset, int(config["seed"]))
     check_refit(config, task)
     _tell_size(config, task.dataset, callbacks)
-    built = assemble(config, task, folder, run_loggers, callbacks, trained)
+    built = assemble(config, task, folder, run_loggers, callbacks, trained, structure=structure)
     check_calibration(config, task, built.learner.loss)
     if trained:
         record.update(
@@ -85,6 +87,10 @@ def build_run(
     parameters, rows = n_trained(built.model), len(task.training.rows)
     record.update(parameters=parameters, flops=flops.of_row(built.model, task.dataset).total, training_rows=rows)
     log.info(f"{name}: {parameters:,} parameters, {rows:,} training rows")
+    if structure is not None:
+        told = structure.described(built.model, task.dataset.schema, parameters)
+        record.update(search=told)
+        log.info("\n".join(structure_lines(told)))
     return config, built
 
 
@@ -105,14 +111,18 @@ def assemble(
     callbacks: Sequence[Callback],
     trained: Sequence[Trained],
     scale: OutputTransform | None = None,
+    structure: Structure | None = None,
 ) -> BuiltRun:
     """Build and dry-run everything, so that a mistake shows before the first epoch.
 
-    `trained`: what to start from. `scale`: of the labels, None for that of the training rows.
+    `trained`: what to start from. `scale`: of the labels, None for that of the training rows. `structure`: what a
+    search found, where the config has one.
     """
     data, seed = task.dataset, int(config["seed"])
     seed_generators(seed)
-    model = build_model(config["model"], data.schema, seed, config.get("table"))
+    model = build_model(config["model"], data.schema, seed, config.get("table"), config.get("search"))
+    if structure is not None:
+        structure.impose(model)
     refuse_unlabelled(model, task, config["model"]["name"])
     loss = loss_of_targets(build("loss", config["loss"], gives=Callable), data) if "loss" in config else None
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
@@ -162,8 +172,9 @@ def _identity(config: Mapping[str, Any], data: Dataset, scale: OutputTransform, 
         "seed": int(config["seed"]),
         "batch_size": int(config["batch_size"]),
     }
-    if config.get("table", {"name": FULL})["name"] != FULL:
-        identity["table"] = redacted(config["table"])
+    for kind, usual in (("table", FULL), ("search", NONE)):
+        if config.get(kind, {"name": usual})["name"] != usual:
+            identity[kind] = redacted(config[kind])
     return identity if scale == OutputTransform() else identity | {"label_scale": scale.to_dict()}
 
 

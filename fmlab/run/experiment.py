@@ -25,6 +25,7 @@ from fmlab.run.results import write_results
 from fmlab.run.run_opening import OpenedRun, on_refit_rows, open_run
 from fmlab.run.run_record_writer import RunRecord
 from fmlab.run.serving_data_writer import write_serving_data
+from fmlab.run.structure_search import structure_of
 from fmlab.terminal.escaping import shown
 from fmlab.training import loggers
 from fmlab.training.distributed import ending_children, is_first_process, take_rank
@@ -86,7 +87,8 @@ def _run(
     """
     torch.set_num_threads(config["trainer"]["threads"] or torch.get_num_threads())
     opened = open_run(config, record)
-    config, built = build_run(config, opened.task, folder, record, run_loggers, callbacks)
+    structure = structure_of(config, opened.task, folder, resume, callbacks)
+    config, built = build_run(config, opened.task, folder, record, run_loggers, callbacks, structure)
     write_serving_data(config, opened, built, folder)
     tested = opened
     with ending_children(built.trainer):
@@ -99,7 +101,8 @@ def _run(
             selected = fitted.selected(built.model)
             built = _without_model(built)
             tested = on_refit_rows(config, opened, opened.derived)
-            built, checkpoint, refit = fit_anew(config, tested.task, selected, folder, callbacks, resume is not None)
+            resumes = resume is not None
+            built, checkpoint, refit = fit_anew(config, tested.task, selected, folder, callbacks, resumes, structure)
             fitted = fitted._replace(checkpoint=checkpoint)
             record.update(refit=refit)
         test = evaluate_test(built, fitted.saved_parameters)

@@ -12,27 +12,42 @@ from fmlab.data import Schema
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.output_transform import OutputTransform, set_output_transform
 from fmlab.nn.compressed import compress
+from fmlab.nn.masked import MaskedTable, replace_tables, searched_tables
 from fmlab.plugin.registry import build
 from fmlab.run.serving_file import read_schema
 from fmlab.training.checkpoint_entries import IDENTITY, MODEL_PREFIX, PARAMETERS
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
-FULL = "full"  # the table of which nothing is said
+FULL, NONE = "full", "none"  # the table and the search of which nothing is said
 EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gives
 
 
 def build_model(
-    options: Mapping[str, Any], schema: Schema, seed: int, table: Mapping[str, Any] | None = None
+    options: Mapping[str, Any],
+    schema: Schema,
+    seed: int,
+    table: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
 ) -> nn.Module:
-    """A model as its plugin makes it, initialized by `seed`, with the embedding tables that `table` says."""
+    """A model as its plugin makes it, initialized by `seed`, with the embedding tables that `table` says.
+
+    Where `search` names a search, tables have masks, which keep everything so far.
+    """
     torch.manual_seed(seed)
-    return _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table)
+    return _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table, search)
 
 
 def _with_tables(
-    model: nn.Module, options: Mapping[str, Any], schema: Schema, table: Mapping[str, Any] | None
+    model: nn.Module,
+    options: Mapping[str, Any],
+    schema: Schema,
+    table: Mapping[str, Any] | None,
+    search: Mapping[str, Any] | None,
 ) -> nn.Module:
+    if search is not None and search["name"] != NONE:
+        searched_tables(model, str(search["name"]), str(options["name"]))
+        replace_tables(model, lambda _, table: MaskedTable(table))
     if table is not None and table["name"] != FULL:
         compress(model, schema, partial(build, "table", table), str(table["name"]), str(options["name"]))
     return model
@@ -49,10 +64,11 @@ def identity_of(saved: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], S
     try:
         if not isinstance(identity, dict) or not isinstance(identity["model"], dict):
             raise TypeError("it does not name its model")
-        if not all(isinstance(key, str) for key in (*identity["model"], *(identity.get("table") or {"name": ""}))):
+        parts = [identity.get(kind) or {"name": ""} for kind in ("table", "search")]
+        if not all(isinstance(key, str) for part in (identity["model"], *parts) for key in part):
             raise TypeError("options are named by text")
-        if not isinstance((identity.get("table") or {"name": ""})["name"], str):
-            raise TypeError("its table has a name")
+        if not all(isinstance(part["name"], str) for part in parts):
+            raise TypeError("its table and its search have names")
         return identity, read_schema(identity["schema"])
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise StorageError(f"{path} is malformed: {type(error).__name__}: {error}") from error
@@ -63,11 +79,11 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     identity, schema = identity_of(saved, path)
     state = _state(saved, path)
     name = identity["model"].get("name")
-    table = identity.get("table")
-    if differ := _other_shapes(identity["model"], schema, state, table):
+    table, search = identity.get("table"), identity.get("search")
+    if differ := _other_shapes(identity["model"], schema, state, table, search):
         raise FmlabError(f"{path} holds another version of {name}: {differ}")
     scale = _scale_of(identity, path)
-    model = build_model(identity["model"], schema, 0, table)
+    model = build_model(identity["model"], schema, 0, table, search)
     for part in (*model.named_parameters(), *model.named_buffers()):
         if part[0] in state:  # as precise as it was trained
             kinds = part[1].is_floating_point(), state[part[0]].is_floating_point()
@@ -108,7 +124,11 @@ def _state(saved: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
 
 
 def _other_shapes(
-    options: Mapping[str, Any], schema: Schema, state: Mapping[str, Tensor], table: Mapping[str, Any] | None
+    options: Mapping[str, Any],
+    schema: Schema,
+    state: Mapping[str, Tensor],
+    table: Mapping[str, Any] | None,
+    search: Mapping[str, Any] | None,
 ) -> str:
     """Where the tensors that a model of these options has differ from the given ones; found without memory for them.
 
@@ -116,7 +136,7 @@ def _other_shapes(
     """
     try:
         with torch.device("meta"):
-            shell = _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table)
+            shell = _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table, search)
     except FmlabError:
         return ""  # building it says why
     wanted = {k: tuple(v.shape) for k, v in shell.state_dict().items()}

@@ -8,6 +8,7 @@ from torch import nn
 
 from fmlab.contracts import CountsParameters
 from fmlab.data import Schema
+from fmlab.nn.masked import n_dropped
 from fmlab.plugin import registry
 
 
@@ -34,5 +35,5 @@ def n_parameters(options: Mapping[str, Any], schema: Schema, table: Mapping[str,
 
 
 def n_trained(model: nn.Module) -> int:
-    """Numbers that an optimizer trains."""
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    """Numbers that an optimizer trains; those that a search dropped from tables are not among them."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad) - n_dropped(model)

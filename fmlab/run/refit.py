@@ -18,6 +18,7 @@ from fmlab.run.building import BuiltRun, assemble
 from fmlab.run.fitting import save_as_is, train
 from fmlab.run.optimization import epoch_steps
 from fmlab.run.row_fitting import fit_rows, rounds_go_on
+from fmlab.run.structure import Structure
 from fmlab.run.training_length import TrainingLength
 from fmlab.training.distributed import is_first_process
 
@@ -58,11 +59,13 @@ def fit_anew(
     folder: RunFolder,
     callbacks: Sequence[Callback],
     resumes: bool,
+    structure: Structure | None = None,
 ) -> tuple[BuiltRun, Path, dict[str, Any]]:
     """New parts trained on the task's training rows, the checkpoint to test, and what the record says of it.
 
     The epochs are those up to the best one of the validation; a model without parameters is fitted once, one that
-    trains itself for `rounds`. A run that was stopped here goes on where it was. Raises KeyboardInterrupt where it is
+    trains itself for `rounds`. `structure`: what a search
+    found on the training rows. A run that was stopped here goes on where it was. Raises KeyboardInterrupt where it is
     stopped.
     """
     inner = RunFolder(folder.path / FOLDER)
@@ -76,7 +79,7 @@ def fit_anew(
         trainer["max_steps"] = selected.steps_of(epoch)
     again = {**config, "trainer": trainer, "logger": {"name": "none"}, "schedule_epochs": whole}
     replay = ValidationReplay(None, selected, epoch)
-    new = assemble(again, task, inner, [], [*callbacks, replay], [], selected.scale)
+    new = assemble(again, task, inner, [], [*callbacks, replay], [], selected.scale, structure)
     replay.scheduler = new.learner.scheduler
     how_long = f" for {selected.steps / (selected.epoch_steps or selected.steps):.3g} epochs" if epochs else ""
     log.info(f"refit{how_long} on {rows:,} rows, those of training and validation")

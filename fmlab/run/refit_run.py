@@ -23,11 +23,13 @@ from fmlab.run.run_opening import on_refit_rows, open_run
 from fmlab.run.run_record_writer import RunRecord
 from fmlab.run.serving_data_writer import write_serving_data
 from fmlab.run.serving_file import read_serving_data
+from fmlab.run.structure import read_structure, searches
 from fmlab.run.training_length import TrainingLength, check_refit
 from fmlab.terminal.escaping import shown
 
 log = logging.getLogger("fmlab")
-_SELECTED = ("epochs", "best_epoch", "calibration", "model_options", "cut")  # of the record of the run that selected
+# Of the record of the run that selected.
+_SELECTED = ("epochs", "best_epoch", "calibration", "model_options", "cut", "search")
 
 
 def refit_run(config: Mapping[str, Any], selected_by: Path, folder: Path, callbacks: Sequence[Callback] = ()) -> None:
@@ -65,8 +67,9 @@ def _refit(
     opened = open_run({**config, "crosses": [], "target_statistics": []}, record)
     check_refit(config, opened.base_task)
     opened = on_refit_rows(config, opened, served.derived)
+    structure = read_structure(best.structure) if searches(config) else None
     selected = TrainingLength.of(best.best, int(before.get("epochs") or 0) or None, served.scale)
-    built, tested, facts = fit_anew(config, opened.task, selected, folder, callbacks, resumes=False)
+    built, tested, facts = fit_anew(config, opened.task, selected, folder, callbacks, False, structure)
     facts = {**facts, "selected_by": selected_by.name}
     parameters = n_trained(built.model)
     by_steps = parameters > 0 and not isinstance(built.model, FitsRows)

@@ -49,6 +49,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], notes: Mapping[str,
             file.write(flat.view(torch.uint8).numpy().tobytes() if len(flat) else b"")
 
 
+def read_notes(path: Path) -> dict[str, str]:
+    """The notes in the header of a file; raises ValueError where it has none, OSError."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > LONGEST:
+            raise ValueError("its header is longer than what is read")
+        header = json.loads(file.read(length))
+    notes = header.get("__metadata__") if isinstance(header, dict) else None
+    if not isinstance(notes, dict):
+        raise ValueError("its header has no notes")
+    return notes
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file by name; raises ValueError for what `write_tensors` would not write, OSError.
 

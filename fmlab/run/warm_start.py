@@ -21,6 +21,7 @@ from fmlab.contracts import InfersOptions, WarmStarts
 from fmlab.data import Array, Dataset, Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.compressed import CompressedTable
+from fmlab.nn.masked import MaskedTable
 from fmlab.plugin.registry import load
 from fmlab.run.loading import build_model, identity_of, model_of
 from fmlab.run.locate import locate
@@ -93,11 +94,15 @@ def match_vocabularies(trained: Trained, data: Dataset, seed: int) -> None:
     if trained.schema == data.schema and np.array_equal(rows, np.arange(len(rows))):
         trained.counts.clear()
         return
-    if any(isinstance(module, CompressedTable) for module in trained.model.modules()):
-        raise FmlabError(
-            f"{trained.path} has tables whose rows features share: it goes on with its own vocabularies only, and "
-            "these data have others; train the model anew, or with table=full"
-        )
+    for kind, what, other in (
+        (CompressedTable, "tables whose rows features share", "table=full"),
+        (MaskedTable, "tables of which a search dropped numbers", "search=none"),
+    ):
+        if any(isinstance(module, kind) for module in trained.model.modules()):
+            raise FmlabError(
+                f"{trained.path} has {what}: it goes on with its own vocabularies only, and these data have others; "
+                f"train the model anew, or with {other}"
+            )
     _log_counts(trained, data)
     matched = build_model(trained.options, data.schema, seed)
     trained.reinitialized, trained.moved = _copy_parameters(matched, data.schema, trained.model, trained.schema, rows)

@@ -18,7 +18,7 @@ from fmlab.plugin.signature import Signature
 from fmlab.sweep.space import Constant, Numbers, Parameter, Point
 from fmlab.sweep.spec import Sweep
 
-_GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table")
+_GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search")
 _OWN = ("trainer", "logger", "experiment")
 
 

@@ -21,6 +21,7 @@ from fmlab.testing.optimizers import OptimizerContract
 from fmlab.testing.protocols import ProtocolContract
 from fmlab.testing.samplers import SamplerContract
 from fmlab.testing.schedulers import SchedulerContract
+from fmlab.testing.searches import SearchContract
 from fmlab.testing.tables import TableContract
 
 __all__ = [
@@ -36,6 +37,7 @@ __all__ = [
     "ProtocolContract",
     "SamplerContract",
     "SchedulerContract",
+    "SearchContract",
     "TableContract",
     "candidates",
     "checkerboard",

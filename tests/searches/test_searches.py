@@ -1,0 +1,146 @@
+"""The searches against their formulas, and the contract that others subclass."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from fmlab_searches.autofield import AutoField
+from fmlab_searches.optfs import OptFS
+from fmlab_searches.pep import PEP
+from torch import Tensor
+
+from fmlab.contracts import SearchedTable, SearchSpace
+from fmlab.data import Field, Schema
+from fmlab.errors import FmlabError
+from fmlab.plugin.registry import build
+from fmlab.testing import SearchContract
+
+SCHEMA = Schema((Field("a", "context", 3), Field("b", "context", 4), Field("c", "context", 2)))
+NAMES = ("global", "dimension", "field", "feature", "field_dimension", "feature_dimension")
+
+
+def space(*parts: tuple[int, int], width: int = 3) -> SearchSpace:
+    """Tables of the features `first` to `stop`, all in one table unless given."""
+    generator = torch.Generator().manual_seed(0)
+    tables = [
+        SearchedTable(f"t{n}", torch.randn(stop - first, width, generator=generator), first)
+        for n, (first, stop) in enumerate(parts or ((0, 9),))
+    ]
+    return SearchSpace(SCHEMA, tables, epoch_steps=10, seed=0)
+
+
+def _contract(name: str, weight_decay: float = 0.0, **options: Any) -> type[SearchContract]:
+    def make(self: SearchContract, given: SearchSpace) -> Any:
+        return build("search", {"name": name, **options}, given)
+
+    optimizer = {**SearchContract.optimizer, "weight_decay": weight_decay}
+    return type(f"Test_{name}", (SearchContract,), {"make": make, "optimizer": optimizer})
+
+
+class TestNone(SearchContract):
+    def make(self, given: SearchSpace) -> Any:
+        return build("search", {"name": "none"}, given)
+
+
+for _name, _options in (
+    ("pep", {"budget": 0.1, "lr": 0.05, "epochs": 15, "weight_decay": 0.01}),
+    ("optfs", {"penalty": 2e-3, "epochs": 10, "lr": 0.02}),
+    ("autofield", {"epochs": 10}),
+):
+    globals()[f"Test_{_name}"] = _contract(_name, **_options)
+
+
+@pytest.mark.parametrize("granularity", NAMES)
+def test_pep_is_a_soft_threshold(granularity: Any) -> None:
+    given = space()
+    search = PEP(given, budget=0.5, granularity=granularity)
+    shapes = ((1, 1), (1, 3), (3, 1), (9, 1), (3, 3), (9, 3))
+    assert tuple(search.thresholds[0].shape) == dict(zip(NAMES, shapes, strict=True))[granularity]
+    with torch.no_grad():
+        search.thresholds[0].copy_(torch.randn(search.thresholds[0].shape) - 1)
+    v, at = given.tables[0].start, torch.tensor([8, 0, 4, 3])
+    seen = search.rows(0, v[at], at)
+    field = (0, 0, 0, 1, 1, 1, 1, 2, 2)
+    for row, i in enumerate(at.tolist()):
+        for k in range(3):
+            s = search.thresholds[0].detach()
+            own = {"global": (0, 0), "dimension": (0, k), "field": (field[i], 0), "feature": (i, 0)}
+            s = s[own.get(granularity, (field[i] if granularity.startswith("field_") else i, k))]
+            x, g = float(v[i, k]), 1 / (1 + math.exp(-float(s)))
+            assert seen[row, k].item() == pytest.approx(math.copysign(max(0.0, abs(x) - g), x), abs=1e-6)
+
+
+def test_pep_keeps_no_more_than_its_budget() -> None:
+    given = space((0, 7), (7, 9))
+    search = PEP(given, budget=0.3, start=-3.0)
+    weights = [table.start for table in given.tables]
+    assert not search.finished(weights)
+    kept = search.kept(weights)
+    assert sum(int(k.sum()) for k in kept) == math.floor(0.3 * 27)
+    size = torch.cat([w.abs().flatten() for w in weights])
+    assert set(size[torch.cat([k.flatten() for k in kept])].tolist()) == set(size.topk(8).values.tolist())
+    with torch.no_grad():
+        for s in search.thresholds:
+            s.fill_(20.0)  # thresholds of 1
+    above = [w.abs() > torch.tensor(20.0).sigmoid() for w in weights]
+    assert search.finished(weights) == (sum(int(a.sum()) for a in above) <= 8)
+
+
+def test_a_number_that_is_0_can_leave_it() -> None:
+    search = PEP(space(), budget=0.5)
+    rows = torch.zeros(2, 3, requires_grad=True)
+    search.rows(0, rows, torch.arange(2)).sum().backward()
+    assert torch.equal(rows.grad, torch.ones(2, 3))  # type: ignore[arg-type]
+
+
+def test_optfs_scales_rows_by_gates_that_sharpen() -> None:
+    given = space((0, 7), (2, 9))
+    search = OptFS(given, temperature=100.0, epochs=3, penalty=0.1)
+    rows = given.tables[1].start[:4]
+    torch.testing.assert_close(search.rows(1, rows, torch.arange(4)), rows)  # gates are whole at the start
+    with torch.no_grad():
+        search.gates.copy_(torch.linspace(-0.4, 0.4, 9))
+    for step, t in ((0, 1.0), (9, 1.0), (10, 10.0), (29, 100.0)):
+        search.begin_step(step)
+        gate = torch.sigmoid(t * search.gates[2:6].detach()) / torch.tensor(0.5).sigmoid()
+        torch.testing.assert_close(search.rows(1, rows, torch.arange(4)).detach(), rows * gate[:, None])
+        torch.testing.assert_close(
+            search.regularization().detach(), 0.1 * torch.sigmoid(t * search.gates.detach()).sum()
+        )
+    kept = search.kept([t.start for t in given.tables])
+    assert [k[:, 0].tolist() for k in kept] == [[n > 4 for n in range(7)], [n > 4 for n in range(2, 9)]]
+
+
+def test_autofield_keeps_the_fields_of_the_highest_logits() -> None:
+    given = space((0, 3), (3, 9))
+    search = AutoField(given, fields=1)
+    with torch.no_grad():
+        search.logits.copy_(torch.tensor([-1.0, 2.0, 3.0]))
+
+    def rows(found: list[Tensor]) -> list[list[bool]]:
+        return [k[:, 0].tolist() for k in found]
+
+    weights = [t.start for t in given.tables]
+    assert rows(search.kept(weights)) == [[False] * 3, [False] * 4 + [True] * 2]
+    assert rows(AutoField(given).kept(weights)) == [[False] * 3, [False] * 6]
+    torch.manual_seed(0)
+    search.begin_step(4000)
+    gate = torch.sigmoid((search.logits.detach() + search.drawn) / 0.8)
+    seen = search.rows(1, weights[1], torch.arange(6)).detach()
+    torch.testing.assert_close(seen, weights[1] * gate[[1, 1, 1, 1, 2, 2]].unsqueeze(-1))
+    with pytest.raises(FmlabError, match=r"search.fields must be at most .* 3, got 4"):
+        AutoField(given, fields=4)
+
+
+def test_a_draw_of_autofield_is_a_gumbel_softmax_of_two() -> None:
+    """The share of draws above 1/2 is the softmax of the logits, whatever the temperature."""
+    search = AutoField(space(width=1))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        search.logits.fill_(1.0)
+    open_gates = 0
+    for _ in range(2000):
+        search.begin_step(0)
+        open_gates += int((search.rows(0, torch.ones(9, 1), torch.arange(9))[0] > 0.5).sum())
+    assert open_gates / 2000 == pytest.approx(1 / (1 + math.exp(-1)), abs=0.03)
