@@ -10,7 +10,8 @@
 | optimizer                               | `(parameters, *, options)` | `torch.optim.Optimizer`                   |
 | scheduler                               | `(steps, epoch_steps, *,   | `Scheduler`, or None for a constant rate  |
 |                                         | options)`                  |                                           |
-| table                                   | `(sizes, *, options)`      | `RowSharing`, or None for whole tables    |
+| table                                   | `(schema, fields, width,   | `TableLayout`, or None for whole tables   |
+|                                         | *, options)`               |                                           |
 | search                                  | `(space, *, options)`      | `StructureSearch`, or None for no search  |
 | metric                                  | `(*, options)`             | `ListMetric` or `ScoreMetric`             |
 
@@ -61,7 +62,7 @@ from fmlab.contracts.search import (
     SearchSpace,
     StructureSearch,
 )
-from fmlab.contracts.table import RowSharing
+from fmlab.contracts.table import TableGroup, TableLayout
 from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
@@ -99,7 +100,6 @@ __all__ = [
     "Regularized",
     "RegularizesBatch",
     "Report",
-    "RowSharing",
     "Sampler",
     "Scheduler",
     "ScoreMetric",
@@ -108,6 +108,8 @@ __all__ = [
     "SearchedTable",
     "SharesWork",
     "StructureSearch",
+    "TableGroup",
+    "TableLayout",
     "Task",
     "Tempered",
     "Training",

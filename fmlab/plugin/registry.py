@@ -39,7 +39,7 @@ GIVEN: Mapping[Kind, tuple[str, ...]] = {
     "sampler": ("observed",),
     "optimizer": ("parameters",),
     "scheduler": ("steps", "epoch_steps"),
-    "table": ("sizes",),
+    "table": ("schema", "fields", "width"),
     "search": ("space",),
     "metric": (),
     "logger": ("config", "folder"),

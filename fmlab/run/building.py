@@ -19,6 +19,7 @@ from fmlab.errors import FmlabError
 from fmlab.evaluation import flops
 from fmlab.evaluation.output_transform import OutputTransform, output_transform_for, set_output_transform
 from fmlab.evaluation.target_losses import loss_of_targets
+from fmlab.nn.compressed import uncompressed
 from fmlab.plugin.registry import build, schema
 from fmlab.records.folder import RunFolder
 from fmlab.run.calibration import check_calibration
@@ -123,6 +124,10 @@ def assemble(
     model = build_model(config["model"], data.schema, seed, config.get("table"), config.get("search"))
     if structure is not None:
         structure.impose(model)
+    if (kept := uncompressed(model)) is not None:
+        log.warning(
+            f"table={config['table']['name']} stores the {kept:,} numbers of whole tables: no field gains by it"
+        )
     refuse_unlabelled(model, task, config["model"]["name"])
     loss = loss_of_targets(build("loss", config["loss"], gives=Callable), data) if "loss" in config else None
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:

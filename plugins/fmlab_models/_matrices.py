@@ -27,9 +27,10 @@ class FieldMatrices(nn.Module):
         self.signed = signed if kind in ("identity", "scalar") else None
         self.kind, self.dim = kind, dims[0]
         self.widths = dims if kind == "matrix" else (1,) * len(dims)
-        field = torch.arange(len(dims)).repeat_interleave(torch.tensor(self.widths))
-        left, right = field.unsqueeze(1), field.unsqueeze(0)
-        own = (left == right) & torch.tensor(several)[left]
+        with torch.device("cpu"):  # how many numbers there are depends on these, on the meta device too
+            field = torch.arange(len(dims)).repeat_interleave(torch.tensor(self.widths))
+            left, right = field.unsqueeze(1), field.unsqueeze(0)
+            own = (left == right) & torch.tensor(several)[left]
         place = ((left < right) | own).flatten().nonzero().squeeze(1)
         self.register_buffer("place", place, persistent=False)
         self.register_buffer("share", 1 - 0.5 * own.flatten()[place].float(), persistent=False)

@@ -1,7 +1,7 @@
 """Whole embedding tables."""
 
-from collections.abc import Sequence
+from fmlab.data import Schema
 
 
-def full(sizes: Sequence[int]) -> None:
+def full(schema: Schema, fields: range, width: int) -> None:
     """Every feature has a row of its own."""

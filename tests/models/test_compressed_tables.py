@@ -35,6 +35,9 @@ TABLES: list[dict[str, Any]] = [
     {"name": "hashed", "buckets": 10},
     {"name": "qr", "collisions": 4},
     {"name": "qr", "collisions": 3, "operation": "sum"},
+    {"name": "tensor_train", "rank": 2},
+    {"name": "mixed", "alpha": 0.3},
+    {"name": "mixed", "dims": (4, 1, 3, 2, 9)},
 ]
 NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 WITHOUT = {
@@ -67,14 +70,15 @@ def tables_of(model: nn.Module) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_scores_as_with_whole_tables_of_the_same_rows(name: str, table: dict[str, Any]) -> None:
     whole = build_model(options_of(name), WIDE, 0)
-    if name in WITHOUT or (name in CURVED and table["name"] == "qr"):
+    if name in WITHOUT or (name in CURVED and table["name"] != "hashed"):
         with pytest.raises(FmlabError, match=r"it takes table=full|table=hashed has one row"):
             build_model(options_of(name), WIDE, 0, table)
         return
     model = build_model(options_of(name), WIDE, 0, table)
     trained = [p for p in model.parameters() if p.requires_grad]
     assert n_parameters(options_of(name), WIDE, table) == sum(p.numel() for p in trained)
-    assert sum(p.numel() for p in trained) < sum(p.numel() for p in whole.parameters())
+    gained = sum(p.numel() for p in whole.parameters()) - sum(p.numel() for p in trained)
+    assert gained > 0 or (gained == 0 and name in ("lr", "poly2") and table["name"] == "mixed"), "a number is no wider"
     ids, values = rows()
     shared, plain = tables_of(model), tables_of(whole)
     assert shared.keys() == plain.keys()
@@ -82,7 +86,7 @@ def test_a_model_scores_as_with_whole_tables_of_the_same_rows(name: str, table: 
     with torch.no_grad():
         for key, one in shared.items():
             if isinstance(one, CompressedTable):
-                for part in one.parts:
+                for part in one.parameters():
                     part.copy_(manifold_of(part).project(part + 0.3 * torch.randn(part.shape)))
                 plain[key].weight.copy_(one.dense())
     model.eval()
@@ -94,9 +98,9 @@ def test_a_model_scores_as_with_whole_tables_of_the_same_rows(name: str, table: 
     for (_, one), of_whole in zip(shared.items(), wanted, strict=True):
         if not isinstance(one, CompressedTable) or of_whole is None:
             continue
-        found = torch.autograd.grad(loss, list(one.parts), retain_graph=True)
-        assert all(g.is_sparse for g in found)
-        through = torch.autograd.grad(one.dense(), list(one.parts), of_whole.to_dense())  # by the chain rule
+        found = torch.autograd.grad(loss, list(one.parameters()), retain_graph=True)
+        assert [g.is_sparse for g in found] == [True] * len(one.parts) + [False] * len(one.shared)
+        through = torch.autograd.grad(one.dense(), list(one.parameters()), of_whole.to_dense())  # by the chain rule
         for a, b in zip(found, through, strict=True):
             torch.testing.assert_close(a.to_dense(), b.to_dense(), rtol=1e-4, atol=1e-5)
 
@@ -104,19 +108,23 @@ def test_a_model_scores_as_with_whole_tables_of_the_same_rows(name: str, table: 
 def test_a_product_starts_with_the_vectors_of_the_model_and_every_part_moves() -> None:
     model: Any = build_model({"name": "fm", "dim": 4}, WIDE, 0, {"name": "qr"})
     whole: Any = build_model({"name": "fm", "dim": 4}, WIDE, 0)
-    torch.testing.assert_close(model.table.parts[0], whole.table.weight[: len(model.table.parts[0])], rtol=0, atol=0)
-    assert (model.table.parts[1] == 1).all()
+    own, remainders, quotients = model.table.parts
+    assert torch.equal(own, whole.table.weight[60:62]), "the numeric field has two features, which share nothing"
+    assert torch.equal(remainders[:15], whole.table.weight[:15])
+    assert (quotients == 1).all()
     model(*rows()).sum().backward()
     assert all(p.grad.to_dense().any() for p in model.table.parts)
 
 
-def test_only_read_rows_have_gradients() -> None:
-    model: Any = build_model({"name": "fm", "dim": 4}, WIDE, 0, {"name": "qr", "collisions": 5})
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: "-".join(map(str, t.values())))
+def test_only_read_rows_have_gradients(table: dict[str, Any]) -> None:
+    model: Any = build_model({"name": "fm", "dim": 8}, WIDE, 0, table)
     ids, _ = rows(2)
     model(ids).sum().backward()
-    places = model.table.sharing(ids.long().flatten().unique())
-    for part, place in zip(model.table.parts, places, strict=True):
-        assert part.grad._indices()[0].tolist() == sorted(set(place[place >= 0].tolist()))
+    places = [place for group in model.table.layout(ids.long().flatten().unique()) for place in group]
+    tables = [rows for group in model.table.layout.groups for rows, _ in group.tables]
+    read = [sorted(set(place[place >= 0].tolist())) for place, rows in zip(places, tables, strict=True) if rows]
+    assert [part.grad._indices()[0].tolist() for part in model.table.parts] == read
 
 
 def test_what_cannot_share_rows_is_refused() -> None:
@@ -124,7 +132,7 @@ def test_what_cannot_share_rows_is_refused() -> None:
         with pytest.raises(FmlabError, match=f"{why}.*table=full|{why}"):
             build_model(options_of(name), Schema(WIDE.fields[::3], 59, 69), 0, {"name": "hashed", "buckets": 10})
     ball: Any = HyperML(WIDE, dim=3)
-    with pytest.raises(FmlabError, match=r"must be those of flat space, got points of a Poincare .* table=hashed"):
+    with pytest.raises(FmlabError, match=r"must be those of flat space, got points of a Poincare .*; table=hashed"):
         compress(ball, WIDE, partial(build, "table", {"name": "qr"}), "qr", "hyperml")
     compress(ball, WIDE, partial(build, "table", {"name": "hashed", "buckets": 10}), "hashed", "hyperml")
     part = ball.tables.user.parts[0]
@@ -145,20 +153,29 @@ def _contract(name: str, table: dict[str, Any]) -> type[ModelContract]:
         compress(model, schema, partial(build, "table", table), str(table["name"]), name)
         return model
 
-    return type(f"Test_{name}_{table['name']}", (ModelContract,), {"make": make, "accuracy": 0.4})
+    title = "_".join(["Test", name, *map(str, table.values())])
+    return type(title, (ModelContract,), {"make": make, "accuracy": 0.4})
 
 
-for _name, _table in (
+CONTRACTS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("fm", {"name": "qr", "collisions": 2}),
     ("fwfm", {"name": "hashed", "buckets": 3}),
     ("mf", {"name": "qr", "collisions": 2, "operation": "sum"}),
-):
-    globals()[f"Test_{_name}_{_table['name']}"] = _contract(_name, _table)
+    ("fm", {"name": "tensor_train", "rank": 1, "cores": 2}),
+    ("mf", {"name": "tensor_train", "rank": 1, "cores": 2}),
+    ("fm", {"name": "mixed", "alpha": 0.6}),
+    ("fwfm", {"name": "mixed", "alpha": 0.6}),
+)
+for _name, _table in CONTRACTS:
+    _made = _contract(_name, _table)
+    globals()[_made.__name__] = _made
 
 
-def test_tiny_data_share_rows() -> None:
+@pytest.mark.parametrize(("name", "table"), CONTRACTS)
+def test_tiny_data_are_compressed(name: str, table: dict[str, Any]) -> None:
     """Else the contracts above would say nothing."""
-    model = _contract("fm", {"name": "qr", "collisions": 2})().make(tiny("context").schema)
-    assert isinstance(model.table, CompressedTable)
-    assert len(model.table.parts) == 2
+    model = _contract(name, table)().make(tiny("context").schema)
+    tables = [m for m in model.modules() if isinstance(m, CompressedTable)]
+    assert tables
+    assert sum(p.numel() for t in tables for p in t.parameters()) < sum(t.features * t.width for t in tables)
     assert torch.isfinite(model(*labeled(tiny("context")).rows())).all()
