@@ -94,6 +94,11 @@ def _among(known: Array, prints: Array) -> Array:
     return np.asarray(known[at] == prints)
 
 
+def siblings(dataset: Dataset, trained: Array, judged: Array) -> Array:
+    """Which judged rows have the user and the whole context of a training row, whatever its item: bool[judged]."""
+    return repeated(replace(dataset, item=None), trained, judged)
+
+
 def _prints(dataset: Dataset) -> Array:
     """A number uint64 of each row that tells different rows apart, but for a chance of 2^-64."""
     found = np.empty(dataset.rows, np.uint64)

@@ -13,7 +13,7 @@ import numpy as np
 from fmlab.contracts import BlockResult, Evaluator, Report, Task
 from fmlab.data import Array, Dataset
 from fmlab.data.batch import Tables
-from fmlab.data.leakage import repeated
+from fmlab.data.leakage import repeated, siblings
 from fmlab.errors import DataError
 from fmlab.evaluation.ranked_lists import RankedLists
 
@@ -35,6 +35,7 @@ class Audit:
             "pair in training": "their user and item in a training row",
             "answered": "the one training label of their user and item",
             "row in training": "all their values in a training row",
+            "sibling in training": "their user and whole context in a training row",
         }
         found = [f"{self.shares[name]:.1%} {text}" for name, text in shown.items() if self.shares.get(name)]
         return [f"  of {len(self.rows):,} rows of {part} have: " + ", ".join(found)] if found else []
@@ -42,6 +43,9 @@ class Audit:
 
 def audit(dataset: Dataset, trained: Array, judged: Array) -> Audit:
     """What of the judged rows stands in training, and which of them are cold, head and tail.
+
+    Siblings are rows of one user and context, as the positive of a log and the negatives drawn for it: their labels
+    exclude each other, so that a model can infer a row's label from its siblings' without knowing its item.
 
     A row is answered if training rows have its pair of user and item, all with one label, and this is the row's own.
     Where rows are positives alone, pairs stand in one part, and nothing is answered.
@@ -53,6 +57,10 @@ def audit(dataset: Dataset, trained: Array, judged: Array) -> Audit:
         again = repeated(dataset, trained, judged)
         shares["row in training"] = float(again.mean())
         groups["new rows"] = ~again
+    if dataset.context is not None and item is not None:
+        known = siblings(dataset, trained, judged)
+        shares["sibling in training"] = float(known.mean())
+        groups["no siblings"] = ~known
     if user is not None and item is not None:
         known, answered = _pairs(dataset, trained, judged)
         shares |= {"pair in training": float(known.mean()), "answered": float(answered.mean())}

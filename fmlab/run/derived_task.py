@@ -7,7 +7,8 @@ from typing import Any
 from fmlab.contracts import Evaluator, Task
 from fmlab.data import Dataset
 from fmlab.data.derived_fields import DerivedFields
-from fmlab.data.derived_fitting import Groups, choose, fit
+from fmlab.data.derived_fitting import choose, fit
+from fmlab.data.derived_groups import Groups
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import ScoredRows
 from fmlab.run.task_opening import reuse, task_key
@@ -27,8 +28,8 @@ def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, De
     """
     if not wanted(config):
         return task, None
-    parts = (task.validation, task.test)
-    if task.training.negatives or not all(isinstance(part, ScoredRows) for part in parts):
+    judged = task.validation
+    if task.training.negatives or not isinstance(judged, ScoredRows) or not isinstance(task.test, ScoredRows):
         raise DataError(
             "crosses and target_statistics need a protocol that scores labeled rows, "
             f"got protocol={config['protocol']['name']}; choices: protocol=ctr, protocol=rating"
@@ -39,7 +40,7 @@ def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, De
     rows = (task_key(config, task.dataset), len(task.training.rows))
     groups = None
     if "auto" in given[:2]:  # the same for categories and for numbers
-        groups = reuse("groups", repr(rows), lambda: choose(task.dataset, task.training.rows))
+        groups = reuse("groups", repr(rows), lambda: choose(task.dataset, task.training.rows, judged.rows))
     return reuse("derived", repr((rows, given)), lambda: _made(task, groups, *given))
 
 

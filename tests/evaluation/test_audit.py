@@ -38,6 +38,10 @@ def test_shares_are_those_of_loops() -> None:
     assert found.shares["answered"] == np.mean(answered)
     assert found.shares["row in training"] == np.mean(again)
     assert 0 < np.mean(answered) < np.mean(pair) < 1
+    events = {(dataset.user[r], hour[r]) for r in trained}
+    sibling = [(dataset.user[r], hour[r]) in events for r in judged]
+    assert 0 < found.shares["sibling in training"] == np.mean(sibling) < 1
+    assert found.groups["no siblings"].tolist() == [not s for s in sibling]
     assert found.groups["not answered"].tolist() == [not a for a in answered]
     count = np.bincount(dataset.item[trained], minlength=17)
     assert found.groups["cold items"].tolist() == [count[dataset.item[r]] == 0 for r in judged]
@@ -59,7 +63,7 @@ def test_figures_of_groups_are_those_of_their_rows_alone() -> None:
     model = Whole(dataset.schema)
     report = evaluate(made.test, model, dataset)
     assert report.values == evaluate(judge, model, dataset).values
-    for name in ("not answered", "new pairs", "new rows", "tail items"):
+    for name in ("not answered", "new pairs", "new rows", "no siblings", "tail items"):
         mask = found.groups[name]
         alone = evaluate(ScoredRows(dataset, judged[mask], ("logloss", "mae")), model, dataset)
         assert report.groups[name] == {"rows": mask.sum(), **alone.values}

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from fmlab.contracts import Task
 from fmlab.data import Array, Dataset, Field, Schema, Table
 from fmlab.data.derived_fields import DerivedFields, Form
-from fmlab.data.derived_fitting import fit
+from fmlab.data.derived_fitting import choose, fit
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
 from fmlab.run import derived_task
@@ -114,7 +114,8 @@ def test_shuffled_labels_gain_nothing(scheme: str) -> None:
 
 def test_auto_finds_the_pair_that_tells() -> None:
     data = planted()
-    derived = fit(data, np.arange(4000), "auto", "auto", "bins")
+    training = np.arange(4000)
+    derived = fit(data, training, "auto", "auto", "bins", choose(data, training, np.arange(4000, ROWS)))
     assert derived.crosses[0].fields == ("user", "item")
     assert ("user", "item") in [s.fields for s in derived.statistics]
     assert ("user", "day") not in [s.fields for s in derived.statistics]
