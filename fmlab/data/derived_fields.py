@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from fmlab.data.dataset import Dataset, Table
+from fmlab.data.row_hash import row_hash
 from fmlab.data.schema import Array, Field, Schema
 from fmlab.errors import DataError, choices
 
@@ -30,7 +31,7 @@ FOLDS = 10
 WEIGHT = 1.0  # training rows that the mean label of all counts as: statistics of few rows are shrunk to it
 VALUES, COUNTS = 16, 8  # bins of a statistic: of the mean, and of the number of rows
 BOUND = 5.0  # of means as logarithms of odds
-LARGEST = 1 << 62  # combinations of values that a group may have
+LARGEST = 1 << 62  # combinations of values that are numbered; those of more are hashed
 
 
 @dataclass(frozen=True)
@@ -193,24 +194,20 @@ def group_of(text: str, schema: Schema) -> tuple[str, ...]:
             )
     if len(set(names)) < len(names):
         raise DataError(f"a group names each field once, got {text!r}")
-    if size_of(schema, names) > LARGEST:
-        raise DataError(f"a group has at most {LARGEST:,} combinations of values, {text!r} has more")
     return names
-
-
-def size_of(schema: Schema, names: Sequence[str]) -> int:
-    """How many combinations of values a group can have."""
-    return prod(next(f.size for f in schema.fields if f.name == name) for name in names)
 
 
 def combined(schema: Schema, rows: Table, names: Sequence[str]) -> Array:
     """One number int64[n] for the combination of values that each row has in the fields of a group."""
     columns = {schema.fields[f].name: c for c, f in enumerate(schema.column_field)}
     places = {f.name: n for n, f in enumerate(schema.fields)}
+    numbers = [np.asarray(rows.ids)[:, columns[n]].astype(np.int64) - schema.offsets[places[n]] for n in names]
+    sizes = [schema.fields[places[name]].size for name in names]
+    if prod(sizes) > LARGEST:
+        return row_hash(numbers, len(rows.ids)).view(np.int64)
     key = np.zeros(len(rows.ids), np.int64)
-    for name in names:
-        number = np.asarray(rows.ids)[:, columns[name]].astype(np.int64) - schema.offsets[places[name]]
-        key = key * schema.fields[places[name]].size + number
+    for number, size in zip(numbers, sizes, strict=True):
+        key = key * size + number
     return key
 
 

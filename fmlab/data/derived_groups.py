@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 
 from fmlab.data.dataset import Table
-from fmlab.data.derived_fields import COUNTS, LARGEST, SIGN, VALUES, WEIGHT, LabelRange, combined, folds, seen, size_of
+from fmlab.data.derived_fields import COUNTS, SIGN, VALUES, WEIGHT, LabelRange, combined, folds, seen
 from fmlab.data.schema import Array, Schema
 
 log = logging.getLogger("fmlab")
@@ -72,7 +72,7 @@ def _siblings(schema: Schema, names: Sequence[str], gain: "_Gain", best: Group, 
     query = tuple(f.name for f in schema.fields if f.name in names and f.side != "item")
     starts = {tuple(n for n in names if n != out) for out in names} | {query, tuple(names)}
     found, most = None, LEAST_WIDE_GAIN * gain.known[()]
-    tried = {g: gain.wide(g, best) for g in sorted(starts) if len(g) > 1 and size_of(schema, g) <= LARGEST}
+    tried = {g: gain.wide(g, best) for g in sorted(starts) if len(g) > 1}
     while tried:
         group = max(tried, key=tried.__getitem__)
         if tried[group] <= most:
@@ -108,10 +108,7 @@ class _Gain:
 
     def best(self, groups: Iterable[Group]) -> list[Group]:
         """Groups with a gain above `LEAST_GAIN`, in the order of falling gain."""
-        gain = {}
-        for group in groups:
-            if size_of(self.schema, group) <= LARGEST:
-                gain[group] = self.loss(self._smaller(group)) - self.loss(group)
+        gain = {group: self.loss(self._smaller(group)) - self.loss(group) for group in groups}
         return sorted((g for g in gain if gain[g] > LEAST_GAIN * self.known[()]), key=lambda g: -gain[g])
 
     def wide(self, group: Group, best: Group) -> float:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fmlab.data.dataset import Dataset
+from fmlab.data.row_hash import row_hash
 from fmlab.data.schema import Array
 from fmlab.data.split import TEST, TRAIN, VALIDATION, given_parts, sides
 from fmlab.errors import DataError
@@ -107,14 +108,7 @@ def _prints(dataset: Dataset) -> Array:
         if dataset.context is not None:
             table = dataset.context.take(rows)
             columns += [*table.ids.T, *([] if table.values is None else table.values.T)]
-        mixed = np.zeros(len(rows), np.uint64)
-        for column in columns:
-            exact = column.astype(np.float64) + 0.0 if column.dtype.kind == "f" else column.astype(np.int64)
-            mixed = (mixed ^ exact.view(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-            mixed ^= mixed >> np.uint64(29)
-            mixed *= np.uint64(0xBF58476D1CE4E5B9)
-            mixed ^= mixed >> np.uint64(32)
-        found[rows] = mixed
+        found[rows] = row_hash(columns, len(rows))
     return found
 
 

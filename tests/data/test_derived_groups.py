@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fmlab.data import Array, Dataset, Field, Schema, Table
+from fmlab.data.derived_fields import combined
 from fmlab.data.derived_fitting import choose
 
 EVENTS, USERS, ITEMS, HOURS, PLACES = 3000, 60, 40, 24, 20
@@ -45,6 +46,21 @@ def test_siblings_are_found_and_what_they_do_not_share_is_left_out(caplog: pytes
         chosen = choose(data, np.sort(rows[:7000]), np.sort(rows[7000:]))
     assert chosen[3][-1] == ("user", "hour", "place")
     assert "have siblings in training, rows with the same user*hour*place" in caplog.text
+
+
+def test_groups_of_more_combinations_than_whole_numbers_tell_rows_apart_alike() -> None:
+    """With fields so large that combinations cannot be numbered, rows are grouped as they are by small numbers."""
+    data = impressions()
+    names = [f.name for f in data.schema.fields]
+    large = Schema(tuple(Field(f.name, f.side, 1 << 28) for f in data.schema.fields), USERS, ITEMS)
+    rows = data.row_ids(np.arange(data.rows))
+    shift = np.array(large.offsets[: len(names)]) - np.array(data.schema.offsets[: len(names)])
+    moved = Table((rows.ids + shift).astype(np.int32))
+    found = combined(large, moved, names)
+    assert found.dtype == np.int64
+    _, expected = np.unique(combined(data.schema, rows, names), return_inverse=True)
+    _, place = np.unique(found, return_inverse=True)
+    assert len({*zip(expected.tolist(), place.tolist(), strict=True)}) == expected.max() + 1 == place.max() + 1
 
 
 def groups(data: Dataset, training: Array, others: Array) -> set[tuple[str, ...]]:
