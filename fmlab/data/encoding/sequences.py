@@ -89,7 +89,7 @@ def _told(made: Dataset, name: str, vocabulary: Vocabulary, new: Array, owner: s
     lacking = np.flatnonzero(new[1:] == new[0]) if owner else np.zeros(0, np.int64)
     if not len(lacking):
         return made
-    share = vocabulary.counts[1:][lacking].sum() / max(1, vocabulary.counts[1:].sum())
+    share = int(vocabulary.counts[1:][lacking].sum()) / max(1, int(vocabulary.counts[1:].sum()))
     schema = made.schema
     rule = f"{len(lacking):,} ids of {name} ({share:.1%} of its entries) are no values of {owner}: unknown"
     step = PreparationStep(rule, made.rows, schema.n_users, schema.n_items, schema.n_features)
