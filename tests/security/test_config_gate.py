@@ -2,7 +2,6 @@
 
 import os
 import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from fake_packages import install_good
 from omegaconf import DictConfig
 
+import fmlab.run
 from fmlab.cli import main
 from fmlab.config.hydra_keys import ACCEPTED
 from fmlab.plugin import registry
@@ -26,9 +26,7 @@ def room(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     (folder / "mine" / "experiment").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    module = types.ModuleType("fmlab.run")
-    module.run = lambda config, folder: 0.5  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "fmlab.run", module)
+    monkeypatch.setattr(fmlab.run, "run", lambda config, folder: 0.5)
     return folder
 
 
@@ -197,7 +195,7 @@ def test_secrets_of_the_environment_are_hidden(
     typed = "tags=['${oc.env:AWS_SECRET_ACCESS_KEY}','a-${env:AWS_SECRET_ACCESS_KEY}-b']"
     seen: list[list[str]] = []
     run: Callable[[DictConfig, Path], float] = lambda config, folder: seen.append(list(config.tags)) or 0.5  # noqa: E731
-    sys.modules["fmlab.run"].run = run  # type: ignore[attr-defined]
+    monkeypatch.setattr(fmlab.run, "run", run)
     for arguments in ([typed], ["--config-dir", "mine", "experiment=reads"]):
         assert main([*BASE, *arguments, "hydra.output_subdir=.hydra"]) == 0
         assert main([*BASE, *arguments, "--cfg", "job", "--resolve"]) == 0
