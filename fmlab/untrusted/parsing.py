@@ -5,6 +5,7 @@ go on.
 """
 
 import json
+import re
 import stat
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from fmlab.terminal.escaping import escaped_line
 LARGEST = 64 << 20  # bytes of a file
 DEEPEST = 60  # levels of nesting
 NODES = 500_000  # values in a file, each counted as often as aliases repeat it
+_OTHER_BASES = {r"[-+]?0[0-7_]*[0-7]": 8, r"[-+]?[1-9][\d_]*(:[0-5]?\d)+(\.[\d_]*)?": 60}
 _DIGITS = 300  # of a whole number
 
 
@@ -40,7 +42,10 @@ def read_yaml(path: Path) -> Any:
 
 
 def check_yaml(text: str, most: int = NODES) -> None:
-    """Raise ValueError where YAML is nested too deep or grows beyond bounds; a file that cannot be read passes here."""
+    """Raise ValueError where YAML is nested too deep, grows beyond bounds or has numbers that are not what they look.
+
+    A file that cannot be read passes here.
+    """
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     sizes: dict[str, int] = {}
     open_nodes: list[list[Any]] = [["", 0]]  # anchor and number of nodes of each node that has begun
@@ -50,6 +55,8 @@ def check_yaml(text: str, most: int = NODES) -> None:
                 case yaml.AliasEvent():
                     open_nodes[-1][1] += sizes.get(str(event.anchor), 1)
                 case yaml.ScalarEvent():
+                    if event.implicit[0]:  # no quotes, no tag
+                        _check_number(event.value, event.start_mark.line + 1)
                     open_nodes[-1][1] += 1
                     if event.anchor:
                         sizes[event.anchor] = 1
@@ -66,6 +73,16 @@ def check_yaml(text: str, most: int = NODES) -> None:
                 raise ValueError(f"holds more than {most:,} values, aliases counted as often as they stand")
     except (yaml.YAMLError, UnicodeError):
         return
+
+
+def _check_number(text: str, line: int) -> None:
+    """Raise ValueError for a number that YAML 1.1 reads in base 8 or 60, as 010 and 1:30 are."""
+    for pattern, base in _OTHER_BASES.items():
+        if re.fullmatch(pattern, text):
+            raise ValueError(
+                f"must have numbers of base 10 without zeros before them, got {text} in line {line}, which YAML reads "
+                f"in base {base}; put it in quotes if it is a text or a time"
+            )
 
 
 def read_text(path: Path) -> str:

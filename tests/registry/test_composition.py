@@ -35,7 +35,9 @@ FILES = {
     "acme_conf/conf/experiment/itself.yaml": "# @package _global_\nseed: ${batch_size}\nbatch_size: ${seed}\n",
     "acme_conf/conf/experiment/latin.yaml": "seed: 3 # caf\xe9\n",
     "acme_conf/conf/experiment/no_package.yaml": "seed: 1\n",
-    "acme_conf/conf/experiment/octal.yaml": "# @package _global_\ntags: [no, 010]\n",
+    "acme_conf/conf/experiment/words.yaml": "# @package _global_\ntags: [no, 8]\n",
+    "acme_conf/conf/experiment/octal.yaml": "# @package _global_\nseed: 010\n",
+    "acme_conf/conf/experiment/sexagesimal.yaml": "# @package _global_\nseed: 1:30\n",
     "acme_conf/conf/model/acme_small.yaml": "defaults: [acme, _self_]\ndim: 2\n",
     "acme_conf/conf/loss/acme_loss.yaml": "defaults: ['acme-fm:acme_loss', _self_]\nmargin: 5\n",
     "acme_conf/conf/loss/bare.yaml": "name: acme_other\n",
@@ -209,7 +211,7 @@ def message_with(environment: dict[str, str], *overrides: str) -> str:
         (("experiment=latin",), "a config file must be UTF-8 text: "),
         (("experiment=no_package",), "the file of an experiment begins with the line `# @package _global_`"),
         (("protocol=ctr", "protocol.seed=-5"), "protocol.seed must be a whole number in [0, inf), got -5"),
-        (("experiment=octal",), "tags must be a list [...] of: text, got [False, 8]; quote text that reads"),
+        (("experiment=words",), "tags must be a list [...] of: text, got [False, 8]; quote text that reads"),
         (("hydra/sweeper=bsic",), "no hydra/sweeper named 'bsic'; did you mean 'basic'?"),
     ],
 )
@@ -226,6 +228,8 @@ def test_a_mistake_is_told_on_one_line(good: Path, overrides: tuple[str, ...], e
         ("no_group", "In 'experiment/no_group': Could not override 'modle'."),
         ("broken", "/experiment/broken.yaml:2:5: "),
         ("twice", "/experiment/twice.yaml:4:1: found duplicate key seed"),
+        ("octal", "/experiment/octal.yaml must have numbers of base 10 without zeros before them, got 010 in line 2"),
+        ("sexagesimal", "got 1:30 in line 2, which YAML reads in base 60; put it in quotes if it is a text or a time"),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file(good: Path, name: str, expected: str) -> None:
