@@ -1,8 +1,17 @@
-"""`python -m fmlab`."""
+"""`python -m fmlab`, and the program `fmlab`."""
 
+import gc
 import sys
 
 from fmlab.cli import main
 
+
+def program() -> int:
+    """Run the command line as the whole of this process; returns its exit code."""
+    code = main()
+    gc.freeze()  # the process ends: a last search for garbage would free nothing that is needed
+    return code
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

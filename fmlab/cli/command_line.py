@@ -20,14 +20,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from io import StringIO
 from types import FrameType
 
 from fmlab import __version__
-from fmlab.cli import help_cache
-from fmlab.cli.collecting import rare_collections
+from fmlab.cli.collecting import no_collections
 from fmlab.cli.exit_codes import ended, failed
 from fmlab.cli.hydra_program import run_hydra
 from fmlab.errors import FmlabError
@@ -94,8 +92,8 @@ def _open_standard_streams() -> None:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments in ([], ["--help"], ["-h"]):
-        return _help()
+    if not arguments:
+        return run_hydra(["--help"])
     first = arguments[0]
     if first == "resume":
         return _resume(arguments[1:])
@@ -111,19 +109,6 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"fmlab {__version__}")
         return 0
     return run_hydra(arguments)
-
-
-def _help() -> int:
-    key = help_cache.key_of()
-    text, code = help_cache.read(os.environ, key), 0
-    if text is None:
-        with redirect_stdout(StringIO()) as page:
-            code = run_hydra(["--help"])
-        text = page.getvalue()
-        if code == 0:
-            help_cache.write(os.environ, key, text)
-    print(text, end="")
-    return code
 
 
 def _resume(arguments: list[str]) -> int:
@@ -163,7 +148,7 @@ def _near(word: str) -> str:
 
 
 def _command(name: str, arguments: list[str]) -> int:
-    with rare_collections():
+    with no_collections():
         command = importlib.import_module(COMMANDS[name])
     return int(command.main(arguments, os.environ))
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from fmlab.cli.collecting import rare_collections
+from fmlab.cli.collecting import no_collections
 from fmlab.cli.exit_codes import message
 from fmlab.errors import FmlabError
 from fmlab.terminal.escaping import shown
@@ -26,7 +26,7 @@ def run_hydra(arguments: list[str], of_file: Sequence[str] = ()) -> int:
 
     `of_file`: overrides that a file holds, before those that were typed.
     """
-    with rare_collections():
+    with no_collections():
         parser = _parser()
         args = parser.parse_intermixed_args(arguments)
         runs = _runs(args)

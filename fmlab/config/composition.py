@@ -149,9 +149,9 @@ def install(environment: MutableMapping[str, str], *, typed: Sequence[str] = (),
     def options(*, _root_: DictConfig) -> str:
         from fmlab.config.help import help_on
 
-        resolved = OmegaConf.to_container(OmegaConf.masked_copy(_root_, [str(k) for k in _root_ if k != "hydra"]))
-        assert isinstance(resolved, dict)
-        return help_on({str(k): v for k, v in resolved.items()}).replace("$", "$$")  # the help is a template
+        nodes = [(str(key), node) for key, node in _root_.items_ex(resolve=False) if key != "hydra"]
+        values = {key: OmegaConf.to_container(n) if OmegaConf.is_config(n) else n for key, n in nodes}
+        return help_on(values).replace("$", "$$")  # the help is a template
 
     OmegaConf.register_new_resolver("plugin_options", options, replace=True)
     install_resolvers(environment, typed, hide=hide)

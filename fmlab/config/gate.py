@@ -6,7 +6,6 @@ read, each config file when it is loaded, and the whole before it is used.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from fmlab.config.folders import expanded, leaves
 from fmlab.config.hydra_internals import ConfigFiles, ExtensibleLoader
 from fmlab.config.hydra_keys import check_file, check_overrides
 from fmlab.errors import FmlabError, choices
+from fmlab.plugin import registry
 from fmlab.terminal.escaping import escaped_line
 from fmlab.untrusted.parsing import check_yaml, read_text
 
@@ -195,7 +195,7 @@ def _check_search_path(entries: Any) -> None:
     for entry in entries if isinstance(entries, list) else [entries]:
         scheme, mark, place = str(entry).rpartition("://")
         if mark and scheme == "pkg":
-            known = [e.value.replace(":", ".") for e in entry_points(group="fmlab.conf")]
+            known = [e.value.replace(":", ".") for e in registry.config_folders()]
             name = place.replace("/", ".").strip(".")
             if not any(name == k or name.startswith(f"{k}.") for k in known):
                 rule = "hydra.searchpath takes pkg:// of an installed fmlab.conf package"

@@ -6,10 +6,13 @@ every parameter that is used here, and says what breaks without it.
 """
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
+import yaml
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import CachingConfigRepository, IConfigRepository
@@ -20,11 +23,15 @@ from hydra._internal.sources_registry import SourcesRegistry
 from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.default_element import ResultDefault
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobStatus, run_job
-from hydra.plugins.config_source import ConfigResult, ConfigSource
+from hydra.plugins.config_source import ConfigLoadError, ConfigResult, ConfigSource
 from hydra.types import HydraContext
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf._utils import get_yaml_loader
+from yaml.constructor import SafeConstructor
+from yaml.resolver import Resolver
 
 __all__ = [
     "ConfigFiles",
@@ -39,6 +46,7 @@ __all__ = [
     "search_path_of",
 ]
 
+_HEADER = 512  # characters of a file in which Hydra looks for `# @package`
 _PARTS = "hydra._internal.core_plugins."  # import paths of the parts that Hydra itself ships
 
 
@@ -49,9 +57,41 @@ class ConfigFiles(FileConfigSource):
         """Called with each file before it is read."""
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """As Hydra's, of a file that was checked."""
-        self.check_file(Path(self.path) / self._normalize_file_name(config_path))
-        return super().load_config(config_path)
+        """As Hydra's, of a file that was checked; it is parsed by libyaml, which takes a fifth of the time."""
+        place = Path(self.path) / self._normalize_file_name(config_path)
+        self.check_file(place)
+        if not place.is_file():
+            raise ConfigLoadError(f"Config not found : {place}")
+        with place.open(encoding="utf-8") as file:
+            header = self._get_header_dict(file.read(_HEADER))
+            file.seek(0)
+            content = yaml.load(file, _yaml_loader())
+        return ConfigResult(self.provider, self.full_path(), OmegaConf.create(content or {}), header)
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """As Hydra's, with one look at each entry of the folder."""
+        with os.scandir(Path(self.path) / config_path) as entries:
+            known = [e for e in entries if e.name not in ("__pycache__", "__init__.py")]
+        groups = {e.name for e in known if e.is_dir()}
+        configs = {e.name.removesuffix(".yaml") for e in known if e.name.endswith(".yaml") and e.is_file()}
+        found = {ObjectType.GROUP: groups, ObjectType.CONFIG: configs, None: groups | configs}
+        return sorted(found.get(results_filter, ()))
+
+
+@cache
+def _yaml_loader() -> Any:
+    """OmegaConf's rules for numbers, times and repeated keys on libyaml's parser, where it is there."""
+    rules = get_yaml_loader()
+    if not yaml.__with_libyaml__:
+        return rules
+
+    class Loader(yaml.cyaml.CParser, rules):  # type: ignore[misc, valid-type]
+        def __init__(self, file: TextIO) -> None:
+            yaml.cyaml.CParser.__init__(self, file)
+            SafeConstructor.__init__(self)
+            Resolver.__init__(self)
+
+    return Loader
 
 
 class ExtensibleLoader(ConfigLoaderImpl):

@@ -1,7 +1,6 @@
 """Sources of configs: installed plugins as Hydra config groups, the files of `sweeps/`, and folders of packages."""
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +126,7 @@ class SearchPath(SearchPathPlugin):
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append in order of priority: a YAML file shadows a plugin of its name."""
         search_path.append("fmlab", f"fmlab-sweeps://{beside('sweeps')}")
-        for entry in sorted(entry_points(group="fmlab.conf"), key=lambda e: e.name):
+        for entry in registry.config_folders():
             place = locate(entry.value)
             if place is not None:  # a folder, found without importing its package
                 folder = place.parent if place.suffix else place

@@ -61,9 +61,19 @@ def installed(kind: str) -> EntryPoints:
     raise FmlabError(f"a kind of plugin must be known, got {kind!r}; {choices(kind, KINDS)}")
 
 
+def config_folders() -> list[EntryPoint]:
+    """Entry points of the folders of configs that packages offer, `fmlab.conf`, by name."""
+    return sorted(_everything().select(group="fmlab.conf"), key=lambda e: e.name)
+
+
+@cache
+def _everything() -> Any:
+    return entry_points()  # one scan of the path for all kinds
+
+
 @cache
 def _installed() -> dict[Kind, EntryPoints]:
-    everything = entry_points()  # one scan of the path for all kinds
+    everything = _everything()
     found = {}
     for kind in KINDS:
         entries = {(e.name, e.value): e for e in reversed(list(everything.select(group=f"fmlab.{kind}")))}
@@ -73,7 +83,7 @@ def _installed() -> dict[Kind, EntryPoints]:
 
 def refresh() -> None:
     """Look again at what is installed."""
-    for function in (_installed, _signature, _identity, _claims, _warn_of_claims, names):
+    for function in (_everything, _installed, _signature, _identity, _claims, _warn_of_claims, names):
         function.cache_clear()
     forget()
 
@@ -97,7 +107,7 @@ def owner(entry: EntryPoint) -> str:
 
 @cache
 def names(kind: str) -> tuple[str, ...]:
-    """Names that can be selected: the plain one of a built-in plugin, or of the only package that claims it.
+    """Names that can be selected: the short one of a built-in plugin, or of the only package that claims it.
 
     Any other is listed as `package:name`.
     """
@@ -105,7 +115,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def title(kind: str, entry: EntryPoint) -> str:
-    """The name that selects a plugin: `name`, or `package:name` where the plain name is not its own."""
+    """The name that selects a plugin: `name`, or `package:name` where the short name is not its own."""
     return entry.name if holder(kind, entry.name) is entry else f"{package(entry)}:{entry.name}"
 
 
@@ -118,7 +128,7 @@ def _claims(kind: str) -> Mapping[str, Sequence[EntryPoint]]:
 
 
 def holder(kind: str, name: str) -> EntryPoint | None:
-    """Whose plugin a plain name means: the only one, else the built-in one; None if that is not clear."""
+    """Whose plugin a short name means: the only one, else the built-in one; None if that is not clear."""
     claims = _claims(kind).get(name, ())
     own = [e for e in claims if _same(package(e), OWN)] if len(claims) > 1 else claims
     return own[0] if len(own) == 1 else None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.object_type import ObjectType
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -39,6 +40,9 @@ USED = [
     (FILES.__init__, ["self", "provider", "path"], "config files and sweeps"),
     (FILES.load_config, ["self", "config_path"], "the bound on the size of config files"),
     (FILES._normalize_file_name, ["filename"], "the bound on the size of config files"),
+    (FILES.list, ["self", "config_path", "results_filter"], "help and completion"),
+    (FILES._get_header_dict, ["config_text"], "the package of config files"),
+    (hydra_internals.get_yaml_loader, [], "the rules of OmegaConf for YAML"),
     (PROGRAM.__init__, ["self", "task_name", "config_loader"], "every command"),
     (
         PROGRAM.compose_config,
@@ -114,6 +118,21 @@ def test_checked_files_stand_in_for_files_of_hydra() -> None:
     loader = Loader(search_path(), complete=False)
     kinds = {type(s) for s in loader.get_sources() if s.scheme() == "file"}
     assert kinds == {CheckedFiles}, f"Hydra {version('hydra-core')} reads config files without the bound on their size"
+
+
+def test_config_files_are_read_and_listed_as_hydra_does(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "__pycache__").mkdir(parents=True)
+    (tmp_path / "folder" / "inner.yaml").write_text("")
+    (tmp_path / "text.txt").write_text("seed: 1")
+    text = "a: 1e-3\nb: 1.\nc: 2020-01-01\nd: [yes, ~, 0x10, 1_000, &x 'y', *x]\ne: ${a}\n"
+    (tmp_path / "whole.yaml").write_text(f"# @package _global_\n{text}")
+    ours, hydras = CheckedFiles("here", f"file://{tmp_path}"), FILES("here", f"file://{tmp_path}")
+    for name in ("whole", "folder/inner"):
+        got, wanted = ours.load_config(name), hydras.load_config(name)
+        assert (got, type(got.config)) == (wanted, type(wanted.config))
+    for place in ("", "folder"):
+        for wanted_kind in (None, *ObjectType):
+            assert ours.list(place, wanted_kind) == hydras.list(place, wanted_kind)
 
 
 def test_each_place_where_foreign_text_comes_in_is_checked() -> None:
