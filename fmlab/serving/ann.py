@@ -24,7 +24,7 @@ from fmlab.serving.vectors import vectors_of
 if TYPE_CHECKING:
     from fmlab.serving.loaded_run import LoadedRun
 
-FILE = "items.usearch"
+FILE, SEEN = "items.usearch", "seen.parquet"
 K, QUERIES, GOAL = 10, 500, 0.99
 CONNECTIVITY, BUILD, FIRST, MOST = 32, 256, 64, 4096
 
@@ -65,6 +65,7 @@ def write_index(run: "LoadedRun", folder: Path) -> dict[str, Any]:
             break
         search *= 2
     index.save(str(folder / FILE))
+    _write_seen(run, folder)
     return {
         "file": FILE,
         "dim": int(reduced.shape[1]),
@@ -77,6 +78,17 @@ def write_index(run: "LoadedRun", folder: Path) -> dict[str, Any]:
         "expansion_search": search,
         "connectivity": CONNECTIVITY,
     }
+
+
+def _write_seen(run: "LoadedRun", folder: Path) -> None:
+    """seen.parquet: rows of users and of items that they have met, in any part of the data, in the order of users."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    if (seen := run.data.seen) is not None:
+        user, item = np.divmod(seen.key, max(1, seen.n_items))
+        known = user < seen.n_users  # the others have no row in users.parquet
+        parquet.write_table(pa.table({"user": user[known], "item": item[known]}), folder / SEEN)
 
 
 def lifted(items: Array) -> Array:

@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +50,12 @@ def test_the_index_of_an_export_gives_the_lists_of_recommend(
     wanted = run.recommend([run.data.keys["user"].tolist()[7]], k=5, exclude="none")
     assert [names[n] for n in found] == wanted["item"].tolist()
     user = run.data.keys["user"].tolist()[7]
-    listed = searcher.search(user, 5)
+    listed = searcher.search(user, 5, seen=True)
     assert [name for name, _ in listed] == wanted["item"].tolist()
     products = np.load(out / "item_vectors.npy").astype(np.float64) @ query
     np.testing.assert_allclose([p for _, p in listed], np.sort(products)[::-1][:5], rtol=1e-4, atol=1e-4)
     first = listed[0][0]
-    assert [n for n, _ in searcher.search(user, 4, exclude={first})] == wanted["item"].tolist()[1:]
+    assert [n for n, _ in searcher.search(user, 4, exclude={first}, seen=True)] == wanted["item"].tolist()[1:]
 
 
 def test_an_index_alone_is_searched_by_its_own_program(two_sided: Path, tmp_path: Path) -> None:
@@ -64,6 +66,31 @@ def test_an_index_alone_is_searched_by_its_own_program(two_sided: Path, tmp_path
     }
     searcher = runpy.run_path(str(tmp_path / "out" / "search.py"))["Searcher"](tmp_path / "out")
     assert len(searcher.search(next(iter(searcher.users)), 3)) == 3
+
+
+def test_an_index_leaves_out_what_its_users_have_met(two_sided: Path, tmp_path: Path) -> None:
+    pytest.importorskip("usearch.index")
+    run = load_run(two_sided)
+    run.export(tmp_path / "out", ["ann"])
+    searcher = runpy.run_path(str(tmp_path / "out" / "search.py"))["Searcher"](tmp_path / "out")
+    for user in list(searcher.users)[:20]:
+        wanted = run.recommend([user], k=5)["item"].tolist()
+        assert [name for name, _ in searcher.search(user, 5)] == wanted
+
+
+def test_an_index_names_the_user_that_it_lacks(two_sided: Path, tmp_path: Path) -> None:
+    pytest.importorskip("usearch.index")
+    load_run(two_sided).export(tmp_path / "out", ["ann"])
+    searcher = runpy.run_path(str(tmp_path / "out" / "search.py"))["Searcher"](tmp_path / "out")
+    known = max(searcher.users, key=len)
+    with pytest.raises(KeyError) as error:
+        searcher.search(f"{known}x")
+    rule = f"a user must be one of the {len(searcher.users):,} of the training, got '{known}x'; did you mean '"
+    assert str(error.value).startswith(rule)
+    program = [sys.executable, str(tmp_path / "out" / "search.py"), "nobody at all"]
+    ended = subprocess.run(program, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.endswith("got 'nobody at all'; users.parquet lists them\n")
 
 
 def test_a_model_that_is_no_product_of_two_sides_has_no_index(deep: Path, tmp_path: Path) -> None:
