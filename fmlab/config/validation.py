@@ -142,6 +142,8 @@ def members(given: Mapping[Any, Any]) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {name: {} for name in names}
     if len(found) < len(names) or "several" in found:
         raise FmlabError(f"several loggers are different ones, got {', '.join(names)}")
+    if "none" in found and len(found) > 1:
+        raise FmlabError(f"logger=none is no logger and stands alone, got {', '.join(names)}")
     for text in given.get("options") or ():
         key, equals, value = str(text).partition("=")
         name, dot, option = key.partition(".")

@@ -93,6 +93,7 @@ def test_secrets_stay_here(tmp_path: Path) -> None:
     ("overrides", "said"),
     [
         (["logger=[csv,csv]"], "several loggers are different ones, got csv, csv"),
+        (["logger=[none,csv]"], "logger=none is no logger and stands alone, got none, csv"),
         (
             ["logger=[csv,nothing]"],
             "logger.name must be a logger, got 'nothing'; did you mean 'none'? choices: csv, mlflow",
