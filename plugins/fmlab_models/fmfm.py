@@ -16,7 +16,14 @@ from fmlab_models._flops import flops
 from fmlab_models._options import Dim, PositiveInitStd
 
 
-def _shared(schema: Schema, dim: int, linear: str, geometry: str, learn_curvature: bool) -> int:
+def _width(*, dim: int, geometry: str = "euclidean", **_: Any) -> int:
+    """Of the vectors of a field, of one size for all fields."""
+    return lifted_width(geometry, dim)
+
+
+def _shared(
+    schema: Schema, *, dim: int, linear: str, geometry: str = "euclidean", learn_curvature: bool = False, **_: Any
+) -> int:
     """Bias, vectors, linear part and curvatures, of vectors of one size."""
     fields = len(schema.fields) * lifted_width(geometry, dim)
     vectors = schema.n_features * dim + n_curvatures(geometry, learn_curvature)
@@ -43,22 +50,14 @@ class FwFM(FieldMatrixFM):
     """
 
     @staticmethod
-    def n_parameters(
-        schema: Schema,
-        *,
-        dim: int,
-        linear: str,
-        geometry: str = "euclidean",
-        learn_curvature: bool = False,
-        **_: Any,
-    ) -> int:
+    def n_parameters(schema: Schema, **options: Any) -> int:
         """Parameters that gradients train, without building the model."""
-        return _shared(schema, dim, linear, geometry, learn_curvature) + _met(schema)
+        return _shared(schema, **options) + _met(schema)
 
     @staticmethod
-    def n_operations(schema: Schema, *, dim: int, geometry: str = "euclidean", cached: bool = False, **_: Any) -> int:
+    def n_operations(schema: Schema, *, cached: bool = False, **options: Any) -> int:
         """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
-        return flops("fwfm", (lifted_width(geometry, dim),) * len(schema.fields), cached=cached)
+        return flops("fwfm", (_width(**options),) * len(schema.fields), cached=cached)
 
     def __init__(
         self,
@@ -92,22 +91,14 @@ class FvFM(FieldMatrixFM):
     """
 
     @staticmethod
-    def n_parameters(
-        schema: Schema,
-        *,
-        dim: int,
-        linear: str,
-        geometry: str = "euclidean",
-        learn_curvature: bool = False,
-        **_: Any,
-    ) -> int:
+    def n_parameters(schema: Schema, **options: Any) -> int:
         """Parameters that gradients train, without building the model."""
-        return _shared(schema, dim, linear, geometry, learn_curvature) + _met(schema) * lifted_width(geometry, dim)
+        return _shared(schema, **options) + _met(schema) * _width(**options)
 
     @staticmethod
-    def n_operations(schema: Schema, *, dim: int, geometry: str = "euclidean", cached: bool = False, **_: Any) -> int:
+    def n_operations(schema: Schema, *, cached: bool = False, **options: Any) -> int:
         """Of a row of single-valued fields, as FmFM counts them (table 4); `cached`: with vectors looked up."""
-        return flops("fvfm", (lifted_width(geometry, dim),) * len(schema.fields), cached=cached)
+        return flops("fvfm", (_width(**options),) * len(schema.fields), cached=cached)
 
     def __init__(
         self,
