@@ -57,7 +57,7 @@ class Coordinator:
         self._ended: list[Event] = []
 
     def run(self) -> None:
-        """Work until every slot has a result or the budget is spent; no worker is left running, whatever happens.
+        """Work until every point has a result or the budget is spent; no worker is left running, whatever happens.
 
         Raises SweepFailed if trials failed, FmlabError or StorageError if it cannot go on, KeyboardInterrupt.
         """

@@ -48,7 +48,7 @@ class Job:
 
     name: str
     raw: Mapping[str, Any]  # the sweep as `definition.read` takes it
-    command: Mapping[str, str]  # what the user typed, which wins over the sweep's file
+    command: Mapping[str, str]  # what the user typed
     overrides: Sequence[str]  # that hold for every trial
     storage: str
     folder: str
@@ -57,7 +57,7 @@ class Job:
     search_path: Sequence[Sequence[str]] = ()  # (provider, path); empty: the program's own
     threads: int = 1
     keeps_scores: bool = False  # of validation rows, for an ensemble
-    typed: Mapping[str, str] | None = None  # what the user typed, where none of it wins over `raw`
+    command_wins: bool = True  # over `raw`; its values are the user's either way, and may read variables
     ends: float | None = None  # when the search ends, seconds since 1970: a worker may take long to start
 
 

@@ -142,8 +142,7 @@ class TrialObjective:
         """`environment`: what `${env:...}` in configs reads."""
         quiet()
         torch.set_num_threads(job.threads)
-        given = job.command if job.typed is None else job.typed
-        typed = [f"{key}={value}" for key, value in given.items()]  # the rest was written in the sweep's file
+        typed = [f"{key}={value}" for key, value in job.command.items()]  # the rest was written in the sweep's file
         composition.install(environment, typed=typed)
         path = search_path_from(job.search_path) if job.search_path else composition.search_path()
         self._loader = composition.Loader(path, vault=environment, complete=True, typed=typed)

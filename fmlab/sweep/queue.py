@@ -56,9 +56,9 @@ class TrialQueue:
     def _drop_unwanted(self) -> None:
         """Waiting points of the space before it was extended."""
         if self.sweep.settings.allow_space_change and self._wanted is not None:
-            slots = {a.slot for a in self._wanted}
+            points = {a.point_id for a in self._wanted}
             for trial in self.study.trials(TrialState.WAITING):
-                if request_of(trial).slot not in slots:
+                if request_of(trial).point_id not in points:
                     self.study.give_up(trial, "dropped", "not in the extended space")
 
     def expire(self, trials: Sequence[FrozenTrial]) -> None:
@@ -93,7 +93,7 @@ class TrialQueue:
             self.study.enqueue(request)
 
     def done(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether every slot has a result; never for a sweep that only its budget ends."""
+        """Whether every point has a result; never for a sweep that only its budget ends."""
         if self._wanted is None:
             return False
         return not unfinished(self._wanted, trials) and not self._missing(trials, math.inf)

@@ -117,8 +117,7 @@ def _train(sweep: Sweep, job: Job, workers: int, budget: Budget, chosen: Sequenc
         **{
             **asdict(job),
             "raw": raw,
-            "command": {},
-            "typed": job.command,
+            "command_wins": False,
             "folder": str(_place(job)),
             "objective": "fmlab.sweep.objective:RefitObjective",
             "keeps_scores": False,

@@ -13,7 +13,7 @@ from fmlab.sweep.suggest import starting_params, stored
 
 
 def targets(sweep: Sweep) -> Iterator[TrialRequest]:
-    """Every slot of the sweep in order; without end if only the budget ends it."""
+    """Every point of the sweep in order; without end if only the budget ends it."""
     if sweep.sampler == "grid":
         known = {p.name: p for p in sweep.space.parameters}
         for index, point in enumerate(sweep.space.grid()):
@@ -24,13 +24,13 @@ def targets(sweep: Sweep) -> Iterator[TrialRequest]:
             yield TrialRequest(str(index), index, 0, starting_params(sweep, index))
 
 
-def by_slot(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
-    """Attempts at each slot, those dropped unrun left out."""
-    slots: dict[str, list[FrozenTrial]] = defaultdict(list)
+def by_point(trials: Iterable[FrozenTrial]) -> dict[str, list[FrozenTrial]]:
+    """Attempts at each point, those dropped unrun left out."""
+    points: dict[str, list[FrozenTrial]] = defaultdict(list)
     for trial in trials:
         if reason(trial) != "dropped":
-            slots[request_of(trial).slot].append(trial)
-    return slots
+            points[request_of(trial).point_id].append(trial)
+    return points
 
 
 def missing(
@@ -41,16 +41,16 @@ def missing(
     retries: int,
     window: float,
 ) -> list[TrialRequest]:
-    """Attempts to enqueue, so that about `window` wait and every slot that can still be done is enqueued.
+    """Attempts to enqueue, so that about `window` wait and every point that can still be done is enqueued.
 
-    A slot that is done, running or waiting is left alone. One whose worker was lost is tried again `retries` times;
+    A point that is done, running or waiting is left alone. One whose worker was lost is tried again `retries` times;
     one that failed only if it did so before this sweep began (`forgiven`): a second failure would be the same.
     """
-    slots = by_slot(trials)
+    points = by_point(trials)
     waiting = sum(t.state == LIVE[1] for t in trials)
     found: list[TrialRequest] = []
     for request in wanted:
-        attempts = slots.get(request.slot, [])
+        attempts = points.get(request.point_id, [])
         if not attempts:
             if waiting + len(found) >= window:
                 break
@@ -66,6 +66,6 @@ def _again(attempts: Sequence[FrozenTrial], forgiven: frozenset[int], retries: i
 
 
 def unfinished(wanted: Iterable[TrialRequest], trials: Sequence[FrozenTrial]) -> int:
-    """How many of the wanted slots are running or waiting somewhere."""
-    slots = by_slot(trials)
-    return sum(any(t.state in LIVE for t in slots.get(a.slot, [])) for a in wanted)
+    """How many of the wanted points are running or waiting somewhere."""
+    points = by_point(trials)
+    return sum(any(t.state in LIVE for t in points.get(a.point_id, [])) for a in wanted)

@@ -1,7 +1,7 @@
 """The Optuna study of a sweep: which points were requested, which process runs each, and the results.
 
-A slot is one point that is requested: a point of the grid, or the n-th proposal of a sampler. Each attempt at a slot
-is one Optuna trial, so a late result of a given-up attempt is refused by the storage itself: that trial is over.
+A point is requested: one of the grid, or the n-th proposal of a sampler. Each attempt at a point is one Optuna trial,
+so a late result of a given-up attempt is refused by the storage itself: that trial is over.
 Trials are only created by coordinators and only started by workers, each by one atomic step of the storage. Where two
 coordinators request the same attempt, the trial with the lower number counts and the other is dropped unrun.
 """
@@ -26,19 +26,20 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 LIVE = (TrialState.RUNNING, TrialState.WAITING)
 LATER = "~"
 _NEVER = object()
+_FORMER = {"slot": "point_id"}  # names in studies of earlier versions
 Params = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class TrialRequest:
-    """One attempt at a slot.
+    """One attempt at a point.
 
-    `params`: its point as stored; what is not given, the sampler proposes. `remembered`: what the sampler attached to
-    an earlier attempt. `seeds`: figures of the seeds that an earlier attempt finished. `continues`: number of the trial
-    that an earlier attempt went on from.
+    `point_id`: which point of the sweep it is. `params`: its values as stored; what is not given, the sampler proposes.
+    `remembered`: what the sampler attached to an earlier attempt. `seeds`: metrics of the seeds that an earlier attempt
+    finished. `continues`: number of the trial that an earlier attempt went on from.
     """
 
-    slot: str
+    point_id: str
     index: int
     attempt: int = 0
     params: Params | None = None
@@ -57,18 +58,18 @@ class RunningTrial:
 
 
 def request_of(trial: FrozenTrial) -> TrialRequest:
-    """The attempt that a trial is; a trial added by other means is a slot of its own."""
-    plain = trial.user_attrs.get("ask")
-    if plain is None:
+    """The attempt that a trial is; a trial added by other means is a point of its own."""
+    stored = trial.user_attrs.get("ask")
+    if stored is None:
         return TrialRequest(f"added-{trial.number}", trial.number, 0, trial.system_attrs.get("fixed_params"))
-    return TrialRequest(**plain)
+    return TrialRequest(**{_FORMER.get(name, name): value for name, value in stored.items()})
 
 
 def retry_of(trial: FrozenTrial) -> TrialRequest:
     """The next attempt after a given-up one, with the point and the results of seeds that this one had."""
     before, notes = request_of(trial), trial.user_attrs
     return TrialRequest(
-        before.slot,
+        before.point_id,
         before.index,
         before.attempt + 1,
         notes.get("point", before.params),
@@ -122,18 +123,18 @@ class Study(Patient):
         """Trials in the given states, or all, by number; not to be changed."""
         return self.study.get_trials(deepcopy=False, states=states or None)
 
-    def history(self, except_slot: str) -> list[FrozenTrial]:
-        """One trial for each other slot when the last claim was made, in the order of slots.
+    def history(self, except_point: str) -> list[FrozenTrial]:
+        """One trial for each other point when the last claim was made, in the order of points.
 
-        It is the slot's result, or else its last attempt.
+        It is the point's result, or else its last attempt.
         """
         latest: dict[str, FrozenTrial] = {}
         for trial in self._seen:
-            slot = request_of(trial).slot
-            kept = latest.get(slot)
+            point = request_of(trial).point_id
+            kept = latest.get(point)
             if reason(trial) != "dropped" and not (kept is not None and kept.state in DONE):
-                latest[slot] = trial
-        latest.pop(except_slot, None)
+                latest[point] = trial
+        latest.pop(except_point, None)
         begun = [t for t in latest.values() if t.state != TrialState.WAITING or t.params]
         return sorted(begun, key=lambda t: request_of(t).index)
 
@@ -191,11 +192,11 @@ class Study(Patient):
             return False
 
     def _superfluous(self, trial: FrozenTrial) -> bool:
-        """Whether the slot is done, or the same attempt was requested twice and this trial is the later."""
+        """Whether the point is done, or the same attempt was requested twice and this trial is the later."""
         mine = request_of(trial)
         for other in self._seen:
             theirs = request_of(other)
-            if theirs.slot == mine.slot and other.number != trial.number:
+            if theirs.point_id == mine.point_id and other.number != trial.number:
                 if other.state in DONE:
                     return True
                 if theirs.attempt == mine.attempt and other.number < trial.number and reason(other) != "dropped":

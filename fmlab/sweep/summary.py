@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.config.overrides import text
 from fmlab.files import size, write_json
 from fmlab.sweep.messages import SIZES
-from fmlab.sweep.schedule import by_slot, targets
+from fmlab.sweep.schedule import by_point, targets
 from fmlab.sweep.spec import Sweep
 from fmlab.sweep.storage import shown
 from fmlab.sweep.study import DONE, reason, request_of
@@ -30,9 +30,9 @@ class ProgressLog:
 
     def open(self, trials: Sequence[FrozenTrial], workers: int, threads: int) -> None:
         """Say what is about to be done."""
-        done = {request_of(t).slot for t in trials if t.state in DONE}
+        done = {request_of(t).point_id for t in trials if t.state in DONE}
         if self.sweep.total is not None:  # other points of an extended study are not counted
-            done &= {request.slot for request in targets(self.sweep)}
+            done &= {request.point_id for request in targets(self.sweep)}
         self._done = len(done)
         best = best_trials(self.sweep, trials)
         if len(self.sweep.directions) == 1 and best:
@@ -74,7 +74,7 @@ class ProgressLog:
         return " *"
 
     def close(self, trials: Sequence[FrozenTrial], folder: Path) -> int:
-        """Say how it ended and write results.json; returns the number of slots that failed."""
+        """Say how it ended and write results.json; returns the number of points that failed."""
         lost = failures(self.sweep, trials)
         states = Counter(t.state.name.lower() for t in trials if reason(t) != "dropped")
         counts = ", ".join(f"{n} {s}" for s, n in sorted(states.items()))
@@ -105,9 +105,9 @@ class ProgressLog:
 
 
 def failures(sweep: Sweep, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The last attempt at each slot that came to nothing."""
-    slots = by_slot(trials)
-    ended = [a for a in slots.values() if all(t.state == TrialState.FAIL for t in a)]
+    """The last attempt at each point that came to nothing."""
+    points = by_point(trials)
+    ended = [a for a in points.values() if all(t.state == TrialState.FAIL for t in a)]
     last = [max(a, key=lambda t: request_of(t).attempt) for a in ended]
     return [t for t in last if reason(t) not in ("interrupted", "no time")]
 

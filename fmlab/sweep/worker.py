@@ -46,7 +46,7 @@ class Worker:
         """`tell(event, **facts)` informs the coordinator."""
         proposal.quiet()
         self.job, self.objective, self.tell = job, objective, tell
-        self.sweep = read(job.name, job.raw, job.command)
+        self.sweep = read(job.name, job.raw, job.command if job.command_wins else {})
         self.study = Study.open(open_storage(job.storage), self.sweep.study, proposal.make_pruner(self.sweep))
         self.deadline, self.began = None if job.ends is None else _here(job.ends), time.monotonic()
         self.progress: Progress | None = None  # of the trial that runs
@@ -132,7 +132,7 @@ class Worker:
             mark_folders(folder, None, "refused")
         facts: dict[str, Any] = {"state": state.name if accepted else "REFUSED", "values": values, **goes_on}
         facts["overrides"] = self._shown(point)
-        self.tell("finished", number=claim.number, slot=claim.request.slot, **facts, **notes, **result)
+        self.tell("finished", number=claim.number, point_id=claim.request.point_id, **facts, **notes, **result)
         if full is not None:
             raise full
 
@@ -209,7 +209,7 @@ class Worker:
         try:
             point, remembered = proposal.known_point(self.sweep, given or {}), dict(request.remembered)
         except KeyError:  # not all is given
-            history = self.study.history(request.slot)
+            history = self.study.history(request.point_id)
             point, remembered = proposal.propose(self.sweep, request.index, history, request.params)
         searched = {p.name: p for p in self.sweep.space.parameters if p.name in point.params}
         params = {name: proposal.stored(value, searched[name]) for name, value in point.params.items()}

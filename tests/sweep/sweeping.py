@@ -100,7 +100,9 @@ def tally(folder, raw):
     trials = trials_of(folder, raw)
     counts = {}
     for trial in trials:
-        counts[request_of(trial).slot] = counts.get(request_of(trial).slot, 0) + (trial.state == TrialState.COMPLETE)
+        counts[request_of(trial).point_id] = counts.get(request_of(trial).point_id, 0) + (
+            trial.state == TrialState.COMPLETE
+        )
     return counts, sum(not t.state.is_finished() for t in trials)
 
 

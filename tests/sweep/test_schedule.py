@@ -22,7 +22,7 @@ def trial(number, slot, state, attempt=0, **notes):
 
 def asked(trials, forgiven=(), retries=3, window=9):
     found = missing(targets(GRID), trials, forgiven=frozenset(forgiven), retries=retries, window=window)
-    return [(a.slot, a.attempt) for a in found]
+    return [(a.point_id, a.attempt) for a in found]
 
 
 ONE, TWO, THREE = (f'{{"x": {n}}}' for n in (1, 2, 3))
@@ -72,7 +72,7 @@ def test_no_more_wait_than_the_window_holds():
     endless = read("b", {"sampler": "random", "budget": "1h", "space": {"x": {"float": [0, 1]}}})
     waiting = [trial(i, str(i), TrialState.WAITING) for i in range(3)]
     found = missing(targets(endless), waiting, forgiven=frozenset(), retries=3, window=5)
-    assert [a.slot for a in found] == ["3", "4"]
+    assert [a.point_id for a in found] == ["3", "4"]
 
 
 def test_the_papers_defaults_come_first():

@@ -58,11 +58,11 @@ def test_of_two_asks_for_one_attempt_the_first_counts(study, url):
         study.enqueue(TrialRequest(slot, 0))
     worker = again(url)
     claims = [worker.claim({}) for _ in range(3)]
-    assert [c and c.request.slot for c in claims] == ["a", "b", None]
+    assert [c and c.request.point_id for c in claims] == ["a", "b", None]
     assert [t.user_attrs.get("reason") for t in study.trials()] == [None, None, "dropped"]
 
 
-def test_a_slot_that_is_done_is_not_run_again(study, url):
+def test_a_point_that_is_done_is_not_run_again(study, url):
     study.enqueue(TrialRequest("a", 0))
     worker = again(url)
     worker.finish(worker.claim({}), TrialState.COMPLETE, [1.0], {})
@@ -117,9 +117,16 @@ def test_choices_may_change_when_a_study_is_extended(study, url):
     assert [t.params for t in study.trials()] == [{"x": 2}, {"x~2": 2}, {"x": 2}]
 
 
-def test_trials_that_others_added_are_slots_of_their_own(study, url):
+def test_trials_that_others_added_are_points_of_their_own(study, url):
     storage = open_storage(url).backend
     optuna.load_study(study_name="s", storage=storage).enqueue_trial({"x": 2})
     claim = again(url).claim({})
     assert claim.request.params == {"x": 2}
-    assert request_of(study.trials()[0]).slot == "added-0"
+    assert request_of(study.trials()[0]).point_id == "added-0"
+
+
+def test_requests_of_earlier_versions_are_read(study, url):
+    storage = open_storage(url).backend
+    asked = {"slot": "7", "index": 7, "attempt": 1, "params": {"x": 2}}
+    optuna.load_study(study_name="s", storage=storage).enqueue_trial({"x": 2}, user_attrs={"ask": asked})
+    assert request_of(study.trials()[0]) == TrialRequest("7", 7, 1, {"x": 2})

@@ -43,7 +43,7 @@ def work(sweep, folder, kill):
             point, remembered = proposal.known_point(sweep, claim.request.params or {}), claim.request.remembered
         except KeyError:
             point, remembered = proposal.propose(
-                sweep, claim.request.index, study.history(claim.request.slot), claim.request.params
+                sweep, claim.request.index, study.history(claim.request.point_id), claim.request.params
             )
         searched = {p.name: proposal.distribution(p) for p in sweep.space.parameters if p.name in point.params}
         study.set_point(claim, {k: proposal.stored(v) for k, v in point.params.items()}, searched, remembered)

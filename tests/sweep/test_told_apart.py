@@ -42,7 +42,7 @@ def test_each_choice_is_stored_and_run_as_it_is_written(choice, sampler):
     assert [override("x", proposal.restored(parameter, v)) for v in back] == wanted
     if sampler == "grid":
         assert [override("x", proposal.restored(parameter, a.params["x"])) for a in targets(sweep)] == wanted
-        assert len({a.slot for a in targets(sweep)}) == len(choice)
+        assert len({a.point_id for a in targets(sweep)}) == len(choice)
     else:
         points = [proposal.propose(sweep, n, [])[0] for n in range(60)]
         assert {override("x", p.overrides["x"]) for p in points} == set(wanted)
