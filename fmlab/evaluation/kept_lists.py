@@ -55,7 +55,7 @@ class KeptLists:
         seed: int = 0,
         until: float | None = None,
     ) -> "KeptLists":
-        """About `most` lists of the judge, drawn by `seed`; fewer where they would last longer than `until`."""
+        """About `most` lists of the evaluator, drawn by `seed`; fewer where they would last longer than `until`."""
         tables = Tables.of(dataset, None)
         states = [evaluator.start(model, tables) for model in models]
         order = np.random.default_rng(seed).permutation(len(evaluator))

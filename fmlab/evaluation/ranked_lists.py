@@ -216,7 +216,7 @@ class RankedLists:
         return BlockScores(scores, own, self.item[cases], which, unit, deviation)
 
     def only(self, metric: str) -> "RankedLists":
-        """A judge of the same lists that gives one of its metrics from ranks alone."""
+        """An evaluator of the same lists that gives one of its metrics from ranks alone."""
         made = copy(self)
         made.metrics, made.top = {metric: self.metrics[metric]}, 0
         return made

@@ -52,7 +52,7 @@ class Recommended:
     """Lists of a file: items that it lists stand in its order, all others after them, tied.
 
     What a user was trained with, and users and items that the data do not have, are counted in `unknown` or passed over
-    by the judge. Items of equal score are tied.
+    by the evaluator. Items of equal score are tied.
     """
 
     def __init__(self, frame: Any, path: Path, dataset: Dataset) -> None:

@@ -5,7 +5,7 @@ with a `Range`, a description, the name that the option had before, and the othe
 
     lr: Annotated[float, Range(0, None, open_low=True), "step size"] = 0.001
     log_squared: Annotated[tuple[str, ...], "columns that become floor(ln(x)^2)", Renamed("log2")] = ()
-    ties: Annotated[Literal["expected", "pessimistic"], "rank of equal scores", UsedWith("judge", "all")] = "expected"
+    ties: Annotated[Literal["expected", "worst"], "rank of equal scores", UsedWith("evaluation", "all")] = "expected"
 """
 
 import math
@@ -60,7 +60,7 @@ class UsedWith:
     values: tuple[Any, ...]
 
     def __init__(self, option: str, *values: Any) -> None:
-        """`UsedWith("judge", "all", "sampled")`, `UsedWith("candidate_file")`."""
+        """`UsedWith("evaluation", "all", "sampled")`, `UsedWith("candidate_file")`."""
         object.__setattr__(self, "option", option)
         object.__setattr__(self, "values", values)
 

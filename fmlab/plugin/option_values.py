@@ -34,7 +34,7 @@ def check_options(prefix: str, signature: Signature, given: Mapping[str, Any], t
 
 
 def unused(option: Option, signature: Signature, values: Mapping[str, Any]) -> str:
-    """What leaves an option without effect among the values of all options, as in `judge=rows`; else empty."""
+    """What leaves an option without effect among the values of all options, as in `evaluation=rows`; else empty."""
     needed = option.used_with
     if needed is None or needed.option not in values:
         return ""

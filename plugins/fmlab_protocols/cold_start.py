@@ -118,7 +118,7 @@ class ColdStart(Task):
         rows = {where: np.flatnonzero(data.split == where) for where in (TRAIN, VALIDATION, TEST)}
         bounds = label_bounds(data, rows[TRAIN]) if clip and not ranked else None
 
-        def judge(where: int) -> Grouped:
+        def evaluator(where: int) -> Grouped:
             if not ranked:
                 return Grouped(ScoredRows(data, rows[where], names, bounds=bounds), groups)
             users = torch.from_numpy(user[rows[where]].astype(np.int64))
@@ -132,14 +132,14 @@ class ColdStart(Task):
         super().__init__(
             dataset=data,
             training=Training(rows[TRAIN], negatives if ranked else 0),
-            validation=judge(VALIDATION),
-            test=judge(TEST),
+            validation=evaluator(VALIDATION),
+            test=evaluator(TEST),
             monitor=monitor,
             maximize=best.maximize,
             described={
                 "split": GIVEN if given else _split_in_words(cold_users, shots, validation, test, seed),
                 "rows": of_parts(rows),
-                **_judged_in_words(names, negatives, n_candidates, seed, ranks=ranked),
+                **_evaluation_in_words(names, negatives, n_candidates, seed, ranks=ranked),
             },
         )
 
@@ -149,7 +149,7 @@ def _split_in_words(cold_users: float, shots: int, validation: float, test: floa
     return f"{cold}; of the other users {drawn(validation, test, seed)}"
 
 
-def _judged_in_words(names: Sequence[str], negatives: int, n: int, seed: int, *, ranks: bool) -> dict[str, str]:
+def _evaluation_in_words(names: Sequence[str], negatives: int, n: int, seed: int, *, ranks: bool) -> dict[str, str]:
     if not ranks:
         return {"judged": with_drawn_rows(negatives)}
     return {

@@ -16,7 +16,7 @@ from fmlab.data.split import TEST, TRAIN, VALIDATION
 from fmlab.errors import DataError
 from fmlab.evaluation import ScoredRows, rank_metric, selecting_metric, with_monitor
 from fmlab.evaluation.ranks import Ties
-from fmlab.plugin.option import Range, UsedWith
+from fmlab.plugin.option import Range, Renamed, UsedWith
 from fmlab_protocols._described import REFITTED, drawn_negatives, of_parts
 from fmlab_protocols._given_or_random import without_copies
 from fmlab_protocols._labels import classed, least_positive, with_step
@@ -28,11 +28,11 @@ from fmlab_protocols.rating import label_bounds
 Share = Annotated[int | float, Range(0, None, open_low=True)]
 Count = Annotated[int, Range(0, None)]
 OnLeak = Literal["error", "drop", "allow"]
-WithLists = UsedWith("judge", "all", "sampled")
+WithLists = UsedWith("evaluation", "all", "sampled")
 
 
 class Composed(Task):
-    """Filter, split and judge, each by options: user-level recall and NDCG, folds, time windows, sampled candidates.
+    """Filter, split and evaluation by options: user-level recall and NDCG, folds, time windows, sampled candidates.
 
     Source: the options of RecBole (Zhao et al., CIKM 2021) and of the splits that NGCF and LightGCN publish (SIGIR
       2019, 2020)
@@ -47,11 +47,11 @@ class Composed(Task):
     a multirun over `protocol.fold=0,1,2` makes one row of the table, with the deviation over folds.
     `group=pair|user|item` keeps rows together.
 
-    Judge: `all` ranks all items, `sampled` the relevant ones among `n_candidates` others, drawn by `seed` uniformly or
-    by training popularity, or from `candidate_file` in NCF's form; `rows` scores labeled rows. With `by=user` a list
-    has all relevant items of a user; with `by=row` each test row is a list. Items that a user was trained with are
-    never ranked; those of the validation are left out when the test is judged (`exclude_validation`, as RecBole does;
-    the code of LightGCN has no validation part).
+    Evaluation: `all` ranks all items, `sampled` the relevant ones among `n_candidates` others, drawn by `seed`
+    uniformly or by training popularity, or from `candidate_file` in NCF's form; `rows` scores labeled rows. With
+    `by=user` a list has all relevant items of a user; with `by=row` each test row is a list. Items that a user was
+    trained with are never ranked; those of the validation are left out when the test is judged (`exclude_validation`,
+    as RecBole does; the code of LightGCN has no validation part).
 
     For models that read histories, those of test rows hold validation rows too where these came before
     (`user_time`, `time`); a list of all relevant items of a user is asked for at the time of the earliest of them.
@@ -88,8 +88,10 @@ class Composed(Task):
         folds: Annotated[int, Range(2, None), "number of folds", UsedWith("split", "k_fold")] = 5,
         fold: Annotated[Count, "which fold is the test; of other splits which repetition"] = 0,
         seed: Seed = 0,
-        judge: Annotated[
-            Literal["all", "sampled", "rows"], "what is judged: lists of all items, sampled candidates, labeled rows"
+        evaluation: Annotated[
+            Literal["all", "sampled", "rows"],
+            "what is evaluated: ranked lists of all items or of sampled candidates, or labeled rows",
+            Renamed("judge"),
         ] = "all",
         by: Annotated[ListOf, "whether a list has all relevant items of a user or one test row", WithLists] = "user",
         n_candidates: Annotated[
@@ -112,13 +114,13 @@ class Composed(Task):
         metrics: Metrics = (),
         monitor: Monitor = "",
     ) -> None:
-        """Empty `metrics` and `monitor` are recall and NDCG at 10 and 20, or those of ctr and rating for `judge=rows`.
+        """Empty `metrics` and `monitor`: recall and NDCG at 10 and 20; with `evaluation=rows` those of ctr and rating.
 
         Raises DataError when a part is empty, rows lack what an option needs, or a user has met every item.
         """
         rule = SplitRule(split, validation, test, group, folds, fold, seed)
         reported = _Reported(metrics, monitor, refit)
-        if judge == "rows":
+        if evaluation == "rows":
             parts = _labeled(dataset, rule, reported, min_label, on_leak)
         else:
             wanted = Filter(
@@ -134,7 +136,7 @@ class Composed(Task):
                 refuse_shared(dataset, wanted.min_label, on_leak)
             data = without_saturated(filtered(dataset, wanted, labels=True), on_saturated)
             candidates = Candidates(n_candidates, candidates_by, seed, candidate_file, candidate_ids)
-            ranking = Ranking(by, ties, exclude_validation or refit, refit, judge == "sampled", candidates)
+            ranking = Ranking(by, ties, exclude_validation or refit, refit, evaluation == "sampled", candidates)
             train = partial(Training, negatives=negatives, redraw=resample_negatives)
             parts = _ranked(data, dataset, rule, reported, ranking, train)
         super().__init__(**parts)
@@ -162,7 +164,7 @@ def _labeled(
 ) -> dict[str, Any]:
     """The task that scores labeled rows."""
     if dataset.label is None:
-        raise DataError(f"judge=rows needs labels; {dataset.name!r} has none: all its rows are positives")
+        raise DataError(f"evaluation=rows needs labels; {dataset.name!r} has none: all its rows are positives")
     classes = min_label is not None or dataset.rule.min_label is not None or is_binary(dataset.label)
     data = classed(dataset, min_label) if classes else dataset
     part = rule.parts(data)

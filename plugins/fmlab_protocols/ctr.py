@@ -75,7 +75,9 @@ class Ctr(Task):
             data, part = without_copies(data, part, on_leak)
         _refuse_one_class(data, part)
         names = with_monitor(metrics, monitor)
-        judge = partial(ScoredRows, data, metrics=names, group=group_of(data, group), group_names=names_of(data, group))
+        evaluator = partial(
+            ScoredRows, data, metrics=names, group=group_of(data, group), group_names=names_of(data, group)
+        )
         rows = _with_sampled_negatives(data, np.flatnonzero(part == TRAIN), negative_rate, seed)
         held = [np.flatnonzero(part == where) for where in (VALIDATION, TEST)]
         negatives = (
@@ -84,8 +86,8 @@ class Ctr(Task):
         super().__init__(
             dataset=data,
             training=Training(rows, negative_rate=negative_rate),
-            validation=judge(rows=held[0]),
-            test=judge(rows=held[1]),
+            validation=evaluator(rows=held[0]),
+            test=evaluator(rows=held[1]),
             monitor=monitor,
             maximize=selecting_metric(monitor, tuple(data.targets)).maximize,
             described={

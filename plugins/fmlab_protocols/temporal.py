@@ -35,7 +35,7 @@ class Temporal(Task):
     `task=ranking` keeps positives (the rule of the data set, as in full_ranking) and ranks each held-out item among
     all that the user has not met; `task=ctr` scores rows labeled 0 and 1; `auto` takes ctr where there are no items
     or labels are 0/1. `cold_entities=drop` does not judge, and counts, positives of users or items that nothing is
-    learned of before; `keep` judges them too. `on_saturated` is that of `full_ranking`.
+    learned of before; `keep` evaluators them too. `on_saturated` is that of `full_ranking`.
     """
 
     defaults = {"loss": "bce"}
@@ -77,21 +77,21 @@ class Temporal(Task):
         monitor = monitor or ("logloss" if scored else "mrr")
         names = with_monitor(metrics or (("auc", "logloss") if scored else ("mrr", "hr@10", "ndcg")), monitor)
         if scored:
-            judges: list[Any] = [ScoredRows(data, rows[where], names) for where in (VALIDATION, TEST)]
+            evaluators: list[Any] = [ScoredRows(data, rows[where], names) for where in (VALIDATION, TEST)]
         else:
             user, item = sides(data)
             if cold_entities == "drop":
                 data, rows = _learned(data, rows)
             observed = UserItemSet(user, item, data.schema.n_users, data.schema.n_items)
             observed.check(user)
-            judges = [
+            evaluators = [
                 RankedLists(data, rows[where], observed, names, trained=rows[TRAIN]) for where in (VALIDATION, TEST)
             ]
         super().__init__(
             dataset=data,
             training=Training(rows[TRAIN], 0 if scored else negatives),
-            validation=judges[0],
-            test=judges[1],
+            validation=evaluators[0],
+            test=evaluators[1],
             monitor=monitor,
             maximize=(score_metric if scored else rank_metric)(monitor).maximize,
             test_history=np.sort(np.concatenate([rows[TRAIN], rows[VALIDATION]])),
@@ -139,7 +139,7 @@ def _learned(data: Dataset, rows: dict[int, Array]) -> tuple[Dataset, dict[int, 
     left = {where: r[known_user[user[r]] & known_item[item[r]]] for where, r in rows.items()}
     for where in (VALIDATION, TEST):
         if not len(left[where]):
-            rule = "have a user or an item that is not trained on; cold_entities=keep judges them"
+            rule = "have a user or an item that is not trained on; cold_entities=keep evaluators them"
             raise DataError(f"all of the {PARTS[where]} {rule}, smaller shares may leave more")
     lost = [f"{len(rows[w]) - len(left[w]):,} of {len(rows[w]):,}" for w in (VALIDATION, TEST)]
     name = f"not judged, nothing is learned of them: validation {lost[0]}, test {lost[1]}"

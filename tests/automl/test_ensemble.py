@@ -129,7 +129,7 @@ def ranking(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     protocol = {
         "full": ("protocol.validation=0.2",),
         "user": other,
-        "sampled": (*other, "protocol.judge=sampled", "protocol.n_candidates=20"),
+        "sampled": (*other, "protocol.evaluation=sampled", "protocol.n_candidates=20"),
     }[request.param]
     start = LISTS if request.param == "full" else LISTS[:3]
     places = {"data.path": str(folder / "rows.csv"), "cache": str(folder / "cache")}

@@ -1,4 +1,4 @@
-"""Filter, split and judge by options."""
+"""Filter, split and evaluation by options."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -9,6 +9,7 @@ import pytest
 import torch
 from toys import interactions, pairs_of
 
+from fmlab.config.composition import compose
 from fmlab.contracts import Task
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import evaluate
@@ -88,7 +89,7 @@ def test_groups_stay_together(split: str, group: str) -> None:
     rng = np.random.default_rng(0)
     pairs = [GRID[n] for n in rng.integers(0, N, 600)]
     data = interactions([*pairs, (19, 24)], label=rng.integers(0, 2, 601).astype(np.float32))
-    t = task(data, split=split, group=group, judge="rows")
+    t = task(data, split=split, group=group, evaluation="rows")
     keys = {"pair": pairs_of(data), "user": data.user.tolist(), "item": data.item.tolist()}[group]
     parts = [{keys[r] for r in rows} for rows in rows_of(t)]
     assert len(set.union(*parts)) == sum(map(len, parts))
@@ -146,7 +147,7 @@ def test_sampled_candidates_are_unmet_and_follow_popularity() -> None:
     many = [(u, i) for u in range(60) for i in range(40) if (u * 7 + i * i) % (2 + i // 4) == 0]
     shares = []
     for by in ("uniform", "popularity"):
-        t = task(interactions(many), judge="sampled", n_candidates=5, candidates_by=by)
+        t = task(interactions(many), evaluation="sampled", n_candidates=5, candidates_by=by)
         assert all(name.startswith("sampled_") for name in t.test.metrics)
         drawn, users = t.test.candidates.numpy(), t.test.user[t.test.begin[:-1]]
         met = set(pairs_of(t.dataset))
@@ -175,12 +176,12 @@ def test_a_file_of_candidates_is_read(tmp_path: Path) -> None:
 
 def test_labeled_rows_are_classes_or_numbers() -> None:
     rng = np.random.default_rng(0)
-    clicks = task(interactions(GRID, label=rng.integers(0, 2, N).astype(np.float32)), judge="rows")
+    clicks = task(interactions(GRID, label=rng.integers(0, 2, N).astype(np.float32)), evaluation="rows")
     assert (clicks.monitor, clicks.training.negatives, set(clicks.test.metrics)) == ("logloss", 0, {"auc", "logloss"})
-    stars = task(interactions(GRID, label=rng.integers(1, 6, N).astype(np.float32)), judge="rows")
+    stars = task(interactions(GRID, label=rng.integers(1, 6, N).astype(np.float32)), evaluation="rows")
     assert (stars.monitor, stars.maximize) == ("rmse", False)
-    with pytest.raises(DataError, match="judge=rows needs labels"):
-        task(judge="rows")
+    with pytest.raises(DataError, match="evaluation=rows needs labels"):
+        task(evaluation="rows")
 
 
 def test_a_given_split_keeps_pairs_in_one_part_and_refit_takes_the_validation() -> None:
@@ -199,3 +200,8 @@ def test_a_context_asks_for_lists_of_rows() -> None:
     assert task(data, by="row").monitor == "ndcg@10"
     with pytest.raises(FmlabError, match="kept together"):
         task(group="pair", split="user_random")
+
+
+def test_the_former_name_of_the_evaluation_works() -> None:
+    sampled = ["protocol=composed", "protocol.judge=sampled", "protocol.n_candidates=20"]
+    assert compose(sampled).protocol == compose([o.replace("judge", "evaluation") for o in sampled]).protocol

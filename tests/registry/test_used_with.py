@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from fmlab.plugin.option import Range, UsedWith
 
-Lists = UsedWith("judge", "all", "sampled")
+Lists = UsedWith("evaluation", "all", "sampled")
 
 
 class Protocol:
@@ -27,7 +27,7 @@ class Protocol:
         self,
         dataset,
         *,
-        judge: Literal["all", "sampled", "rows"] = "all",
+        evaluation: Literal["all", "sampled", "rows"] = "all",
         ties: Annotated[Literal["best", "worst"], "rank of equal scores", Lists] = "best",
         file: str = "",
         ids: Annotated[str, "what the file holds", UsedWith("file")] = "raw",
@@ -46,16 +46,19 @@ def signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_conditions_are_read_without_an_import_and_described(signature: Any) -> None:
     options = {o.name: o for o in signature.options}
     assert "conditions" not in sys.modules
-    assert options["ties"].used_with == UsedWith("judge", "all", "sampled")
-    assert options["ties"].description == "rank of equal scores; used with judge=all or sampled"
+    assert options["ties"].used_with == UsedWith("evaluation", "all", "sampled")
+    assert options["ties"].description == "rank of equal scores; used with evaluation=all or sampled"
     assert options["ids"].description == "what the file holds; used with file"
-    assert options["judge"].used_with is None
+    assert options["evaluation"].used_with is None
 
 
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"judge": "rows", "ties": "worst"}, "protocol.ties is used with judge=all or sampled, got judge=rows"),
+        (
+            {"evaluation": "rows", "ties": "worst"},
+            "protocol.ties is used with evaluation=all or sampled, got evaluation=rows",
+        ),
         ({"ids": "compact"}, "protocol.ids is used with file, got no file: leave it out"),
     ],
 )
@@ -65,15 +68,16 @@ def test_what_has_no_effect_is_refused(given: dict[str, Any], told: str, signatu
 
 
 @pytest.mark.parametrize(
-    "given", [{}, {"judge": "rows"}, {"judge": "rows", "ties": "best"}, {"ties": "worst"}, {"file": "a", "ids": "b"}]
+    "given",
+    [{}, {"evaluation": "rows"}, {"evaluation": "rows", "ties": "best"}, {"ties": "worst"}, {"file": "a", "ids": "b"}],
 )
 def test_defaults_and_what_has_an_effect_are_taken(given: dict[str, Any], signature: Any) -> None:
     assert option_values.check_options("protocol", signature, given, "conditions").items() >= given.items()
 
 
 def test_a_condition_on_no_option_breaks_the_plugin() -> None:
-    option = Option("ties", str, "best", used_with=UsedWith("judges"))
-    with pytest.raises(PluginError, match="ties must be used with an option of the same plugin, got 'judges'"):
+    option = Option("ties", str, "best", used_with=UsedWith("evaluations"))
+    with pytest.raises(PluginError, match="ties must be used with an option of the same plugin, got 'evaluations'"):
         registry.checked_signature("protocol", signatures.Signature((option,), positional=("dataset",)))
 
 
@@ -82,7 +86,7 @@ def test_a_condition_on_no_option_breaks_the_plugin() -> None:
     [
         ("ctr", "k_core", "data.k_core is of protocols that have the option k_core, got protocol=ctr: leave it out"),
         ("rating", "min_label", "data.min_label is of protocols that have the option min_label, got protocol=rating"),
-        ("composed protocol.judge=rows", "k_core", "got protocol=composed with judge=rows: leave it out"),
+        ("composed protocol.evaluation=rows", "k_core", "got protocol=composed with evaluation=rows: leave it out"),
     ],
 )
 def test_a_rule_of_the_data_that_the_protocol_does_not_ask_for_is_refused(
