@@ -12,7 +12,7 @@ Labeled rows without users and items (Criteo) are the special case in which ever
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -64,31 +64,36 @@ class Ragged:
 
 @dataclass(frozen=True)
 class FieldEncoding:
-    """How the text of a raw column becomes a field, so that rows of later are read as those of training were.
+    """How the text of a raw column becomes a field; new rows are read exactly like training rows.
 
     `column` is the raw column, `missing` the texts in it that stand for nothing, as an empty cell does. What is left
     goes through `transform`, see `fmlab.data.encoding.transforms`: `log_squared`; `binned` at the ascending `edges`;
-    `hashed` into `buckets`; `hour`; `weekday`, of `times` as `fmlab.data.encoding.times.Times.close` tells them. Cells
-    are split at `within`, if it is not empty, and lists are read as lists. Numbers have the `decimal` sign, perhaps
-    one between `thousands`. Of a numeric field `center` is subtracted, and the rest divided by `scale`.
+    `hashed` into `buckets`; `hour`; `weekday`, of times in `time_format`, which `fmlab.data.encoding.times.Times.close`
+    gives. Cells are split at `list_separator`, if it is not empty, and lists are read as lists. Numbers have the
+    `decimal` sign, perhaps one between `thousands`. Of a numeric field `center` is subtracted, and the rest divided by
+    `scale`.
     """
 
+    FORMER: ClassVar[Mapping[str, str]] = {"within": "list_separator", "times": "time_format"}
+    """Names that files of earlier versions have."""
+
     column: str
-    within: str = ""
+    list_separator: str = ""
     missing: tuple[str, ...] = ()
     transform: str = ""
     edges: tuple[float, ...] = ()
     buckets: int = 0
     decimal: str = "."
     thousands: str = ""
-    times: str = ""
+    time_format: str = ""
     center: float = 0.0
     scale: float = 1.0
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> "FieldEncoding":
-        """Inverse of `dataclasses.asdict`, also after JSON."""
-        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+        """Inverse of `dataclasses.asdict`, also after JSON, and of earlier versions."""
+        named = {cls.FORMER.get(k, k): v for k, v in plain.items()}
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in named.items()}
         return cls(**values)
 
 
@@ -197,7 +202,7 @@ class Dataset:
         """How the raw text of a field is read."""
         found = next(f for f in (*self.schema.fields, *self.schema.auxiliary) if f.name == name)
         single = found.kind in ("categorical", "numeric")
-        return self.inputs.get(name, FieldEncoding(name, within="" if single else "|"))
+        return self.inputs.get(name, FieldEncoding(name, list_separator="" if single else "|"))
 
     def row_ids(self, rows: Array) -> Table:
         """Whole feature rows `[len(rows), columns]` of the given interactions."""

@@ -102,8 +102,8 @@ class Field:
     def _values(self, text: str) -> list[str]:
         """The values of a cell, each once."""
         if not text.startswith(MARK):
-            within = self.given["within"]
-            return [v for v in dict.fromkeys(text.split(within) if within else (text,)) if v]
+            separator = self.given["list_separator"]
+            return [v for v in dict.fromkeys(text.split(separator) if separator else (text,)) if v]
         values = (v.replace(f"{ESCAPE}1", MARK).replace(f"{ESCAPE}0", ESCAPE) for v in text[1:].split(MARK))
         return list(dict.fromkeys(values))
 
@@ -112,9 +112,9 @@ class Field:
         if what == "hashed":
             return str(crc32(text.encode()) % self.given["buckets"])
         if what == "hour":
-            return str(moment(text, self.given["times"]).hour)
+            return str(moment(text, self.given["time_format"]).hour)
         if what == "weekday":
-            return str(moment(text, self.given["times"]).isoweekday())
+            return str(moment(text, self.given["time_format"]).isoweekday())
         if what in ("log_squared", "log2"):
             number = self._number(text)
             return str(math.floor(math.log(number) ** 2)) if number > 2 else f"={text}"

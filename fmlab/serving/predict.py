@@ -137,7 +137,7 @@ def _list_columns(run: "LoadedRun") -> None:
                 values = keys[name]
                 what = f"{len(values):,} values: {', '.join(values[:EXAMPLES].tolist())}"
                 what += ", …" if len(values) > EXAMPLES else ""
-            what += f"; several are split at {given.within!r}" if given.within else ""
+            what += f"; several are split at {given.list_separator!r}" if given.list_separator else ""
             what += f"; made by {given.transform}" if given.transform else ""
             need = "required" if column.required else f"for a new {fields[name].side}"
             grid.add_row(*(escape(escaped_line(cell)) for cell in (column.name, need, name, what)))

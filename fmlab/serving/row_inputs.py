@@ -107,7 +107,7 @@ class RowInputs:
         found = self.auxiliary.vectors(field.name, at) if there else torch.zeros(len(at), field.width)
         if (column := self._column(field.name, rows)) is not None and bool((at < 0).any()):
             given = self.stored.inputs[field.name]
-            table, _ = vectors_of(column.dictionary, given.column, given.within, field.width)
+            table, _ = vectors_of(column.dictionary, given.column, given.list_separator, field.width)
             own = np.concatenate([table, np.zeros((1, field.width), np.float32)])
             found = torch.where((at < 0).unsqueeze(1), torch.from_numpy(own[_places(column)]), found)
         return found
@@ -118,7 +118,7 @@ class RowInputs:
         cells: list[Array] = [known[n] if known is not None and n >= 0 else np.zeros(0, np.int32) for n in at.tolist()]
         if (column := self._column(field.name, rows)) is not None and bool((at < 0).any()):
             given = self.stored.inputs[field.name]
-            table, unseen = sequences_of(column.dictionary, given.within, self.codes[field.name], first)
+            table, unseen = sequences_of(column.dictionary, given.list_separator, self.codes[field.name], first)
             places = _places(column)
             for n in np.flatnonzero((at < 0).numpy()).tolist():
                 cells[n] = table[int(places[n])] if places[n] < len(table) else cells[n]
@@ -150,7 +150,7 @@ class RowInputs:
         column = None if rows is None else self._named(self.stored.time.column, rows)
         if column is None or not self.stored.timed:
             return None
-        unit = self.stored.time.times
+        unit = self.stored.time.time_format
         times, missing = Times(self.stored.time.column, unit if unit in SHORT else "").read(column)
         return torch.from_numpy(np.where(missing, self.stored.latest, times))
 

@@ -10,9 +10,14 @@ Made = TypeVar("Made")
 
 
 def checked(kind: type[Made], plain: Any) -> Made:
-    """A dataclass of plain values; raises ValueError for a missing, unknown or wrong one."""
+    """A dataclass of simple values; raises ValueError for a missing, unknown or wrong one.
+
+    A class may have `FORMER`, the names that files of earlier versions have, each with the present one.
+    """
     if not isinstance(plain, Mapping):
         raise ValueError(f"{kind.__name__} must be a mapping, got {type(plain).__name__}")
+    former = getattr(kind, "FORMER", {})
+    plain = {former.get(name, name): value for name, value in plain.items()}
     hints, values = get_type_hints(kind), {}
     known = {f.name: f for f in fields(kind)}  # type: ignore[arg-type]
     if unknown := [str(name)[:40] for name in plain if name not in known]:

@@ -89,7 +89,7 @@ def refuse_lists(file: Path, form: TableFormat, given: Mapping[str, Sequence[str
             raise DataError(f"{rule}: {other}")
 
 
-def guess(column: Any, within: str, decimal: str, thousands: str) -> str:
+def guess(column: Any, separator: str, decimal: str, thousands: str) -> str:
     """The kind of a column: numbers with fractions are numeric; whole ones may as well be names, and are categorical.
 
     Few texts among many numbers are mistakes, which the encoder reports.
@@ -97,5 +97,5 @@ def guess(column: Any, within: str, decimal: str, thousands: str) -> str:
     if are_numbers(column, decimal, thousands):
         return "numeric"
     texts = column.dictionary.to_pylist()
-    many = sum(within in t for t in texts)
+    many = sum(separator in t for t in texts)
     return "multi_valued" if many > OFTEN * len(texts) else "categorical"

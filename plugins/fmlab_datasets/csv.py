@@ -21,6 +21,7 @@ from fmlab.errors import DataError
 from fmlab.plugin.option import Range, Renamed
 from fmlab_datasets.columns import layout
 from fmlab_datasets.derived_columns import DerivesColumns
+from fmlab_datasets.field_sides import with_inferred_sides
 from fmlab_datasets.given_files import split_files
 from fmlab_datasets.options import (
     Buckets,
@@ -38,7 +39,6 @@ from fmlab_datasets.options import (
     ValidationShare,
 )
 from fmlab_datasets.planning import PART_COLUMN
-from fmlab_datasets.side_inference import with_inferred_sides
 from fmlab_datasets.streams import Stream, constant, derived, drawn, labeled
 from fmlab_datasets.unique import usable
 from fmlab_datasets.warnings import tell
@@ -211,7 +211,7 @@ class Csv(DerivesColumns):
         if item_sequences and not item:
             raise DataError(f"item_sequences={list(item_sequences)} hold items: give item=<column>")
         self.n_bins, self.time_features, self.missing = n_bins, tuple(dict.fromkeys(time_features)), alone(na_values)
-        self.drop_columns, self.within, self.standardize = tuple(drop_columns), list_separator, standardize
+        self.drop_columns, self.list_separator, self.standardize = tuple(drop_columns), list_separator, standardize
         self.decimal, self.thousands = decimal, thousands
         self.positive = str(positive).lower() if isinstance(positive, bool) else str(positive)
         self.drops, self.dropped = unlabeled == "drop", 0
@@ -255,7 +255,7 @@ class Csv(DerivesColumns):
         sides: dict[str, Side] = {}
         for side in ("user", "item"):
             sides |= {column: side for column in self.sides[side]}
-        columns = auxiliary_columns(names, shared, self.auxiliary["vectors"], sides, self.within)
+        columns = auxiliary_columns(names, shared, self.auxiliary["vectors"], sides, self.list_separator)
         return with_auxiliary(made, self._rows(tables, names), columns, workspace, self.min_count)
 
     def _steps(self, made: Dataset) -> list[PreparationStep]:

@@ -69,7 +69,7 @@ class DerivesColumns(Planned):
         if field in ("user", "item"):
             return replace(given, column=self.roles[field])
         if field in self.times:
-            return replace(given, column=plan.time, transform=self.times[field], times=written)
+            return replace(given, column=plan.time, transform=self.times[field], time_format=written)
         given = replace(given, missing=self.missing, decimal=self.decimal, thousands=self.thousands)
         if field in self.kinds["log_squared"]:
             return replace(given, transform="log_squared")

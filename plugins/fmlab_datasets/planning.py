@@ -32,7 +32,7 @@ class Planned:
     auxiliary: Mapping[str, tuple[str, ...]]  # columns of vectors and of sequences, by the option that names them
     time_features: tuple[str, ...]
     missing: tuple[str, ...]
-    within: str
+    list_separator: str
     decimal: str
     thousands: str
     positive: str
@@ -122,7 +122,7 @@ class Planned:
             fields=sides,
             numeric=tuple(c for c in fields if kinds[c] == "numeric"),
             multi=tuple(c for c in fields if kinds[c] == "multi_valued"),
-            within=self.within,
+            list_separator=self.list_separator,
             decimal=self.decimal,
             thousands=self.thousands,
             positive=self.positive,
@@ -155,7 +155,7 @@ class Planned:
         shown = {c: mapped(first[c], self.present(first[c].dictionary)) for c in unknown}
         lists = {c for c in unknown if c in form.lists}
         guessed = {
-            c: "multi_valued" if c in lists else guess(v, self.within, decimal=self.decimal, thousands=self.thousands)
+            c: "multi_valued" if c in lists else guess(v, self.list_separator, self.decimal, self.thousands)
             for c, v in shown.items()
         }
         log.info("columns of %s: %s", file.name, ", ".join(f"{c} is {kind}" for c, kind in guessed.items()))

@@ -110,7 +110,7 @@ class RecBole:
             fields={n: side for n, (side, _) in sides.items()},
             numeric=tuple(n for n, (_, kind) in sides.items() if kind == "float"),
             multi=tuple(n for n, (_, kind) in sides.items() if kind == "token_seq"),
-            within=" ",
+            list_separator=" ",
             time_unit="s" if time == "timestamp" else "",
         )
         return prepared("recbole", stream, plan, workspace)

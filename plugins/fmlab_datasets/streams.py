@@ -196,7 +196,7 @@ def prepared(
     files, where they may be here in part.
     """
     if slots:
-        cut = {n: _first(plan.within, slots) for n in plan.multi}
+        cut = {n: _first(plan.list_separator, slots) for n in plan.multi}
         for field, function in cut.items():
             stream = derived(stream, field, {field: function})
     made = encode(name, stream, plan, workspace, meter or ProgressBar(f"preparing {name}", None))
@@ -209,8 +209,8 @@ def prepared(
     return replace(made, rule=rule or PositivesRule(), steps=steps, published=printed, inputs=read)
 
 
-def _first(within: str, slots: int) -> Callable[[Any], Any]:
+def _first(separator: str, slots: int) -> Callable[[Any], Any]:
     def cut(texts: Any) -> list[str | None]:
-        return [joined_cell(split(t, within)[:slots]) for t in texts.to_pylist()]
+        return [joined_cell(split(t, separator)[:slots]) for t in texts.to_pylist()]
 
     return cut

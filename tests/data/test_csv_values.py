@@ -235,7 +235,7 @@ def test_a_unit_that_later_rows_tell_holds_for_the_first(tmp_path, monkeypatch):
     assert column(tmp_path, values, time="x").time.tolist() == [v * 1000 for v in values]
     hours = column(tmp_path, values, time="x", time_features=("hour",))
     assert field(hours, "hour") == [str(v // 3_600_000 % 24) for v in values]
-    assert hours.inputs["hour"].times == "ms"
+    assert hours.inputs["hour"].time_format == "ms"
 
 
 MIXED = {

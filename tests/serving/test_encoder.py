@@ -2,7 +2,9 @@
 
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from fmlab.data.store.cache import cached_dataset
 from fmlab.data.store.validation import check
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
+from fmlab.untrusted.dataclasses import checked
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 
@@ -133,7 +136,7 @@ def test_inputs_survive_the_cache_and_name_no_unknown_transform(tmp_path: Path) 
     assert len(edges) == 3
     known = sorted(float(row["dwell"]) for row in cells(tmp_path / "clicks.csv"))
     assert set(edges) <= set(known)
-    assert again.input("tags").within == "|"
+    assert again.input("tags").list_separator == "|"
     with pytest.raises(DataError, match="did you mean 'log_squared'"):
         check(replace(first, inputs={"price": FieldEncoding("price", transform="log_square")}))
     with pytest.raises(DataError, match="inputs must be of fields, got 'prize'"):
@@ -166,3 +169,10 @@ def test_a_list_stands_for_text_that_training_split(tmp_path: Path) -> None:
     lines = [{"y": 1, "g": ["a", "b"], "c": ["p"]}, {"y": 0, "g": ["b"], "c": "q"}, {"y": 1, "g": "a", "c": "p"}]
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert assert_same_features(data, tmp_path / "b.jsonl", TableFormat()) == {}
+
+
+@pytest.mark.parametrize("read", [FieldEncoding.from_dict, partial(checked, FieldEncoding)])
+def test_encodings_of_earlier_versions_are_read(read: Callable[[dict[str, str]], FieldEncoding]) -> None:
+    stored = {"column": "genres", "within": "|", "times": "ms"}
+    assert read(stored) == FieldEncoding("genres", list_separator="|", time_format="ms")
+    assert read(vars(read(stored))) == read(stored)

@@ -146,7 +146,7 @@ def assert_raw_rows_are_prepared_rows(name: str, options: dict[str, Any], root: 
             ]
         else:
             keys = [None, *data.keys[field.name].tolist()]
-            columns[field.name] = [given.within.join(keys[c] for c in row if c) or None for row in ids.tolist()]
+            columns[field.name] = [given.list_separator.join(keys[c] for c in row if c) or None for row in ids.tolist()]
     for encoder in (Encoder.of(data), again(data, folder)):
         tallies = encoder.tallies()
         got = encoder.encode(batch(columns), tallies)

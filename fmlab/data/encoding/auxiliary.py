@@ -14,11 +14,15 @@ from fmlab.errors import DataError, choices
 
 
 def auxiliary_columns(
-    names: Iterable[str], sequences: Mapping[str, str], vectors: Iterable[str], sides: Mapping[str, Side], within: str
+    names: Iterable[str],
+    sequences: Mapping[str, str],
+    vectors: Iterable[str],
+    sides: Mapping[str, Side],
+    list_separator: str,
 ) -> list[AuxiliaryColumn]:
     """The plan of columns; raises DataError for one that is not among `names`."""
-    made = [AuxiliaryColumn(n, "vector", sides.get(n, "context"), within=within) for n in vectors]
-    made += [AuxiliaryColumn(n, "sequence", sides.get(n, "context"), v, within) for n, v in sequences.items()]
+    made = [AuxiliaryColumn(n, "vector", sides.get(n, "context"), list_separator=list_separator) for n in vectors]
+    made += [AuxiliaryColumn(n, "sequence", sides.get(n, "context"), v, list_separator) for n, v in sequences.items()]
     known = list(names)
     for column in made:
         if column.name not in known:

@@ -15,14 +15,14 @@ class AuxiliaryColumn:
     """A column that becomes a vector or a sequence field of its name.
 
     `vocabulary` of a sequence: the field whose features its ids are, or a name that sequences share; empty for one of
-    its own. Cells are lists, or text that is split `within`.
+    its own. Cells are lists, or text that is split at `list_separator`.
     """
 
     name: str
     kind: Literal["vector", "sequence"]
     side: Side
     vocabulary: str = ""
-    within: str = "|"
+    list_separator: str = "|"
 
 
 class EntityRows:
@@ -67,5 +67,5 @@ def with_field(dataset: Dataset, column: AuxiliaryColumn, made: Any, size: int =
         field = Field(column.name, column.side, size, sequence=True, vocabulary=vocabulary)
         more = {"sequences": {**dataset.sequences, column.name: made}}
     schema = replace(dataset.schema, auxiliary=(*dataset.schema.auxiliary, field))
-    given = FieldEncoding(column.name, within=column.within)
+    given = FieldEncoding(column.name, list_separator=column.list_separator)
     return replace(dataset, schema=schema, inputs={**dataset.inputs, column.name: given}, **more)

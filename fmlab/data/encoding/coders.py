@@ -42,7 +42,7 @@ def _split_cells(vocabulary: Vocabulary, times: Array, plan: Plan) -> Coder:
     """Whole cells were encoded; each distinct one is split into features here, repeats within a cell once."""
     inner: dict[str, int] = {}
     cells = [
-        [inner.setdefault(part, len(inner) + 1) for part in split(key, plan.within)]
+        [inner.setdefault(part, len(inner) + 1) for part in split(key, plan.list_separator)]
         for key in vocabulary.keys.to_pylist()
     ]
     table = np.zeros((len(cells) + 1, max([1, *map(len, cells)])), np.int32)

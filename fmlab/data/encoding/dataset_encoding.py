@@ -152,7 +152,7 @@ class _SecondPass:
             steps=self._steps(),
             keys=keys,
             inputs={f.name: self._input(f.name) for f in self.schema.fields},
-            time_input=FieldEncoding(plan.time, times=self.time_format) if plan.time else None,
+            time_input=FieldEncoding(plan.time, time_format=self.time_format) if plan.time else None,
         )
 
     def _targets(self) -> dict[str, Array]:
@@ -182,7 +182,7 @@ class _SecondPass:
         if shown in self.plan.intervals:
             return FieldEncoding(shown, transform="binned", edges=self.plan.intervals[shown], decimal=self.plan.decimal)
         if shown not in self.plan.numeric:
-            return FieldEncoding(shown, within=self.plan.within if shown in self.plan.multi else "")
+            return FieldEncoding(shown, list_separator=self.plan.list_separator if shown in self.plan.multi else "")
         at = self.first.numeric.index(shown)
         center, scale = float(self.center[at]), float(self.scale[at])
         plan = self.plan
@@ -196,7 +196,7 @@ class _SecondPass:
                 before += len(self.coders[name].keys) if name in self.places else 0
                 continue
             cells = vocabulary.keys.to_pylist() if name in self.plan.multi else ()
-            parts = {part for cell in cells for part in split(cell, self.plan.within)}
+            parts = {part for cell in cells for part in split(cell, self.plan.list_separator)}
             before += len(parts) if name in self.plan.multi else len(vocabulary)
         steps = [PreparationStep("rows read", self.first.rows, users, items, before)]
         least, where = self.plan.min_count, " in training rows" if self.plan.split else ""

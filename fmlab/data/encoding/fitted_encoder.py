@@ -74,7 +74,7 @@ class RowInputColumn:
         """Of each text whether it holds known values alone."""
         if self.codes is None:
             return [t is not None for t in texts]
-        cells = [[] if t is None else parts(t, self.given.within) for t in texts]
+        cells = [[] if t is None else parts(t, self.given.list_separator) for t in texts]
         return [bool(cell) and all(part in self.codes for part in cell) for cell in cells]
 
 
@@ -227,7 +227,7 @@ class _Reader:
             values[:, 0] = np.where(missing, 1, self._numbers(texts))[places]
         else:
             table = np.zeros((count + 1, self.field.slots), np.int32)
-            whole = [None] * count if self.given.within else list(map(self.codes.get, texts))
+            whole = [None] * count if self.given.list_separator else list(map(self.codes.get, texts))
             table[:count, 0] = [code or 0 for code in whole]
             rest = [row for row, code in enumerate(whole) if code is None]  # none, several or unseen
             for row, found in zip(rest, self._parts([texts[row] for row in rest]), strict=True):
@@ -260,8 +260,8 @@ class _Reader:
         for text in texts:
             if text is None:
                 yield []
-            elif self.given.within:
-                yield split(text, self.given.within)
+            elif self.given.list_separator:
+                yield split(text, self.given.list_separator)
             else:
                 yield split(text, "")  # a list of one value stands for that value
 

@@ -11,8 +11,8 @@ class Plan:
     """What each column of a table is. `user` and `item` are fields too, besides naming the entities.
 
     `fields` are the other features, in order, each with the side it belongs to. Those not in `numeric` or `multi`
-    are categorical; cells of a `multi` field are split at `within`, and those of `intervals`, which are numbers, become
-    the interval between two of the ascending edges. Values of a field seen fewer than `min_count`
+    are categorical; cells of a `multi` field are split at `list_separator`, and those of `intervals`, which are
+    numbers, become the interval between two of the ascending edges. Values of a field seen fewer than `min_count`
     times become unknown, but for users and items themselves. Numeric fields are brought to mean 0 and standard
     deviation 1 over the rows that have them, unless `standardize` is off. Both look at the training rows alone where
     `split` is given, and at all rows otherwise: preparation then comes before the protocol's split.
@@ -35,7 +35,7 @@ class Plan:
     numeric: tuple[str, ...] = ()
     multi: tuple[str, ...] = ()
     intervals: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    within: str = "|"
+    list_separator: str = "|"
     decimal: str = "."
     thousands: str = ""
     positive: str = ""

@@ -47,7 +47,7 @@ class SequenceReader(EntityRows):
                 raise self.refuse_several(entity)
 
     def _write(self, cells: Sequence[str | None]) -> None:
-        lists = [[] if cell is None else ordered(cell, self.column.within) for cell in cells]
+        lists = [[] if cell is None else ordered(cell, self.column.list_separator) for cell in cells]
         flat = pa.array([part for values in lists for part in values], pa.string())
         self.codes.append(self.vocabulary.encode([flat]) if len(flat) else np.zeros(0, np.int32))
         ends = self.total + np.cumsum([len(values) for values in lists], dtype=np.int64)
@@ -96,8 +96,8 @@ def _told(made: Dataset, name: str, vocabulary: Vocabulary, new: Array, owner: s
     return replace(made, steps=(*made.steps, step))
 
 
-def sequences_of(texts: Any, within: str, codes: Mapping[str, int], unknown: int) -> tuple[Ragged, Array]:
+def sequences_of(texts: Any, list_separator: str, codes: Mapping[str, int], unknown: int) -> tuple[Ragged, Array]:
     """Ids of the cells `texts[n]`, and how many of each are unknown."""
-    lists = [[] if t is None else ordered(t, within) for t in texts.to_pylist()]
+    lists = [[] if t is None else ordered(t, list_separator) for t in texts.to_pylist()]
     ids = [[codes.get(part, unknown) for part in cell] for cell in lists]
     return Ragged.of(ids), np.array([sum(part not in codes for part in cell) for cell in lists], np.int64)

@@ -73,7 +73,7 @@ def encode_table(
     }
     shared = sequences if isinstance(sequences, Mapping) else dict.fromkeys(sequences, "")
     shared = {column: {user: "user", item: "item"}.get(of, of) for column, of in shared.items()}
-    auxiliary = auxiliary_columns(table.column_names, shared, vectors, every, within="")
+    auxiliary = auxiliary_columns(table.column_names, shared, vectors, every, list_separator="")
     taken = {*roles, *ignore, *vectors, *sequences}
     sides = {column: side for column, side in every.items() if column not in taken}
     lists = tuple(column for column in sides if is_list(table.schema.field(column).type))

@@ -31,8 +31,8 @@ def transform_of(given: FieldEncoding) -> Transform | None:
         "log_squared": lambda: log_squared(given.column, given.decimal, given.thousands),
         "binned": lambda: binned(given.column, np.array(given.edges), given.decimal, given.thousands),
         "hashed": lambda: bucket(given.buckets),
-        "hour": lambda: hours(given.times),
-        "weekday": lambda: weekdays(given.times),
+        "hour": lambda: hours(given.time_format),
+        "weekday": lambda: weekdays(given.time_format),
     }
     name = "log_squared" if given.transform == "log2" else given.transform  # its name in older run folders
     if name not in made:

@@ -32,7 +32,7 @@ class VectorReader(EntityRows):
 
     def add(self, column: Any, start: int) -> None:
         """Read a batch of dictionary-encoded text, whose first row has the number `start`; raises DataError."""
-        found, there = vectors_of(column.dictionary, self.column.name, self.column.within, self.width)
+        found, there = vectors_of(column.dictionary, self.column.name, self.column.list_separator, self.width)
         if not self.width and len(found):
             self.width = found.shape[1]
             if self.index is None:
@@ -72,12 +72,12 @@ class VectorReader(EntityRows):
         return with_field(dataset, self.column, _written(self.path, self.table))
 
 
-def vectors_of(texts: Any, name: str, within: str, width: int = 0) -> tuple[Array, Array]:
+def vectors_of(texts: Any, name: str, list_separator: str, width: int = 0) -> tuple[Array, Array]:
     """Vectors float32[n, width] of the cells `texts[n]`, and which cells hold one; raises DataError.
 
     `width` 0 is that of the first.
     """
-    cells = [None if t is None else ordered(t, within) for t in texts.to_pylist()]
+    cells = [None if t is None else ordered(t, list_separator) for t in texts.to_pylist()]
     width = width or next((len(c) for c in cells if c), 0)
     made, there = np.zeros((len(cells), width), np.float32), np.array([bool(c) for c in cells], bool)
     for n, cell in enumerate(cells):

@@ -26,10 +26,10 @@ def joined(values: Sequence[str | None]) -> str | None:
     return MARK + MARK.join(there) if there else None
 
 
-def parts(cell: str, within: str) -> list[str]:
-    """The values of a cell in their order, repeats kept: those of a list, or of text that is split at `within`."""
+def parts(cell: str, separator: str) -> list[str]:
+    """The values of a cell in their order, repeats kept: those of a list, or of text that is split at `separator`."""
     if not cell.startswith(MARK):
-        return [value for value in (cell.split(within) if within else (cell,)) if value]
+        return [value for value in (cell.split(separator) if separator else (cell,)) if value]
     values = cell[1:].split(MARK)
     if ESCAPE in cell:
         for plain, code in reversed(_CODES):
@@ -37,9 +37,9 @@ def parts(cell: str, within: str) -> list[str]:
     return values
 
 
-def ordered(cell: str, within: str) -> list[str]:
+def ordered(cell: str, separator: str) -> list[str]:
     """The values of a cell of a vector or a sequence: those of a list, of a JSON array of plain values, or of text that
-    is split at `within`."""
+    is split at `separator`."""
     if cell.startswith("[") and cell.endswith("]"):
         try:
             found = json.loads(cell, parse_int=str, parse_float=str)
@@ -47,17 +47,17 @@ def ordered(cell: str, within: str) -> list[str]:
             found = [[]]
         if not any(isinstance(value, list | dict | bool) for value in found):
             return [str(value) for value in found if value is not None and value != ""]
-    return parts(cell, within)
+    return parts(cell, separator)
 
 
-def split(cell: str, within: str) -> list[str]:
+def split(cell: str, separator: str) -> list[str]:
     """The values of a cell, each once, in their order."""
-    return list(dict.fromkeys(parts(cell, within)))
+    return list(dict.fromkeys(parts(cell, separator)))
 
 
-def shown(cell: str, within: str = "|") -> str:
+def shown(cell: str, separator: str = "|") -> str:
     """A cell as people read it."""
-    return within.join(split(cell, "")) if cell.startswith(MARK) else cell
+    return separator.join(split(cell, "")) if cell.startswith(MARK) else cell
 
 
 def readable(texts: Any) -> Any:

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from fmlab_datasets import side_inference as sides
+from fmlab_datasets import field_sides as sides
 from test_csv import field, opened, read
 
 from fmlab.errors import DataError
