@@ -4,6 +4,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,12 +122,11 @@ def _sqlite(path: Path, table: dict[str, Column]) -> None:
     with storing(path.parent):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            connection = sqlite3.connect(draft)
-            connection.execute(f"CREATE TABLE runs ({', '.join(quoted)})")
-            marks = ", ".join("?" * len(quoted))
-            connection.executemany(f"INSERT INTO runs VALUES ({marks})", zip(*table.values(), strict=True))
-            connection.commit()
-            connection.close()
+            with closing(sqlite3.connect(draft)) as connection:
+                connection.execute(f"CREATE TABLE runs ({', '.join(quoted)})")
+                marks = ", ".join("?" * len(quoted))
+                connection.executemany(f"INSERT INTO runs VALUES ({marks})", zip(*table.values(), strict=True))
+                connection.commit()
             draft.replace(path)
         except sqlite3.Error as error:
             raise OSError(f"{error}: {path}") from error

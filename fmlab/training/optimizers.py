@@ -114,7 +114,7 @@ def _fit(make: Make, name: str, parameters: list[nn.Parameter]) -> _Fit:
     if points and not getattr(make(points), "riemannian", False):
         kinds = ", ".join(sorted({type(manifold_of(p)).__name__ for p in points}))
         log.warning(
-            f"optimizer {name} moves points of the manifold {kinds} as plain coordinates and brings them back to it "
+            f"optimizer {name} moves points of the manifold {kinds} as flat coordinates and brings them back to it "
             "after each step; a Riemannian optimizer follows its geometry"
         )
     return _Fit(error is not None, leaves)
@@ -126,8 +126,11 @@ def _steps(make: Make, *, sparse: bool) -> Exception | None:
     try:
         optimizer = make([parameter])
         for _ in range(2):
-            grad = torch.sparse_coo_tensor(torch.tensor([[0, 2]]), torch.ones(2, 2), (3, 2), check_invariants=False)
-            parameter.grad = grad if sparse else grad.to_dense()
+            if sparse:
+                rows = torch.tensor([[0, 2]])
+                parameter.grad = torch.sparse_coo_tensor(rows, torch.ones(2, 2), (3, 2), check_invariants=False)
+            else:
+                parameter.grad = torch.tensor([[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
             optimizer.step()
         for value in optimizer.state[parameter].values():  # it would grow with every step
             if isinstance(value, Tensor) and value.is_sparse:

@@ -93,7 +93,7 @@ def test_points_come_back_to_their_manifold_and_it_is_said(caplog: pytest.LogCap
     model = HyperML(DATA.schema, dim=3)
     with caplog.at_level(logging.WARNING, logger="fmlab"):
         optimizer = fitted(model, lambda p: torch.optim.SGD(p, lr=1e6))
-    assert any("moves points of the manifold Poincare as plain coordinates" in r.message for r in caplog.records)
+    assert any("moves points of the manifold Poincare as flat coordinates" in r.message for r in caplog.records)
     train(model, optimizer, 1)
     assert all((p.norm(dim=-1) < 1).all() for p in model.parameters())
     assert torch.isfinite(score(model, candidates(DATA))).all()

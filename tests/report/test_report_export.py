@@ -1,6 +1,7 @@
 """One table of all runs, read back."""
 
 import sqlite3
+from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
@@ -24,9 +25,9 @@ def parquet(path):
 
 
 def sqlite(path):
-    connection = sqlite3.connect(path)
-    connection.row_factory = sqlite3.Row
-    return [dict(row) for row in connection.execute("SELECT * FROM runs")]
+    with closing(sqlite3.connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute("SELECT * FROM runs")]
 
 
 @pytest.mark.parametrize(("name", "read"), [("t.parquet", parquet), ("t.sqlite", sqlite)])
