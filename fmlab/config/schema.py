@@ -41,7 +41,7 @@ class Run:
     ] = "bins"
     calibrate: Annotated[
         Literal["none", "platt", "isotonic"],
-        "how probabilities are calibrated after training, on the validation rows; test figures and predictions use it",
+        "how probabilities are calibrated after training, on the validation rows; test metrics and predictions use it",
     ] = "none"
     refit_on: Annotated[
         Literal["train", "train+validation"],
@@ -111,7 +111,7 @@ PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
-    """The plain options of a sweep: of the files in `sweeps/`, and beside `sweep=` on the command line."""
+    """The options of a sweep: of the files in `sweeps/`, and beside `sweep=` on the command line."""
 
     metric: Annotated[
         str | tuple[str, ...] | None, "validation metrics to optimize; null is the one that the protocol selects by"

@@ -49,7 +49,7 @@ def _method(board: Leaderboard, tested: Sequence[Comparisons]) -> list[str]:
     extra = "" if metric == board.monitor else f" ({board.monitor} has no value for each case)"
     seeds = "" if not any(both) else " and seeds" if all(both) else " and, where both rows have several, seeds"
     lines = [
-        f"best: by the validation; {metric} vs ...{extra}: difference of the figures shown; "
+        f"best: by the validation; {metric} vs ...{extra}: difference of the values shown; "
         f"interval: bootstrap of it over test {cases}{seeds}"
     ]
     if any(both):

@@ -156,7 +156,7 @@ def _read(path: Path) -> Run:
     for part in ("test", "validation", "known_best"):
         figures = content.get(part)
         if not isinstance(figures, dict | None):
-            raise ValueError(f"{part} must be figures by name, got {figures!r:.80}")
+            raise ValueError(f"{part} must be metrics by name, got {figures!r:.80}")
         for name, value in (figures or {}).items():
             _check_number(f"{part} {name}", value)
     config = _config(path)

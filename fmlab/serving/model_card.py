@@ -37,7 +37,7 @@ def _head(run: "LoadedRun", version: str) -> Iterator[str]:
 
 
 def _metrics(record: Mapping[str, Any]) -> Iterator[str]:
-    yield from ("## Figures", "")
+    yield from ("## Metrics", "")
     validation, test = (dict(record.get(part) or {}) for part in ("validation", "test"))
     if not validation and not test:
         yield from ("The folder holds no record of the run.", "")
@@ -72,7 +72,7 @@ def _options(run: "LoadedRun") -> Iterator[str]:
 
 def _limits(run: "LoadedRun", record: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Limits", "")
-    yield "- It was judged on the data above alone, with one seed; other data may give other figures."
+    yield "- It was judged on the data above alone, with one seed; other data may give other metrics."
     yield "- Values that training did not know are scored as the unknown value of their field."
     if run.data.log_odds:
         calibrated = "calibrated on the validation" if run.calibration is not None else "not calibrated"

@@ -247,7 +247,7 @@ class Worker:
         for name in self.sweep.metrics or ("",):
             if name not in figures:
                 known = ", ".join(sorted(k for k in figures if k))
-                raise FmlabError(f"metric must be a figure of the validation, got {name!r}; choices: {known}")
+                raise FmlabError(f"metric must be one of the validation, got {name!r}; choices: {known}")
             if not math.isfinite(figures[name]):
                 raise FmlabError(f"the objective {name or 'value'} must be finite, got {figures[name]}")
             values.append(float(figures[name]))

@@ -55,7 +55,7 @@ class FittedRun:
     def _values(self, part: Literal["validation", "test"]) -> dict[str, float]:
         found: Any = self.record.get(part) or {}
         if not isinstance(found, dict) or not all(isinstance(value, int | float) for value in found.values()):
-            raise StorageError(f"{RunFolder(self.folder).metrics} must hold the figures of the {part} by their names")
+            raise StorageError(f"{RunFolder(self.folder).metrics} must hold the metrics of the {part} by their names")
         return dict(found)
 
     @cached_property

@@ -149,7 +149,7 @@ class LeaveOneOut(Task):
                 "rows": of_parts([known["trained"], held, rows]),
                 **ranked(names, candidates=_candidates_in_words(n_candidates, seed, listed=bool(listed))),
                 **(
-                    {"validation": "trained on too: its figures say nothing about the test"}
+                    {"validation": "trained on too: its metrics say nothing about the test"}
                     if train_on_validation
                     else {}
                 ),
@@ -242,7 +242,7 @@ def _with_steps(data: Dataset, part: Array, *, by_time: bool, trained: bool) -> 
         share = f"{ties:,} of {len(rows):,} ({ties / len(rows):.1%})"
         names.append(f"test rows that the order of rows decides, for another has the same time: {share}")
     if trained:
-        names.append("the validation is trained on too: its figures say nothing about the test")
+        names.append("the validation is trained on too: its metrics say nothing about the test")
     counts = (data.rows, schema.n_users, schema.n_items, schema.n_features)
     return replace(data, steps=(*data.steps, *(PreparationStep(name, *counts) for name in names)))
 

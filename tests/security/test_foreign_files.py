@@ -139,7 +139,7 @@ BROKEN = {
     "model must be text": {"model": ["fm"]},
     "fingerprint must be text": {"fingerprint": {"a": 1}},
     "maximize must be true or false": {"maximize": 1},
-    "test must be figures": {"test": [1]},
+    "test must be metrics": {"test": [1]},
     "test mrr must be a number": {"test": {"mrr": {}}},
     "validation mrr must be a number": {"validation": {"mrr": "x"}},
     "known_best mrr must be a number": {"known_best": {"mrr": []}},
@@ -194,7 +194,7 @@ def test_runs_of_one_board_may_have_other_metrics(tmp_path: Path) -> None:
 
 def test_figures_that_are_none_are_refused_in_python_too(tmp_path: Path) -> None:
     run = FittedRun(make_run(tmp_path / "bad", test={"mrr": "good"}))
-    with pytest.raises(StorageError, match=r"metrics\.json must hold the figures of the test"):
+    with pytest.raises(StorageError, match=r"metrics\.json must hold the metrics of the test"):
         run.test  # noqa: B018
 
 
