@@ -92,7 +92,7 @@ def size(count: int) -> str:
 
 
 def bytes_of(text: str | int, name: str) -> int:
-    """Bytes of `500MB`, `8GB`, `2 TB` or a plain number, in powers of ten; raises FmlabError naming the option."""
+    """Bytes of `500MB`, `8GB`, `2 TB` or a number, in powers of ten; raises FmlabError naming the option."""
     units = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
     found = re.fullmatch(r"([0-9]*\.?[0-9]+)\s*([KMGT]?B?)", str(text).strip().upper())
     count = int(float(found[1]) * units[found[2]]) if found and found[2] in units else 0

@@ -1,4 +1,4 @@
-"""`fmlab export`: a trained model as plain files."""
+"""`fmlab export`: a trained model as files for other programs."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from fmlab.serving.command import TYPE_OF_RUN, Parser, show_messages
 from fmlab.serving.export import FORMATS, export, refuse_folder
 
 DESCRIPTION = """\
-Writes a trained model as plain files: weights.safetensors; features.parquet, the number, field and value of every
+Writes a trained model as files: weights.safetensors; features.parquet, the number, field and value of every
 feature; manifest.json, with the model's options, schema, data fingerprint and checksums. Of data with users and items
 also users.parquet and items.parquet, their ids by row. Of a model whose score is
 link(query bias + <query vector, item vector> + item bias), for an index of maximum inner products:

@@ -93,7 +93,7 @@ def _named(given: Any) -> Any:
 
 
 def _resolved(config: DictConfig) -> dict[str, Any]:
-    """Plain containers without Hydra's part, `${hydra:...}` resolved as it will be in the run."""
+    """Built-in containers without Hydra's part, `${hydra:...}` resolved as it will be in the run."""
     before = HydraConfig.instance().cfg
     try:
         HydraConfig.instance().set_config(config)

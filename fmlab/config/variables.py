@@ -22,7 +22,7 @@ log = logging.getLogger("fmlab")
 
 
 def named(overrides: Sequence[str]) -> frozenset[str]:
-    """Names of the variables that overrides read by their plain names."""
+    """Names of the variables that overrides read by their names alone."""
     return frozenset(name for line in overrides for name in _READ.findall(line))
 
 

@@ -113,7 +113,7 @@ class ScoreMetric(Protocol):
     `of_scores` may name `weight`, float64[rows], how much each row counts (None: all alike), and `group`, int64[rows],
     and is given what it names; data with row weights are refused by a metric that does not name `weight`. A metric with
     a best value that is neither the highest nor the lowest has it as `best`, and does not select models. One may have
-    `details(score, label, ...)`, with the same parameters: plain numbers and lists by name, such as a curve, which the
+    `details(score, label, ...)`, with the same parameters: numbers and lists by name, such as a curve, which the
     run keeps beside the figure.
     """
 

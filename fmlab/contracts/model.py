@@ -104,7 +104,7 @@ class HasRoles(Protocol):
     """A model whose parameters have roles, to which an optimizer may give options of their own."""
 
     def parameter_roles(self) -> Mapping[str, Sequence[str]]:
-        """Names of parameters by role. A parameter has one role at most; one without any gets the plain options."""
+        """Names of parameters by role. A parameter has one role at most; one without any gets the shared options."""
         ...
 
 

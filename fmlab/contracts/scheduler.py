@@ -32,7 +32,7 @@ class FollowsValidation(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers of the validations, in plain containers."""
+        """What it remembers of the validations, in built-in containers."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

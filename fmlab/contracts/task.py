@@ -38,7 +38,7 @@ class Report:
     """Metric values by name, and the values of each unit (user, row) for significance tests.
 
     `groups`: values on some of the judged rows, with their number as `rows`, by the name of the group.
-    `details`: plain numbers and lists that metrics keep beside their value, such as a curve, by the metric's name.
+    `details`: numbers and lists that metrics keep beside their value, such as a curve, by the metric's name.
     """
 
     values: Mapping[str, float]
@@ -90,6 +90,6 @@ class Task:
     test_history: Array | None = None
 
     def changed(self, **parts: Any) -> "Task":
-        """A plain task with other parts, and all that is not named as it is here, whatever class made this one."""
+        """A task with other parts, and all that is not named as it is here, whatever class made this one."""
         kept = {f.name: getattr(self, f.name) for f in fields(Task)}
         return Task(**(kept | parts))

@@ -90,9 +90,9 @@ class FieldEncoding:
     scale: float = 1.0
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "FieldEncoding":
+    def from_dict(cls, stored: Mapping[str, Any]) -> "FieldEncoding":
         """Inverse of `dataclasses.asdict`, also after JSON, and of earlier versions."""
-        named = {cls.FORMER.get(k, k): v for k, v in plain.items()}
+        named = {cls.FORMER.get(k, k): v for k, v in stored.items()}
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in named.items()}
         return cls(**values)
 

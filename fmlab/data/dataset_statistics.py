@@ -68,7 +68,7 @@ def published(dataset: Dataset) -> dict[str, list[PublishedFigure]]:
 
 
 def plain_published(dataset: Dataset) -> dict[str, list[dict[str, Any]]]:
-    """The same as plain values, for the record of a run."""
+    """The same as built-in values, for the record of a run."""
     return {name: [asdict(figure) for figure in figures] for name, figures in published(dataset).items()}
 
 

@@ -54,9 +54,9 @@ class Field:
         return "numeric" if self.numeric else "multi-valued" if self.slots > 1 else "categorical"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers; what only vectors and sequences have is left out elsewhere, as earlier versions wrote."""
-        plain = asdict(self)
-        return {k: v for k, v in plain.items() if v or k not in ("width", "sequence", "vocabulary")}
+        """Built-in containers; what only vectors and sequences have is left out elsewhere, as in earlier versions."""
+        stored = asdict(self)
+        return {k: v for k, v in stored.items() if v or k not in ("width", "sequence", "vocabulary")}
 
 
 @dataclass(frozen=True)
@@ -163,12 +163,12 @@ class Schema:
         return any(f.numeric for f in self.fields)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for checkpoints and JSON; data without vectors and sequences as earlier versions wrote."""
-        plain = {"fields": tuple(f.to_dict() for f in self.fields), "n_users": self.n_users, "n_items": self.n_items}
-        return plain | ({"auxiliary": tuple(f.to_dict() for f in self.auxiliary)} if self.auxiliary else {})
+        """Built-in containers, for checkpoints and JSON; without vectors and sequences as earlier versions wrote."""
+        stored = {"fields": tuple(f.to_dict() for f in self.fields), "n_users": self.n_users, "n_items": self.n_items}
+        return stored | ({"auxiliary": tuple(f.to_dict() for f in self.auxiliary)} if self.auxiliary else {})
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any]) -> "Schema":
+    def from_dict(cls, stored: Mapping[str, Any]) -> "Schema":
         """Inverse of `to_dict`."""
-        fields, auxiliary = (tuple(Field(**f) for f in plain.get(part, ())) for part in ("fields", "auxiliary"))
-        return cls(fields, int(plain["n_users"]), int(plain["n_items"]), auxiliary)
+        fields, auxiliary = (tuple(Field(**f) for f in stored.get(part, ())) for part in ("fields", "auxiliary"))
+        return cls(fields, int(stored["n_users"]), int(stored["n_items"]), auxiliary)

@@ -2,7 +2,7 @@
 
 Ratings from 1 to 5, prices and hours differ in their mean and their spread; a model that begins near 0 and takes steps
 of one learning rate would need another number of epochs for each. The scale is an offset and a factor outside of the
-model, so that models without a bias have them too, and `forward` stays the plain score.
+model, so that models without a bias have them too, and `forward` stays the score itself.
 """
 
 import math
@@ -84,13 +84,13 @@ class OutputTransform:
         return self.predicted(output)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for checkpoints."""
+        """Built-in containers, for checkpoints."""
         return {name: value for name, value in asdict(self).items() if name != "shift" or value}
 
     @classmethod
-    def from_dict(cls, plain: Mapping[str, Any] | None) -> "OutputTransform":
+    def from_dict(cls, stored: Mapping[str, Any] | None) -> "OutputTransform":
         """Inverse of `to_dict`; checkpoints of before have none."""
-        return cls(**(plain or {}))
+        return cls(**(stored or {}))
 
 
 def output_transform_for(task: Task, loss: Any) -> OutputTransform:
@@ -121,7 +121,7 @@ def set_output_transform(model: Any, scale: OutputTransform) -> None:
 
 
 def output_transform_of(model: Any) -> OutputTransform:
-    """The scale of the labels that a model was trained on; the plain one of what was not trained by fmlab."""
+    """The scale of the labels that a model was trained on; the identity for what was not trained by fmlab."""
     found = getattr(model, "label_scale", None)
     return found if isinstance(found, OutputTransform) else OutputTransform()
 

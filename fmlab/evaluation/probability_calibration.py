@@ -126,24 +126,24 @@ class Calibration:
         return self.maps[target].log_odds(score)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain containers, for a file."""
+        """Built-in containers, for a file."""
         maps = {target: asdict(one) for target, one in self.maps.items()}
         return {"layout": LAYOUT, "method": self.method, "rows": self.rows, "maps": maps}
 
     @classmethod
-    def from_dict(cls, plain: Any) -> "Calibration":
+    def from_dict(cls, stored: Any) -> "Calibration":
         """Inverse of `to_dict`, of what somebody else may have written; raises ValueError, TypeError or KeyError."""
-        if plain["layout"] != LAYOUT:
-            raise ValueError(f"its layout is {str(plain['layout'])[:20]}, this version of fmlab reads {LAYOUT}")
-        kind, rows = KINDS[plain["method"]], plain["rows"]
-        if type(rows) is not int or rows < 1 or not plain["maps"]:
+        if stored["layout"] != LAYOUT:
+            raise ValueError(f"its layout is {str(stored['layout'])[:20]}, this version of fmlab reads {LAYOUT}")
+        kind, rows = KINDS[stored["method"]], stored["rows"]
+        if type(rows) is not int or rows < 1 or not stored["maps"]:
             raise ValueError("it is fitted on rows, and has a map")
         maps: dict[str, Platt | Isotonic] = {}
-        for target, given in plain["maps"].items():
+        for target, given in stored["maps"].items():
             values = {k: tuple(map(float, v)) if isinstance(v, list) else float(v) for k, v in given.items()}
             maps[target] = kind(**values)  # type: ignore[arg-type]
             maps[target].check()
-        return cls(plain["method"], rows, maps)
+        return cls(stored["method"], rows, maps)
 
 
 def set_calibration(model: Any, calibration: Calibration | None) -> None:

@@ -194,6 +194,6 @@ def lines(options: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> 
 
 
 def as_json(options: Mapping[str, Any], dataset: Dataset, found: ModelSummary) -> dict[str, Any]:
-    """The same as plain containers."""
+    """The same as built-in containers."""
     options = {kind: options[kind] for kind in ("data", "protocol", "model")}
     return {**options, "features": dataset.schema.n_features, **asdict(found)}

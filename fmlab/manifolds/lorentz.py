@@ -139,7 +139,7 @@ def _pair(x: Tensor, y: Tensor, root: float | Tensor | None) -> tuple[Tensor, Te
     across = difference - along
     time2, along2 = time.square(), dot(along, along)
     near = (time2 * dot(across, across) + 4 * along2) / (time2 - along2).clamp_min(2.0)
-    # On opposite sides of the origin the denominator above may vanish, and the plain form is safe.
+    # On opposite sides of the origin the denominator above may vanish, and the textbook form is safe.
     far = dot(difference, difference) - (ds / time).square()
     t = torch.where(dot(x, y) < 0, far, near) / 2
     # Rounding left a part of `across` along the sum, which `time` would blow up to the size of the second term.

@@ -14,7 +14,7 @@ FLAT = Euclidean()
 
 
 class ManifoldParameter(nn.Parameter):
-    """A parameter that carries its manifold, through copies and pickles too. Its `state_dict` entry is a plain tensor.
+    """A parameter that carries its manifold, through copies and pickles too. Its `state_dict` entry is a tensor.
 
     `data` must lie on the manifold; optimizers keep it there. `step_scale` multiplies the steps of optimizers that
     divide by the size of past gradients: such a division also cancels a factor that the loss puts on all gradients of

@@ -15,7 +15,7 @@ MAX_HOPS = 5  # re-exports followed from package to module
 def locate(module: str) -> Path | None:
     """File or folder of a module, found without importing any package; None where there is no such thing.
 
-    What is neither source nor a plain folder (compiled, zipped) gives the nearest path there is.
+    What is neither source nor a folder (compiled, zipped) gives the nearest path there is.
     """
     top, *rest = module.split(".")
     try:

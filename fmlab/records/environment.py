@@ -13,7 +13,7 @@ import torch
 
 @cache
 def describe() -> dict[str, Any]:
-    """Plain containers for `environment.json`; nothing of the environment's variables is in it."""
+    """Built-in containers for `environment.json`; nothing of the environment's variables is in it."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "python": platform.python_version(),

@@ -168,7 +168,7 @@ def assemble(
 
 
 def _identity(config: Mapping[str, Any], data: Dataset, scale: OutputTransform, *, sampled: bool) -> dict[str, Any]:
-    """What rebuilds the model, and what a resumed run must share, in plain containers."""
+    """What rebuilds the model, and what a resumed run must share, in built-in containers."""
     parts = ("model", "loss", "optimizer", "scheduler", "protocol", *(("sampler",) if sampled else ()))
     identity = {
         "schema": data.schema.to_dict(),
@@ -199,7 +199,7 @@ def _prepare_model(model: nn.Module, config: Mapping[str, Any], task: Task, trai
         and not isinstance(model, FitsRows)
         and not any(p.requires_grad for p in model.parameters())
     ):
-        log.warning("%s is not trained by steps: row weights count in its figures alone", name)
+        log.warning("%s is not trained by steps: row weights count in its metrics alone", name)
     if isinstance(model, NeedsInteractions):
         if data.user is None or data.item is None:
             raise FmlabError(f"{name} reads user-item interactions; {data.name!r} has none")

@@ -13,7 +13,7 @@ MOST = 1000  # groups
 
 
 def pack_derived(derived: DerivedFields, arrays: dict[str, Array]) -> dict[str, Any]:
-    """Plain containers; what is long goes to `arrays`."""
+    """Built-in containers; what is long goes to `arrays`."""
     for number, cross in enumerate(derived.crosses):
         arrays[f"crosses.{number}.steps"] = np.diff(cross.key, prepend=0)
     for number, statistic in enumerate(derived.statistics):
@@ -30,10 +30,10 @@ def pack_derived(derived: DerivedFields, arrays: dict[str, Array]) -> dict[str, 
     }
 
 
-def unpack_derived(plain: Any, file: Container, schema: Schema) -> DerivedFields:
+def unpack_derived(stored: Any, file: Container, schema: Schema) -> DerivedFields:
     """Inverse of `pack_derived`; raises ValueError, TypeError, KeyError, DataError or StorageError."""
-    groups = {what: [group_of(text, schema) for text in plain[what]] for what in ("crosses", "statistics")}
-    if plain["form"] not in ("bins", "numbers") or sum(map(len, groups.values())) > MOST:
+    groups = {what: [group_of(text, schema) for text in stored[what]] for what in ("crosses", "statistics")}
+    if stored["form"] not in ("bins", "numbers") or sum(map(len, groups.values())) > MOST:
         raise ValueError("derived fields have no such form or number")
     crosses = [Cross(g, _key(file, f"crosses.{n}")) for n, g in enumerate(groups["crosses"])]
     statistics = []
@@ -52,10 +52,10 @@ def unpack_derived(plain: Any, file: Container, schema: Schema) -> DerivedFields
         if not rising or len(edges) >= VALUES or not np.isfinite(total).all() or not np.isfinite(edges).all():
             raise ValueError(f"statistics of {'*'.join(group)} are no finite numbers in {VALUES} x {COUNTS} bins")
         statistics.append(Statistic(group, key, count, total, edges))
-    scale = checked(LabelRange, plain["scale"])
+    scale = checked(LabelRange, stored["scale"])
     if not scale.spread > 0 or not scale.high > scale.low:
         raise ValueError("labels of derived fields differ")
-    return DerivedFields(schema, tuple(crosses), tuple(statistics), plain["form"], scale)
+    return DerivedFields(schema, tuple(crosses), tuple(statistics), stored["form"], scale)
 
 
 def _key(file: Container, name: str) -> Array:

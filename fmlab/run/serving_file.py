@@ -133,17 +133,17 @@ def _targets(content: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_schema(plain: Any) -> Schema:
+def read_schema(stored: Any) -> Schema:
     """A schema that somebody else may have written; raises ValueError, TypeError, KeyError or DataError."""
-    made = tuple(checked(Field, field) for field in plain["fields"])
+    made = tuple(checked(Field, field) for field in stored["fields"])
     for field in made:
         if field.side not in SIDES or field.size < 1 or not 1 <= field.slots <= MOST_SLOTS:
             raise ValueError(f"field {field.name!r} has no such side, size or number of slots")
-    auxiliary = tuple(checked(Field, field) for field in plain.get("auxiliary", ()))
+    auxiliary = tuple(checked(Field, field) for field in stored.get("auxiliary", ()))
     for field in auxiliary:
         if field.side not in SIDES or field.size < 0 or not 0 <= field.width <= MOST_NUMBERS:
             raise ValueError(f"field {field.name!r} has no such side, size or width")
-    counts = plain["n_users"], plain["n_items"]
+    counts = stored["n_users"], stored["n_items"]
     if any(type(n) is not int or n < 0 for n in counts) or sum(f.slots for f in made) > MOST_SLOTS:
         raise ValueError("a schema has whole numbers of users, items and columns")
     return Schema(made, *counts, auxiliary)

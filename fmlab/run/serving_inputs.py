@@ -78,7 +78,7 @@ class ServingInputs:
         return Histories(user, item, when, schema.n_users)
 
     def pack(self, arrays: dict[str, Array]) -> dict[str, Any]:
-        """Plain containers; arrays are added to `arrays`. Their prefix `asked` is that of files of older versions."""
+        """Built-in containers; arrays are added to `arrays`. The prefix `asked` is that of older files."""
         for n, array in enumerate(self.vectors.values()):
             arrays[f"asked.vectors.{n}"] = np.asarray(array, np.float32)
         for n, lists in enumerate(self.sequences.values()):
@@ -116,31 +116,31 @@ def _events(task: Task) -> dict[str, Array]:
 
 
 def unpack_inputs(
-    plain: Any, file: Container, schema: Schema, texts: Callable[[Container, str], Array]
+    stored: Any, file: Container, schema: Schema, texts: Callable[[Container, str], Array]
 ) -> ServingInputs:
     """What `pack` gave, which somebody else may have written; raises ValueError, TypeError, KeyError or DataError."""
     fields = {f.name: f for f in schema.auxiliary}
-    numbers = (plain["latest"], plain["known"])
-    if any(type(n) is not int for n in numbers) or plain["known"] not in (0, 1) or type(plain["timed"]) is not bool:
+    numbers = (stored["latest"], stored["known"])
+    if any(type(n) is not int for n in numbers) or stored["known"] not in (0, 1) or type(stored["timed"]) is not bool:
         raise ValueError("times and parts are whole numbers")
-    inputs = {str(name): checked(FieldEncoding, given) for name, given in plain["inputs"].items()}
-    if unknown := [n for n in (*inputs, *plain["vectors"], *plain["sequences"]) if n not in fields]:
+    inputs = {str(name): checked(FieldEncoding, given) for name, given in stored["inputs"].items()}
+    if unknown := [n for n in (*inputs, *stored["vectors"], *stored["sequences"]) if n not in fields]:
         raise ValueError(f"no vector or sequence is called {unknown[0]!r}")
     counts = {"user": schema.n_users, "item": schema.n_items, "context": 0}
-    vectors = {name: file.array(f"asked.vectors.{n}") for n, name in enumerate(plain["vectors"])}
+    vectors = {name: file.array(f"asked.vectors.{n}") for n, name in enumerate(stored["vectors"])}
     for name, array in vectors.items():
         check_vectors(fields[name], array, counts[fields[name].side])
     sequences = {}
-    for n, name in enumerate(plain["sequences"]):
+    for n, name in enumerate(stored["sequences"]):
         sequences[name] = Ragged(file.array(f"asked.sequences.{n}.ends"), file.array(f"asked.sequences.{n}.ids"))
         check_lists(fields[name], sequences[name], counts[fields[name].side], schema.ids_of(fields[name]))
-    keys = {str(name): texts(file, f"asked.keys.{n}") for n, name in enumerate(plain["keys"])}
+    keys = {str(name): texts(file, f"asked.keys.{n}") for n, name in enumerate(stored["keys"])}
     events = {}
-    if plain["events"]:
+    if stored["events"]:
         events = {name: file.array(f"asked.events.{name}") for name in ("user", "item", "when", "part")}
         _check_events(events, schema)
-    time = checked(FieldEncoding, plain["time"])
-    return ServingInputs(inputs, time, plain["timed"], *numbers, vectors, sequences, keys, events)
+    time = checked(FieldEncoding, stored["time"])
+    return ServingInputs(inputs, time, stored["timed"], *numbers, vectors, sequences, keys, events)
 
 
 def _check_events(events: Mapping[str, Array], schema: Schema) -> None:

@@ -1,4 +1,4 @@
-"""What a trained run is used for: scores of rows (`predict`), items for users (`recommend`), plain files (`export`).
+"""What a trained run is used for: scores of rows (`predict`), items for users (`recommend`), files (`export`).
 
 from fmlab.serving import load_run
 

@@ -15,7 +15,7 @@ from fmlab.errors import FmlabError
 from fmlab.run.serving_data import ServingData
 from fmlab.serving.onnx_scorer import TRANSFORMS
 
-FILE, VERSION = "encoder.json", 1
+FILE, VERSION = "encoder.json", 2
 
 
 def write_encoder(data: ServingData, path: Path) -> None:

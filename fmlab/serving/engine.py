@@ -1,4 +1,4 @@
-"""What the server answers, without the network: requests of plain containers to answers of plain containers.
+"""What the server answers, without the network: requests and answers are built-in containers.
 
 Requests that came together are answered together. Each is checked by itself: a mistake in one fails that one alone,
 with the sentence that the command line would say.

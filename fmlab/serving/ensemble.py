@@ -106,13 +106,13 @@ class RankingEnsemble(nn.Module):
 def read_weights(path: Path) -> Weights:
     """The file of an ensemble; raises StorageError for what it cannot be."""
     try:
-        plain = read_json(path)
-        weights = {str(name): float(w) for name, w in plain["weights"].items()}
-        found = Weights(weights, float(plain["scale"]), float(plain["bias"]), plain.get("ranks") is True)
+        stored = read_json(path)
+        weights = {str(name): float(w) for name, w in stored["weights"].items()}
+        found = Weights(weights, float(stored["scale"]), float(stored["bias"]), stored.get("ranks") is True)
         numbers = [*weights.values(), found.scale, found.bias]
         named = all(_NAME.fullmatch(name) for name in weights)
         if (
-            plain["layout"] != LAYOUT
+            stored["layout"] != LAYOUT
             or not named
             or not 1 <= len(weights) <= MOST
             or not all(map(math.isfinite, numbers))

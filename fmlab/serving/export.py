@@ -1,4 +1,4 @@
-"""`fmlab export`: a trained model as plain files for other programs."""
+"""`fmlab export`: a trained model as files for other programs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The plain files of an export: weights, features, ids of users and items, vectors for an index of inner products."""
+"""The files of an export: weights, features, ids of users and items, vectors for an index of inner products."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path

@@ -221,7 +221,7 @@ class LoadedRun:
     def export(
         self, folder: "str | PathLike[str]", formats: "Sequence[Format]" = ("files",), *, force: bool = False
     ) -> list[str]:
-        """Write plain files (files), an ONNX model (onnx), a program of torch.export (torch), an index of items (ann)
+        """Write files (files), an ONNX model (onnx), a program of torch.export (torch), an index of items (ann)
         or the layout of the Hugging Face Hub (huggingface) into a new folder.
 
         Returns what is missing, and why, and how far programs are from `predict`. `force` replaces an export. Raises

@@ -36,7 +36,7 @@ class Encoder:
     def __init__(self, path: str | Path) -> None:
         """Read encoder.json."""
         content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content.get("fmlab_encoder") != 1:
+        if content.get("fmlab_encoder") != 2:
             raise ValueError(f"{path} is no encoder of this version")
         self.has_values, self.tables = content["has_values"], content["tables"]
         self.sides: dict[str, list[Field]] = {side: [] for side in content["sides"]}

@@ -44,7 +44,7 @@ class TrialLost(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """Plain containers a coordinator hands to its workers as JSON."""
+    """Built-in containers that a coordinator hands to its workers as JSON."""
 
     name: str
     raw: Mapping[str, Any]  # the sweep as `definition.read` takes it

@@ -84,7 +84,7 @@ def _try(name: str, loss: str, task: Task) -> bool:
 
 
 def partners(fits: Mapping[str, Fit], task: Task) -> dict[str, list[dict[str, Any]]]:
-    """Losses and optimizers: a model's own where they are special, else the plain ones of the task."""
+    """Losses and optimizers: a model's own where they are special, else those of the task."""
     losses: dict[str, list[str]] = {}
     optimizers: dict[str, list[str]] = {}
     for model, (loss, optimizer, trained) in fits.items():

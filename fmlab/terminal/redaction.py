@@ -178,7 +178,7 @@ def passwords(value: str) -> Iterator[str]:
 
 
 def redacted(value: Any, name: str = "") -> Any:
-    """A copy in plain containers in which secret options, and secrets inside texts, read `***`."""
+    """A copy in built-in containers in which secret options, and secrets inside texts, read `***`."""
     if isinstance(value, Mapping):
         return {_key(k): redacted(v, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):

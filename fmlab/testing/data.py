@@ -27,7 +27,7 @@ class DataContract:
         check(dataset)
 
     def test_the_schema_survives_a_checkpoint(self, dataset: Dataset) -> None:
-        """Through plain containers."""
+        """Through built-in containers."""
         assert Schema.from_dict(dataset.schema.to_dict()) == dataset.schema
 
     def test_arrays_have_the_types_that_batches_expect(self, dataset: Dataset) -> None:

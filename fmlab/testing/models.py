@@ -117,10 +117,10 @@ class ModelContract:
 
     @every_kind
     def test_a_checkpoint_rebuilds_the_model(self, kind: EveryKind, tmp_path: Path) -> None:
-        """From plain tensors and a plain schema alone, loaded with `weights_only=True`."""
+        """From tensors and a schema of built-in containers alone, loaded with `weights_only=True`."""
         model, file = self._model(kind).eval(), tmp_path / "model.ckpt"
         state = model.state_dict()
-        assert {type(t) for t in state.values()} <= {Tensor}, "a state_dict holds plain tensors only"
+        assert {type(t) for t in state.values()} <= {Tensor}, "a state_dict holds tensors only"
         torch.save({"state": state, "schema": tiny(kind).schema.to_dict()}, file)
         saved = torch.load(file, weights_only=True)
         torch.manual_seed(99)

@@ -50,7 +50,7 @@ class SchedulerContract:
             assert scheduler.rate(0.5, step) == fresh.rate(0.5, step)
 
     def test_a_saved_state_goes_on_the_same(self) -> None:
-        """State of validations, through plain containers."""
+        """State of validations, through built-in containers."""
         whole = self._made(36, 4)
         if not isinstance(whole, FollowsValidation):
             pytest.skip("it does not follow validations")

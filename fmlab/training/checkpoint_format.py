@@ -1,6 +1,6 @@
 """The checkpoint format: how checkpoints are written and read. They cannot be half-written, and execute nothing.
 
-A checkpoint is plain containers and tensors (read with `weights_only=True`), followed by their sha256. The file is
+A checkpoint is built-in containers and tensors (read with `weights_only=True`), followed by their sha256. The file is
 written to a temporary one in the same folder, synced and renamed in one step, so a crash cannot leave a part of it.
 Its entries are listed in `fmlab.training.checkpoint_entries`; what is read is checked by
 `fmlab.training.checkpoint_validation`.

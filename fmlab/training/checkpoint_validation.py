@@ -1,4 +1,4 @@
-"""What a checkpoint may hold: plain containers and tensors of bounded size, and the entries that fmlab itself writes.
+"""What a checkpoint may hold: built-in containers and tensors of bounded size, and the entries that fmlab writes.
 
 The checksum of a checkpoint says that its bytes are those that were written, not who wrote them. So everything that is
 read from one is checked here, once, before any part of it is used.
@@ -26,7 +26,7 @@ _TRAINED_BY = ("loss", "optimizer")  # a model that is not trained by gradients 
 
 
 class Unplain(ValueError):
-    """The bytes are no plain containers and tensors."""
+    """The bytes are no built-in containers and tensors."""
 
 
 def load_plain(content: bytes, map_location: Any) -> Any:
@@ -40,7 +40,7 @@ def load_plain(content: bytes, map_location: Any) -> Any:
             raise ValueError("packed members")
         loaded = torch.load(io.BytesIO(content), map_location=map_location, weights_only=True)
     except Exception as error:  # torch's own text may advise to load it without this protection
-        raise Unplain("it holds more than plain tensors and containers, or is malformed") from error
+        raise Unplain("it holds more than built-in containers and tensors, or is malformed") from error
     _check_values(loaded, len(content))
     return loaded
 
@@ -66,7 +66,7 @@ def _check_values(loaded: Any, size: int) -> None:
 def _check_tensor(value: Tensor) -> int:
     """Bytes of a tensor; raises Unplain where it claims more than its memory holds."""
     if value.is_meta or value.is_quantized or value.is_nested:
-        raise Unplain("a tensor of it has no plain numbers")
+        raise Unplain("a tensor of it has a type of numbers that is refused")
     if value.layout is torch.strided:
         claimed, there = value.numel() * value.element_size(), value.untyped_storage().nbytes()
         if claimed > there:
@@ -132,15 +132,15 @@ def _count(value: Any) -> int:
     return 1 + sum(map(_count, inner))
 
 
-def _check_schema(plain: Any) -> None:
-    _need("fmlab.schema", plain, dict)
-    _need("fmlab.schema.fields", plain.get("fields"), list | tuple)
+def _check_schema(stored: Any) -> None:
+    _need("fmlab.schema", stored, dict)
+    _need("fmlab.schema.fields", stored.get("fields"), list | tuple)
     whole: Callable[[Any], bool] = lambda v: isinstance(v, int) and not isinstance(v, bool)  # noqa: E731
     for name in ("n_users", "n_items"):
-        if not whole(plain.get(name)) or not 0 <= plain[name] < _MOST_FEATURES:
-            raise ValueError(f"fmlab.schema.{name} must be a count, got {plain.get(name)!r:.80}")
+        if not whole(stored.get(name)) or not 0 <= stored[name] < _MOST_FEATURES:
+            raise ValueError(f"fmlab.schema.{name} must be a count, got {stored.get(name)!r:.80}")
     columns = 0
-    for field in plain["fields"]:
+    for field in stored["fields"]:
         _need("a field of fmlab.schema", field, dict)
         if not isinstance(field.get("name"), str) or not isinstance(field.get("side"), str):
             raise ValueError(f"a field of fmlab.schema must have a name and a side, got {field!r:.120}")

@@ -43,7 +43,7 @@ class Learner(EvaluationModule):
 
         `scheduler`: None for a learning rate that stays as it is.
 
-        `identity`: plain containers that rebuild the model and say what a resumed run must share.
+        `identity`: built-in containers that rebuild the model and say what a resumed run must share.
         """
         super().__init__(model, task, loader.tables)
         self.loss, self.make_optimizer, self.scheduler = loss, optimizer, scheduler

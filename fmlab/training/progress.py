@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: a bar on a terminal, one plain line an epoch otherwise."""
+"""What a person sees while a run goes on: a bar on a terminal, one line an epoch otherwise."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""The state of the generators that a plugin may draw from, as plain containers of a checkpoint."""
+"""The state of the generators that a plugin may draw from, as built-in containers of a checkpoint."""
 
 import random
 from typing import Any

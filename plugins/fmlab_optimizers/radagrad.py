@@ -26,7 +26,7 @@ class RAdaGrad(Optimizer):
     A point whose gradients are small or few moves as under `rsgd` with the rate `lr / sqrt(initial_accumulator)`; one
     that stands in every row, whose gradients add up over the batch, is slowed down by them. No step is longer than
     `max_step`. A point without gradient stays, so updating only touched rows equals a dense step. Euclidean
-    parameters get plain AdaGrad per coordinate; the bound of a step does not apply.
+    parameters get AdaGrad per coordinate; the bound of a step does not apply.
 
     Paper: Bécigneul, Ganea, Riemannian adaptive optimization methods, ICLR 2019, with a point's row for a factor of the
     product manifold.

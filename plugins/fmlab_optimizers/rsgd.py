@@ -14,7 +14,7 @@ from fmlab_optimizers._rows import evaluate, read, touched, write
 
 
 class RSGD(Optimizer):
-    """Riemannian stochastic gradient descent, row-sparse on embedding tables; plain descent on plain parameters.
+    """Riemannian stochastic gradient descent, row-sparse on embedding tables; in flat space SGD.
 
     `x <- exp_x(-lr grad f(x))` on the hyperboloid (LorentzFM, equations 11 and 12), the straight step clipped into
     the ball on the Poincaré ball (HyperML, equation 14), where `exponential_map` asks for that map. Points without

@@ -1,4 +1,4 @@
-"""How far a long preparation is: a bar on a terminal, a plain line every few seconds otherwise."""
+"""How far a long preparation is: a bar on a terminal, a line every few seconds otherwise."""
 
 import logging
 import time

@@ -1,4 +1,4 @@
-"""Reading raw files as they come: plain, compressed, or a member of a zip or tar archive or of its unpacked folder.
+"""Reading raw files as they come: as text, compressed, or a member of a zip or tar archive or of its unpacked folder.
 
 Nothing is ever unpacked to disk. Archives are refused as a whole if their table of contents is hostile.
 """

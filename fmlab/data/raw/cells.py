@@ -38,7 +38,7 @@ def parts(cell: str, separator: str) -> list[str]:
 
 
 def ordered(cell: str, separator: str) -> list[str]:
-    """The values of a cell of a vector or a sequence: those of a list, of a JSON array of plain values, or of text that
+    """The values of a cell of a vector or a sequence: those of a list, of a JSON array of scalars, or of text that
     is split at `separator`."""
     if cell.startswith("[") and cell.endswith("]"):
         try:

@@ -30,8 +30,8 @@ def count_quotes(text: memoryview) -> int:
 def line_ends(text: memoryview, separators: bytes, escape: str = "") -> Lines:
     """The line ends of a text that begins with a row.
 
-    A quote that is the first character of a field opens it; elsewhere in an unquoted field it is a plain character. Two
-    quotes in a quoted field stand for one, and a quote after the character `escape` is a plain character.
+    A quote that is the first character of a field opens it; elsewhere in an unquoted field it is a character. Two
+    quotes in a quoted field stand for one, and a quote after the character `escape` is a character.
     """
     data = np.frombuffer(text, np.uint8)
     ends, marks = np.flatnonzero(data == LINE), np.flatnonzero(data == QUOTE)

@@ -27,7 +27,7 @@ def is_empty(kind: Any) -> bool:
 
 
 def unreadable(kind: Any) -> bool:
-    """Whether values of this type are neither plain nor lists of plain values."""
+    """Whether values of this type are neither scalars nor lists of scalars."""
     kind = _storage(kind)
     if pa.types.is_dictionary(kind):
         return pa.types.is_nested(kind.value_type)

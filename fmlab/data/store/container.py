@@ -1,4 +1,4 @@
-"""Named arrays and plain containers in one sealed file: reading it executes nothing and allocates no more than it says.
+"""Arrays and built-in containers in one sealed file: reading it executes nothing and allocates no more than it says.
 
 The layout: a mark, 8 bytes with the length of the header (little-endian), the header as JSON, the arrays one after the
 other (compressed with zstd where that is smaller), a second mark and the sha256 of everything before it. Equal content
@@ -42,9 +42,9 @@ def _packed(array: Array) -> tuple[bytes, str]:
 
     if array.dtype.str not in KINDS or array.ndim not in (1, 2):
         raise StorageError(f"arrays must have one or two axes and a type of {', '.join(KINDS)}, got {array.dtype}")
-    plain = array.tobytes()
-    small = pa.compress(plain, codec="zstd", asbytes=True)
-    return (small, "zstd") if len(small) < len(plain) else (plain, "")
+    raw = array.tobytes()
+    small = pa.compress(raw, codec="zstd", asbytes=True)
+    return (small, "zstd") if len(small) < len(raw) else (raw, "")
 
 
 class Container:

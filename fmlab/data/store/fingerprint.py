@@ -77,7 +77,7 @@ def all_options(source: DataSource, options: Mapping[str, Any]) -> dict[str, Any
 
 
 def canonical(content: Any) -> str:
-    """JSON of plain containers, equal for equal ones."""
+    """JSON of built-in containers, equal for equal ones."""
     return json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=True, default=list)
 
 

@@ -1,4 +1,4 @@
-"""A data set as named arrays and plain containers, and back. Nothing is pickled."""
+"""A data set as named arrays and built-in containers, and back. Nothing is pickled."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -34,7 +34,7 @@ TRUTH = ("user", "item", "user_bias", "item_bias")
 
 
 def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
-    """Arrays by file stem, and what is left as plain containers."""
+    """Arrays by file stem, and what is left as built-in containers."""
     arrays: dict[str, Array] = {}
     for name, kind in COLUMNS.items():
         _put(arrays, name, getattr(dataset, name), kind)
@@ -60,7 +60,7 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
     for number, name in enumerate(dataset.keys):
         texts = dataset.keys.column(name) if isinstance(dataset.keys, ArrowTexts) else dataset.keys[name]
         arrays[f"keys.{number}.ends"], arrays[f"keys.{number}.text"] = encode(texts)
-    plain = {
+    stored = {
         "schema": dataset.schema.to_dict(),
         "rows": int(dataset.rows),
         "rule": asdict(dataset.rule),
@@ -70,8 +70,8 @@ def pack(dataset: Dataset) -> tuple[dict[str, Array], dict[str, Any]]:
         "published": [asdict(figure) for figure in dataset.published],
     }
     if dataset.targets:
-        plain["targets"] = list(dataset.targets)
-    return arrays, plain
+        stored["targets"] = list(dataset.targets)
+    return arrays, stored
 
 
 def _put(arrays: dict[str, Array], name: str, array: Array | None, kind: DTypeLike) -> None:
@@ -80,33 +80,33 @@ def _put(arrays: dict[str, Array], name: str, array: Array | None, kind: DTypeLi
 
 
 def unpack(
-    name: str, folder: Path, plain: Mapping[str, Any], fingerprint: str, time_input: Mapping[str, Any] | None = None
+    name: str, folder: Path, stored: Mapping[str, Any], fingerprint: str, time_input: Mapping[str, Any] | None = None
 ) -> Dataset:
     """The data set whose arrays `pack` gave and that lie in `folder`, memory-mapped. `time_input`: as a mapping."""
     load = ArrayFolder(folder)
-    schema, truth = Schema.from_dict(plain["schema"]), None
+    schema, truth = Schema.from_dict(stored["schema"]), None
     if load("truth.user") is not None:
         truth = PlantedScores(*(np.asarray(load(f"truth.{part}")) for part in TRUTH))
     return Dataset(
         name=name,
         schema=schema,
-        rows=plain["rows"],
+        rows=stored["rows"],
         user=load("user"),
         item=load("item"),
         users=load.table("users"),
         items=load.table("items"),
         context=load.table("context"),
         label=load("label"),
-        targets=_targets(load, plain.get("targets", ())),
+        targets=_targets(load, stored.get("targets", ())),
         weight=load("weight"),
         group=load("group"),
         time=load("time"),
         split=load("split"),
-        rule=PositivesRule(**plain["rule"]),
-        steps=tuple(PreparationStep(**s) for s in plain["steps"]),
-        keys=StoredTexts(folder, plain["keys"]),
-        inputs={name: FieldEncoding.from_dict(given) for name, given in plain["inputs"].items()},
-        published=_published(plain["published"]),
+        rule=PositivesRule(**stored["rule"]),
+        steps=tuple(PreparationStep(**s) for s in stored["steps"]),
+        keys=StoredTexts(folder, stored["keys"]),
+        inputs={name: FieldEncoding.from_dict(given) for name, given in stored["inputs"].items()},
+        published=_published(stored["published"]),
         truth=truth,
         fingerprint=fingerprint,
         vectors={f.name: np.asanyarray(load(f"vectors.{n}")) for n, f in enumerate(schema.auxiliary) if f.width},
