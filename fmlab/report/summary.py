@@ -99,7 +99,7 @@ def _next(one: Result) -> str:
     best = one.board.own[0]
     if one.board.cut:
         return "trials were cut by the time limit: give the search more time"
-    if len(best.seeds) < 2:
+    if len(best.runs) < 2 and best.runs[0].content.get("epochs"):
         where = f"fmlab sweep refit FOLDER {best.trial}" if best.trial else "the same command with seed=1,2,3 and -m"
         return f"train it with several seeds, without which no difference is shown: {where}"
     if best.warnings:

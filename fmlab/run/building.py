@@ -1,6 +1,7 @@
 """All that a run trains with: model, loss, batches, learner and trainer, tried on one batch."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,8 @@ class BuiltRun:
     learner: Learner
     trainer: pl.Trainer
     checkpoints: BestCheckpoint
+    seconds_prepared: float
+    """What the model took before training: all that a model without steps needs."""
 
 
 def build_run(
@@ -144,7 +147,9 @@ def assemble(
     )
     if sampler is not None:
         check_draws(loader, config["sampler"]["name"])
+    began = time.perf_counter()
     _prepare_model(model, config, task, trained)
+    seconds = time.perf_counter() - began
     identity = _identity(config, data, scale, sampled=sampler is not None)
     try_one_batch(model, loss, loader, name=config["model"]["name"])
     try_evaluation(task, model, loader, name=config["protocol"]["name"])
@@ -164,7 +169,7 @@ def assemble(
     learner.options = lasting_options(options, trainer, launch)
     if getattr(schedule, "depends_on_end", False):
         learner.options["max_epochs"] = options["max_epochs"]
-    return BuiltRun(task, model, learner, trainer, checkpoints)
+    return BuiltRun(task, model, learner, trainer, checkpoints, seconds)
 
 
 def _identity(config: Mapping[str, Any], data: Dataset, scale: OutputTransform, *, sampled: bool) -> dict[str, Any]:

@@ -63,6 +63,8 @@ def fit(
     if n_trained(built.model):
         return Fitted(_fit_by_steps(built, config, resume, record), True, rounds)
     save_as_is(built, built.checkpoints.best)
+    if rounds is None:
+        record.update(seconds_fit=round(built.seconds_prepared, 3))
     return Fitted(built.checkpoints.best, False, rounds)
 
 

@@ -122,7 +122,8 @@ def measured(folder: Path) -> dict[str, Any]:
     """
     try:
         content: Any = json.loads((folder / "metrics.json").read_text("utf-8"))
-        parts = {"fit": content.get("seconds_fit"), "judged": content.get("seconds_test")}
+        cuttable = content.get("seconds_fit") if content.get("epochs") else None
+        parts = {"fit": cuttable, "judged": content.get("seconds_test")}
         parts |= {name: content.get(name) for name in SIZES}
     except (OSError, ValueError, AttributeError):
         return {}

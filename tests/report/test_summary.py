@@ -21,7 +21,7 @@ def test_each_line_has_its_figures(tmp_path):
     noise = np.random.default_rng(0).normal(size=50)
     units = 0.3 + 0.01 * (noise - noise.mean())
     costs = {"bytes": 4000, "microseconds_per_row": 0.25, "seconds_fit": 90.0}
-    make_run(tmp_path / "trials" / "0004", test=0.30, units=units, **costs)
+    make_run(tmp_path / "trials" / "0004", test=0.30, units=units, epochs=4, **costs)
     make_run(tmp_path / "b", {"model": {"name": "popularity"}}, test=0.10, units=units - 0.2, seconds_fit=30.0)
     make_run(tmp_path / "c", {"model": {"name": "mf"}}, test=0.25, units=units - 0.05)
     make_run(tmp_path / "d", {"model": {"name": "deepfm"}}, test=0.0, status="pruned")
@@ -47,6 +47,15 @@ def test_several_seeds_are_ready_to_serve(tmp_path):
     assert found["Next"].startswith("serve it: fmlab export")
     assert found["Gain"].startswith("no simple baseline was run")
     assert "What was tried" not in found
+
+
+def test_seeds_are_asked_for_where_a_model_has_them_alone(tmp_path):
+    make_run(tmp_path / "a", {"model": {"name": "ease"}}, test=0.3, epochs=None)
+    make_run(tmp_path / "b", {"model": {"name": "fm"}}, test=0.2, epochs=2)
+    assert told(tmp_path)[0]["Next"].startswith("serve it: fmlab export")
+    for fold in range(3):
+        make_run(tmp_path / f"c{fold}", {"protocol.fold": fold, "model.dim": 9}, test=0.4 + fold / 1000, epochs=2)
+    assert not told(tmp_path)[0]["Next"].startswith("train it with several seeds")
 
 
 def test_a_baseline_that_wins_is_said(tmp_path):

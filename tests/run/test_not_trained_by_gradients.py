@@ -65,3 +65,9 @@ def test_a_checkpoint_of_before_loads(run: Path, tmp_path: Path) -> None:
     SafeCheckpointIO().save_checkpoint(saved, tmp_path / "old.ckpt")
     old, new = load_model(tmp_path / "old.ckpt"), load_model(run / "checkpoints" / "best.ckpt")
     assert torch.equal(old.weight, new.weight)
+
+
+def test_the_time_of_solving_is_that_of_training(run: Path) -> None:
+    content = json.loads((run / "metrics.json").read_text())
+    assert content["seconds_fit"] > 0
+    assert "epochs" not in content

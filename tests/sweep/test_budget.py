@@ -25,7 +25,7 @@ from fmlab.report.leaderboards import best_of_each, leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.sweep import automl as auto
 from fmlab.sweep import coordinator
-from fmlab.sweep.budget import Budget, least, reserve
+from fmlab.sweep.budget import Budget, least, measured, reserve
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.launch import _announce
 from fmlab.sweep.messages import Job, Progress, TrialTooLong
@@ -177,6 +177,13 @@ def test_a_refit_is_estimated_from_the_trial(tmp_path):
     assert text == ": 30 epochs of about 4.0 s each at most, so up to 4.0 min"
     gone = create_trial(state=TrialState.COMPLETE, value=1.0, user_attrs={"result": {"folder": str(tmp_path / "no")}})
     assert _estimate(sweep, gone, ["trainer.max_epochs=30"], 2) == ""
+
+
+def test_only_what_trains_by_epochs_can_be_cut(tmp_path):
+    make_run(tmp_path / "solved", seconds_fit=8.0, epochs=None)
+    make_run(tmp_path / "trained", seconds_fit=8.0, epochs=4)
+    assert "fit" not in measured(tmp_path / "solved")
+    assert measured(tmp_path / "trained")["fit"] == 8.0
 
 
 def trainer(**more):
