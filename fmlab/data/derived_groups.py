@@ -99,6 +99,7 @@ class _Gain:
         self.fold = folds(len(label))
         self.known: dict[Group, float] = {(): self._loss(np.full(len(label), scale.center))}
         self.single: dict[Group, Array] = {}  # predictions of single fields, to which those of pairs are shrunk
+        self.levels: dict[Group, tuple[Array, Array, float]] = {}  # the prediction of a group, its levels, their loss
 
     def loss(self, group: Group) -> float:
         """Mean loss of the labels predicted by the means of the other folds."""
@@ -120,13 +121,16 @@ class _Gain:
         _, count, total = self.counted(group)
         if (count > 0).mean() < LEAST_REPEATED:
             return 0.0
-        before = self._predicted(best)
-        level = np.searchsorted(np.unique(np.quantile(before, np.arange(1, LEVELS) / LEVELS)), before)
+        if best not in self.levels:
+            before = self._predicted(best)
+            level = np.searchsorted(np.unique(np.quantile(before, np.arange(1, LEVELS) / LEVELS)), before)
+            self.levels[best] = before, level, self._loss(self._mean(level, before))
+        before, level, loss = self.levels[best]
         mean = self.scale.smoothed(count, total)
         of_mean = np.searchsorted(np.unique(np.quantile(mean, np.arange(1, VALUES) / VALUES)), mean, side="right")
         of_count = np.where(count > 0, 1 + np.minimum(np.ceil(np.log2(np.maximum(count, 1))), COUNTS - 1), 0)
         cell = (level * VALUES + of_mean) * (COUNTS + 1) + of_count.astype(np.int64)
-        return self._loss(self._mean(level, before)) - self._loss(self._mean(cell, before))
+        return loss - self._loss(self._mean(cell, before))
 
     def _mean(self, cell: Array, before: Array) -> Array:
         """The mean label of the rows of other folds in a row's cell, shrunk to the prediction `before`."""
