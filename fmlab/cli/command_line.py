@@ -44,6 +44,7 @@ COMMANDS = {
     "predict": "fmlab.serving.predict",
     "recommend": "fmlab.serving.recommend",
     "export": "fmlab.cli.export",
+    "quantize": "fmlab.cli.quantize",
     "serve": "fmlab.serving.server",
     "similar": "fmlab.cli.similar",
     "doctor": "fmlab.cli.doctor",

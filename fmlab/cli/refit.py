@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from fmlab.cli.resume import options_of
 from fmlab.config.overrides import override
 from fmlab.errors import FmlabError
-from fmlab.workflow.options import overrides_of
+from fmlab.workflow.options import options_of, overrides_of
 
 USAGE = (
     "fmlab sweep refit FOLDER TRIAL [OPTION=VALUE ...]: train the point of a trial again; FOLDER is that of the sweep, "

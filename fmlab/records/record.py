@@ -63,6 +63,7 @@ class Record(TypedDict, total=False):
     test_details: Mapping[str, Any]
     calibration: Mapping[str, Any]
     refit: Mapping[str, Any]
+    quantized: NotRequired[Mapping[str, Any]]  # how tables are stored; validation, test and bytes of before
     diverged: Mapping[str, float]
     constant: Mapping[str, float]  # test metrics of the mean training label as every prediction
     warnings: NotRequired[list[str]]

@@ -92,6 +92,8 @@ class Run:
         own = {k: v for k, v in self.config.items() if not k.startswith((*_PLACE, *_ASIDE))}
         # Whole tables and no search are what runs of before there was a choice have.
         usual = {"table.name": "full", "search.name": "none"}
+        stored = self.content.get("quantized")
+        own |= {"quantized": stored.get("stored_as")} if isinstance(stored, Mapping) else {}
         return {k: v for k, v in own.items() if usual.get(k, "") != v}
 
     @cached_property

@@ -13,6 +13,7 @@ from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.output_transform import OutputTransform, set_output_transform
 from fmlab.nn.compressed import compress
 from fmlab.nn.masked import MaskedTable, replace_tables, searched_tables
+from fmlab.nn.quantized import INT8, quantize
 from fmlab.plugin.registry import build
 from fmlab.run.serving_file import read_schema
 from fmlab.training.checkpoint_entries import IDENTITY, MODEL_PREFIX, PARAMETERS
@@ -20,6 +21,7 @@ from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
 FULL, NONE = "full", "none"  # the table and the search of which nothing is said
+QUANTIZED = "quantized"  # of the identity of a checkpoint: how the numbers of its tables are stored
 EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gives
 
 
@@ -69,6 +71,8 @@ def identity_of(saved: Mapping[str, Any], path: Path) -> tuple[dict[str, Any], S
             raise TypeError("options are named by text")
         if not all(isinstance(part["name"], str) for part in parts):
             raise TypeError("its table and its search have names")
+        if identity.get(QUANTIZED) not in (None, INT8):
+            raise ValueError(f"tables are stored in {INT8} or as they were trained")
         return identity, read_schema(identity["schema"])
     except (KeyError, TypeError, ValueError, DataError) as error:
         raise StorageError(f"{path} is malformed: {type(error).__name__}: {error}") from error
@@ -79,11 +83,11 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     identity, schema = identity_of(saved, path)
     state = _state(saved, path)
     name = identity["model"].get("name")
-    table, search = identity.get("table"), identity.get("search")
-    if differ := _other_shapes(identity["model"], schema, state, table, search):
+    if differ := _other_shapes(identity, schema, state):
         raise FmlabError(f"{path} holds another version of {name}: {differ}")
     scale = _scale_of(identity, path)
-    model = build_model(identity["model"], schema, 0, table, search)
+    model = build_model(identity["model"], schema, 0, identity.get("table"), identity.get("search"))
+    model = _stored_as(model, identity)
     for part in (*model.named_parameters(), *model.named_buffers()):
         if part[0] in state:  # as precise as it was trained
             kinds = part[1].is_floating_point(), state[part[0]].is_floating_point()
@@ -123,20 +127,23 @@ def _state(saved: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _other_shapes(
-    options: Mapping[str, Any],
-    schema: Schema,
-    state: Mapping[str, Tensor],
-    table: Mapping[str, Any] | None,
-    search: Mapping[str, Any] | None,
-) -> str:
+def _stored_as(model: nn.Module, identity: Mapping[str, Any]) -> nn.Module:
+    """The model with its tables in 8 bits, if the checkpoint has them so."""
+    if identity.get(QUANTIZED) is not None:
+        quantize(model, str(identity["model"]["name"]))
+    return model
+
+
+def _other_shapes(identity: Mapping[str, Any], schema: Schema, state: Mapping[str, Tensor]) -> str:
     """Where the tensors that a model of these options has differ from the given ones; found without memory for them.
 
     Empty if they do not, or if the model cannot be built without memory.
     """
+    options, table, search = identity["model"], identity.get("table"), identity.get("search")
     try:
         with torch.device("meta"):
             shell = _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table, search)
+            shell = _stored_as(shell, identity)
     except FmlabError:
         return ""  # building it says why
     wanted = {k: tuple(v.shape) for k, v in shell.state_dict().items()}

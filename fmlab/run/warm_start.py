@@ -23,7 +23,7 @@ from fmlab.errors import FmlabError
 from fmlab.nn.compressed import CompressedTable
 from fmlab.nn.masked import MaskedTable
 from fmlab.plugin.registry import load
-from fmlab.run.loading import build_model, identity_of, model_of
+from fmlab.run.loading import QUANTIZED, build_model, identity_of, model_of
 from fmlab.run.locate import locate
 from fmlab.run.published import read_trained
 from fmlab.run.serving_data import ServingData
@@ -65,6 +65,8 @@ def open_trained(path: str) -> Trained:
     place = locate(Path(path))
     saved = read_trained(place.checkpoint)
     identity, schema = identity_of(saved, place.checkpoint)
+    if identity.get(QUANTIZED) is not None:
+        raise FmlabError(f"a model in 8 bits is not trained any more, {path} is; give the run that it was made of")
     known = read_serving_data(place.folder / FILE) if (place.folder / FILE).is_file() else None
     if known is not None and known.schema != schema:
         raise FmlabError(f"{place.folder / FILE} must belong to {place.checkpoint}, it has another schema")

@@ -94,6 +94,17 @@ class FittedRun:
         """
         return self.model.export(folder, formats, force=force)
 
+    def quantize(self, folder: str | Path, **options: Any) -> "FittedRun":
+        """The run with its embedding tables in 8 bits, in a new run folder: its metrics, and under `quantized` in its
+        `record` those of before.
+
+        The validation and the test are those of this run, on the same data. `options` are `data_dir` and `cache_dir`.
+        Raises FmlabError for a model without tables, StorageError.
+        """
+        from fmlab.workflow.quantize import quantized
+
+        return FittedRun(quantized(self.folder, folder, options))
+
     def plot(self, kind: str, out: str | Path | None = None, **given: Any) -> Any:
         """The matplotlib figure of a kind of `fmlab plot`, written to `out` (.png, .pdf, .svg) if that is given.
 

@@ -8,8 +8,13 @@ import numpy as np
 
 from fmlab.config.overrides import override
 from fmlab.config.validation import GROUPS
-from fmlab.errors import FmlabError, choices
+from fmlab.errors import FmlabError, StorageError, choices
 from fmlab.plugin import registry
+from fmlab.records.folder import RunFolder
+from fmlab.untrusted.parsing import read_yaml
+
+_OWN = ("ckpt_path", "if_exists", "warm_start")
+_FOLDERS = ("data_dir", "cache_dir", "root", "cache")  # of the machine that a run began on, also by their old names
 
 
 def overrides_of(options: Mapping[str, Any]) -> list[str]:
@@ -31,6 +36,32 @@ def overrides_of(options: Mapping[str, Any]) -> list[str]:
         else:
             given.append(override(key, _plain(key, value)))
     return sorted(chosen) + given
+
+
+def options_of(path: Path) -> dict[str, Any]:
+    """The options in the config.yaml of a run folder; raises StorageError, FmlabError for what cannot be composed.
+
+    A value that is an interpolation was not written by a run, and a secret is not in the file.
+    """
+    try:
+        config = read_yaml(RunFolder(path).config)
+    except (OSError, ValueError) as error:
+        raise StorageError(f"{RunFolder(path).config} cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise StorageError(f"{RunFolder(path).config} must hold the options of a run")
+    for key, value in leaves(config):
+        if isinstance(value, str) and "${" in value:
+            raise FmlabError(f"{key} of a run folder must be a plain value, got {value!r}")
+    return {str(k): v for k, v in config.items() if k not in _OWN and not (k in _FOLDERS and _is_absolute(v))}
+
+
+def leaves(tree: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """The plain values in nested containers, by their dotted keys."""
+    if isinstance(tree, Mapping):
+        return [pair for k, v in tree.items() for pair in leaves(v, f"{prefix}.{k}".lstrip("."))]
+    if isinstance(tree, list):
+        return [pair for v in tree for pair in leaves(v, prefix)]
+    return [(prefix, tree)]
 
 
 def data_of(data: object, roles: Mapping[str, Any], frame_file: Path | None) -> dict[str, Any]:
@@ -93,3 +124,7 @@ def _plain(key: str, value: object) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise FmlabError(f"{key} must be text, a number, true or false, None or a list of these, got {value!r:.200}")
+
+
+def _is_absolute(value: Any) -> bool:
+    return isinstance(value, str) and value.startswith(("/", "~"))
