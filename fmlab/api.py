@@ -9,7 +9,7 @@
 | a protocol   | `Task`, `Training`, `Evaluator`, `Report`, `RankedLists`, `ScoredRows`, `UserItemSet`      |
 | a model      | `TwoSided`, `LateInteraction`, `NeedsInteractions`, `WarmStarts`, `ManifoldEmbeddings`,    |
 |              | `BeginsSteps`, `Regularized`, `RegularizesBatch`, `HasRoles`, `ChoosesScorers`,            |
-|              | `SharesWork`, `History`, `Sequence`                                                        |
+|              | `SharesWork`, `GatesPairs`, `History`, `Sequence`                                          |
 | a loss       | `Batch`, `score`, `require_candidates`, `tempered_score`, `mean_over_rows`                 |
 | a sampler    | `Sampler`, `ChoosesByScore`, `SamplingBatch`, `random_numbers`, `draw_weighted`            |
 | a metric     | `ListMetric`, `Ranks`, `ScoreMetric`                                                       |
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import ChoosesByScore as ChoosesByScore
     from fmlab.contracts import ChoosesScorers as ChoosesScorers
     from fmlab.contracts import Evaluator as Evaluator
+    from fmlab.contracts import GatesPairs as GatesPairs
     from fmlab.contracts import HasRoles as HasRoles
     from fmlab.contracts import LateInteraction as LateInteraction
     from fmlab.contracts import ListMetric as ListMetric
@@ -85,9 +86,9 @@ if TYPE_CHECKING:
 
 
 _WHERE = {
-    "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator HasRoles LateInteraction ListMetric "
-    "ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized RegularizesBatch Report Sampler ScoreMetric "
-    "SearchSpace SearchedTable SharesWork StructureSearch Task Training TwoSided WarmStarts",
+    "fmlab.contracts": "BeginsSteps ChoosesByScore ChoosesScorers Evaluator GatesPairs HasRoles LateInteraction "
+    "ListMetric ManifoldEmbeddings NeedsInteractions RankMetric Ranks Regularized RegularizesBatch Report Sampler "
+    "ScoreMetric SearchSpace SearchedTable SharesWork StructureSearch Task Training TwoSided WarmStarts",
     "fmlab.data": "Array Dataset Field FieldEncoding PreparationStep PublishedFigure Ragged Schema Table",
     "fmlab.data.model_inputs": "History Sequence",
     "fmlab.data.batch": "Batch",

@@ -11,6 +11,7 @@ All methods are optional; a model without one pays nothing:
 | when rows are scored        | `TwoSided`, `LateInteraction`; `scorers()` where options decide             |
 | without a built model       | `n_parameters(schema, **options)` and `n_operations(...)` of its class      |
 | for a user without training | `fold_in(item)`                                                             |
+| in a search of pairs        | `gate_pairs(gates)`, `pair_parameters()`                                    |
 """
 
 from collections.abc import Mapping, Sequence
@@ -119,6 +120,22 @@ class ScoresCatalog(Protocol):
 
     def catalog_scores(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """Query columns `[q, columns]` -> scores of all items in their order, `[q, items]`."""
+        ...
+
+
+@runtime_checkable
+class GatesPairs(Protocol):
+    """A model whose score adds up products of pairs of fields, each of which a structure search may weigh or drop."""
+
+    def gate_pairs(self, gates: Any) -> None:
+        """Send the products `[*batch, pairs]` of all fields i < j through `gates`, a `PairGates`, from now on.
+
+        The gates become a part of the model. Ways of scoring that do not see single pairs hold no more.
+        """
+        ...
+
+    def pair_parameters(self) -> Tensor:
+        """The number of parameters that each pair has for itself, int64 `[pairs]`."""
         ...
 
 

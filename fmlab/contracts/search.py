@@ -25,15 +25,17 @@ class SearchedTable:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a search may drop: numbers of tables. `epoch_steps`: steps of an epoch over all training rows.
+    """What a search may drop: numbers of tables, and pairs of fields. `seed`: that of the run.
 
-    `seed`: that of the run.
+    `epoch_steps`: steps of an epoch over all training rows. `pairs`: how many pairs of fields the score of the model
+    adds up, `F (F - 1) / 2` for `GatesPairs`; 0 for other models.
     """
 
     schema: Schema
     tables: Sequence[SearchedTable]
     epoch_steps: int
     seed: int
+    pairs: int = 0
 
 
 class StructureSearch(Protocol):
@@ -61,6 +63,19 @@ class StructureSearch(Protocol):
 
     def kept(self, weights: Sequence[Tensor]) -> Sequence[Tensor]:
         """What stays of each table, bool `[rows, width]` or `[rows, 1]`; `weights[rows, width]`: as trained so far."""
+        ...
+
+
+@runtime_checkable
+class SearchesPairs(Protocol):
+    """A search that drops pairs of fields too, of models that add them up (`GatesPairs`)."""
+
+    def pairs(self, products: Tensor) -> Tensor:
+        """What counts of the products `[*batch, pairs]`, fields in the order (0, 1), (0, 2), ..., (1, 2), ..."""
+        ...
+
+    def kept_pairs(self) -> Tensor:
+        """The pairs that stay, bool `[pairs]`."""
         ...
 
 

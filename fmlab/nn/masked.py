@@ -5,9 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from fmlab.contracts import GatesPairs
 from fmlab.errors import FmlabError
 from fmlab.manifolds import Euclidean, manifold_of
 from fmlab.nn.features import EmbeddingTable
+from fmlab.nn.pair_gates import MaskedPairs
 from fmlab.nn.sparse_lookup import IdGrouping, gather, incidence, read
 
 
@@ -110,5 +112,14 @@ def replace_tables(model: nn.Module, make: Callable[[str, EmbeddingTable], Embed
 
 
 def n_dropped(model: nn.Module) -> int:
-    """Numbers of a model that a search dropped."""
-    return sum(module.dropped for module in model.modules() if isinstance(module, MaskedTable))
+    """Parameters of a model that a search dropped: numbers of tables, and those of pairs alone."""
+    found = sum(module.dropped for module in model.modules() if isinstance(module, MaskedTable))
+    for gates in (m for m in model.modules() if isinstance(m, MaskedPairs)):
+        assert isinstance(model, GatesPairs)
+        found += int(model.pair_parameters()[~gates.kept.cpu()].sum())
+    return found
+
+
+def n_pairs(model: nn.Module, fields: int) -> int:
+    """Pairs of so many fields if the model can weigh them, else 0."""
+    return fields * (fields - 1) // 2 if isinstance(model, GatesPairs) else 0

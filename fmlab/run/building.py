@@ -24,7 +24,7 @@ from fmlab.nn.compressed import uncompressed
 from fmlab.plugin.registry import build, schema
 from fmlab.records.folder import RunFolder
 from fmlab.run.calibration import check_calibration
-from fmlab.run.loading import FULL, NONE, build_model
+from fmlab.run.loading import FULL, NONE, SEARCHED_PAIRS, build_model
 from fmlab.run.model_size import n_parameters, n_trained
 from fmlab.run.optimization import optimizers, scheduler
 from fmlab.run.row_fitting import refuse_unlabelled
@@ -124,7 +124,8 @@ def assemble(
     """
     data, seed = task.dataset, int(config["seed"])
     seed_generators(seed)
-    model = build_model(config["model"], data.schema, seed, config.get("table"), config.get("search"))
+    pairs = structure is not None and structure.pairs is not None
+    model = build_model(config["model"], data.schema, seed, config.get("table"), config.get("search"), pairs)
     if structure is not None:
         structure.impose(model)
     if (kept := uncompressed(model)) is not None:
@@ -151,6 +152,8 @@ def assemble(
     _prepare_model(model, config, task, trained)
     seconds = time.perf_counter() - began
     identity = _identity(config, data, scale, sampled=sampler is not None)
+    if pairs:
+        identity[SEARCHED_PAIRS] = True
     try_one_batch(model, loss, loader, name=config["model"]["name"])
     try_evaluation(task, model, loader, name=config["protocol"]["name"])
     schedule, optimizer = None, None

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fmlab.contracts import GatesPairs
 from fmlab.data import Schema
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.output_transform import OutputTransform, set_output_transform
 from fmlab.nn.compressed import compress
-from fmlab.nn.masked import MaskedTable, replace_tables, searched_tables
+from fmlab.nn.masked import MaskedTable, n_pairs, replace_tables, searched_tables
+from fmlab.nn.pair_gates import MaskedPairs
 from fmlab.nn.quantized import INT8, quantize
 from fmlab.plugin.registry import build
 from fmlab.run.serving_file import read_schema
@@ -21,6 +23,7 @@ from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.untrusted.dataclasses import checked
 
 FULL, NONE = "full", "none"  # the table and the search of which nothing is said
+SEARCHED_PAIRS = "searched_pairs"  # of the identity of a checkpoint: whether a search looked at pairs of fields
 QUANTIZED = "quantized"  # of the identity of a checkpoint: how the numbers of its tables are stored
 EXTRA = "_extra_state"  # torch's name for what `get_extra_state` of a module gives
 
@@ -31,13 +34,14 @@ def build_model(
     seed: int,
     table: Mapping[str, Any] | None = None,
     search: Mapping[str, Any] | None = None,
+    pairs: bool = False,
 ) -> nn.Module:
     """A model as its plugin makes it, initialized by `seed`, with the embedding tables that `table` says.
 
-    Where `search` names a search, tables have masks, which keep everything so far.
+    Where `search` names a search, tables have masks, and pairs of fields one with `pairs`; they keep everything so far.
     """
     torch.manual_seed(seed)
-    return _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table, search)
+    return _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table, search, pairs)
 
 
 def _with_tables(
@@ -46,10 +50,13 @@ def _with_tables(
     schema: Schema,
     table: Mapping[str, Any] | None,
     search: Mapping[str, Any] | None,
+    pairs: bool,
 ) -> nn.Module:
     if search is not None and search["name"] != NONE:
         searched_tables(model, str(search["name"]), str(options["name"]))
         replace_tables(model, lambda _, table: MaskedTable(table))
+        if pairs and isinstance(model, GatesPairs):
+            model.gate_pairs(MaskedPairs(n_pairs(model, len(schema.fields))))
     if table is not None and table["name"] != FULL:
         compress(model, schema, partial(build, "table", table), str(table["name"]), str(options["name"]))
     return model
@@ -86,7 +93,8 @@ def model_of(saved: Mapping[str, Any], path: Path) -> nn.Module:
     if differ := _other_shapes(identity, schema, state):
         raise FmlabError(f"{path} holds another version of {name}: {differ}")
     scale = _scale_of(identity, path)
-    model = build_model(identity["model"], schema, 0, identity.get("table"), identity.get("search"))
+    pairs = bool(identity.get(SEARCHED_PAIRS))
+    model = build_model(identity["model"], schema, 0, identity.get("table"), identity.get("search"), pairs)
     model = _stored_as(model, identity)
     for part in (*model.named_parameters(), *model.named_buffers()):
         if part[0] in state:  # as precise as it was trained
@@ -142,7 +150,8 @@ def _other_shapes(identity: Mapping[str, Any], schema: Schema, state: Mapping[st
     options, table, search = identity["model"], identity.get("table"), identity.get("search")
     try:
         with torch.device("meta"):
-            shell = _with_tables(build("model", options, schema, gives=nn.Module), options, schema, table, search)
+            shell = build("model", options, schema, gives=nn.Module)
+            shell = _with_tables(shell, options, schema, table, search, bool(identity.get(SEARCHED_PAIRS)))
             shell = _stored_as(shell, identity)
     except FmlabError:
         return ""  # building it says why

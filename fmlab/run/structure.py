@@ -15,23 +15,33 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import storing
 from fmlab.nn.masked import MaskedTable, n_dropped
+from fmlab.nn.pair_gates import MaskedPairs
+from fmlab.nn.pair_products import triangle
 from fmlab.run.loading import NONE
 from fmlab.run.tensor_file import read_notes, read_tensors, write_tensors
 from fmlab.terminal.redaction import redacted
 
+PAIRS = "(pairs)"  # the name of the mask of pairs among those of tables
+
 
 @dataclass(frozen=True)
 class Structure:
-    """`kept`: bool `[rows, width]` of each table by its name. `facts`: what the record says of the search."""
+    """`kept`: bool `[rows, width]` of each table by its name. `facts`: what the record says of the search.
+
+    `pairs`: the pairs of fields that stay, bool `[pairs]`; None where the search looked at none.
+    """
 
     kept: Mapping[str, Tensor]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    pairs: Tensor | None = None
 
     def impose(self, model: nn.Module) -> None:
         """Drop the other numbers of a model whose tables have masks."""
         for name, module in model.named_modules():
             if isinstance(module, MaskedTable):
                 module.keep(self.kept[name])
+            if isinstance(module, MaskedPairs) and self.pairs is not None:
+                module.kept.copy_(self.pairs)
 
     def described(self, model: nn.Module, schema: Schema, parameters: int) -> dict[str, Any]:
         """For the record: parameters of the model before and after, what stays of each table and of each field.
@@ -54,7 +64,12 @@ class Structure:
         for one, seen in zip(schema.fields, read, strict=True):
             fields[one.name]["features_kept"] = int(seen.sum())
         before = parameters + n_dropped(model)
-        return {**self.facts, "parameters_before": before, "parameters": parameters, "fields": fields}
+        more: dict[str, Any] = {}
+        if self.pairs is not None:
+            left, right = (side[self.pairs].tolist() for side in triangle(len(schema.fields)))
+            names = [f"{schema.fields[i].name}*{schema.fields[j].name}" for i, j in zip(left, right, strict=True)]
+            more["pairs"] = {"all": len(self.pairs), "kept": names}
+        return {**self.facts, **more, "parameters_before": before, "parameters": parameters, "fields": fields}
 
 
 def searches(config: Mapping[str, Any]) -> bool:
@@ -72,7 +87,9 @@ def write_structure(path: Path, structure: Structure, found_with: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with storing(path.parent):
         notes = {"facts": json.dumps(structure.facts), "found_with": found_with}
-        write_tensors(draft, {name: kept.cpu() for name, kept in structure.kept.items()}, notes)
+        tensors = {name: kept.cpu() for name, kept in structure.kept.items()}
+        more = {} if structure.pairs is None else {PAIRS: structure.pairs.cpu()}
+        write_tensors(draft, tensors | more, notes)
         os.replace(draft, path)
 
 
@@ -91,7 +108,7 @@ def read_structure(path: Path, found_with: str | None = None) -> Structure:
             f"a run goes on with the structure that it found, {path} was found with other options or data; "
             "if_exists=overwrite searches anew"
         )
-    return Structure(kept, facts)
+    return Structure({name: mask for name, mask in kept.items() if name != PAIRS}, facts, kept.get(PAIRS))
 
 
 def structure_lines(told: Mapping[str, Any]) -> list[str]:
@@ -101,6 +118,9 @@ def structure_lines(told: Mapping[str, Any]) -> list[str]:
         f"search={told['name']} in {told['epochs']:g} epochs: {after:,} of {before:,} parameters stay "
         f"({after / before:.1%}); trained anew from the start"
     ]
+    if "pairs" in told:
+        kept = told["pairs"]["kept"]
+        lines.append(f"  {len(kept)} of {told['pairs']['all']} pairs of fields: {', '.join(kept)}")
     for name, part in told["fields"].items():
         if part["numbers_kept"] < part["numbers"]:
             lines.append(

@@ -13,11 +13,12 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor, nn
 
-from fmlab.contracts import FitsRows, SearchedTable, SearchSpace, Task
+from fmlab.contracts import FitsRows, GatesPairs, SearchedTable, SearchSpace, Task
 from fmlab.data import Array
 from fmlab.errors import FmlabError
 from fmlab.evaluation.output_transform import output_transform_of
-from fmlab.nn.masked import GatedTable, replace_tables, searched_tables
+from fmlab.nn.masked import GatedTable, n_pairs, replace_tables, searched_tables
+from fmlab.nn.pair_gates import GatedPairs
 from fmlab.plugin.registry import build
 from fmlab.records.folder import RunFolder
 from fmlab.run.building import BuiltRun, assemble
@@ -96,6 +97,13 @@ class _Phase:
             raise FmlabError(f"search={self.name} needs a model trained by steps alone, {model_name} trains itself")
         numbers = {name: n for n, name in enumerate(searched_tables(model, self.name, model_name))}
         replace_tables(model, lambda name, table: GatedTable(table, _gate(self.search, numbers[name])))
+        if hasattr(self.search, "pairs"):
+            if not isinstance(model, GatesPairs):
+                raise FmlabError(
+                    f"search={self.name} needs a model whose score adds up pairs of fields, {model_name} does not; "
+                    "fm, deepfm, fwfm, fvfm and fmfm do"
+                )
+            model.gate_pairs(GatedPairs(self.search.pairs))
         self.tables = {name: module for name, module in model.named_modules() if isinstance(module, GatedTable)}
         self.identity = {**built.learner.identity, "search": redacted(config["search"])}
         loader, held = built.learner.loader, None
@@ -139,10 +147,11 @@ class _Phase:
         train(self.built, resume, lambda: "interrupted in the search of a structure; go on with if_exists=resume")
         with torch.no_grad():
             kept = self._checked([part.cpu() for part in self.search.kept(self.weights)])
+            pairs = self.search.kept_pairs().cpu() if hasattr(self.search, "pairs") else None
         steps = self.built.trainer.global_step
         epochs = round(steps / max(1, len(self.built.learner.loader)), 3)
         seconds = round(self.built.learner.pace.seconds if resume else time.perf_counter() - began, 3)
-        return Structure(kept, {"name": self.name, "epochs": epochs, "seconds": seconds})
+        return Structure(kept, {"name": self.name, "epochs": epochs, "seconds": seconds}, pairs)
 
     @property
     def weights(self) -> list[Tensor]:
@@ -157,10 +166,13 @@ class _Phase:
 
     def _space(self) -> SearchSpace:
         config, schema, seed = self.config, self.task.dataset.schema, int(self.config["seed"])
-        found = searched_tables(build_model(config["model"], schema, seed), self.name, str(config["model"]["name"]))
+        model = build_model(config["model"], schema, seed)
+        found = searched_tables(model, self.name, str(config["model"]["name"]))
         tables = [SearchedTable(name, table.weight.detach(), table.first) for name, table in found.items()]
         batches = -(-len(self.task.training.rows) // int(config["batch_size"]))
-        return SearchSpace(schema, tables, epoch_steps(config["trainer"], batches), seed)
+        return SearchSpace(
+            schema, tables, epoch_steps(config["trainer"], batches), seed, n_pairs(model, len(schema.fields))
+        )
 
     def _made(self, space: SearchSpace) -> Any:
         search: Any = build("search", self.config["search"], space)

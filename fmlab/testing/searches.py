@@ -15,12 +15,15 @@ from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.masked import GatedTable, replace_tables
+from fmlab.nn.pair_gates import GatedPairs, PairGates, gated_pairs
+from fmlab.nn.sparse_lookup import gather, pool
 from fmlab.plugin.registry import build
 
 SIGNAL = 2
 """Fields, the first ones, on which the labels of the planted task depend."""
 _SIZES = (7, 7, 41, 41)
 _ROWS, _BATCH, _DIM = 2400, 100, 4
+_PAIRS = len(_SIZES) * (len(_SIZES) - 1) // 2
 _SCHEMA = Schema(tuple(Field(f"field{n}", "context", size) for n, size in enumerate(_SIZES)))
 
 
@@ -31,8 +34,20 @@ class _FM(nn.Module):
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = EmbeddingTable(weights_and_vectors(_SCHEMA.n_features, _DIM, 0.1))
 
+        self.gates: PairGates | None = None
+
     def forward(self, ids: Tensor) -> Tensor:
-        return self.bias + factor_pairs(*self.table.rows(ids))[0]
+        rows, at = self.table.rows(ids)
+        if self.gates is None:
+            return self.bias + factor_pairs(rows, at)[0]
+        pairs = gated_pairs(gather(rows[:, 1:], at), range(len(_SIZES)), self.gates)
+        return self.bias + pool(rows[:, :1], at).squeeze(-1) + pairs
+
+    def gate_pairs(self, gates: PairGates) -> None:
+        self.gates = gates
+
+    def pair_parameters(self) -> Tensor:
+        return torch.zeros(_PAIRS, dtype=torch.int64)
 
 
 class SearchContract:
@@ -40,7 +55,7 @@ class SearchContract:
 
     The planted task has four fields: labels depend on the first two, whose features are few; the features of the
     others are many and say nothing. A search keeps most numbers of the first two, and of the others at most half that
-    share.
+    share. One that drops pairs of fields keeps the pair of the first two, and at most half of the other five.
     """
 
     optimizer: Mapping[str, Any] = {"name": "adam", "lr": 0.02}
@@ -53,11 +68,13 @@ class SearchContract:
     def _made(self) -> tuple[_FM, Any]:
         model = _FM()
         start = model.table.weight.detach().clone()
-        space = SearchSpace(_SCHEMA, [SearchedTable("table", start, 0)], _ROWS // _BATCH, 0)
+        space = SearchSpace(_SCHEMA, [SearchedTable("table", start, 0)], _ROWS // _BATCH, 0, _PAIRS)
         search = self.make(space)
         if search is None:
             pytest.skip("nothing is searched")
         replace_tables(model, lambda _, table: GatedTable(table, lambda rows, at: search.rows(0, rows, at)))
+        if hasattr(search, "pairs"):
+            model.gate_pairs(GatedPairs(search.pairs))
         return model, search
 
     def test_it_is_a_module_that_says_how_long_it_takes(self) -> None:
@@ -93,6 +110,9 @@ class SearchContract:
         assert len(kept) == 1
         assert kept[0].dtype == torch.bool
         assert tuple(kept[0].shape) in ((sum(_SIZES), 1 + _DIM), (sum(_SIZES), 1))
+        if hasattr(search, "pairs"):
+            assert search.kept_pairs().dtype == torch.bool
+            assert search.kept_pairs().shape == (_PAIRS,)
 
     def test_a_stopped_search_goes_on(self) -> None:
         """Its `state_dict` and that of its optimizer are all that it remembers."""
@@ -116,6 +136,12 @@ class SearchContract:
         _train(model, search, self.optimizer, 0, search.epochs * (_ROWS // _BATCH))
         with torch.no_grad():
             kept = search.kept([model.table.weight.detach()])[0].expand(-1, 1 + _DIM).double()
+        if hasattr(search, "pairs"):
+            first, *others = search.kept_pairs().tolist()
+            assert first, "the pair that labels depend on is dropped"
+            assert sum(others) <= len(others) / 2, f"{sum(others)} of {len(others)} pairs of noise stay"
+            if kept.all():
+                return
         signal = float(kept[: sum(_SIZES[:SIGNAL])].mean())
         noise = float(kept[sum(_SIZES[:SIGNAL]) :].mean())
         assert signal > 0.5, f"{signal:.0%} of the numbers that labels depend on stay"

@@ -1,13 +1,16 @@
 """What FwFM, FvFM and FmFM share: a factorization machine with a matrix between every two fields."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
 from torch import Tensor, nn
 
+from fmlab.contracts.model import Scorer
 from fmlab.data import Schema
 from fmlab.nn.fields import FieldEmbeddings, FieldSums, query_and_item
 from fmlab.nn.geometry import Geometry
+from fmlab.nn.pair_gates import PairGates
 from fmlab_models._lookup import LookedUp
 from fmlab_models._matrices import FieldMatrices, Kind
 
@@ -59,6 +62,7 @@ class FieldMatrixFM(nn.Module):
         self.tables = FieldEmbeddings(schema, dims, std=init_std, weights=linear == "plain", geometry=geometry)
         self.linear = nn.Parameter(torch.randn(sum(self.dims))) if linear == "field" else None
         signed = None if geometry.flat else geometry.signed
+        self.pair_gates: PairGates | None = None  # of a search of pairs
         self.matrices = FieldMatrices(kind, self.dims, [f.slots > 1 for f in schema.fields], signed)
 
     def field_pairs(self) -> tuple[str, Tensor]:
@@ -71,7 +75,23 @@ class FieldMatrixFM(nn.Module):
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.bias + self._within(self.tables(ids, values, self.all), self.matrices(), self.all)
+        read, dense = self.tables(ids, values, self.all), self.matrices()
+        if self.pair_gates is None:
+            return self.bias + self._within(read, dense, self.all)
+        pairs: Tensor = self.pair_gates(self.matrices.pairs(read.sums, dense)).sum(-1)
+        return self.bias + self._linear(read, self.all) + pairs + self._own(read, dense)
+
+    def scorers(self) -> Sequence[Scorer]:
+        """By its sides, unless pairs of fields have gates."""
+        return ("two-tower",) if self.pair_gates is None else ()
+
+    def gate_pairs(self, gates: PairGates) -> None:
+        """Weigh the pairs of fields from now on."""
+        self.pair_gates = gates
+
+    def pair_parameters(self) -> Tensor:
+        """The numbers of M of each two fields."""
+        return self.matrices.pair_parameters()
 
     def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Linear part and pairs within the query; its sums, as the item's fields see them if these are narrower."""
@@ -106,13 +126,27 @@ class FieldMatrixFM(nn.Module):
 
     def _within(self, read: FieldSums, dense: Tensor, fields: range) -> Tensor:
         """Linear part and pairs of neighboring fields."""
-        linear = read.weight
-        if self.linear is not None:
-            linear = read.sums @ self.linear[sum(self.dims[: fields.start]) : sum(self.dims[: fields.stop])]
+        linear = self._linear(read, fields)
         pairs = self.matrices.form(read.sums, dense, fields)
         for f, slots in read.slots:  # no slot interacts with itself
             pairs = pairs - self.matrices.form(slots, dense, range(f, f + 1)).sum(-1)
         return linear + 0.5 * pairs
+
+    def _linear(self, read: FieldSums, fields: range) -> Tensor | float:
+        if self.linear is None:
+            return read.weight
+        return read.sums @ self.linear[sum(self.dims[: fields.start]) : sum(self.dims[: fields.stop])]
+
+    def _own(self, read: FieldSums, dense: Tensor) -> Tensor | float:
+        """Pairs within multi-valued fields, which have no gate."""
+        total: Tensor | float = 0.0
+        for f, slots in read.slots:
+            own, start = range(f, f + 1), sum(self.dims[:f])
+            whole = read.sums[..., start : start + self.dims[f]]
+            total = total + 0.5 * (
+                self.matrices.form(whole, dense, own) - self.matrices.form(slots, dense, own).sum(-1)
+            )
+        return total
 
     def _items_are_wider(self) -> bool:
         return sum(self.dims[f] for f in self.items) > sum(self.dims[f] for f in self.query)

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from fmlab.nn.pair_products import triangle
+
 Kind = Literal["identity", "scalar", "vector", "matrix"]
 
 
@@ -53,6 +55,34 @@ class FieldMatrices(nn.Module):
         if self.kind not in ("identity", "scalar"):
             return products
         return (products if self.signed is None else self.signed(products)).sum(-1)
+
+    def pairs(self, sums: Tensor, dense: Tensor) -> Tensor:
+        """`<s_f M_{f,g}, s_g>` of all fields f < g: `[*, sizes]` -> `[*, pairs]`, in the order of `triangle`."""
+        fields = range(len(self.widths))
+        laid = self._lay(sums, fields)
+        other = laid if self.signed is None else self.signed(laid.transpose(-1, -2)).transpose(-1, -2)
+        if self.kind == "matrix":
+            starts = [sum(self.widths[:f]) for f in fields]
+            ends = [start + width for start, width in zip(starts, self.widths, strict=True)]
+            found = []
+            for f in fields[:-1]:
+                seen = sums[..., starts[f] : ends[f]] @ dense[0, starts[f] : ends[f]] * sums
+                found += [seen[..., starts[g] : ends[g]].sum(-1) for g in fields[f + 1 :]]
+            return torch.stack(found, -1)
+        left, right = triangle(len(fields), sums.device)
+        if self.kind == "vector":
+            weights = dense[:, left, right].view(len(dense), *(1,) * (laid.dim() - 2), len(left))
+            return (laid.index_select(-1, left) * other.index_select(-1, right) * weights).sum(0)
+        products = (laid.index_select(-1, left) * other.index_select(-1, right))[0].sum(-2)
+        return products * dense[0, left, right]
+
+    def pair_parameters(self) -> Tensor:
+        """Numbers of M of each two fields, int64 `[pairs]`."""
+        left, right = triangle(len(self.widths))
+        if self.kind == "identity":
+            return torch.zeros(len(left), dtype=torch.int64)
+        sizes = torch.tensor(self.widths)
+        return len(self.weight) * sizes[left] * sizes[right]
 
     def through(self, sums: Tensor, dense: Tensor, source: range, target: range) -> Tensor:
         """`sum over f in source of s_f M_{f,g}` for each g in target: `[*, sizes of source]` -> `[*, of target]`."""

@@ -7,13 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fmlab.contracts.model import Scorer
 from fmlab.data import Schema
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs
 from fmlab.nn.init import weights_and_vectors
 from fmlab.nn.mlp import split_mlp
+from fmlab.nn.pair_gates import PairGates, gated_pairs
 from fmlab.nn.sizes import perceptron_size
-from fmlab.nn.sparse_lookup import gather
+from fmlab.nn.sparse_lookup import gather, pool
 from fmlab_models._options import BatchNorm, Dim, Dropout, Hidden, InitStd
 from fmlab_models.fm import StartsFromFM
 
@@ -51,6 +53,8 @@ class DeepFM(StartsFromFM):
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std), layers as torch initializes them."""
         super().__init__()
+        self.column_field = tuple(schema.column_field)
+        self.pair_gates: PairGates | None = None  # of a search of pairs
         self.bias = nn.Parameter(torch.zeros(()))
         self.table = EmbeddingTable(weights_and_vectors(schema.n_features, dim, init_std))
         self.first, self.rest = split_mlp(schema.n_columns * dim, hidden, dropout, batch_norm)
@@ -60,6 +64,19 @@ class DeepFM(StartsFromFM):
         """`ids[*batch, columns]` -> scores `[*batch]`."""
         pairs, _, inputs = self._read(ids, values)
         return self.bias + pairs + self.rest(self.first(inputs)).squeeze(-1)
+
+    def scorers(self) -> Sequence[Scorer]:
+        """By a state of each side, unless pairs of fields have gates."""
+        return ("late-interaction",) if self.pair_gates is None else ()
+
+    def gate_pairs(self, gates: PairGates) -> None:
+        """Weigh the pairs of fields from now on."""
+        self.pair_gates = gates
+
+    def pair_parameters(self) -> Tensor:
+        """None: pairs share the vectors."""
+        fields = max(self.column_field) + 1
+        return torch.zeros(fields * (fields - 1) // 2, dtype=torch.int64)
 
     def query_state(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, ...]:
         """FM's part within the query, the sum of its vectors, its part of the first layer."""
@@ -85,4 +102,7 @@ class DeepFM(StartsFromFM):
         vectors = gather(rows[:, 1:], at)
         if values is not None:
             vectors = vectors * values.unsqueeze(-1)
+        if self.pair_gates is not None:
+            pairs = pool(rows[:, :1], at, values).squeeze(-1) + gated_pairs(vectors, self.column_field, self.pair_gates)
+            return pairs, pairs, vectors.flatten(-2)
         return *factor_pairs(rows, at, values), vectors.flatten(-2)

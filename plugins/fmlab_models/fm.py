@@ -1,15 +1,19 @@
 """The factorization machine."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fmlab.contracts.model import Scorer
 from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.fm_sums import factor_pairs, factor_products
 from fmlab.nn.geometry import Curvature, Geometry, LearnCurvature, Space, lifted_width, n_curvatures
+from fmlab.nn.pair_gates import PairGates, gated_pairs
+from fmlab.nn.sparse_lookup import gather, pool
 from fmlab_models._flops import flops
 from fmlab_models._options import Dim, Dropout, InitStd
 
@@ -55,14 +59,30 @@ class FM(nn.Module):
     ) -> None:
         """Weights start at 0, vectors at N(0, init_std). Raises FmlabError for a curvature of flat space."""
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.column_field = dropout, tuple(schema.column_field)
+        self.pair_gates: PairGates | None = None  # of a search of pairs
         self.bias = nn.Parameter(torch.zeros(()))
         self.geometry = Geometry(geometry, curvature, learn_curvature)
         self.table = EmbeddingTable(self.geometry.weights_and_vectors(schema.n_features, dim, init_std))
 
     def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
         """`ids[*batch, columns]` -> scores `[*batch]`."""
-        return self.encode_query(ids, values)[0]
+        return self.encode_query(ids, values)[0] if self.pair_gates is None else self._gated(ids, values)
+
+    def scorers(self) -> Sequence[Scorer]:
+        """By its sides, unless pairs of fields have gates."""
+        return ("two-tower",) if self.pair_gates is None else ()
+
+    def gate_pairs(self, gates: PairGates) -> None:
+        """Weigh the pairs of fields from now on; raises FmlabError with dropout, which falls on sums of pairs."""
+        if self.dropout:
+            raise FmlabError(f"fm drops sums over pairs, which hides single pairs: got dropout={self.dropout}, take 0")
+        self.pair_gates = gates
+
+    def pair_parameters(self) -> Tensor:
+        """None: pairs share the vectors."""
+        fields = max(self.column_field) + 1
+        return torch.zeros(fields * (fields - 1) // 2, dtype=torch.int64)
 
     def encode_query(self, ids: Tensor, values: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`w0` with the weights and pairs within the query, and the sum of its vectors."""
@@ -82,6 +102,15 @@ class FM(nn.Module):
         vectors = self.geometry.lift(self.table(ids)[..., 1:])
         vectors = vectors if values is None else vectors * values.unsqueeze(-1)
         return "Inner products", vectors @ self.geometry.signed(vectors).mT
+
+    def _gated(self, ids: Tensor, values: Tensor | None) -> Tensor:
+        rows, at = self.table.rows(ids)
+        rows = self.geometry.lift(rows, first=1)
+        vectors = gather(rows[:, 1:], at)
+        vectors = vectors if values is None else vectors * values.unsqueeze(-1)
+        assert self.pair_gates is not None
+        pairs = gated_pairs(vectors, self.column_field, self.pair_gates, self.geometry.signed)
+        return self.bias + pool(rows[:, :1], at, values).squeeze(-1) + pairs
 
     def _read(self, ids: Tensor, values: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
         """Weights and pairs, sums of vectors, and by what each factor is multiplied if some are dropped."""

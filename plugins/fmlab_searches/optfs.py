@@ -31,7 +31,7 @@ class OptFS(nn.Module):
         self,
         space: SearchSpace,
         *,
-        penalty: Annotated[float, Range(0, None), "weight of the sum of the gates in the loss"] = 1e-5,
+        penalty: Annotated[float, Range(0, None), "weight of the sum of the gates in the loss"] = 1e-6,
         start: Annotated[float, Range(0, None, open_low=True), "g at the start"] = 0.5,
         temperature: Annotated[float, Range(1, None), "t in the last epoch"] = 200.0,
         epochs: Epochs = 10,

@@ -159,9 +159,38 @@ def test_runs_without_a_search_are_what_they_were(clicks: tuple[str, ...], tmp_p
     assert not isinstance(model.table, MaskedTable)
 
 
+PAIRS = ("search=autofis", "search.epochs=8", "search.lr=0.5", "search.c=0.05", "optimizer.weight_decay=0.01")
+
+
+@pytest.mark.parametrize("model", ["fm", "fwfm"])
+def test_pairs_are_dropped_and_stay_so(model: str, clicks: tuple[str, ...], tmp_path: Path) -> None:
+    options = (*clicks[:-1], f"model={model}", *PAIRS)
+    train(tmp_path / "whole", *options, small=SHORT)
+    found = metrics(tmp_path / "whole")["search"]
+    assert "a*b" in found["pairs"]["kept"]
+    assert len(found["pairs"]["kept"]) <= 4
+    assert found["pairs"]["all"] == 6
+    own = 6 - len(found["pairs"]["kept"]) if model == "fwfm" else 0
+    assert found["parameters"] == found["parameters_before"] - own == metrics(tmp_path / "whole")["parameters"]
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        train(tmp_path / "half", *options, small=SHORT, callbacks=[SignalAt(BATCHES + 2)])
+    train(tmp_path / "half", *options, "if_exists=resume", small=SHORT)
+    assert not differences(tmp_path / "whole", tmp_path / "half")
+    fmlab.load(tmp_path / "whole").export(tmp_path / "hub", ["huggingface"])
+    loaded_runs = [fmlab.load(folder) for folder in (tmp_path / "whole", tmp_path / "hub")]
+    np.testing.assert_array_equal(*(run.predict(table().head(50))["score"].to_numpy() for run in loaded_runs))
+    loaded: Any = load_model(tmp_path / "whole" / "checkpoints" / "best.ckpt")
+    gone = [n for n, kept in enumerate(loaded.pair_gates.kept.tolist()) if not kept]
+    assert len(gone) == 6 - len(found["pairs"]["kept"])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            ("model=dcn", "search=autofis"),
+            r"adds up pairs of fields, dcn does not; fm, deepfm",
+        ),
         (("model=constant",), "needs a model that is trained by gradients, constant is not; it takes search=none"),
         (("model=fm", "table=hashed"), "needs a row for each feature, got table=hashed"),
         (("model=fm", "warm_start=[x]"), "trains anew from where a model starts; got warm_start"),
@@ -177,7 +206,7 @@ def test_what_takes_no_search_is_refused_by_name(
 ) -> None:
     small = [o for o in SHORT if not o.startswith(("model.", "optimizer."))]
     with pytest.raises(FmlabError, match=message):
-        train(tmp_path / "run", *clicks[:-1], *options, "search=optfs", small=small)
+        train(tmp_path / "run", *clicks[:-1], "search=optfs", *options, small=small)
 
 
 def test_a_search_that_keeps_nothing_says_so(clicks: tuple[str, ...], tmp_path: Path) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from fmlab_searches._grda import GRDA
 from fmlab_searches.autofield import AutoField
+from fmlab_searches.autofis import AutoFIS
 from fmlab_searches.optfs import OptFS
 from fmlab_searches.pep import PEP
 from torch import Tensor
@@ -47,6 +49,7 @@ for _name, _options in (
     ("pep", {"budget": 0.1, "lr": 0.05, "epochs": 15, "weight_decay": 0.01}),
     ("optfs", {"penalty": 2e-3, "epochs": 10, "lr": 0.02}),
     ("autofield", {"epochs": 10}),
+    ("autofis", {"epochs": 10, "lr": 0.5, "c": 0.05}),
 ):
     globals()[f"Test_{_name}"] = _contract(_name, **_options)
 
@@ -144,3 +147,36 @@ def test_a_draw_of_autofield_is_a_gumbel_softmax_of_two() -> None:
         search.begin_step(0)
         open_gates += int((search.rows(0, torch.ones(9, 1), torch.arange(9))[0] > 0.5).sum())
     assert open_gates / 2000 == pytest.approx(1 / (1 + math.exp(-1)), abs=0.03)
+
+
+def test_autofis_normalizes_products_and_weighs_them() -> None:
+    given = SearchSpace(SCHEMA, space().tables, 10, 0, pairs=3)
+    search = AutoFIS(given, start=0.6)
+    assert ((search.gates - 0.6).abs() <= 0.001).all()
+    assert search.gates.unique().numel() == 3
+    products = torch.randn(50, 3) * 4 + 7
+    with torch.no_grad():
+        search.gates.copy_(torch.tensor([0.0, 1.0, -2.0]))
+    normal = (products - products.mean(0)) / (products.var(0, unbiased=False) + 1e-3).sqrt()
+    torch.testing.assert_close(search.pairs(products).detach(), normal * search.gates.detach())
+    assert search.kept_pairs().tolist() == [False, True, True]
+    assert torch.equal(search.rows(0, given.tables[0].start, torch.arange(9)), given.tables[0].start)
+
+
+def test_grda_is_its_formula() -> None:
+    """Against the sums written out; a number that is dropped comes back when its sum does."""
+    lr, c, mu = 0.5, 0.3, 0.7
+    w = torch.nn.Parameter(torch.tensor([0.6, 0.6, -0.6]))
+    optimizer, total = GRDA([w], lr=lr, c=c, mu=mu), w.detach().clone()
+    gradients = torch.tensor([[0.1, 1.2, 0.0], [0.1, 0.1, 0.2], [0.0, -3.0, 0.1]])
+    zeros = []
+    for step, gradient in enumerate(gradients, 1):
+        w.grad = gradient.clone()
+        optimizer.step()
+        total -= lr * gradient
+        threshold = c * lr ** (0.5 + mu) * step**mu
+        expected = torch.tensor([math.copysign(max(0.0, abs(v) - threshold), v) for v in total.tolist()])
+        torch.testing.assert_close(w.detach(), expected)
+        zeros.append((w == 0).tolist())
+    assert zeros[0][1]
+    assert not zeros[2][1]
