@@ -1,4 +1,4 @@
-"""Two processes give the metrics of one: with every sampler, with histories, with several targets and row weights."""
+"""Two processes give the metrics of one: with every sampler and table, histories, several targets and row weights."""
 
 import os
 import shutil
@@ -51,6 +51,13 @@ def same(tmp_path: Path, site: Path | None, *arguments: str) -> None:
 @pytest.mark.parametrize("sampler", ["uniform", "popularity", "in_batch", "mixed", "dynamic"])
 def test_samplers(tmp_path: Path, sampler: str) -> None:
     same(tmp_path, None, *MF, *SMALL[:4], f"sampler={sampler}")
+
+
+@pytest.mark.parametrize(
+    "table", [("qr",), ("hashed", "table.buckets=60"), ("tensor_train", "table.rank=4"), ("mixed", "table.alpha=0.5")]
+)
+def test_tables(tmp_path: Path, table: tuple[str, ...]) -> None:
+    same(tmp_path, None, "model=fm", "model.dim=8", "trainer.max_epochs=2", *SMALL[:4], f"table={table[0]}", *table[1:])
 
 
 def test_histories(tmp_path: Path, site: Path) -> None:

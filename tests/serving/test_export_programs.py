@@ -21,7 +21,9 @@ from fmlab.data.batch import Features
 from fmlab.errors import FmlabError
 from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.evaluation.probability_calibration import Calibration, Isotonic, Platt
+from fmlab.nn.compressed import CompressedTable
 from fmlab.plugin import registry
+from fmlab.run.loading import build_model
 from fmlab.serving import load_run, model_export
 from fmlab.serving.loaded_run import LoadedRun
 from fmlab.testing.building import Kind, candidates, labeled, tiny
@@ -30,14 +32,17 @@ OUTSIDE = ("catboost", "lightgbm", "lookup")  # they score rows outside of torch
 FAST = ("fm", "lorentzfm", "hyperml")
 
 
-def tiny_run(name: str, **options: Any) -> LoadedRun:
+def tiny_run(
+    name: str,
+    table: dict[str, Any] | None = None,
+    kinds: tuple[Kind, ...] = ("numeric", "interactions"),
+    **options: Any,
+) -> LoadedRun:
     """An untrained model on the first tiny data set that it takes, as a run."""
-    kinds: tuple[Kind, ...] = ("numeric", "interactions")
-    torch.manual_seed(0)
     for kind in kinds:
         data = tiny(kind)
         try:
-            model = registry.build("model", {"name": name, **options}, data.schema, gives=torch.nn.Module)
+            model = build_model({"name": name, **options}, data.schema, 0, table)
         except FmlabError:
             continue
         if isinstance(model, NeedsInteractions):
@@ -79,6 +84,26 @@ def test_every_model_has_an_onnx_model(name: str, tmp_path: Path) -> None:
     session = model_export.onnx_session(tmp_path / "model.onnx")
     assert [entry.name for entry in session.get_outputs()] == ["score", "probability"]
     assert all(not isinstance(entry.shape[0], int) for entry in session.get_inputs())
+
+
+TABLES: list[dict[str, Any]] = [
+    {"name": "hashed", "buckets": 3},
+    {"name": "qr", "collisions": 2},
+    {"name": "tensor_train", "rank": 1, "cores": 2},
+    {"name": "mixed", "alpha": 0.6},
+]
+
+
+@pytest.mark.parametrize("name", ["fm", "deepfm", "fwfm"])
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t["name"])
+def test_every_table_goes_into_the_onnx_model(table: dict[str, Any], name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    run = tiny_run(name, table, ("context",), dim=6)
+    assert sum(isinstance(m, CompressedTable) for m in run.model.modules()) == 1
+    with torch.no_grad():
+        for parameter in run.model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    assert model_export.write_onnx(run, tmp_path)["largest_difference_from_predict"] <= 1e-5
 
 
 def test_an_ensemble_with_trees_says_that_they_are_no_program(tmp_path: Path) -> None:
