@@ -30,9 +30,7 @@ class AutoField(nn.Module):
         self,
         space: SearchSpace,
         *,
-        fields: Annotated[
-            Annotated[int, Range(1, None)] | None, "fields to keep; null: those whose gate is more open than shut"
-        ] = None,
+        fields: Annotated[int, Range(1, None), "fields to keep"],
         held_out: Annotated[
             float, Range(0, 0.9, open_low=True), "share of the training rows that the gates are trained on"
         ] = 0.1,
@@ -42,7 +40,7 @@ class AutoField(nn.Module):
         """`space`: the tables. Raises FmlabError for more fields than there are."""
         super().__init__()
         n = len(space.schema.fields)
-        if fields is not None and fields > n:
+        if fields > n:
             raise FmlabError(f"search.fields must be at most the number of fields of the data, {n}, got {fields}")
         self.n, self.held_out, self.epochs, self.lr = fields, held_out, epochs, lr
         self.fields = [fields_of(space, table) for table in space.tables]
@@ -68,8 +66,6 @@ class AutoField(nn.Module):
     def kept(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """Rows of the fields that stay."""
         logits = self.logits.detach().cpu()
-        stays = logits > 0
-        if self.n is not None:
-            stays = torch.zeros_like(stays)
-            stays[logits.topk(self.n).indices] = True
+        stays = torch.zeros(len(logits), dtype=torch.bool)
+        stays[logits.topk(self.n).indices] = True
         return [stays[field].unsqueeze(-1) for field in self.fields]

@@ -29,7 +29,7 @@ SHORT = (
 SEARCHES = {
     "pep": ("search=pep", "search.budget=0.2", "search.lr=0.1", "search.epochs=8", "optimizer.weight_decay=0.01"),
     "optfs": ("search=optfs", "search.penalty=2e-3", "search.epochs=8", "search.lr=0.03"),
-    "autofield": ("search=autofield", "search.epochs=4", "search.lr=0.05"),
+    "autofield": ("search=autofield", "search.fields=2", "search.epochs=4", "search.lr=0.05"),
 }
 BATCHES = 16  # of an epoch over all training rows
 
@@ -132,6 +132,10 @@ def test_it_predicts_and_exports_alike_when_loaded(searched: Path, tmp_path: Pat
     run.export(tmp_path / "hub", ["huggingface"])
     again = fmlab.load(tmp_path / "hub").predict(frame)["score"].to_numpy()
     np.testing.assert_array_equal(again, scores)
+    small = (
+        run.quantize(tmp_path / "small", cache_dir=str(searched.parent / "cache")).predict(frame)["score"].to_numpy()
+    )
+    np.testing.assert_allclose(small, scores, atol=0.2)
     model: Any = load_model(searched / "checkpoints" / "best.ckpt")
     saved = read_checkpoint(searched / "checkpoints" / "best.ckpt")["fmlab"]
     plain = FM(Schema.from_dict(saved["schema"]), dim=4)
