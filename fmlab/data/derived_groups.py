@@ -87,8 +87,8 @@ def _siblings(schema: Schema, names: Sequence[str], gain: "_Gain", best: Group, 
         return None
     log.warning(
         f"{met:.0%} of the validation rows have siblings in training, rows with the same {SIGN.join(found)}, whose "
-        "labels help to predict theirs; where siblings have no label yet when a row is scored, use a split that keeps "
-        "them together, or name target_statistics without this group"
+        "labels help to predict theirs; where siblings have no label yet when a row is scored, this says too much: "
+        "protocol=composed protocol.evaluation=rows protocol.split=random protocol.group=siblings keeps them together"
     )
     return found
 

@@ -97,7 +97,15 @@ def _among(known: Array, prints: Array) -> Array:
 
 def siblings(dataset: Dataset, trained: Array, judged: Array) -> Array:
     """Which judged rows have the user and the whole context of a training row, whatever its item: bool[judged]."""
-    return repeated(replace(dataset, item=None), trained, judged)
+    events = event_hash(dataset)
+    return _among(np.unique(events[trained]), events[judged])
+
+
+def event_hash(dataset: Dataset) -> Array:
+    """uint64[rows], equal for siblings, rows of one user and one whole context; raises DataError without a context."""
+    if dataset.context is None:
+        raise DataError(f"siblings are rows of one user and one context; {dataset.name!r} has no context")
+    return _prints(replace(dataset, item=None, label=None, time=None))
 
 
 def _prints(dataset: Dataset) -> Array:

@@ -27,7 +27,7 @@ from fmlab.run.calibration import check_calibration
 from fmlab.run.loading import FULL, NONE, SEARCHED_PAIRS, build_model
 from fmlab.run.model_size import n_parameters, n_trained
 from fmlab.run.optimization import optimizers, scheduler
-from fmlab.run.row_fitting import refuse_unlabelled
+from fmlab.run.row_fitting import refuse_unfit
 from fmlab.run.run_record_writer import RunRecord
 from fmlab.run.structure import Structure, structure_lines
 from fmlab.run.training_length import check_refit
@@ -132,8 +132,8 @@ def assemble(
         log.warning(
             f"table={config['table']['name']} stores the {kept:,} numbers of whole tables: no field gains by it"
         )
-    refuse_unlabelled(model, task, config["model"]["name"])
     loss = loss_of_targets(build("loss", config["loss"], gives=Callable), data) if "loss" in config else None
+    refuse_unfit(model, task, config, loss)
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         for target in data.targets.values() or (data.label,):
             loss.check(np.asarray(target[task.training.rows]))

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from fmlab.data import Array, Dataset
+from fmlab.data.leakage import event_hash
 from fmlab.data.split import (
     TEST,
     fold_parts,
@@ -23,7 +24,7 @@ from fmlab_protocols._described import GIVEN
 from fmlab_protocols.temporal import temporal_parts
 
 Split = Literal["auto", "random", "user_random", "user_time", "time", "k_fold", "given"]
-Group = Literal["none", "pair", "user", "item"]
+Group = Literal["none", "pair", "user", "item", "siblings"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class SplitRule:
     def _key(self, data: Dataset) -> Array:
         if self.group == "none":
             return np.arange(data.rows)
+        if self.group == "siblings":
+            return event_hash(data)
         user, item = sides(data)
         pair = user.astype(np.int64) * data.schema.n_items + item
         return {"pair": pair, "user": user, "item": item}[self.group]
@@ -91,6 +94,8 @@ class SplitRule:
         held = f"validation {self.validation:g}"
         held += f", fold {self.fold} of {self.folds}" if kind == "k_fold" else f", test {self.test:g}"
         kept = "" if self.group == "none" else f", rows of one {self.group} together"
+        if self.group == "siblings":
+            kept = ", siblings together"
         return f"{kind}, {held}{kept}, seed {self.seed}" + (
             f", repetition {self.fold}" if self.fold and kind != "k_fold" else ""
         )

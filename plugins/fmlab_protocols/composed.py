@@ -45,7 +45,7 @@ class Composed(Task):
     `k_fold` makes fold number `fold` of `folds` the test; `given` is that of the data, and `auto` too, where there is
     one, else user_random (random without users). `fold` of another drawn split is a repetition with a seed of its own:
     a multirun over `protocol.fold=0,1,2` makes one row of the table, with the deviation over folds.
-    `group=pair|user|item` keeps rows together.
+    `group=pair|user|item|siblings` keeps rows together; siblings are rows of one user and one whole context.
 
     Evaluation: `all` ranks all items, `sampled` the relevant ones among `n_candidates` others, drawn by `seed`
     uniformly or by training popularity, or from `candidate_file` in NCF's form; `rows` scores labeled rows. With

@@ -84,13 +84,16 @@ def test_repetitions_differ_and_are_drawn_by_the_seed() -> None:
 
 
 @pytest.mark.parametrize("split", ["random", "k_fold"])
-@pytest.mark.parametrize("group", ["pair", "user", "item"])
+@pytest.mark.parametrize("group", ["pair", "user", "item", "siblings"])
 def test_groups_stay_together(split: str, group: str) -> None:
     rng = np.random.default_rng(0)
     pairs = [GRID[n] for n in rng.integers(0, N, 600)]
-    data = interactions([*pairs, (19, 24)], label=rng.integers(0, 2, 601).astype(np.float32))
+    context = [n % 5 for n in range(601)]
+    data = interactions([*pairs, (19, 24)], label=rng.integers(0, 2, 601).astype(np.float32), context=context)
     t = task(data, split=split, group=group, evaluation="rows")
-    keys = {"pair": pairs_of(data), "user": data.user.tolist(), "item": data.item.tolist()}[group]
+    user, item = data.user.tolist(), data.item.tolist()
+    events = list(zip(user, context, strict=True))
+    keys = {"pair": pairs_of(data), "user": user, "item": item, "siblings": events}[group]
     parts = [{keys[r] for r in rows} for rows in rows_of(t)]
     assert len(set.union(*parts)) == sum(map(len, parts))
     assert sum(map(len, rows_of(t))) == 601
@@ -200,6 +203,8 @@ def test_a_context_asks_for_lists_of_rows() -> None:
     assert task(data, by="row").monitor == "ndcg@10"
     with pytest.raises(FmlabError, match="kept together"):
         task(group="pair", split="user_random")
+    with pytest.raises(DataError, match="has no context"):
+        task(group="siblings", split="random")
 
 
 def test_the_former_name_of_the_evaluation_works() -> None:

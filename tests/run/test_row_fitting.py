@@ -47,3 +47,10 @@ def test_a_protocol_without_labelled_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="protocol=ctr, protocol=rating"):
         train(tmp_path / "run", "model=lightgbm", "protocol=full_ranking")
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_loss_of_pairs_is_refused(tmp_path: Path) -> None:
+    """Scores are log-odds or labels, which a loss that compares items does not say: log losses would be false."""
+    labeled = ("protocol=composed", "protocol.evaluation=rows", "protocol.split=random")
+    with pytest.raises(DataError, match="got loss=bpr; choices: loss=bce, loss=squared"):
+        train(tmp_path / "run", "model=lightgbm", *labeled)
