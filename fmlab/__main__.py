@@ -3,7 +3,12 @@
 import gc
 import sys
 
-from fmlab.cli import main
+gc.disable()  # what is imported at the start stays: a search among it for garbage is for nothing
+
+from fmlab.cli import main  # noqa: E402
+
+gc.freeze()
+gc.enable()
 
 
 def program() -> int:

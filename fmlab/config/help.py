@@ -5,7 +5,6 @@ from typing import Any
 
 from fmlab.config import schema as settings
 from fmlab.plugin import registry
-from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
 
@@ -30,14 +29,14 @@ def written(value: Any) -> str:
 
 def help_on(config: Mapping[str, Any]) -> str:
     """Options of a run, and of the plugins that a composed config selects, with their values in it."""
-    parts = [("a run", signatures.of_object(settings.Run), config, "")]
+    parts = [("a run", settings.signature_of(settings.Run), config, "")]
     for kind in ("model", "data", "protocol", "loss", "sampler", "optimizer", "scheduler", "table", "search"):
         if kind not in config:
             continue
         signature = registry.schema(kind, str(config[kind]["name"]))
         title = f"{kind}={config[kind]['name']}"
         parts.append((f"{title}: {signature.summary}" if signature.summary else title, signature, config[kind], kind))
-    parts.append(("trainer", signatures.of_object(settings.Trainer), config["trainer"], "trainer"))
+    parts.append(("trainer", settings.signature_of(settings.Trainer), config["trainer"], "trainer"))
     blocks = []
     for title, signature, values, prefix in parts:
         lines = option_lines(signature, values, f"{prefix}." if prefix else "")

@@ -4,10 +4,9 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from fmlab.config.schema import LOGGERS, Run, Trainer
+from fmlab.config.schema import LOGGERS, Run, Trainer, signature_of
 from fmlab.plugin import inventory
 from fmlab.plugin.option import Option, Range
-from fmlab.plugin.signature import of_object
 
 GROUPS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search")
 _PLAIN = {int: "integer", float: "number", bool: "boolean", str: "string", types.NoneType: "null", None: "null"}
@@ -19,10 +18,10 @@ def json_schema() -> dict[str, Any]:
 
     Plugins that are installed now take part; nothing is imported for it.
     """
-    properties: dict[str, Any] = _properties(of_object(Run).options)
+    properties: dict[str, Any] = _properties(signature_of(Run).options)
     properties |= {kind: {"anyOf": list(_plugins(kind))} for kind in GROUPS}
-    properties["trainer"] = _object(_properties(of_object(Trainer).options))
-    own = (_named(name, of_object(kind).options, "") for name, kind in LOGGERS.items())
+    properties["trainer"] = _object(_properties(signature_of(Trainer).options))
+    own = (_named(name, signature_of(kind).options, "") for name, kind in LOGGERS.items())
     properties["logger"] = {"anyOf": [*own, *_plugins("logger")]}
     properties |= {"defaults": {"type": "array"}, "hydra": {"type": "object"}}
     return {

@@ -9,7 +9,6 @@ from omegaconf import DictConfig, OmegaConf
 from fmlab.config import schema as settings
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
-from fmlab.plugin import signature as signatures
 
 # In the order of the defaults list of conf/config.yaml: a plugin may name plugins of the groups before its own.
 GROUPS = ("loss", "sampler", "optimizer", "scheduler", "table", "search", "protocol", "data", "model")
@@ -29,7 +28,7 @@ def plugins_and_values(
     plugins: dict[str, str | None] = dict.fromkeys(groups_without(kind, defaults))
     values: dict[str, Any] = {}
     allowed = GROUPS[: GROUPS.index(kind)]
-    top = [o.name for o in signatures.of_object(settings.Run).options]
+    top = [o.name for o in settings.signature_of(settings.Run).options]
     for key, value in defaults.items():
         if key in plugins:
             continue

@@ -3,11 +3,15 @@
 Each option is declared once, as a field; help, checks, the JSON schema and the command line are derived from it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fmlab.plugin.option import REQUIRED, Option, Range, Renamed
+
+if TYPE_CHECKING:
+    from fmlab.plugin.signature import Signature
 
 BOTH = "train+validation"  # of refit_on
 Positive = Annotated[int, Range(1, None)]
@@ -102,7 +106,7 @@ class Several:
     options: Annotated[tuple[str, ...], "options of the loggers, as in wandb.project=mine"] = ()
 
 
-LOGGERS: Mapping[str, type[Any]] = {"none": Nothing, "csv": Nothing, "several": Several}
+LOGGERS: Mapping[str, Callable[..., Any]] = {"none": Nothing, "csv": Nothing, "several": Several}
 
 Direction = Literal["maximize", "minimize"]
 SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii")
@@ -186,11 +190,17 @@ SWEEP_PARTS: tuple[Option, ...] = (
 """Options of a sweep that are mappings; `fmlab.sweep.spec` checks them."""
 
 
-def sweep_options() -> tuple[Option, ...]:
-    """All options of a sweep, in order."""
+@cache
+def signature_of(kind: Callable[..., Any]) -> "Signature":
+    """Of one of the classes of this module."""
     from fmlab.plugin.signature import of_object  # only here: Hydra imports this module at every start
 
-    return (*of_object(Sweep).options, *SWEEP_PARTS)
+    return of_object(kind)
+
+
+def sweep_options() -> tuple[Option, ...]:
+    """All options of a sweep, in order."""
+    return (*signature_of(Sweep).options, *SWEEP_PARTS)
 
 
 def sweep_defaults() -> dict[str, Any]:

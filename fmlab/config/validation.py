@@ -17,7 +17,6 @@ from fmlab.config.suggestions import meant, nearest, paths_of
 from fmlab.config.unused import refuse_unused_rule
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import option_values, registry
-from fmlab.plugin import signature as signatures
 from fmlab.plugin.signature import Signature
 
 KINDS = ("data", "protocol", "model", "loss", "sampler", "optimizer", "scheduler", "table", "search")
@@ -111,9 +110,9 @@ def _resolved(config: DictConfig) -> dict[str, Any]:
 def section(group: str, given: Mapping[Any, Any]) -> tuple[str, Signature]:
     """What messages call a group of options, and its signature; the top level has the name ""; raises FmlabError."""
     if not group:
-        return "a run", signatures.of_object(settings.Run)
+        return "a run", settings.signature_of(settings.Run)
     if group == "trainer":
-        return "the trainer", signatures.of_object(settings.Trainer)
+        return "the trainer", settings.signature_of(settings.Trainer)
     name = given.get("name")
     if group == "logger":
         for member in members(given):
@@ -127,7 +126,7 @@ def section(group: str, given: Mapping[Any, Any]) -> tuple[str, Signature]:
 def logger_signature(name: Any) -> Signature:
     """Options of a logger, of fmlab itself or installed; raises FmlabError for an unknown one."""
     if name in settings.LOGGERS:
-        return signatures.of_object(settings.LOGGERS[str(name)])
+        return settings.signature_of(settings.LOGGERS[str(name)])
     if not registry.is_claimed("logger", str(name)):
         known = choices(str(name), (*settings.LOGGERS, *registry.names("logger")))
         raise FmlabError(f"logger.name must be a logger, got {name!r}; {known}")

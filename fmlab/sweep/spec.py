@@ -10,12 +10,11 @@ from hydra.errors import HydraException
 
 from fmlab.config import durations
 from fmlab.config.hydra_keys import refuse_overrides_of_hydra
-from fmlab.config.schema import PRUNERS, SAMPLERS, SWEEP_PARTS, Direction, sweep_options
+from fmlab.config.schema import PRUNERS, SAMPLERS, SWEEP_PARTS, Direction, signature_of, sweep_options
 from fmlab.config.schema import Sweep as SweepOptions
 from fmlab.errors import FmlabError, choices
 from fmlab.files import bytes_of
 from fmlab.plugin import option_values, registry
-from fmlab.plugin import signature as signatures
 from fmlab.plugin.renames import with_new_names
 from fmlab.plugin.signature import Signature
 from fmlab.sweep.space import Space
@@ -141,9 +140,7 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
         raise FmlabError("space must hold at least one override to search, got none")
     parts = {o.name for o in SWEEP_PARTS}
     plain = {k: v for k, v in raw.items() if k not in parts}
-    settings = SweepOptions(
-        **option_values.check_options("sweep", signatures.of_object(SweepOptions), plain, "a sweep")
-    )
+    settings = SweepOptions(**option_values.check_options("sweep", signature_of(SweepOptions), plain, "a sweep"))
     sampler, sampler_options = _named("sampler", raw.get("sampler") or "tpe", SAMPLERS)
     pruner, pruner_options = _named("pruner", raw.get("pruner") or "none", PRUNERS)
     given = {**fixed, **{k: _value(v) for k, v in command.items()}}

@@ -12,7 +12,6 @@ from fmlab.config import schema as settings
 from fmlab.config.overrides import override, text
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
-from fmlab.plugin import signature as signatures
 from fmlab.plugin.renames import with_new_names
 from fmlab.plugin.signature import Signature
 from fmlab.sweep.space import Constant, Numbers, Parameter, Point
@@ -58,9 +57,9 @@ def _check(sweep: Sweep, key: str, value: Any, names: Mapping[str, str]) -> None
             if registry.is_claimed(group, names[group]):
                 _check_option(group, registry.schema(group, names[group]), option, value, f"{group} {names[group]}")
         elif group == "trainer" and option:
-            _check_option(group, signatures.of_object(settings.Trainer), option, value, "the trainer")
+            _check_option(group, settings.signature_of(settings.Trainer), option, value, "the trainer")
         elif group not in _OWN and not group.startswith("hydra"):
-            _check_option("", signatures.of_object(settings.Run), key, value, "a run")
+            _check_option("", settings.signature_of(settings.Run), key, value, "a run")
     except FmlabError as error:
         raise FmlabError(f"sweep {sweep.name}: {origin}.{key}: {error}") from error
 
