@@ -18,6 +18,7 @@ def overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     if not arguments or "=" in arguments[0] or arguments[0].startswith("-"):
         raise FmlabError(f"resume takes a run: {USAGE}")
     from fmlab.run.locate import locate, run_folder
+    from fmlab.run.structure import is_searching
 
     place = run_folder(Path(arguments[0]))
     typed = list(arguments[1:])
@@ -30,7 +31,8 @@ def overrides(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         raise FmlabError(f"a run folder holds no secrets: type {' '.join(f'{key}=...' for key in hidden)}")
     if _is_complete(place) and not typed:
         raise FmlabError(f"{place} is complete; train it longer with trainer.max_epochs=..., got no option")
-    locate(place, "last")  # it says why there is nothing to go on from
+    if not is_searching(place):
+        locate(place, "last")  # it says why there is nothing to go on from
     own = [override("hydra.run.dir", str(place)), "if_exists=resume"]
     return [o for o in overrides_of(config) if o.partition("=")[0] not in keys], [*typed, *own]
 

@@ -17,10 +17,12 @@ from fmlab.files import storing
 from fmlab.nn.masked import MaskedTable, n_dropped
 from fmlab.nn.pair_gates import MaskedPairs
 from fmlab.nn.pair_products import triangle
+from fmlab.records.folder import RunFolder
 from fmlab.run.loading import NONE
 from fmlab.run.tensor_file import read_notes, read_tensors, write_tensors
 from fmlab.terminal.redaction import redacted
 
+FOLDER = "search"  # of a run folder, while it searches
 PAIRS = "(pairs)"  # the name of the mask of pairs among those of tables
 
 
@@ -75,6 +77,12 @@ class Structure:
 def searches(config: Mapping[str, Any]) -> bool:
     """Whether a run searches a structure."""
     return bool(config.get("search", {"name": NONE})["name"] != NONE)
+
+
+def is_searching(folder: Path) -> bool:
+    """Whether the run in a folder was stopped in its search, or right after it."""
+    place = RunFolder(folder)
+    return not place.last.is_file() and ((folder / FOLDER).is_dir() or place.structure.is_file())
 
 
 def fingerprint(identity: Mapping[str, Any]) -> str:

@@ -25,7 +25,7 @@ from fmlab.run.building import BuiltRun, assemble
 from fmlab.run.fitting import train
 from fmlab.run.loading import FULL, NONE, build_model
 from fmlab.run.optimization import epoch_steps
-from fmlab.run.structure import Structure, fingerprint, read_structure, searches, write_structure
+from fmlab.run.structure import FOLDER, Structure, fingerprint, read_structure, searches, write_structure
 from fmlab.terminal.redaction import redacted
 from fmlab.training.checkpoint_entries import IDENTITY
 from fmlab.training.checkpoint_format import read_checkpoint
@@ -36,7 +36,6 @@ from fmlab.training.sanity_check import try_one_batch
 from fmlab.training.search_learner import SearchEnd, SearchLearner
 
 log = logging.getLogger("fmlab")
-FOLDER = "search"
 
 
 def structure_of(
@@ -144,7 +143,11 @@ class _Phase:
         if resume is not None:
             refuse_mismatch(resume, read_checkpoint(resume)[IDENTITY], self.identity)
         log.info(f"search={self.name}: {self.search.epochs} epochs at most")
-        train(self.built, resume, lambda: "interrupted in the search of a structure; go on with if_exists=resume")
+        train(
+            self.built,
+            resume,
+            lambda: "interrupted in the search of a structure; go on with fmlab resume",
+        )
         with torch.no_grad():
             kept = self._checked([part.cpu() for part in self.search.kept(self.weights)])
             pairs = self.search.kept_pairs().cpu() if hasattr(self.search, "pairs") else None

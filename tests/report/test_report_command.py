@@ -151,6 +151,18 @@ def test_what_runs_warn_of_stands_below_their_row(tmp_path, capsys):
     assert "(!) fm, seed 1, 2: training diverged" in (tmp_path / "page.html").read_text("utf-8")
 
 
+def test_what_searches_kept_stands_below_the_table(tmp_path, capsys):
+    counts = {"name": "pep", "parameters_before": 1200}
+    make_run(tmp_path / "a", {"seed": 1}, search={**counts, "parameters": 1000})
+    make_run(tmp_path / "b", {"seed": 2}, search={**counts, "parameters": 900})
+    make_run(tmp_path / "c", {"model.name": "mf"}, search={"name": "pep", "parameters": "many"})
+    text = said(capsys, tmp_path, "--markdown")
+    assert "fm: search=pep kept 1,000, 900 of 1,200 parameters" in text
+    assert "many" not in text
+    said(capsys, tmp_path, "--html", tmp_path / "page.html")
+    assert "search=pep kept 1,000, 900 of 1,200 parameters" in (tmp_path / "page.html").read_text("utf-8")
+
+
 def test_rows_of_other_test_cases_are_not_tested_and_that_is_said(three, capsys):
     folder, _ = three
     make_run(folder / "short", {"model.name": "mf"}, test=0.1, units=[0.1, 0.2])

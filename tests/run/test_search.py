@@ -11,6 +11,7 @@ from fmlab_models.fm import FM
 from in_process import SignalAt, differences, metrics, train
 
 import fmlab
+from fmlab.cli.resume import overrides
 from fmlab.config.composition import compose
 from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
@@ -97,6 +98,7 @@ def test_a_run_that_is_stopped_anywhere_goes_on_as_if_it_were_not(
         with pytest.raises((KeyboardInterrupt, SystemExit)):
             train(folder, *options, small=SHORT, callbacks=[SignalAt(at)])
         assert (folder / "search").exists() == (at < steps), "it stopped in another phase"
+        assert "if_exists=resume" in overrides([str(folder)])[1]  # of `fmlab resume`
         train(folder, *options, "if_exists=resume", small=SHORT)
         assert not differences(tmp_path / "whole", folder)
         for key in ("parameters", "fields"):
