@@ -133,7 +133,7 @@ def assemble(
             f"table={config['table']['name']} stores the {kept:,} numbers of whole tables: no field gains by it"
         )
     loss = loss_of_targets(build("loss", config["loss"], gives=Callable), data) if "loss" in config else None
-    refuse_unfit(model, task, config, loss)
+    refuse_unfit(model, task, config["model"]["name"], loss, config.get("loss", {}).get("name", ""))
     if isinstance(loss, ValidatesLabels) and not task.training.negatives and data.label is not None:
         for target in data.targets.values() or (data.label,):
             loss.check(np.asarray(target[task.training.rows]))

@@ -1,7 +1,7 @@
 """Training of models that train themselves on labeled rows (`fmlab.contracts.FitsRows`)."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,10 @@ from fmlab.evaluation import ScoredRows
 from fmlab.evaluation.output_transform import OutputTransform
 
 
-def refuse_unfit(model: object, task: Task, config: Mapping[str, Any], loss: Any) -> None:
+def refuse_unfit(model: object, task: Task, name: str, loss: Any, loss_name: str) -> None:
     """Raise DataError where a model that trains itself on labeled rows would get none, or no loss of such rows."""
     if not isinstance(model, FitsRows):
         return
-    name = config["model"]["name"]
     if task.dataset.targets:
         raise DataError(
             f"{name} gives one score, {task.dataset.name!r} has the targets {', '.join(task.dataset.targets)}; choose "
@@ -34,7 +33,7 @@ def refuse_unfit(model: object, task: Task, config: Mapping[str, Any], loss: Any
         )
     if loss is not None and not getattr(loss, "log_odds", False) and not getattr(loss, "on_label_scale", False):
         raise DataError(
-            f"{name} trains itself on labeled rows, by log loss or squared errors, got loss={config['loss']['name']}; "
+            f"{name} trains itself on labeled rows, by log loss or squared errors, got loss={loss_name}; "
             "choices: loss=bce, loss=squared"
         )
 

@@ -9,11 +9,12 @@ import torch
 
 from fmlab.config.plugin_defaults import groups_without
 from fmlab.contracts import NeedsInteractions, Task
+from fmlab.data.labels import is_binary
 from fmlab.errors import DataError, FmlabError
 from fmlab.inspection.model_table import DISTRIBUTION
 from fmlab.plugin import registry
 from fmlab.run import build_model
-from fmlab.run.row_fitting import refuse_unlabelled
+from fmlab.run.row_fitting import refuse_unfit
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch
 
@@ -44,6 +45,8 @@ def suitable(
     """
     fits, why = {}, {}
     usual = str(registry.schema("protocol", config["protocol"]["name"]).defaults.get("loss", config["loss"]["name"]))
+    if usual == "bpr" and not task.training.negatives and task.dataset.label is not None:
+        usual = "bce" if is_binary(np.asarray(task.dataset.label[task.training.rows])) else "squared"
     for name in registry.names("model"):
         try:
             if name in excluded:
@@ -70,7 +73,8 @@ def suitable(
 def _try(name: str, loss: str, task: Task) -> bool:
     data = task.dataset
     model = build_model({"name": name}, data.schema, 0)
-    refuse_unlabelled(model, task, name)
+    criterion = registry.build("loss", {"name": loss}) if loss else None
+    refuse_unfit(model, task, name, criterion, loss)
     if isinstance(model, NeedsInteractions):
         if data.user is None or data.item is None:
             raise DataError("it reads user-item interactions")
@@ -79,7 +83,7 @@ def _try(name: str, loss: str, task: Task) -> bool:
         pairs = [torch.from_numpy(np.asarray(a[task.training.rows], np.int64)) for a in (data.user, data.item)]
         model.fit_interactions(*pairs)
     loader = TrainingLoader(data, task.training, batch_size=64, seed=0)
-    try_one_batch(model, registry.build("loss", {"name": loss}) if loss else None, loader, name=name)
+    try_one_batch(model, criterion, loader, name=name)
     return any(p.requires_grad for p in model.parameters())
 
 

@@ -51,6 +51,8 @@ def test_a_protocol_without_labelled_rows_is_refused(tmp_path: Path) -> None:
 
 def test_a_loss_of_pairs_is_refused(tmp_path: Path) -> None:
     """Scores are log-odds or labels, which a loss that compares items does not say: log losses would be false."""
-    labeled = ("protocol=composed", "protocol.evaluation=rows", "protocol.split=random")
+    rows = pd.DataFrame({"page": range(60), "ad": [0, 1, 2] * 20, "y": [0, 1] * 30})
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    labeled = ("protocol=composed", "protocol.evaluation=rows", "protocol.split=random", "data=csv", "data.label=y")
     with pytest.raises(DataError, match="got loss=bpr; choices: loss=bce, loss=squared"):
-        train(tmp_path / "run", "model=lightgbm", *labeled)
+        train(tmp_path / "run", "model=lightgbm", f"data.path={tmp_path / 'rows.csv'}", *labeled, small=())

@@ -13,6 +13,7 @@ from fmlab.run import open_task
 from fmlab.sweep import automl as auto
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
+from fmlab.sweep.suitable_models import suitable
 
 RAW = {
     "budget": 100,
@@ -256,3 +257,19 @@ def test_every_point_of_the_portfolio_can_be_composed():
 
 def _options_of(point):
     return {k.removeprefix("model."): v for k, v in point.items() if k.startswith("model.")}
+
+
+@pytest.mark.usefixtures("some")
+@pytest.mark.parametrize(("labels", "loss"), [((0, 1), "bce"), ((1, 2, 3), "squared")])
+def test_labeled_rows_are_trained_on_by_a_loss_of_rows(tmp_path, labels, loss):
+    """The usual loss of `protocol=composed` compares items, which labeled rows do not have."""
+    rows = [f"{n % 20},{n % 15},{labels[n % len(labels)]}" for n in range(200)]
+    (tmp_path / "rows.csv").write_text("user,item,y\n" + "\n".join(rows))
+    named = ["data=csv", f"data.path={tmp_path / 'rows.csv'}", "data.user=user", "data.item=item", "data.label=y"]
+    named += ["protocol=composed", "protocol.evaluation=rows", "protocol.split=random", f"cache_dir={tmp_path}"]
+    config = composition.compose(named, {})
+    options = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    fits, _ = suitable(open_task(options), options)
+    assert {name: fits[name].loss for name in ("mf", "deepfm", "lorentzfm")} == dict.fromkeys(
+        ("mf", "deepfm", "lorentzfm"), loss
+    )
