@@ -89,7 +89,7 @@ def _check_option(group: str, signature: Signature, name: str, value: Any, title
 def _chosen(overrides: Mapping[str, Any], config: DictConfig) -> dict[str, str]:
     """The plugin of each group at a point: given, wanted by the model, the data or the protocol, or the usual one."""
     names = {g: str(overrides.get(g, config[g].name)) for g in ("data", "protocol", "model")}
-    for group in ("loss", "sampler", "optimizer", "scheduler"):
+    for group in ("loss", "sampler", "optimizer", "scheduler", "table", "search"):
         wanted = [
             registry.schema(g, names[g]).defaults.get(group)
             for g in ("model", "data", "protocol")

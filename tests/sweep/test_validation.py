@@ -44,6 +44,20 @@ def test_a_space_without_a_mistake_passes(compose):
     )
 
 
+def test_options_of_tables_and_searches_are_those_of_the_chosen_one(compose):
+    space = {
+        "table": {"choice": ["full", "qr", "mixed"]},
+        "table.collisions": {"choice": [2, 4], "when": {"table": "qr"}},
+        "table.alpha": {"float": [0.1, 0.4], "when": {"table": "mixed"}},
+    }
+    check(compose, space, data="synthetic", model="fm")
+    check(compose, {"search.budget": {"float": [0.1, 0.5]}}, data="synthetic", model="fm", search="pep")
+    with pytest.raises(FmlabError, match=r"space\.table\.rank: rank is not an option of table mixed"):
+        check(compose, {"table.rank": {"choice": [4]}}, data="synthetic", model="fm", table="mixed")
+    with pytest.raises(FmlabError, match=r"space\.table\.collisions: .* is not an option of table full"):
+        check(compose, {"table.collisions": {"choice": [4]}}, data="synthetic", model="fm")
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
