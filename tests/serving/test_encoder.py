@@ -1,5 +1,6 @@
 """What preparation made of a table is what the encoder makes of it, whatever the options of the data set."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from fmlab.data import Dataset, FieldEncoding
 from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.data.raw.table import TableFormat, batches, detect_format
 from fmlab.data.store.cache import cached_dataset
+from fmlab.data.store.fingerprint import canonical
 from fmlab.data.store.validation import check
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
@@ -176,3 +178,19 @@ def test_encodings_of_earlier_versions_are_read(read: Callable[[dict[str, str]],
     stored = {"column": "genres", "within": "|", "times": "ms"}
     assert read(stored) == FieldEncoding("genres", list_separator="|", time_format="ms")
     assert read(vars(read(stored))) == read(stored)
+
+
+def test_data_that_an_earlier_version_prepared_are_the_same(tmp_path: Path) -> None:
+    write_clicks(tmp_path / "clicks.csv")
+    first = prepared(tmp_path, "csv", path="clicks.csv", **CLICKS)
+    (file,) = (tmp_path / "cache").glob("csv-*/manifest.json")
+    stored = json.loads(file.read_text())
+    former = {now: before for before, now in FieldEncoding.FORMER.items()}
+    for given in stored["dataset"]["inputs"].values():
+        for now in former.keys() & given.keys():
+            given[former[now]] = given.pop(now)
+    stored["sources"] = ["that of an earlier version"]
+    del stored["checksum"]
+    stored["checksum"] = hashlib.sha256(canonical(stored).encode()).hexdigest()
+    file.write_text(json.dumps(stored))
+    assert prepared(tmp_path, "csv", path="clicks.csv", **CLICKS).fingerprint == first.fingerprint

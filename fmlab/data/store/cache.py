@@ -29,7 +29,7 @@ from fmlab.data.schema import Array
 from fmlab.data.source import DataSource
 from fmlab.data.source_checks import checked_dataset
 from fmlab.data.store.fingerprint import Identified, canonical, identify
-from fmlab.data.store.serialization import pack, unpack
+from fmlab.data.store.serialization import pack, unpack, with_present_names
 from fmlab.data.store.validation import check
 from fmlab.errors import StorageError
 from fmlab.files import digest, free_bytes, is_locked, locked, size, storing, sync, write_text
@@ -108,7 +108,7 @@ def _prepare_again(
     log.warning("%s: it is prepared again", said)
     _prepare(source, name, files, own, other)
     before, now = _manifest(folder), _manifest(other)
-    if (before["files"], before["dataset"]) != (now["files"], now["dataset"]):
+    if (before["files"], with_present_names(before["dataset"])) != (now["files"], now["dataset"]):
         log.warning("%s, but it makes other data now: runs on the data of before cannot be resumed", said)
         return other
     before["sources"] = [*before["sources"], code_sha256]

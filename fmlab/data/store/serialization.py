@@ -115,6 +115,15 @@ def unpack(
     )
 
 
+def with_present_names(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `pack` left of a data set, perhaps in an earlier version, by the names that it has now."""
+    inputs = {
+        field: {FieldEncoding.FORMER.get(name, name): value for name, value in given.items()}
+        for field, given in stored["inputs"].items()
+    }
+    return {**stored, "inputs": inputs}
+
+
 def _published(stored: Any) -> tuple[PublishedFigure, ...]:
     """Figures of papers; those that release 0.2 stored as text are left out."""
     return tuple(PublishedFigure(**figure) for figure in stored) if isinstance(stored, list) else ()
