@@ -1,7 +1,7 @@
 """The next point: Optuna's samplers, called so that a resumed study suggests what an uninterrupted one would have.
 
-A sampler sees a copy of the study in which trials stand in the order of their slots, whatever numbers retries
-gave them, and it is seeded by (seed, slot). Nothing of its state outlives a proposal, so nothing is lost with it.
+A sampler sees a copy of the study in which trials stand in the order of their points, whatever numbers retries
+gave them, and it is seeded by (seed, index). Nothing of its state outlives a proposal, so nothing is lost with it.
 """
 
 import warnings
@@ -47,11 +47,11 @@ def quiet() -> None:
         warnings.filterwarnings("ignore", category=category, module="optuna")
 
 
-def make_sampler(sweep: Sweep, slot: int) -> BaseSampler:
-    """The sweep's sampler for one slot; raises FmlabError for a wrong option or a missing package."""
+def make_sampler(sweep: Sweep, index: int) -> BaseSampler:
+    """The sweep's sampler for the `index`-th point; raises FmlabError for a wrong option or a missing package."""
     kind, options = sweep.sampler, dict(sweep.sampler_options)
     # The points of a low-discrepancy sequence belong together: one seed for all.
-    seed = sweep.settings.seed if kind == "qmc" else _seed(sweep.settings.seed, slot)
+    seed = sweep.settings.seed if kind == "qmc" else _seed(sweep.settings.seed, index)
     if kind == "tpe":
         options = {
             "multivariate": True,
@@ -91,8 +91,8 @@ def _make(kind: str, name: str, constructor: Any, arguments: Mapping[str, Any], 
             raise FmlabError(f"{kind} {name}: {error}") from error
 
 
-def _seed(seed: int, slot: int) -> int:
-    return int(np.random.SeedSequence((seed, slot)).generate_state(1)[0])
+def _seed(seed: int, index: int) -> int:
+    return int(np.random.SeedSequence((seed, index)).generate_state(1)[0])
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
@@ -126,11 +126,11 @@ def known_point(sweep: Sweep, params: Mapping[str, Any]) -> Point:
 
 
 def propose(
-    sweep: Sweep, slot: int, history: Sequence[FrozenTrial], start: Mapping[str, Any] | None = None
+    sweep: Sweep, index: int, history: Sequence[FrozenTrial], start: Mapping[str, Any] | None = None
 ) -> tuple[Point, dict[str, Any]]:
-    """A point for `slot`, and what the sampler wants remembered with it.
+    """The `index`-th point, and what the sampler wants remembered with it.
 
-    `history`: earlier trials in the order of their slots; those still running count as well.
+    `history`: earlier trials in the order of their points; those still running count as well.
     `start`: stored values that are given; what it leaves open is sampled.
     """
     with warnings.catch_warnings():
@@ -138,13 +138,13 @@ def propose(
         study = optuna.create_study(
             study_name=sweep.study,
             directions=list(sweep.directions),
-            sampler=make_sampler(sweep, slot),
+            sampler=make_sampler(sweep, index),
             pruner=make_pruner(sweep),
         )
         if sweep.sampler in ("tpe", "gp", "cmaes", "nsgaii"):
             study.add_trials([t for t in (_as_of_now(sweep, t) for t in history) if t is not None])
         elif sweep.sampler == "qmc":
-            for _ in range(slot):
+            for _ in range(index):
                 study.tell(_ask(sweep, study)[0], [0.0] * len(sweep.directions))
         if start:
             study.enqueue_trial(dict(start))
