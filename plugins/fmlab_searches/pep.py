@@ -26,8 +26,8 @@ class PEP(nn.Module):
       algorithm 1.
 
     A number that is exactly 0, as first-order weights are at the start, has the gradient of the identity: a threshold
-    would hold it there. Thresholds have a learning rate of their own, so that a budget is met in few epochs. Their
-    decay, which the authors' code has, raises those of rarely read rows.
+    would hold it there. Thresholds have a learning rate of their own, so that they move in few epochs. The authors'
+    code has a decay of them too, which under Adam raises those of rarely read rows.
     """
 
     held_out = 0.0
@@ -41,7 +41,7 @@ class PEP(nn.Module):
         start: Annotated[float, "s at the start: numbers below sigmoid(s) are dropped at once"] = -15.0,
         epochs: Epochs = 20,
         lr: Rate = 0.02,
-        decay: Annotated[float, Range(0, None), "L2 penalty on s, which draws thresholds towards 1/2"] = 1e-5,
+        decay: Annotated[float, Range(0, None), "L2 penalty on s, which draws thresholds towards 1/2"] = 0.0,
     ) -> None:
         """`space`: the tables."""
         super().__init__()
