@@ -20,7 +20,7 @@ from fmlab.plugin import inventory, signature
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-TITLES = {"data": "Data sets", "loss": "Losses"}
+TITLES = {"data": "Data sets", "loss": "Losses", "search": "Searches"}
 
 
 def on_files(files: Any, config: Any) -> Any:

@@ -13,7 +13,8 @@ class GRDA(Optimizer):
 
     With v the start less the sum of `lr g`, `w = sign(v) max(0, |v| - c lr^(1/2 + mu) t^mu)` after step t.
 
-    Paper: Chao, Wang, Xing, Cheng, Directional pruning of deep neural networks, NeurIPS 2020, equation 2.
+    Paper: Chao, Wang, Xing, Cheng, Directional pruning of deep neural networks, NeurIPS 2020; as
+      the code of AutoFIS has it.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, lr: float, c: float, mu: float) -> None:

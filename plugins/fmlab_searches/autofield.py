@@ -20,8 +20,9 @@ class AutoField(nn.Module):
     a draw is `max(0.01, 1 - 0.00005 step)`. The fields of the highest logits stay and are trained anew from where they
     started, without the others.
 
-    Paper: Wang, Zhao, Xu, Wu, AutoField: automating feature selection in deep recommender systems, WWW 2022, equations
-      1 to 9 and algorithm 1. Its logits follow validation rows; here those only select the epoch.
+    Paper: Wang, Zhao, Xu, Wu, AutoField: automating feature selection in deep recommender systems, WWW 2022; details of
+      the code of its authors' group (Applied-Machine-Learning-Lab/ERASE). Its logits follow validation rows; here those
+      only select the epoch.
     """
 
     t: Tensor

@@ -19,7 +19,7 @@ class AutoFIS(nn.Module):
     whose scores add up pairs of fields (`fmlab.api.GatesPairs`).
 
     Paper: Liu, Zhu, Li, Zhang, Lai, Tang, He, Li, Yu, AutoFIS: automatic feature interaction selection in factorization
-      models for click-through rate prediction, KDD 2020, equations 6 to 11.
+      models for click-through rate prediction, KDD 2020; details of the authors' code (zhuchenxv/AutoFIS).
 
     The authors train gates of the pairs that stay on, as their weights; here these pairs count whole, as they do in the
     model: fwfm has such weights itself.

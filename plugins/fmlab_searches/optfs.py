@@ -18,8 +18,8 @@ class OptFS(nn.Module):
     The temperature t rises exponentially from 1 to `temperature` over the epochs, so that gates end near 0 or open;
     features with `g_i > 0` stay. They are then trained anew from where they started.
 
-    Paper: Lyu, Tang, Liu, Tang, Chen, Liu, Liu, Optimizing feature set for click-through rate prediction, WWW 2023,
-      equations 8 to 14.
+    Paper: Lyu, Tang, Liu, Tang, Chen, Liu, Liu, Optimizing feature set for click-through rate prediction, WWW 2023;
+      details of the authors' code (fuyuanlyu/OptFS).
 
     The authors go back to the weights after the first epoch of the search; here it is to those before it.
     """

@@ -22,8 +22,8 @@ class PEP(nn.Module):
     in that case the numbers that are furthest above their thresholds stay, as many as the budget has. They are then
     trained anew from where they started.
 
-    Paper: Liu, Gao, Chen, Jin, Li, Learnable embedding sizes for recommender systems, ICLR 2021, equations 5 to 8 and
-      algorithm 1.
+    Paper: Liu, Gao, Chen, Jin, Li, Learnable embedding sizes for recommender systems, ICLR 2021; details
+      of the authors' code (ssui-liu/learnable-embed-sizes-for-RecSys).
 
     A number that is exactly 0, as first-order weights are at the start, has the gradient of the identity: a threshold
     would hold it there. Thresholds have a learning rate of their own, so that they move in few epochs. The authors'
