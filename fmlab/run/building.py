@@ -75,7 +75,7 @@ def build_run(
     name = config["model"]["name"]
     found = options_from(config["model"], trained)
     if found:
-        record.update(model_options=found)
+        record.note(model_options=found)
         log.info(f"{name}: " + ", ".join(f"{k}={v}" for k, v in found.items()) + " by warm_start")
         config, trained = {**config, "model": {**config["model"], **found}}, []
     for one in trained:
@@ -85,16 +85,17 @@ def build_run(
     built = assemble(config, task, folder, run_loggers, callbacks, trained, structure=structure)
     check_calibration(config, task, built.learner.loss)
     if trained:
-        record.update(
+        record.note(
             warm_start=[{"path": str(t.path), "fields": t.counts, "reinitialized": t.reinitialized} for t in trained]
         )
     parameters, rows = n_trained(built.model), len(task.training.rows)
-    record.update(parameters=parameters, flops=flops.of_row(built.model, task.dataset).total, training_rows=rows)
+    record.note(parameters=parameters, flops=flops.of_row(built.model, task.dataset).total, training_rows=rows)
     log.info(f"{name}: {parameters:,} parameters, {rows:,} training rows")
     if structure is not None:
         told = structure.described(built.model, task.dataset.schema, parameters)
-        record.update(search=told)
+        record.note(search=told)
         log.info("\n".join(structure_lines(told)))
+    record.update()
     return config, built
 
 

@@ -96,7 +96,7 @@ def _run(
         began = time.perf_counter()
         validation = evaluate_validation(built, fitted.saved_parameters)
         _record_size(built, record)
-        record.update(**calibrate(config, built.task, built.model, validation.predictions, folder))
+        record.note(**calibrate(config, built.task, built.model, validation.predictions, folder))
         if opened.task.refit is not None:
             selected = fitted.selected(built.model)
             built = _without_model(built)
@@ -104,18 +104,18 @@ def _run(
             resumes = resume is not None
             built, checkpoint, refit = fit_anew(config, tested.task, selected, folder, callbacks, resumes, structure)
             fitted = fitted._replace(checkpoint=checkpoint)
-            record.update(refit=refit)
+            record.note(refit=refit)
         test = evaluate_test(built, fitted.saved_parameters)
     _keep_tested(config, tested, built, fitted.checkpoint, folder)
-    record.update(seconds_test=round(time.perf_counter() - began, 3))
+    record.note(seconds_test=round(time.perf_counter() - began, 3))
     write_results(opened, validation.report.values, test.report, built.learner.diverged, record, folder)
     return float(validation.report.values[opened.task.monitor])
 
 
 def _record_size(built: BuiltRun, record: RunRecord) -> None:
-    """Write to the record what the fitted model takes in memory and in time."""
+    """Note in the record what the fitted model takes in memory and in time."""
     latency = round(microseconds_per_row(built.model, built.task.dataset), 3)
-    record.update(bytes=model_bytes(built.model), microseconds_per_row=latency)
+    record.note(bytes=model_bytes(built.model), microseconds_per_row=latency)
 
 
 def _without_model(built: BuiltRun) -> BuiltRun:

@@ -64,7 +64,7 @@ def fit(
         return Fitted(_fit_by_steps(built, config, resume, record), True, rounds)
     save_as_is(built, built.checkpoints.best)
     if rounds is None:
-        record.update(seconds_fit=round(built.seconds_prepared, 3))
+        record.note(seconds_fit=round(built.seconds_prepared, 3))
     return Fitted(built.checkpoints.best, False, rounds)
 
 

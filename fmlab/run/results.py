@@ -33,8 +33,8 @@ def write_results(
     """
     task, audit = opened.task, opened.audit
     planted = planted_scorer(task.dataset)
-    record.update(
-        status="complete",
+    log.info("test  " + "  ".join(f"{k} {format_number(v)}" for k, v in test.values.items()))
+    record.note(
         monitor=task.monitor,
         maximize=task.maximize,
         validation=dict(validation),
@@ -42,11 +42,11 @@ def write_results(
         audit=None if audit is None else {"shares": dict(audit.shares), "groups": _plain(test.groups)},
         **({"test_details": dict(test.details)} if test.details else {}),
         known_best=None if planted is None else dict(evaluate(task.test, planted, task.dataset).values),
+        **run_warnings.findings(task, test, diverged),
     )
-    log.info("test  " + "  ".join(f"{k} {format_number(v)}" for k, v in test.values.items()))
-    record.update(**run_warnings.findings(task, test, diverged))
     if is_first_process():
         write_case_values(folder, test)
+    record.update(status="complete")  # the last that is written: a folder that says so has all
 
 
 def write_case_values(folder: RunFolder, test: Report) -> None:

@@ -39,15 +39,15 @@ def with_refit_rows(task: Task) -> Task:
 
 
 def open_run(config: Mapping[str, Any], record: RunRecord) -> OpenedRun:
-    """The data and the task, which the record and the log describe."""
+    """The data and the task, which are noted in the record and said in the log."""
     dataset = open_dataset(config)
     base_task = open_task(config, dataset)
     data = base_task.dataset
-    record.update(statistics=dataset_statistics.measured(data), published=dataset_statistics.plain_published(data))
+    record.note(statistics=dataset_statistics.measured(data), published=dataset_statistics.plain_published(data))
     audit = audit_of(base_task, with_refit_rows(base_task).training.rows)
     new = unseen_of(data, base_task.training.rows, validation=base_task.validation, test=base_task.test)
-    record.update(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
-    record.update(protocol_described=dict(base_task.described))
+    record.note(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
+    record.note(protocol_described=dict(base_task.described))
     facts = [f"  {name}: {what}" for name, what in base_task.described.items()]
     for line in (*dataset_statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
         log.info(line)

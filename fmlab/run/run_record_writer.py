@@ -26,7 +26,12 @@ class RunRecord:
             write_json(folder.environment, environment.describe())
         self.update()
 
+    def note(self, **more: Any) -> None:
+        """Facts that the next update writes, so that what is found together is written once."""
+        self.content |= more
+
     def update(self, **more: Any) -> None:
+        """Facts that are written at once, with all that was noted."""
         self.content |= more
         if is_first_process():
             write_json(self.path, self.content)
