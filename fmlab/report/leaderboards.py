@@ -87,16 +87,6 @@ class Row:
         return [f"seed {', '.join(map(str, sorted(seeds)))}: {sentence}" for sentence, seeds in said.items()]
 
     @property
-    def searched(self) -> str:
-        """What the searches of its runs' structures kept; empty without one."""
-        found = [run.content["search"] for run in self.runs if isinstance(run.content.get("search"), Mapping)]
-        counts = [(s.get("parameters"), s.get("parameters_before")) for s in found]
-        if not counts or not all(isinstance(n, int) and n > 0 for pair in counts for n in pair):
-            return ""
-        after, before = ([f"{n:,}" for n in dict.fromkeys(each)] for each in zip(*counts, strict=True))
-        return f"search={found[0].get('name')} kept {', '.join(after)} of {', '.join(before)} parameters"
-
-    @property
     def trial(self) -> str:
         """The number of the trial of a sweep that one of its runs is; empty if none is."""
         return next((r.folder.name for r in self.runs if _sweep(r) and r.folder.parent.name == "trials"), "")

@@ -1,10 +1,10 @@
 """What stands below a leaderboard: what its runs warn of, what intervals and stars say and what they do not."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fmlab.report.comparisons import Comparisons
 from fmlab.report.evaluation_facts import SHARES, percent, protocol_of, shares_of
-from fmlab.report.leaderboards import Leaderboard
+from fmlab.report.leaderboards import Leaderboard, Row
 
 SIGNIFICANT = 0.05
 WARNED = "(!)"  # stands behind a row whose runs warn of something
@@ -14,7 +14,7 @@ def notes(board: Leaderboard, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     """Warnings of the runs, what the tests say, what is left out and why."""
     lines = judged_lines(board)
     lines += ["the time of their sweep ended these trials: they are not compared"] if board.cut else []
-    lines += [f"{row.title}: {row.searched}" for row in board.own if row.searched]
+    lines += [f"{row.title}: {kept}" for row in board.own if (kept := _kept_by_search(row))]
     lines += [f"{WARNED} {row.title}, {warning}" for row in board.own for warning in row.warnings]
     tested = [c for c in tests if c.found]
     if tested:
@@ -24,6 +24,16 @@ def notes(board: Leaderboard, tests: Sequence[Comparisons]) -> tuple[str, ...]:
     why = list(dict.fromkeys(w for c in tests for w in c.why))
     lines += [f"not tested: {w}" for w in why[:3]]
     return (*lines, f"not tested: {len(why) - 3} more") if len(why) > 3 else tuple(lines)
+
+
+def _kept_by_search(row: Row) -> str:
+    """What the structure searches of a row's runs kept; empty without one."""
+    found = [run.content["search"] for run in row.runs if isinstance(run.content.get("search"), Mapping)]
+    counts = [(s.get("parameters"), s.get("parameters_before")) for s in found]
+    if not counts or not all(isinstance(n, int) and n > 0 for pair in counts for n in pair):
+        return ""
+    after, before = ([f"{n:,}" for n in dict.fromkeys(each)] for each in zip(*counts, strict=True))
+    return f"search={found[0].get('name')} kept {', '.join(after)} of {', '.join(before)} parameters"
 
 
 def judged_lines(board: Leaderboard) -> list[str]:
