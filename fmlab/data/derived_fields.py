@@ -31,6 +31,7 @@ FOLDS = 10
 WEIGHT = 1.0  # training rows that the mean label of all counts as: statistics of few rows are shrunk to it
 VALUES, COUNTS = 16, 8  # bins of a statistic: of the mean, and of the number of rows
 BOUND = 5.0  # of means as logarithms of odds
+TABLE, LONGEST = 32, 1 << 24  # numbers in a table that places are looked up in: so many for each row, and at most
 LARGEST = 1 << 62  # combinations of values that are numbered; those of more are hashed
 
 
@@ -125,16 +126,12 @@ class DerivedFields:
 
     def with_fields(self, rows: Table) -> Table:
         """Whole rows of the base schema as rows of `schema`, described by all training rows."""
-        return self._joined(rows, self._made(rows, None))
+        return self._joined(rows, self._made(rows))
 
     def dataset(self, data: Dataset, training: Array) -> Dataset:
         """The data set with these fields; `training`: its rows (int64) that the fields were fitted on."""
-        whole = data.row_ids(np.arange(data.rows))
-        made = self._made(whole, None)
-        own = self._made(data.row_ids(training), np.asarray(data.label, np.float64)[training])
-        for part in ("ids", "values"):
-            if getattr(made, part) is not None:
-                getattr(made, part)[training] = getattr(own, part)
+        label = np.asarray(data.label, np.float64)[training]
+        made = self._made(data.row_ids(np.arange(data.rows)), training, label)
         context = made if data.context is None else _concatenated(data.context.take(np.arange(data.rows)), made)
         items = None if data.items is None else replace(data.items, ids=np.asarray(data.items.ids) + self.shift)
         return replace(data, schema=self.schema, context=context, items=items, truth=None)
@@ -146,31 +143,31 @@ class DerivedFields:
         right = Table(np.asarray(rows.ids)[:, cut:] + self.shift, None if values is None else values[:, cut:])
         return _concatenated(_concatenated(left, made), right)
 
-    def _made(self, rows: Table, label: Array | None) -> Table:
-        """Columns of the fields; `label[rows]` is given where these are the training rows, in their order."""
+    def _made(self, rows: Table, training: Array | None = None, label: Array | None = None) -> Table:
+        """Columns of the fields; `training`: which rows (int64) the fields were fitted on, with the labels `label`."""
         offsets = self.schema.offsets[self._first :]
-        ids, values, at = [], [], 0
-        for cross in self.crosses:
+        size = len(self.crosses) + len(self.statistics) * (1 if self.form == "bins" else 2)
+        ids = np.empty((len(rows.ids), size), np.int32)
+        values = np.ones(ids.shape, np.float32) if self.schema.numeric else None
+        for at, cross in enumerate(self.crosses):
             place, found = _find(cross.key, combined(self.base, rows, cross.fields))
-            ids.append(offsets[at] + np.where(found, place + 1, 0))
-            values.append(np.ones(len(place), np.float32))
-            at += 1
-        fold = None if label is None else folds(len(label))
+            ids[:, at] = offsets[at] + np.where(found, place + 1, 0)
+        at, fold = len(self.crosses), None if label is None else folds(len(label))
         for statistic in self.statistics:
-            key = combined(self.base, rows, statistic.fields)
-            count, total = (
-                seen(key, label, fold) if label is not None and fold is not None else _looked_up(statistic, key)
-            )
+            place, found = _find(statistic.key, combined(self.base, rows, statistic.fields))
+            count = np.where(found, statistic.count[place], 0).astype(np.float64)
+            total = np.where(found, statistic.total[place], 0.0)
+            if training is not None and label is not None and fold is not None:  # each leaves its own fold out
+                count[training], total[training] = seen_in(place[training], len(statistic.key), label, fold)
             mean = self.scale.smoothed(count, total)
             if self.form == "bins":
-                ids.append(offsets[at] + np.where(count > 0, 1 + self._bin(statistic, count, mean), 0))
-                values.append(np.ones(len(key), np.float32))
+                ids[:, at] = offsets[at] + np.where(count > 0, 1 + self._bin(statistic, count, mean), 0)
             else:
-                ids += [offsets[at] + (count > 0), np.full(len(key), offsets[at + 1] + 1)]
-                values += [np.where(count > 0, mean, 1).astype(np.float32), np.log1p(count).astype(np.float32)]
+                assert values is not None
+                ids[:, at], ids[:, at + 1] = offsets[at] + (count > 0), offsets[at + 1] + 1
+                values[:, at], values[:, at + 1] = np.where(count > 0, mean, 1), np.log1p(count)
             at += 1 if self.form == "bins" else 2
-        numbers = np.column_stack(values) if self.schema.numeric else None
-        return Table(np.column_stack(ids).astype(np.int32), numbers)
+        return Table(ids, values)
 
     @property
     def _first(self) -> int:
@@ -216,28 +213,50 @@ def folds(rows: int) -> Array:
     return np.random.default_rng(rows).permutation(np.arange(rows) % FOLDS).astype(np.int8)
 
 
+def distinct(key: Array) -> tuple[Array, Array]:
+    """The different numbers of `key[n]` (int64) in ascending order, and the place of each of the n among them.
+
+    As `np.unique` gives them; small numbers are looked up in a table, which is quicker than to sort them.
+    """
+    if not len(key) or key.min() < 0 or key.max() >= _tabulated(key):
+        return np.unique(key, return_inverse=True)
+    there = np.zeros(int(key.max()) + 1, bool)
+    there[key] = True
+    return np.flatnonzero(there), (np.cumsum(there, dtype=np.int32) - 1)[key]
+
+
+def _tabulated(key: Array) -> int:
+    """Numbers below this are looked up in a table."""
+    return min(TABLE * len(key), LONGEST)
+
+
 def seen(key: Array, label: Array, fold: Array) -> tuple[Array, Array]:
     """Of each training row, how many rows of other folds have its `key`, and the sum of their labels."""
-    kinds, place = np.unique(key, return_inverse=True)
+    kinds, place = distinct(key)
+    return seen_in(place, len(kinds), label, fold)
+
+
+def seen_in(place: Array, kinds: int, label: Array, fold: Array) -> tuple[Array, Array]:
+    """The same, where `place[rows]` is which of so many `kinds` of keys a row has."""
     inside = place * FOLDS + fold
     parts = []
     for weight in (None, label):
-        whole = np.bincount(place, weight, len(kinds))
-        own = np.bincount(inside, weight, len(kinds) * FOLDS)
+        whole = np.bincount(place, weight, kinds)
+        own = np.bincount(inside, weight, kinds * FOLDS)
         parts.append(np.rint(whole[place] - own[inside]) if weight is None else whole[place] - own[inside])
     count, total = parts
     return count, np.where(count > 0, total, 0.0)
 
 
-def _looked_up(statistic: Statistic, key: Array) -> tuple[Array, Array]:
-    place, found = _find(statistic.key, key)
-    return np.where(found, statistic.count[place], 0), np.where(found, statistic.total[place], 0.0)
-
-
 def _find(known: Array, key: Array) -> tuple[Array, Array]:
-    """Places int64[n] in the ascending `known`, and whether the key is there."""
+    """Places in the ascending `known`, which say nothing where the second result is False: the key is not there."""
     if not len(known):
         return np.zeros(len(key), np.int64), np.zeros(len(key), bool)
+    if known[0] >= 0 and known[-1] < _tabulated(key):
+        table = np.full(int(known[-1]) + 1, -1, np.int32)
+        table[known] = np.arange(len(known))
+        place = np.where((key >= 0) & (key <= known[-1]), table[np.clip(key, 0, known[-1])], -1)
+        return np.maximum(place, 0), place >= 0
     place = np.minimum(np.searchsorted(known, key), len(known) - 1)
     return place, known[place] == key
 

@@ -1,4 +1,4 @@
-"""Chooses crosses and target statistics (target encoding) of a data set, and fits them on its training rows."""
+"""Fits crosses and target statistics (target encoding) of a data set on its training rows."""
 
 import logging
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from fmlab.data.derived_fields import (
     LabelRange,
     Statistic,
     combined,
+    distinct,
     folds,
     group_of,
-    seen,
+    seen_in,
 )
-from fmlab.data.derived_groups import Group, Groups, chosen_groups
+from fmlab.data.derived_groups import Group, Groups, training_labels
 from fmlab.data.schema import Array, Schema
-from fmlab.errors import DataError
 
 log = logging.getLogger("fmlab")
 Wanted = Literal["auto"] | Sequence[str]
@@ -34,10 +34,10 @@ def fit(
 ) -> DerivedFields:
     """Fit the fields that are wanted on the training rows (int64) of a labeled data set.
 
-    Groups are named, as in `user*item`, or `auto`, for those that `choose` gave. Where none is named and none gains,
-    there are no fields. Raises DataError for a wrong group.
+    Groups are named, as in `user*item`, or `auto`, for those that `choose_groups` gave. Where none is named and none
+    gains, there are no fields. Raises DataError for a wrong group.
     """
-    rows, label = _labeled(data, training)
+    rows, label = data.row_ids(training), training_labels(data, training)
     scale, chosen = LabelRange.of(label), chosen or {}
     schema = data.schema
     wanted = chosen.get(2, ())[:CROSSES] if crosses == "auto" else [group_of(g, schema) for g in crosses]
@@ -60,21 +60,6 @@ def fit(
     return made
 
 
-def choose(data: Dataset, training: Array, others: Array) -> Groups:
-    """The groups that `auto` stands for, by the training rows (int64) of a labeled data set: see `chosen_groups`.
-
-    `others`: rows (int64) that are not trained on, of which the values are looked at and the labels are not.
-    """
-    rows, label = _labeled(data, training)
-    return chosen_groups(data.schema, rows, label, LabelRange.of(label), data.row_ids(others))
-
-
-def _labeled(data: Dataset, training: Array) -> tuple[Table, Array]:
-    if data.label is None:
-        raise DataError(f"crosses and target statistics are fitted on labels; {data.name!r} has none")
-    return data.row_ids(training), np.asarray(data.label, np.float64)[training]
-
-
 def _repeated(key: Array) -> Array:
     kinds, count = np.unique(key, return_counts=True)
     return kinds[count > 1]
@@ -84,10 +69,10 @@ def _statistic(
     schema: Schema, rows: Table, label: Array, fold: Array, scale: LabelRange, group: Group, form: Form
 ) -> Statistic:
     key = combined(schema, rows, group)
-    kinds, place = np.unique(key, return_inverse=True)
+    kinds, place = distinct(key)
     edges = np.zeros(0, np.float32)
     if form == "bins":
-        count, total = seen(key, label, fold)
+        count, total = seen_in(place, len(kinds), label, fold)
         mean = scale.smoothed(count, total)[count > 0].astype(np.float32)
         edges = np.unique(np.quantile(mean, np.arange(1, VALUES) / VALUES)) if len(mean) else edges
     count = np.bincount(place, minlength=len(kinds)).astype(np.uint32)

@@ -8,13 +8,16 @@ group is judged by the labels that go with its mean and its number of rows, whic
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 
-from fmlab.data.dataset import Table
+from fmlab.data.dataset import Dataset, Table
 from fmlab.data.derived_fields import COUNTS, SIGN, VALUES, WEIGHT, LabelRange, combined, folds, seen
 from fmlab.data.schema import Array, Schema
+from fmlab.errors import DataError
 
 log = logging.getLogger("fmlab")
 Group = tuple[str, ...]
@@ -31,24 +34,69 @@ LEAST_REPEATED = 0.02  # share of rows that have siblings, where these are looke
 LEAST_MET = 0.5  # share of other rows that meet a wide group, in shares of the training rows that do
 
 
-def chosen_groups(
-    schema: Schema, rows: Table, label: Array, scale: LabelRange, others: Table
-) -> dict[int, list[Group]]:
+@dataclass(frozen=True)
+class Sample:
+    """What the choice of groups reads: training `rows` with their labels float64[rows], and rows of no training.
+
+    `scale` is that of the labels of all training rows.
+    """
+
+    schema: Schema
+    rows: Table
+    label: Array
+    scale: LabelRange
+    others: Table
+
+    @classmethod
+    def of(cls, data: Dataset, training: Array, others: Array) -> "Sample":
+        """Of `training` (int64) at most so many rows that the choice is quick; raises DataError without labels."""
+        label, fields = training_labels(data, training), min(len(_usable(data.schema)), MOST_FIELDS)
+        tried_at_most = len(_usable(data.schema)) + fields * (fields - 1) // 2 + BEAM * fields
+        most = min(SAMPLE, WORK // max(1, tried_at_most))
+        at = np.sort(np.random.default_rng(0).permutation(len(label))[:most])
+        rows = data.row_ids(training[at])
+        return cls(data.schema, rows, label[at], LabelRange.of(label), data.row_ids(others))
+
+
+class Choice(NamedTuple):
     """Groups of one field, of pairs, of triples and of siblings, by their number of fields.
 
-    `rows`, `label`: training rows and their labels, float64[rows]. `others`: rows that are not trained on.
+    `met`: the share of the other rows that have siblings in training, and `siblings`: what these share; without such a
+    group 0 and no field.
+    """
+
+    groups: dict[int, list[Group]]
+    met: float = 0.0
+    siblings: Group = ()
+
+    def warn(self) -> None:
+        """Say where siblings help."""
+        if self.siblings:
+            log.warning(
+                f"{self.met:.0%} of the validation rows have siblings in training, rows with the same "
+                f"{SIGN.join(self.siblings)}, whose labels help to predict theirs; where siblings have no label yet "
+                "when a row is scored, this says too much: protocol=composed protocol.evaluation=rows "
+                "protocol.split=random protocol.group=siblings keeps them together"
+            )
+
+
+def training_labels(data: Dataset, training: Array) -> Array:
+    """Labels float64[training]; raises DataError where there are none."""
+    if data.label is None:
+        raise DataError(f"crosses and target statistics are fitted on labels; {data.name!r} has none")
+    return np.asarray(data.label, np.float64)[training]
+
+
+def choose_groups(sample: Sample) -> Choice:
+    """The groups that `auto` stands for.
+
     The gain of a small group is by how much the mean label of other folds predicts a row's label better than that of
     the best smaller group: in squared errors, or in log loss for classes. Pairs of the best `MOST_FIELDS` fields are
     tried, and the best `BEAM` pairs with one field more; lists are in the order of falling gain. There is one group of
     siblings at most, the last of its list: see `_siblings`.
     """
-    usable = [f.name for f in schema.fields if f.slots == 1 and not f.numeric and f.size > 2]
-    fields = min(len(usable), MOST_FIELDS)
-    tried_at_most = len(usable) + fields * (fields - 1) // 2 + BEAM * fields
-    most = min(SAMPLE, WORK // max(1, tried_at_most))
-    at = np.sort(np.random.default_rng(0).permutation(len(label))[:most])
-    gain = _Gain(schema, Table(rows.ids[at]), label[at], scale)
-    single: list[Group] = sorted(((name,) for name in usable), key=gain.loss)
+    schema, gain = sample.schema, _Gain(sample.schema, sample.rows, sample.label, sample.scale)
+    single: list[Group] = sorted(((name,) for name in _usable(schema)), key=gain.loss)
     order = {name: n for n, name in enumerate(f.name for f in schema.fields)}
     names = sorted((g[0] for g in single[:MOST_FIELDS]), key=order.__getitem__)
     pairs = gain.best(combinations(names, 2))
@@ -56,18 +104,27 @@ def chosen_groups(
     triples = gain.best(sorted(g for g in tried if len(g) == 3))
     chosen = {1: single, 2: pairs[:PAIRS], 3: triples[:TRIPLES]}
     best = min((g for groups in chosen.values() for g in groups), key=gain.loss, default=())
-    wide = _siblings(schema, names, gain, best, others)
-    if wide and wide not in chosen.get(len(wide), ()):
+    wide, met = _siblings(schema, names, gain, best, sample.others)
+    if wide is None:
+        return Choice(chosen)
+    if wide not in chosen.get(len(wide), ()):
         chosen.setdefault(len(wide), []).append(wide)
-    return chosen
+    return Choice(chosen, met, wide if met else ())
 
 
-def _siblings(schema: Schema, names: Sequence[str], gain: "_Gain", best: Group, others: Table) -> Group | None:
+def _usable(schema: Schema) -> list[str]:
+    """Fields that groups are made of."""
+    return [f.name for f in schema.fields if f.slots == 1 and not f.numeric and f.size > 2]
+
+
+def _siblings(
+    schema: Schema, names: Sequence[str], gain: "_Gain", best: Group, others: Table
+) -> tuple[Group | None, float]:
     """The fields that siblings share: None unless their labels tell a row's label beside the group `best`.
 
     Tried are all fields but one, and all that are not of the item; then fields are left out, one at a time, while that
     gains. Siblings that are kept together by the split tell nothing of rows outside of the training, so that these have
-    to meet the group nearly as often.
+    to meet the group nearly as often. The second result is the share of these rows that do.
     """
     query = tuple(f.name for f in schema.fields if f.name in names and f.side != "item")
     starts = {tuple(n for n in names if n != out) for out in names} | {query, tuple(names)}
@@ -80,17 +137,10 @@ def _siblings(schema: Schema, names: Sequence[str], gain: "_Gain", best: Group, 
         found, most = group, tried[group]
         tried = {g: gain.wide(g, best) for g in combinations(group, len(group) - 1) if len(g) > 1}
     if found is None or not len(others.ids):
-        return found
+        return found, 0.0
     own, count, _ = gain.counted(found)
     met = float(np.isin(combined(schema, others, found), own).mean())
-    if met < LEAST_MET * (count > 0).mean():
-        return None
-    log.warning(
-        f"{met:.0%} of the validation rows have siblings in training, rows with the same {SIGN.join(found)}, whose "
-        "labels help to predict theirs; where siblings have no label yet when a row is scored, this says too much: "
-        "protocol=composed protocol.evaluation=rows protocol.split=random protocol.group=siblings keeps them together"
-    )
-    return found
+    return (None, 0.0) if met < LEAST_MET * (count > 0).mean() else (found, met)
 
 
 class _Gain:

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from copy import copy
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fmlab.contracts import Evaluator, Task
 from fmlab.data import Dataset
 from fmlab.data.derived_fields import DerivedFields
-from fmlab.data.derived_fitting import choose, fit
-from fmlab.data.derived_groups import Groups
+from fmlab.data.derived_fitting import fit
+from fmlab.data.derived_groups import Groups, Sample
+from fmlab.data.store.kept_groups import kept_choice
 from fmlab.errors import DataError, FmlabError
 from fmlab.evaluation import ScoredRows
 from fmlab.run.task_opening import reuse, task_key
 
+FEW = 1_000_000  # rows of a data set of which categories and numbers are kept beside each other
 OPTIONS = ("crosses", "target_statistics", "target_statistics_as")
 
 
@@ -37,11 +41,27 @@ def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, De
     if config["warm_start"]:
         raise FmlabError("warm_start takes the fields of a trained model, which crosses and target_statistics change")
     given = [config.get(name) for name in OPTIONS]
-    rows = (task_key(config, task.dataset), len(task.training.rows))
-    groups = None
-    if "auto" in given[:2]:  # the same for categories and for numbers
-        groups = reuse("groups", repr(rows), lambda: choose(task.dataset, task.training.rows, judged.rows))
-    return reuse("derived", repr((rows, given)), lambda: _made(task, groups, *given))
+    key = repr((_rows(config, task), given))
+    kept = f"derived, {given[2]}" if task.dataset.rows <= FEW else "derived"  # trees and others take turns in a search
+    return reuse(kept, key, lambda: _made(task, _groups(config, task, judged), *given))
+
+
+def _rows(config: Mapping[str, Any], task: Task) -> tuple[Any, ...]:
+    return task_key(config, task.dataset), len(task.training.rows)
+
+
+def _groups(config: Mapping[str, Any], task: Task, judged: ScoredRows) -> Groups | None:
+    """The groups that `auto` stands for, the same for categories and for numbers; None where nothing is `auto`."""
+    if "auto" not in [config.get(name) for name in OPTIONS[:2]]:
+        return None
+    sample = partial(Sample.of, task.dataset, task.training.rows, judged.rows)
+    return reuse("groups", repr(_rows(config, task)), lambda: _chosen(sample(), Path(config["cache_dir"])))
+
+
+def _chosen(sample: Sample, cache: Path) -> Groups:
+    chosen = kept_choice(sample, cache)
+    chosen.warn()
+    return chosen.groups
 
 
 def _made(task: Task, groups: Groups | None, crosses: Any, statistics: Any, form: Any) -> tuple[Task, Any]:

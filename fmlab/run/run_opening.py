@@ -12,7 +12,7 @@ from fmlab.data.leakage import said, unseen_of
 from fmlab.evaluation.audit import Audit, audit_of, audited
 from fmlab.run.derived_task import with_derived_fields
 from fmlab.run.run_record_writer import RunRecord
-from fmlab.run.task_opening import open_dataset, open_task
+from fmlab.run.task_opening import open_dataset, open_task, reuse, task_key
 
 log = logging.getLogger("fmlab")
 
@@ -42,17 +42,37 @@ def open_run(config: Mapping[str, Any], record: RunRecord) -> OpenedRun:
     """The data and the task, which are noted in the record and said in the log."""
     dataset = open_dataset(config)
     base_task = open_task(config, dataset)
-    data = base_task.dataset
-    record.note(statistics=dataset_statistics.measured(data), published=dataset_statistics.plain_published(data))
-    audit = audit_of(base_task, with_refit_rows(base_task).training.rows)
-    new = unseen_of(data, base_task.training.rows, validation=base_task.validation, test=base_task.test)
-    record.note(steps=[vars(s) for s in data.steps], fingerprint=data.fingerprint, unseen=new)
-    record.note(protocol_described=dict(base_task.described))
-    facts = [f"  {name}: {what}" for name, what in base_task.described.items()]
-    for line in (*dataset_statistics.lines(data), *facts, *said(new), *(audit.lines("test") if audit else ())):
+    facts = reuse("facts", task_key(config, dataset), lambda: _facts(base_task))
+    record.note(**facts.noted)
+    for line in facts.lines:
         log.info(line)
     task, derived = with_derived_fields(config, base_task)
-    return OpenedRun(dataset, base_task, audited(task, audit), derived, audit)
+    return OpenedRun(dataset, base_task, audited(task, facts.audit), derived, facts.audit)
+
+
+class _Facts(NamedTuple):
+    """What is said of a task before a run: for the record, and as lines of the log."""
+
+    noted: dict[str, Any]
+    audit: Audit | None
+    lines: list[str]
+
+
+def _facts(task: Task) -> _Facts:
+    data = task.dataset
+    audit = audit_of(task, with_refit_rows(task).training.rows)
+    new = unseen_of(data, task.training.rows, validation=task.validation, test=task.test)
+    noted = {
+        "statistics": dataset_statistics.measured(data),
+        "published": dataset_statistics.plain_published(data),
+        "steps": [vars(s) for s in data.steps],
+        "fingerprint": data.fingerprint,
+        "unseen": new,
+        "protocol_described": dict(task.described),
+    }
+    described = [f"  {name}: {what}" for name, what in task.described.items()]
+    lines = [*dataset_statistics.lines(data), *described, *said(new), *(audit.lines("test") if audit else ())]
+    return _Facts(noted, audit, lines)
 
 
 def on_refit_rows(config: Mapping[str, Any], opened: OpenedRun, selected: DerivedFields | None) -> OpenedRun:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +39,14 @@ def open_task(config: Mapping[str, Any], dataset: Dataset | None = None) -> Task
     own = any(o.name == "refit" for o in schema("protocol", options["name"]).options)
     if both and own:
         options = {**options, "refit": True}
-    made = partial(build, "protocol", options, data, gives=Task)
 
     def task() -> Task:
-        found = checked_task(made(), options["name"])
-        return with_validation_rows(found, options["name"]) if both and not own else found
+        return checked_task(build("protocol", options, data, gives=Task), options["name"])
 
-    return reuse("task", task_key(config, data), task)
+    if not both or own:
+        return reuse("task", task_key(config, data), task)
+    base = reuse("task", task_key({**config, "refit_on": None}, data), task)
+    return reuse("task of a refit", task_key(config, data), lambda: with_validation_rows(base, options["name"]))
 
 
 def with_validation_rows(task: Task, protocol: str) -> Task:
@@ -66,7 +66,8 @@ def task_key(config: Mapping[str, Any], data: Dataset) -> str:
     """The same for the same task: files that the protocol's options name count as they are now."""
     files = [v for v in config["protocol"].values() if isinstance(v, str) and os.path.isfile(v)]
     states = [(s.st_size, s.st_mtime_ns, s.st_ino) for s in map(os.stat, files)]
-    return repr((data.fingerprint, config["protocol"], config.get("refit_on"), states))
+    refit = config.get("refit_on") == BOTH
+    return repr((data.fingerprint, config["protocol"], refit, states))
 
 
 def reuse(kind: str, key: str, make: Callable[[], Any]) -> Any:

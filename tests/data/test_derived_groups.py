@@ -7,7 +7,7 @@ import pytest
 
 from fmlab.data import Array, Dataset, Field, Schema, Table
 from fmlab.data.derived_fields import combined
-from fmlab.data.derived_fitting import choose
+from fmlab.data.derived_groups import Sample, choose_groups
 
 EVENTS, USERS, ITEMS, HOURS, PLACES = 3000, 60, 40, 24, 20
 
@@ -43,8 +43,9 @@ def test_siblings_are_found_and_what_they_do_not_share_is_left_out(caplog: pytes
     data = impressions()
     rows = np.random.default_rng(1).permutation(data.rows)
     with caplog.at_level(logging.WARNING, "fmlab"):
-        chosen = choose(data, np.sort(rows[:7000]), np.sort(rows[7000:]))
-    assert chosen[3][-1] == ("user", "hour", "place")
+        chosen = choose_groups(Sample.of(data, np.sort(rows[:7000]), np.sort(rows[7000:])))
+        chosen.warn()
+    assert chosen.groups[3][-1] == ("user", "hour", "place")
     assert "have siblings in training, rows with the same user*hour*place" in caplog.text
 
 
@@ -64,7 +65,7 @@ def test_groups_of_more_combinations_than_whole_numbers_tell_rows_apart_alike() 
 
 
 def groups(data: Dataset, training: Array, others: Array) -> set[tuple[str, ...]]:
-    return {group for found in choose(data, training, others).values() for group in found}
+    return {group for found in choose_groups(Sample.of(data, training, others)).groups.values() for group in found}
 
 
 def test_siblings_that_the_split_keeps_together_are_no_group() -> None:

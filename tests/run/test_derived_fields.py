@@ -11,8 +11,10 @@ from sklearn.metrics import roc_auc_score
 
 from fmlab.contracts import Task
 from fmlab.data import Array, Dataset, Field, Schema, Table
-from fmlab.data.derived_fields import DerivedFields, Form
-from fmlab.data.derived_fitting import choose, fit
+from fmlab.data.derived_fields import DerivedFields, Form, _find, distinct
+from fmlab.data.derived_fitting import fit
+from fmlab.data.derived_groups import Choice, Sample, choose_groups
+from fmlab.data.store import kept_groups
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
 from fmlab.run import derived_task
@@ -115,7 +117,8 @@ def test_shuffled_labels_gain_nothing(scheme: str) -> None:
 def test_auto_finds_the_pair_that_tells() -> None:
     data = planted()
     training = np.arange(4000)
-    derived = fit(data, training, "auto", "auto", "bins", choose(data, training, np.arange(4000, ROWS)))
+    chosen = choose_groups(Sample.of(data, training, np.arange(4000, ROWS))).groups
+    derived = fit(data, training, "auto", "auto", "bins", chosen)
     assert derived.crosses[0].fields == ("user", "item")
     assert ("user", "item") in [s.fields for s in derived.statistics]
     assert ("user", "day") not in [s.fields for s in derived.statistics]
@@ -133,18 +136,63 @@ def test_auto_makes_no_fields_where_there_are_only_numbers(tmp_path: Path) -> No
     assert len(load_run(folder).predict(frame)) == 1500
 
 
-def test_groups_are_chosen_once_for_categories_and_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def _watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """As many entries as groups were chosen."""
     asked: list[int] = []
-    known = derived_task.choose
-    monkeypatch.setattr(derived_task, "choose", lambda *a: asked.append(1) or known(*a))
+    known = kept_groups.choose_groups
+
+    def choose(sample: Sample) -> Choice:
+        asked.append(1)
+        return known(sample)
+
+    monkeypatch.setattr(kept_groups, "choose_groups", choose)
+    return asked
+
+
+def test_groups_are_chosen_once_for_categories_and_numbers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """So are the fields made once where both forms take turns, and with them what is widened."""
+    asked, made = _watched(monkeypatch), []
     data = planted()
     task = build("protocol", {"name": "ctr"}, data, gives=Task)
     for form in ("bins", "numbers", "bins"):
         options = {"target_statistics": "auto", "target_statistics_as": form, "warm_start": None}
-        found = derived_task.with_derived_fields({"protocol": {"name": "ctr"}, **options}, task)[1]
+        config = {"protocol": {"name": "ctr"}, "cache_dir": str(tmp_path), **options}
+        found = derived_task.with_derived_fields(config, task)[1]
         assert found is not None
         assert found.form == form
+        made.append(found)
     assert len(asked) == 1
+    assert made[0] is made[2]
+
+
+def test_another_process_takes_the_choice_from_the_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The same rows have the same choice, other labels another, and a damaged file is written again."""
+    asked = _watched(monkeypatch)
+    data, training, judged = planted(), np.arange(4000), np.arange(4000, ROWS)
+    first = kept_groups.kept_choice(Sample.of(data, training, judged), tmp_path)
+    again = kept_groups.kept_choice(Sample.of(data, training, judged), tmp_path)
+    assert (len(asked), again) == (1, first)
+    (file,) = (tmp_path / "groups").glob("*.json")
+    file.write_text('{"groups": {"2": [["user", "nothing"]]}, "met": 0.5, "siblings": []}')
+    assert kept_groups.kept_choice(Sample.of(data, training, judged), tmp_path) == first
+    assert len(asked) == 2
+    label = np.array(data.label)
+    label[3] = 1 - label[3]
+    kept_groups.kept_choice(Sample.of(replace(data, label=label), training, judged), tmp_path)
+    assert len(asked) == 3
+
+
+@pytest.mark.parametrize("largest", [50, 10**6, 10**9])
+def test_numbers_are_told_apart_as_by_sorting(largest: int) -> None:
+    rng = np.random.default_rng(0)
+    key, other = rng.integers(0, largest, 3000), rng.integers(-3, largest + 5, 3000)
+    kinds, place = distinct(key)
+    expected = np.unique(key, return_inverse=True)
+    np.testing.assert_array_equal(kinds, expected[0])
+    np.testing.assert_array_equal(place, expected[1])
+    found, there = _find(kinds, other)
+    np.testing.assert_array_equal(there, np.isin(other, kinds))
+    np.testing.assert_array_equal(kinds[found[there]], other[there])
 
 
 def test_groups_are_checked() -> None:
