@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from fmlab.plugin.option import Range as Range
     from fmlab.plugin.option import Renamed as Renamed
     from fmlab.plugin.option import UsedWith as UsedWith
-    from fmlab.run import run as run
+    from fmlab.run.experiment import run as run
     from fmlab.serving import load_run as load_run
 
 
@@ -103,7 +103,7 @@ _WHERE = {
     "fmlab.nn.scoring": "score tempered_score",
     "fmlab.nn.losses": "mean_over_rows require_candidates",
     "fmlab.plugin.option": "Range Renamed UsedWith",
-    "fmlab.run": "run",
+    "fmlab.run.experiment": "run",
     "fmlab.serving": "load_run",
 }
 _MODULE = {name: module for module, names in _WHERE.items() for name in names.split()}

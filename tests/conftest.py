@@ -1,4 +1,5 @@
 import logging
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ WARNINGS = (
     r"ignore:`isinstance\(treespec, LeafSpec\)` is deprecated:FutureWarning",  # Lightning with torch 2.13
 )
 HERE = Path(__file__).parent
+
+for folder in ("FMLAB_DATA_DIR", "FMLAB_CACHE"):  # no test depends on the data that happen to be on a machine
+    os.environ.pop(folder, None)
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # so in the background of a script; what tests start inherits it
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -11,8 +11,7 @@ import numpy as np
 from fmlab.automl.scores import read_scores
 from fmlab.automl.selection import loss_of
 from fmlab.data import Array
-from fmlab.run.locate import CHECKPOINTS
-from fmlab.run.serving_file import FILE
+from fmlab.records.folder import CHECKPOINTS, SERVING
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def complete(folder: Path) -> list[Candidate]:
             usable = content["status"] == "complete" and np.isfinite(one.worth)
         except (OSError, ValueError, TypeError, KeyError):  # its worker was killed
             continue
-        if usable and (run / CHECKPOINTS / "best.ckpt").is_file() and (run / FILE).is_file():
+        if usable and (run / CHECKPOINTS / "best.ckpt").is_file() and (run / SERVING).is_file():
             made.append(one)
     return made
 

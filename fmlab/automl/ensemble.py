@@ -24,11 +24,10 @@ from fmlab.evaluation.audit import audit_of, audited
 from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.files import storing, write_bytes, write_json, write_text
 from fmlab.records import environment
-from fmlab.records.folder import RunFolder
+from fmlab.records.folder import CHECKPOINTS, ENSEMBLE, SERVING, RunFolder
 from fmlab.records.per_case import read_units
 from fmlab.report.significance import Comparison, Groups, SeedScores, compare
-from fmlab.run.locate import CHECKPOINTS, ENSEMBLE
-from fmlab.run.serving_file import FILE, read_serving_data
+from fmlab.run.serving_file import read_serving_data
 from fmlab.serving import load_run
 from fmlab.serving.ensemble import LAYOUT, MEMBERS
 from fmlab.training.run_warnings import findings
@@ -126,7 +125,7 @@ def _scale(runs: list[Path]) -> tuple[OutputTransform, bool]:
     """How scores and labels of the trials are related: as it is for the first of them that can be served."""
     for run in runs:
         with suppress(StorageError):
-            data = read_serving_data(run / FILE)
+            data = read_serving_data(run / SERVING)
             return data.scale, data.log_odds
     raise StorageError(f"an ensemble needs trials that can be served, none of {len(runs)} can be")
 
@@ -136,13 +135,13 @@ def _write(place: Path, members: list[Candidate], content: Mapping[str, Any]) ->
     shutil.rmtree(place, ignore_errors=True)
     for member in members:
         share_member(member.folder, place / MEMBERS / member.number)
-    share(members[0].folder / FILE, place / FILE)
+    share(members[0].folder / SERVING, place / SERVING)
     write_json(place / ENSEMBLE, dict(content))
 
 
 def share_member(run: Path, target: Path) -> None:
     """The files of a member in the folder of an ensemble."""
-    for file in (Path(CHECKPOINTS) / "best.ckpt", Path(FILE)):
+    for file in (Path(CHECKPOINTS) / "best.ckpt", Path(SERVING)):
         share(run / file, target / file)
 
 

@@ -15,11 +15,9 @@ from fmlab.evaluation import evaluate
 from fmlab.evaluation.audit import audit_of, audited
 from fmlab.files import write_json, write_text
 from fmlab.records import environment
-from fmlab.records.folder import RunFolder
+from fmlab.records.folder import ENSEMBLE, REFIT, SERVING, RunFolder
 from fmlab.records.record import read_record
-from fmlab.run.locate import ENSEMBLE, REFIT
 from fmlab.run.run_opening import with_refit_rows
-from fmlab.run.serving_file import FILE
 from fmlab.serving import load_run
 from fmlab.serving.ensemble import MEMBERS
 from fmlab.training.run_warnings import findings
@@ -43,7 +41,7 @@ def refit_ensemble(folder: Path, refitted: Mapping[str, Path], task: Task) -> Pa
     shutil.rmtree(draft, ignore_errors=True)
     for name in names:
         share_member(refitted.get(name, folder / "trials" / name), draft / MEMBERS / name)
-    share(next(iter(refitted.values())) / FILE, draft / FILE)
+    share(next(iter(refitted.values())) / SERVING, draft / SERVING)
     write_json(draft / ENSEMBLE, content)
     refit_task = with_refit_rows(task)
     test = evaluate(

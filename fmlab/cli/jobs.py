@@ -44,7 +44,7 @@ class Jobs:
         _bear_full_disks()
         try:
             self._settle_processes(config)
-            from fmlab.run import run
+            from fmlab.run.experiment import run
 
             quiet()
             return run(config, folder)

@@ -51,7 +51,8 @@ def of_config(overrides: Sequence[str], environment: Mapping[str, str]) -> tuple
     from omegaconf import OmegaConf
 
     from fmlab.config.composition import compose
-    from fmlab.run import build_model, open_task
+    from fmlab.run.loading import build_model
+    from fmlab.run.task_opening import open_task
 
     config = compose(overrides, environment)
     options = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True, throw_on_missing=True))

@@ -280,6 +280,6 @@ def _within_memory(kind: str, name: str) -> AbstractContextManager[None]:
     """A model's parameters are refused before they fill more memory than there is."""
     if kind != "model":
         return nullcontext()
-    from fmlab.memory import bounded  # only here: it needs torch, which listings do without
+    from fmlab.memory.tensors import bounded  # only here: it needs torch, which listings do without
 
     return bounded(f"the parameters of {name}", "choose smaller options of the model, or fewer features of the data")

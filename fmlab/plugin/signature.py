@@ -35,6 +35,8 @@ class Signature:
     """Plugins that a protocol requires, whatever a model's `defaults` choose."""
     unlabeled: Mapping[str, Any] = field(default_factory=dict)
     """Plugins of a data set that replace those of its `defaults` where `user` and `item` are given and no `label`."""
+    maximize: bool | None = None
+    """Whether a metric is better where it is larger; None where the class does not say it by True or False."""
 
     @property
     def summary(self) -> str:
@@ -73,10 +75,13 @@ def of_source(module: str, attribute: str) -> Signature:
     if constructor is not None and constructor.decorator_list:
         raise Unreadable("a decorator may change the signature")
     defaults, *more = (next(filter(None, (_literal(c, n) for c in classes)), {}) for n in _LITERALS)
+    maximize = next((f for f in (_flag(c, "maximize") for c in classes) if f is not None), None)
     if constructor is None:
-        return Signature((), doc, defaults, (), *more)
+        return Signature((), doc, defaults, (), *more, maximize=maximize)
     given = _positional(constructor)
-    return Signature(_options(constructor, place), doc, defaults, given[1:] if given else given, *more)
+    return Signature(
+        _options(constructor, place), doc, defaults, given[1:] if given else given, *more, maximize=maximize
+    )
 
 
 def _lineage(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
@@ -115,7 +120,9 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
             positional.append(p.name)
     defaults, *more = (_pairs(getattr(plugin, n, {}), n) for n in _LITERALS)
     given = None if any_number else tuple(positional)
-    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, *more)
+    flag = getattr(plugin, "maximize", None)
+    maximize = flag if isinstance(flag, bool) else None
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, *more, maximize=maximize)
 
 
 _NAMED = "its options must be named one by one after `*`, got **, which accepts any name"
@@ -175,11 +182,25 @@ def _positional(function: ast.FunctionDef) -> tuple[str, ...] | None:
 
 def _literal(node: ast.ClassDef, name: str) -> dict[str, Any]:
     """A class attribute that is a literal dict; empty if there is none."""
+    value = _attribute(node, name)
+    try:
+        return {} if value is None else _pairs(ast.literal_eval(value), name)
+    except (ValueError, TypeError) as error:
+        raise Unreadable(f"`{name}` is not a literal dict") from error
+
+
+def _flag(node: ast.ClassDef, name: str) -> bool | None:
+    """A class attribute that is True or False; None if it is neither, or not there."""
+    value = _attribute(node, name)
+    return value.value if isinstance(value, ast.Constant) and isinstance(value.value, bool) else None
+
+
+def _attribute(node: ast.ClassDef, name: str) -> ast.expr | None:
+    """What a class assigns to an attribute in its body; None if nothing."""
     for statement in node.body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
-        if any(isinstance(t, ast.Name) and t.id == name for t in targets):
-            try:
-                return _pairs(ast.literal_eval(statement.value), name)  # type: ignore[attr-defined]
-            except (ValueError, TypeError) as error:
-                raise Unreadable(f"`{name}` is not a literal dict") from error
-    return {}
+        if not isinstance(statement, ast.Assign | ast.AnnAssign):
+            continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return statement.value
+    return None

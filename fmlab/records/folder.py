@@ -22,6 +22,10 @@ from fmlab.files import storing
 
 log = logging.getLogger("fmlab")
 SERVING = "serving.bin"  # the data that predictions need: the fitted encoder and the seen items
+CHECKPOINTS, BEST, LAST = "checkpoints", "best.ckpt", "last.ckpt"
+WEIGHTS = "model.safetensors"  # of a folder in the layout of the Hugging Face Hub
+RESULTS, ENSEMBLE = "results.json", "ensemble.json"  # of a sweep
+REFIT = "refit-all-rows"  # folder of a sweep: what it announced, trained anew on training and validation rows
 IfExists = Literal["error", "resume", "overwrite"]
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _DRAFT = re.compile(r"\..+\.[0-9]+\.tmp")  # as `files.write_bytes` names what it is writing
@@ -37,8 +41,8 @@ class RunFolder:
         self.metrics, self.curves, self.units = path / "metrics.json", path / "metrics.csv", path / "units.npz"
         self.calibration, self.serving = path / "calibration.json", path / SERVING
         self.structure = path / "structure.safetensors"  # what a search of the run found
-        self.checkpoints = path / "checkpoints"
-        self.best, self.last = self.checkpoints / "best.ckpt", self.checkpoints / "last.ckpt"
+        self.checkpoints = path / CHECKPOINTS
+        self.best, self.last = self.checkpoints / BEST, self.checkpoints / LAST
 
     @contextmanager
     def locked(self) -> Iterator[None]:

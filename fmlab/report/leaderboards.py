@@ -10,8 +10,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from fmlab.config.overrides import override
+from fmlab.records.folder import REFIT
 from fmlab.report.runs import Run, number
-from fmlab.run.locate import REFIT
 
 KNOWN_BEST = "known best"
 CUT = "(trials cut by time)"

@@ -21,18 +21,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fmlab.errors import FmlabError, StorageError
+from fmlab.records.folder import BEST, CHECKPOINTS, ENSEMBLE, LAST, REFIT, RESULTS, SERVING, WEIGHTS
 from fmlab.records.record import read_record
-from fmlab.run.serving_file import FILE
 from fmlab.terminal.escaping import escaped_line
 
 log = logging.getLogger("fmlab")
-BEST, LAST = "best.ckpt", "last.ckpt"
-ENSEMBLE = "ensemble.json"
-REFIT = "refit-all-rows"  # folder of a sweep: what it announced, trained anew on training and validation rows
-WEIGHTS = "model.safetensors"  # of a folder in the layout of the Hugging Face Hub
-CHECKPOINTS = "checkpoints"
-RESULTS = "results.json"
-OF_A_RUN = ("config.yaml", "metrics.json", FILE)
+OF_A_RUN = ("config.yaml", "metrics.json", SERVING)
 NEWEST = "last"
 DEPTHS = 6  # folders below runs/ in which a run may be: sweeps, their trials and seeds
 DEPTH = 4  # folders below one of several runs: data, protocol, model, time
@@ -94,7 +88,9 @@ def _of_file(path: Path, wanted: Literal["best", "last"]) -> Located:
     if path.suffix != ".ckpt" and any((path.parent / name).is_file() for name in (*OF_A_RUN, BEST, RESULTS)):
         return locate(path.parent, wanted)
     above = path.absolute().parents[:2]
-    folder = next((f for f in above if (f / FILE).is_file()), None) or next((f for f in above if _is_run(f)), above[0])
+    folder = next((f for f in above if (f / SERVING).is_file()), None) or next(
+        (f for f in above if _is_run(f)), above[0]
+    )
     return Located(folder, path)
 
 
@@ -167,7 +163,7 @@ def _best_below(folder: Path) -> Path:
     found = [f for f in _runs_below(folder) if (f / CHECKPOINTS / BEST).is_file()]
     if not found:
         raise StorageError(
-            f"a run folder holds {FILE} and {CHECKPOINTS}/, {folder} has none; training leaves one in runs/"
+            f"a run folder holds {SERVING} and {CHECKPOINTS}/, {folder} has none; training leaves one in runs/"
         )
     figures = [_record(f / "metrics.json") for f in found]
     said = ("data", "fingerprint", "protocol", "monitor", "maximize")

@@ -16,7 +16,7 @@ from typing import Any
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.files import digest, write_json
-from fmlab.run.locate import WEIGHTS
+from fmlab.records.folder import WEIGHTS
 from fmlab.run.tensor_file import read_tensors, write_tensors
 from fmlab.training.checkpoint_entries import IDENTITY, MODEL_PREFIX, PARAMETERS
 from fmlab.training.checkpoint_format import read_checkpoint

@@ -17,14 +17,12 @@ from fmlab.data.encoding.transforms import transform_of
 from fmlab.data.store.container import Container, to_bytes
 from fmlab.errors import DataError, StorageError
 from fmlab.evaluation.output_transform import OutputTransform
-from fmlab.records.folder import SERVING
 from fmlab.run.derived_arrays import pack_derived, unpack_derived
 from fmlab.run.seen_items import Seen
 from fmlab.run.serving_data import ServingData
 from fmlab.run.serving_inputs import unpack_inputs
 from fmlab.untrusted.dataclasses import checked
 
-FILE = SERVING
 LAYOUT = 1
 MOST_SLOTS = 1 << 16
 MOST_NUMBERS = 1 << 20  # of a vector

@@ -23,11 +23,12 @@ from fmlab.errors import FmlabError
 from fmlab.nn.compressed import CompressedTable
 from fmlab.nn.masked import MaskedTable
 from fmlab.plugin.registry import load
+from fmlab.records.folder import SERVING
 from fmlab.run.loading import QUANTIZED, build_model, identity_of, model_of
 from fmlab.run.locate import locate
 from fmlab.run.published import read_trained
 from fmlab.run.serving_data import ServingData
-from fmlab.run.serving_file import FILE, read_serving_data
+from fmlab.run.serving_file import read_serving_data
 
 log = logging.getLogger("fmlab")
 
@@ -67,9 +68,9 @@ def open_trained(path: str) -> Trained:
     identity, schema = identity_of(saved, place.checkpoint)
     if identity.get(QUANTIZED) is not None:
         raise FmlabError(f"a model in 8 bits is not trained any more, {path} is; give the run that it was made of")
-    known = read_serving_data(place.folder / FILE) if (place.folder / FILE).is_file() else None
+    known = read_serving_data(place.folder / SERVING) if (place.folder / SERVING).is_file() else None
     if known is not None and known.schema != schema:
-        raise FmlabError(f"{place.folder / FILE} must belong to {place.checkpoint}, it has another schema")
+        raise FmlabError(f"{place.folder / SERVING} must belong to {place.checkpoint}, it has another schema")
     model = model_of(saved, place.checkpoint)
     states = saved.get("optimizer_states") or [{}]
     return Trained(
@@ -89,7 +90,8 @@ def match_vocabularies(trained: Trained, data: Dataset, seed: int) -> None:
     if trained.known is None:
         if trained.schema != data.schema:
             raise FmlabError(
-                f"{trained.path} was trained on other vocabularies, and its run folder has no {FILE}, which holds them"
+                f"{trained.path} was trained on other vocabularies, which its run folder would hold in {SERVING}, and "
+                "has no such file"
             )
         return
     rows = _same_features(trained.known, data, trained.counts)

@@ -14,8 +14,9 @@ from fmlab.contracts import is_two_sided
 from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.output_transform import output_transform_of, set_output_transform
-from fmlab.run.locate import CHECKPOINTS, Located
-from fmlab.run.serving_file import FILE, read_serving_data
+from fmlab.records.folder import CHECKPOINTS, SERVING
+from fmlab.run.locate import Located
+from fmlab.run.serving_file import read_serving_data
 from fmlab.serving.loaded_run import LoadedRun
 from fmlab.untrusted.parsing import read_json
 
@@ -131,11 +132,11 @@ def load_ensemble(place: Located, load: Callable[[Path], LoadedRun]) -> LoadedRu
     found = read_weights(place.checkpoint)
     folder = place.folder
     runs = [load(folder / MEMBERS / name / CHECKPOINTS / "best.ckpt") for name in found.weights]
-    data = replace(read_serving_data(folder / FILE), derived=None)
+    data = replace(read_serving_data(folder / SERVING), derived=None)
     data = replace(data, log_odds=False) if found.ranks else data
     for run in runs:
         if (run.data.schema, run.data.fingerprint) != (data.schema, data.fingerprint):
-            raise FmlabError(f"{run.folder} and {folder / FILE} must be of the same data")
+            raise FmlabError(f"{run.folder} and {folder / SERVING} must be of the same data")
         if not found.ranks and (run.data.scale, run.data.log_odds) != (data.scale, data.log_odds):
             raise FmlabError(f"members of an ensemble must score on one scale, {run.folder} does not")
     models, weights = [r.model for r in runs], list(found.weights.values())

@@ -16,11 +16,9 @@ def write_hub_folder(run: "LoadedRun", folder: Path) -> None:
     """Write the files of the layout; raises FmlabError for an ensemble, which is not one model."""
     from fmlab import __version__
     from fmlab.files import write_json, write_text
-    from fmlab.records.folder import RunFolder
+    from fmlab.records.folder import ENSEMBLE, SERVING, RunFolder
     from fmlab.records.record import read_record
-    from fmlab.run.locate import ENSEMBLE
     from fmlab.run.published import read_trained, write_published
-    from fmlab.run.serving_file import FILE
     from fmlab.serving.model_card import model_card
 
     if run.checkpoint.name == ENSEMBLE:
@@ -34,7 +32,7 @@ def write_hub_folder(run: "LoadedRun", folder: Path) -> None:
             raise StorageError(f"{place.metrics} cannot be read: {error}") from error
         write_json(folder / place.metrics.name, record)
     write_published(folder, read_trained(run.checkpoint), __version__)
-    for path in (run.folder / FILE, place.calibration):
+    for path in (run.folder / SERVING, place.calibration):
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
     write_text(folder / "README.md", model_card(run, record, __version__))

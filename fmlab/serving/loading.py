@@ -5,13 +5,13 @@ from pathlib import Path
 
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.probability_calibration import Calibration
-from fmlab.records.folder import RunFolder
+from fmlab.records.folder import ENSEMBLE, SERVING, RunFolder
 from fmlab.run.derived_fields_model import model_of_base_rows
 from fmlab.run.loading import identity_of, model_of
-from fmlab.run.locate import ENSEMBLE, locate
+from fmlab.run.locate import locate
 from fmlab.run.published import read_trained
 from fmlab.run.serving_data import ServingData
-from fmlab.run.serving_file import FILE, read_serving_data
+from fmlab.run.serving_file import read_serving_data
 from fmlab.serving.loaded_run import LoadedRun
 
 
@@ -28,11 +28,11 @@ def load(path: Path) -> LoadedRun:
     except MemoryError as error:
         raise StorageError(f"{place.checkpoint} is larger than the memory") from error
     identity, schema = identity_of(saved, place.checkpoint)
-    held = place.folder / FILE
+    held = place.folder / SERVING
     if not held.is_file():
         raise StorageError(
-            f"a run keeps what serving needs in {FILE}, {place.folder} has none: it was trained by an earlier version "
-            "of fmlab, or copied without that file; copy it from the run folder, or train again"
+            f"a run keeps what serving needs in {SERVING}, {place.folder} has none: it was trained by an earlier "
+            "version of fmlab, or copied without that file; copy it from the run folder, or train again"
         )
     data = read_serving_data(held)
     if data.trained != schema or data.fingerprint != identity.get("data"):

@@ -19,7 +19,7 @@ from fmlab.contracts import Task
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin.renames import NewName, new_value
-from fmlab.run import open_task
+from fmlab.run.task_opening import open_task
 from fmlab.sweep.spec import of_now
 from fmlab.sweep.suitable_models import DENSE, RANKING, Fit, is_own, partners, suitable
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from fmlab.run.locate import CHECKPOINTS, LAST
+from fmlab.records.folder import CHECKPOINTS, LAST
 from fmlab.sweep.messages import SIZES
 from fmlab.sweep.spec import Sweep
 

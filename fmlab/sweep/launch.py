@@ -146,7 +146,7 @@ def _open_both(sweep: Sweep, config: DictConfig, budget: Budget, *, asked: bool)
 
     Where there can be none it raises FmlabError if the refit was `asked` for; else it says so, and there is none.
     """
-    from fmlab.run import open_task
+    from fmlab.run.task_opening import open_task
 
     try:
         if sweep.settings.seeds or len(sweep.metrics) > 1:
@@ -177,7 +177,7 @@ def _ensemble(sweep: Sweep, folder: Path, config: DictConfig, budget: Budget) ->
             log.info(f"no ensemble: {name} bounds a single model")
             return
     from fmlab.automl.ensemble import make_ensemble
-    from fmlab.run import open_task
+    from fmlab.run.task_opening import open_task
 
     left = budget.left()
     if left is not None and budget.growth is not None:  # the rest is for training anew
@@ -255,7 +255,8 @@ def better(metric: str) -> str:
         return "maximize" if metric == "rows_per_second" else "minimize"
     plugin = metric.removeprefix("sampled_").partition("@")[0]
     try:
-        return "maximize" if registry.load("metric", plugin).maximize else "minimize"
+        said = registry.schema("metric", plugin).maximize  # from its source: a sweep starts without torch
+        return "maximize" if (registry.load("metric", plugin).maximize if said is None else said) else "minimize"
     except (FmlabError, AttributeError) as error:
         raise FmlabError(f"direction must be given for metric {metric}: {error}") from error
 

@@ -25,7 +25,7 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.latency import microseconds_per_row
 from fmlab.files import write_json
 from fmlab.records.record import read_record
-from fmlab.run import run
+from fmlab.run.experiment import run
 from fmlab.run.refit_run import refit_run
 from fmlab.sweep.messages import COSTS, Job, Progress, TrialPruned, TrialTooLong, mark_folders, trial_folder
 from fmlab.sweep.worker_pool import interpreter

@@ -12,8 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.config.schema import BOTH
 from fmlab.files import storing
+from fmlab.records.folder import SERVING
 from fmlab.records.shared_files import copy_shared
-from fmlab.run.serving_file import FILE
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import Job
@@ -51,9 +51,9 @@ def refit(sweep: Sweep, job: Job, workers: int, budget: Budget, *, both: bool = 
     source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
     if source is None or not source.is_file():
         return None
-    target, data = Path(job.folder) / "best.ckpt", source.parent.with_name(FILE)
+    target, data = Path(job.folder) / "best.ckpt", source.parent.with_name(SERVING)
     if data.is_file():  # what predict, recommend and export need beside it
-        copy_shared(data, target.with_name(FILE))
+        copy_shared(data, target.with_name(SERVING))
     with storing(target.parent, needed=source.stat().st_size):
         shutil.copyfile(source, target.with_suffix(".part"))
         target.with_suffix(".part").replace(target)

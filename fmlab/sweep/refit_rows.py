@@ -16,7 +16,7 @@ from fmlab.automl.refit_ensemble import refit_ensemble
 from fmlab.config.schema import BOTH
 from fmlab.contracts import Task
 from fmlab.files import write_json
-from fmlab.run.locate import BEST, CHECKPOINTS, ENSEMBLE, REFIT, RESULTS
+from fmlab.records.folder import BEST, CHECKPOINTS, ENSEMBLE, REFIT, RESULTS
 from fmlab.serving.ensemble import read_weights
 from fmlab.sweep.budget import BASE, START, Budget, refit_seconds, seconds_of
 from fmlab.sweep.coordinator import Coordinator

@@ -13,7 +13,7 @@ from fmlab.data.labels import is_binary
 from fmlab.errors import DataError, FmlabError
 from fmlab.inspection.model_table import DISTRIBUTION
 from fmlab.plugin import registry
-from fmlab.run import build_model
+from fmlab.run.loading import build_model
 from fmlab.run.row_fitting import refuse_unfit
 from fmlab.training.loader import TrainingLoader
 from fmlab.training.sanity_check import try_one_batch

@@ -78,7 +78,7 @@ def fit(
 
 
 def _run(config: Any, folder: str | Path | None) -> FittedRun:
-    from fmlab.run import run
+    from fmlab.run.experiment import run
     from fmlab.training.lightning_messages import quiet
 
     temporary = TemporaryDirectory(prefix="fmlab-run-") if folder is None else None

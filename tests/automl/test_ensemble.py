@@ -11,7 +11,7 @@ from fmlab.automl.ensemble import make_ensemble
 from fmlab.config.composition import compose
 from fmlab.errors import StorageError
 from fmlab.report.runs import find_runs
-from fmlab.run import open_task
+from fmlab.run.task_opening import open_task
 from fmlab.serving import load_run
 from fmlab.sweep.messages import Job, Progress
 from fmlab.sweep.objective import TrialObjective

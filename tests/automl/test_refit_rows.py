@@ -14,11 +14,13 @@ from fmlab.automl.ensemble import make_ensemble
 from fmlab.automl.refit_ensemble import refit_ensemble
 from fmlab.config.composition import compose
 from fmlab.errors import FmlabError, StorageError
+from fmlab.records.folder import REFIT
 from fmlab.report.leaderboards import best_of_each, leaderboards
 from fmlab.report.runs import find_runs
-from fmlab.run import open_task, run
-from fmlab.run.locate import REFIT, locate
+from fmlab.run.experiment import run
+from fmlab.run.locate import locate
 from fmlab.run.refit_run import refit_run
+from fmlab.run.task_opening import open_task
 from fmlab.serving import load_run
 from fmlab.sweep import launch, refit_rows
 from fmlab.sweep.budget import Budget

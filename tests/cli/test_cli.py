@@ -32,7 +32,6 @@ def room(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    monkeypatch.delenv("FMLAB_DATA_DIR", raising=False)
     return folder
 
 
@@ -41,9 +40,9 @@ def runs(room: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Runner], None
     """Replaces training, which has its own tests: what a job does is given by the test."""
 
     def replace(run: Runner) -> None:
-        module = types.ModuleType("fmlab.run")
+        module = types.ModuleType("fmlab.run.experiment")
         module.run = run  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, "fmlab.run", module)
+        monkeypatch.setitem(sys.modules, "fmlab.run.experiment", module)
 
     return replace
 
@@ -496,7 +495,7 @@ def test_a_signal_ends_the_program_with_its_code(
     script = f"""
 import signal, sys, time, types
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the tests run under nohup, and then left alone
-module = types.ModuleType("fmlab.run")
+module = types.ModuleType("fmlab.run.experiment")
 def run(config, folder):
     try:
         print("running", flush=True)
@@ -504,7 +503,7 @@ def run(config, folder):
     finally:
         (folder / "cleaned").touch()
 module.run = run
-sys.modules["fmlab.run"] = module
+sys.modules["fmlab.run.experiment"] = module
 from fmlab.cli import main
 sys.exit(main({BASE}))
 """

@@ -30,6 +30,7 @@ COMPOSED = {
     "experiment=board/beauty": "a board of one data set",
     "sweep=lorentzfm": "a grid of days; tests/sweep runs small ones",
     "sweep=geometry": "a search of hours on one data set; tests/sweep runs small ones",
+    "sweep=tables": "a search of hours on one data set; tests/sweep runs small ones",
     "sweep=automl": "a search of minutes: examples/automl.ipynb, tests/sweep",
     "runs/sweeps": "the folder of such a search",
     "data=amazon": "categories of that data set",

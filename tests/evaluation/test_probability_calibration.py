@@ -14,7 +14,7 @@ from sklearn.isotonic import IsotonicRegression
 from fmlab.config.composition import compose
 from fmlab.errors import DataError, FmlabError, StorageError
 from fmlab.evaluation.probability_calibration import Calibration, Isotonic, Platt
-from fmlab.run import run
+from fmlab.run.experiment import run
 from fmlab.serving import load_run
 
 SMALL = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "logger=none", "batch_size=256")

@@ -11,7 +11,7 @@ import yaml
 from in_process import train
 
 from fmlab.config.sources import beside
-from fmlab.run import open_task
+from fmlab.run.task_opening import open_task
 from fmlab.training.clock import Pace
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from fmlab.run import load_model
+from fmlab.run.loading import load_model
 from fmlab.training.checkpoint_format import read_checkpoint
 
 DEEP = ("model=deepfm", "model.hidden=[16]", "model.dropout=0.5", "model.batch_norm=true")

@@ -15,7 +15,9 @@ from fmlab.plugin.registry import build
 from fmlab.report.leaderboards import leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.report.tables import leaderboard, result
-from fmlab.run import load_model, open_task, run
+from fmlab.run.experiment import run
+from fmlab.run.loading import load_model
+from fmlab.run.task_opening import open_task
 from fmlab.serving import load_run
 
 MODELS = ["mf", "fm", "deepfm", "ifm", "lorentzfm", "hyperml"]

@@ -10,7 +10,7 @@ from in_process import SMALL, last, metrics, train
 
 from fmlab.config.schema import Trainer
 from fmlab.errors import FmlabError
-from fmlab.run import load_model
+from fmlab.run.loading import load_model
 
 OFFERED = get_args(get_type_hints(Trainer)["precision"])
 

@@ -193,7 +193,9 @@ def position(folder: Path) -> int:
 @pytest.mark.slow
 def test_twenty_kills_at_random_points_lose_no_more_than_the_interval(tmp_path: Path) -> None:
     processes, chance = multiprocessing.get_context("forkserver"), random.Random(7)
-    processes.set_forkserver_preload(["fmlab.run", "fmlab.config.composition"])  # this module is not on its path
+    processes.set_forkserver_preload(
+        ["fmlab.run.experiment", "fmlab.config.composition"]
+    )  # this module is not on its path
     train(tmp_path / "whole", *LONG)
     folder, kills = tmp_path / "killed", 0
     while kills < 20:

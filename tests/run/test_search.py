@@ -18,8 +18,7 @@ from fmlab.errors import FmlabError, StorageError
 from fmlab.nn.features import EmbeddingTable
 from fmlab.nn.masked import MaskedTable
 from fmlab.records.folder import RunFolder
-from fmlab.run import load_model
-from fmlab.run.loading import build_model
+from fmlab.run.loading import build_model, load_model
 from fmlab.run.structure import read_structure
 from fmlab.training.checkpoint_format import read_checkpoint
 

@@ -13,9 +13,10 @@ from fmlab.contracts import NeedsInteractions, Task
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
 from fmlab.plugin.registry import names
-from fmlab.run import load_model, open_task, run
-from fmlab.run.loading import build_model
+from fmlab.run.experiment import run
+from fmlab.run.loading import build_model, load_model
 from fmlab.run.serving_data import ServingData
+from fmlab.run.task_opening import open_task
 from fmlab.run.warm_start import Trained, match_vocabularies, open_trained, start_from
 from fmlab.serving import load_run
 from fmlab.training.checkpoint_format import read_checkpoint

@@ -9,10 +9,10 @@ import pytest
 from fake_packages import install_good
 from omegaconf import DictConfig
 
-import fmlab.run
 from fmlab.cli import main
 from fmlab.config.hydra_keys import ACCEPTED
 from fmlab.plugin import registry
+from fmlab.run import experiment
 
 BASE = ["model=acme", "data=acme_plain", "protocol=acme_protocol2"]
 CANARY = "canary-4711-secret"
@@ -26,7 +26,7 @@ def room(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     (folder / "mine" / "experiment").mkdir(parents=True)
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(fmlab.run, "run", lambda config, folder: 0.5)
+    monkeypatch.setattr(experiment, "run", lambda config, folder: 0.5)
     return folder
 
 
@@ -195,7 +195,7 @@ def test_secrets_of_the_environment_are_hidden(
     typed = "tags=['${oc.env:AWS_SECRET_ACCESS_KEY}','a-${env:AWS_SECRET_ACCESS_KEY}-b']"
     seen: list[list[str]] = []
     run: Callable[[DictConfig, Path], float] = lambda config, folder: seen.append(list(config.tags)) or 0.5  # noqa: E731
-    monkeypatch.setattr(fmlab.run, "run", run)
+    monkeypatch.setattr(experiment, "run", run)
     for arguments in ([typed], ["--config-dir", "mine", "experiment=reads"]):
         assert main([*BASE, *arguments, "hydra.output_subdir=.hydra"]) == 0
         assert main([*BASE, *arguments, "--cfg", "job", "--resolve"]) == 0

@@ -17,7 +17,8 @@ import torch
 from fmlab.cli.report import main as report
 from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
-from fmlab.memory import bounded, refuse_larger
+from fmlab.memory import refuse_larger
+from fmlab.memory.tensors import bounded
 from fmlab.records.per_case import read_units
 from fmlab.run.building import build_model
 from fmlab.run.loading import model_of

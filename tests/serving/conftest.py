@@ -6,12 +6,6 @@ from trained import ROLES, train, write_clicks
 SMALL = ("data=synthetic", "data.users=60", "data.items=40", "data.positives=8", "batch_size=64")
 
 
-@pytest.fixture(autouse=True)
-def _folders_of_the_run_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("FMLAB_CACHE", raising=False)
-    monkeypatch.delenv("FMLAB_DATA_DIR", raising=False)
-
-
 @pytest.fixture(scope="session")
 def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("serving")

@@ -10,7 +10,7 @@ from trained import cells, fmlab, train, write_clicks
 
 from fmlab.config.composition import compose
 from fmlab.errors import FmlabError
-from fmlab.run import run
+from fmlab.run.experiment import run
 from fmlab.serving import load_run
 
 SMALL = ("data=synthetic", "data.users=60", "data.items=40", "data.positives=8")

@@ -19,8 +19,9 @@ from fmlab.data.encoding.fitted_encoder import Encoder
 from fmlab.data.store.cache import cached_dataset
 from fmlab.errors import DataError
 from fmlab.plugin.registry import build
+from fmlab.records.folder import SERVING
 from fmlab.run.serving_data import ServingData
-from fmlab.run.serving_file import FILE, packed, read_serving_data
+from fmlab.run.serving_file import packed, read_serving_data
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 
@@ -39,8 +40,8 @@ def again(data: Dataset, folder: Path) -> Encoder:
     """The encoder as a run folder holds it."""
     none: Any = None
     kept = ServingData.of(data, Task(data, Training(np.arange(0)), none, none, "", True), log_odds=False)
-    (folder / FILE).write_bytes(packed(kept))
-    return read_serving_data(folder / FILE).encoder()
+    (folder / SERVING).write_bytes(packed(kept))
+    return read_serving_data(folder / SERVING).encoder()
 
 
 def assert_same(got: Table, want: Table) -> None:

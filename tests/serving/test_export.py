@@ -14,8 +14,8 @@ from pyarrow import parquet
 from trained import cells, data_of, fmlab, write
 
 from fmlab.errors import FmlabError
-from fmlab.run import load_model
 from fmlab.run import tensor_file as tensors
+from fmlab.run.loading import load_model
 from fmlab.run.tensor_file import write_tensors
 
 

@@ -12,7 +12,7 @@ from trained import HEADER, cells, data_of, fmlab, forward, task_of, train, writ
 
 from fmlab.data import Dataset
 from fmlab.errors import DataError, FmlabError, StorageError
-from fmlab.run import load_model
+from fmlab.run.loading import load_model
 from fmlab.run.locate import locate
 from fmlab.serving import load_run
 

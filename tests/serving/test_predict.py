@@ -12,7 +12,7 @@ import pytest
 from pyarrow import parquet
 from trained import HEADER, cells, data_of, fmlab, forward, train, write, write_clicks
 
-from fmlab.run import load_model
+from fmlab.run.loading import load_model
 from fmlab.serving import outputs
 
 

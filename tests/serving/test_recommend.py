@@ -12,7 +12,7 @@ from trained import cells, data_of, fmlab, forward, task_of, train, write
 
 from fmlab.contracts import Task, Training
 from fmlab.data import Dataset, Field, Schema, Table
-from fmlab.run import load_model
+from fmlab.run.loading import load_model
 from fmlab.run.seen_items import met, seen_of
 from fmlab.serving.ranking import Ranker
 

@@ -17,8 +17,9 @@ from trained import data_of, fmlab, task_of, write
 
 from fmlab.data.store.container import BEGIN, END, Container, to_bytes
 from fmlab.errors import FmlabError, StorageError
+from fmlab.records.folder import SERVING
 from fmlab.records.shared_files import copy_shared, write_shared
-from fmlab.run.serving_file import FILE, read_serving_data
+from fmlab.run.serving_file import read_serving_data
 from fmlab.serving import load_run
 from fmlab.training.checkpoint_format import _MARK, read_checkpoint
 
@@ -26,7 +27,7 @@ from fmlab.training.checkpoint_format import _MARK, read_checkpoint
 @pytest.mark.parametrize("name", ["two_sided", "clicks"])
 def test_the_file_holds_what_serving_needs(name: str, request: pytest.FixtureRequest) -> None:
     place = request.getfixturevalue(name)
-    task, found = task_of(place), read_serving_data(place / FILE)
+    task, found = task_of(place), read_serving_data(place / SERVING)
     data = task.dataset
     assert (found.schema, found.fingerprint, found.name) == (data.schema, data.fingerprint, data.name)
     for field in data.schema.fields:
@@ -73,11 +74,11 @@ def test_arrays_come_back_as_they_were(
 @given(st.integers(0, 10**6), st.integers(1, 255))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_flipped_bit_is_damage(two_sided: Path, tmp_path: Path, at: int, bits: int) -> None:
-    content = bytearray((two_sided / FILE).read_bytes())
+    content = bytearray((two_sided / SERVING).read_bytes())
     content[at % len(content)] ^= bits
-    (tmp_path / FILE).write_bytes(content)
+    (tmp_path / SERVING).write_bytes(content)
     with pytest.raises(StorageError):
-        read_serving_data(tmp_path / FILE)
+        read_serving_data(tmp_path / SERVING)
 
 
 # ------------------------------------------------------------------------------------------------ hostile
@@ -114,9 +115,9 @@ WRONG: list[Any] = [None, True, -1, 10**30, 1e308, "", "../../x", "/etc/passwd",
     ids=lambda h: str(h)[:60],
 )
 def test_a_hostile_header_is_refused(header: Any, tmp_path: Path) -> None:
-    (tmp_path / FILE).write_bytes(sealed(header, bytes(20)))
+    (tmp_path / SERVING).write_bytes(sealed(header, bytes(20)))
     with pytest.raises(StorageError):
-        read_serving_data(tmp_path / FILE)
+        read_serving_data(tmp_path / SERVING)
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -147,9 +148,9 @@ def attack(place: Path, rows: Path, box: Path) -> None:
 
 def test_every_value_of_the_file_may_be_hostile(two_sided: Path, tmp_path: Path) -> None:
     """A value that passes is one that could have been; all others are refused by a StorageError."""
-    source = Container(two_sided / FILE)
+    source = Container(two_sided / SERVING)
     arrays = {n: source.array(n) for n in source._entries}
-    path = tmp_path / FILE
+    path = tmp_path / SERVING
     refused = 0
     for at in leaves(source.content):
         for new in WRONG:
@@ -234,7 +235,7 @@ def test_the_protocol_of_a_foreign_checkpoint_writes_nothing(two_sided: Path, tm
 
 def test_equal_content_is_one_file_of_several_names(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    paths = [tmp_path / f"run{n}" / FILE for n in range(4)]
+    paths = [tmp_path / f"run{n}" / SERVING for n in range(4)]
     for path in paths[:3]:
         write_shared(path, b"content", cache)
     write_shared(paths[3], b"other", cache)
@@ -251,7 +252,7 @@ def test_equal_content_is_one_file_of_several_names(tmp_path: Path) -> None:
 
 
 def test_a_copy_that_was_changed_is_not_shared(tmp_path: Path) -> None:
-    one, two = tmp_path / "a" / FILE, tmp_path / "b" / FILE
+    one, two = tmp_path / "a" / SERVING, tmp_path / "b" / SERVING
     write_shared(one, b"content", tmp_path)
     one.write_bytes(b"changed")
     write_shared(two, b"content", tmp_path)
@@ -263,4 +264,4 @@ def test_a_copy_that_was_changed_is_not_shared(tmp_path: Path) -> None:
 
 def test_runs_of_one_process_share_their_file(room: Path, two_sided: Path, hyperbolic: Path, constant: Path) -> None:
     assert data_of(two_sided).fingerprint == data_of(hyperbolic).fingerprint
-    assert len({(p / FILE).stat().st_ino for p in (two_sided, hyperbolic, constant)}) <= 2  # log-odds differ or not
+    assert len({(p / SERVING).stat().st_ino for p in (two_sided, hyperbolic, constant)}) <= 2  # log-odds differ or not

@@ -11,7 +11,8 @@ from fmlab.cli import main
 from fmlab.config.composition import compose
 from fmlab.contracts import Task
 from fmlab.data import Dataset
-from fmlab.run import open_task, run
+from fmlab.run.experiment import run
+from fmlab.run.task_opening import open_task
 
 USERS = ("7", "007", "NA", "u3", "u4", "u5", "u6", "löwe")
 ITEMS = ("1", "01", "x", "y", "z", "w")

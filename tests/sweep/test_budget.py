@@ -260,7 +260,7 @@ def test_a_budget_that_the_start_has_spent_gives_a_trial_all_the_same(tmp_path, 
     raw = {"sampler": "random", "budget": 1, "space": {"x": {"float": [0, 1]}}}
     sweep = read("toy", raw)
     job = Job("toy", raw, {}, [], locate(None, tmp_path), str(tmp_path), objective="toy_objective:Toy")
-    Coordinator(sweep, job, workers=2, budget=Budget(1.0, spent=5.0)).run()
+    Coordinator(sweep, job, workers=1, budget=Budget(1.0, spent=5.0)).run()
     states = {t.state for t in sweeping.trials_of(tmp_path, raw)}
     assert TrialState.COMPLETE in states
     assert TrialState.FAIL not in states

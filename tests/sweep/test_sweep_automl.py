@@ -9,7 +9,7 @@ from fmlab.errors import FmlabError
 from fmlab.plugin import registry
 from fmlab.plugin.option import Option
 from fmlab.plugin.signature import Signature
-from fmlab.run import open_task
+from fmlab.run.task_opening import open_task
 from fmlab.sweep import automl as auto
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read

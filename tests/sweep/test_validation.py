@@ -1,12 +1,15 @@
 """Mistakes in a space are found before anything runs, each named with the override it stands in."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 from hydra.types import RunMode
 
 from fmlab.config import composition
 from fmlab.errors import FmlabError
+from fmlab.plugin import registry
 from fmlab.sweep.launch import better, share_cores, typed_overrides
 from fmlab.sweep.spec import read
 from fmlab.sweep.trial_overrides import lasting_overrides
@@ -93,6 +96,24 @@ def test_metrics_know_which_way_is_better():
     ]
     with pytest.raises(FmlabError, match="direction must be given for metric auk"):
         better("auk")
+
+
+@pytest.mark.parametrize("name", registry.names("metric"))
+def test_the_direction_read_from_source_is_that_of_the_class(name: str) -> None:
+    assert registry.schema("metric", name).maximize is registry.load("metric", name).maximize
+
+
+def test_the_process_that_leads_a_sweep_does_without_torch() -> None:
+    """Its start would take twice as long: only the workers train."""
+    script = """
+import sys
+from fmlab.sweep import coordinator, launch
+launch.better("ndcg@10")
+import fmlab.report.leaderboards
+print([m for m in ("torch", "pytorch_lightning") if m in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_what_is_typed_must_have_one_value():

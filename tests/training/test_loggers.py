@@ -10,7 +10,7 @@ from pytorch_lightning.loggers import Logger
 from fmlab.config.composition import compose
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
-from fmlab.run import run
+from fmlab.run.experiment import run
 from fmlab.training import loggers
 
 SMALL = (

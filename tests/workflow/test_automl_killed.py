@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fmlab.run.locate import REFIT, locate
+from fmlab.records.folder import REFIT
+from fmlab.run.locate import locate
 from fmlab.serving import load_run
 
 pytestmark = pytest.mark.slow

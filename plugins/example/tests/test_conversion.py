@@ -12,7 +12,7 @@ from fmlab_example.conversion import ESMM, MMoE
 
 from fmlab.api import FmlabError, load_run
 from fmlab.config.composition import compose
-from fmlab.run import run
+from fmlab.run.experiment import run
 from fmlab.testing import tiny
 
 SMALL = ("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "logger=none")
