@@ -74,14 +74,12 @@ def of_source(module: str, attribute: str) -> Signature:
         raise Unreadable("the constructor is inherited from what its source does not show plainly")
     if constructor is not None and constructor.decorator_list:
         raise Unreadable("a decorator may change the signature")
-    defaults, *more = (next(filter(None, (_literal(c, n) for c in classes)), {}) for n in _LITERALS)
-    maximize = next((f for f in (_flag(c, "maximize") for c in classes) if f is not None), None)
+    found: dict[str, Any] = {n: next(filter(None, (_literal(c, n) for c in classes)), {}) for n in _LITERALS}
+    found["maximize"] = next((f for f in (_flag(c, "maximize") for c in classes) if f is not None), None)
     if constructor is None:
-        return Signature((), doc, defaults, (), *more, maximize=maximize)
+        return Signature(doc=doc, **found)
     given = _positional(constructor)
-    return Signature(
-        _options(constructor, place), doc, defaults, given[1:] if given else given, *more, maximize=maximize
-    )
+    return Signature(_options(constructor, place), doc, positional=given[1:] if given else given, **found)
 
 
 def _lineage(module: str, node: ast.ClassDef) -> list[tuple[str, ast.ClassDef]]:
@@ -118,11 +116,11 @@ def of_object(plugin: Callable[..., Any]) -> Signature:
             any_number = True
         else:
             positional.append(p.name)
-    defaults, *more = (_pairs(getattr(plugin, n, {}), n) for n in _LITERALS)
+    found: dict[str, Any] = {n: _pairs(getattr(plugin, n, {}), n) for n in _LITERALS}
     given = None if any_number else tuple(positional)
     flag = getattr(plugin, "maximize", None)
-    maximize = flag if isinstance(flag, bool) else None
-    return Signature(tuple(options), inspect.getdoc(plugin) or "", defaults, given, *more, maximize=maximize)
+    found["maximize"] = flag if isinstance(flag, bool) else None
+    return Signature(tuple(options), inspect.getdoc(plugin) or "", positional=given, **found)
 
 
 _NAMED = "its options must be named one by one after `*`, got **, which accepts any name"
