@@ -1,5 +1,6 @@
 """What models that read the training positives once share: entities by number, and who met what."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,6 @@ from fmlab.errors import FmlabError
 from fmlab.nn.features import id_field
 
 _BLOCK = 256  # items whose columns are dense at once
-LARGEST = 50_000  # items, beyond which a weight for every two of them takes more than 10 GB
 
 
 class Entities(NamedTuple):
@@ -94,17 +94,23 @@ def cooccurrences(user: Tensor, item: Tensor, users: int, items: int, out: Tenso
 
     `out` is overwritten and given back, where there is one.
     """
+    counts = torch.empty(items, items) if out is None else out
+    for columns, block in cooccurrence_blocks(user, item, users, items):
+        counts[:, columns] = block
+    return counts
+
+
+def cooccurrence_blocks(user: Tensor, item: Tensor, users: int, items: int) -> Iterator[tuple[slice, Tensor]]:
+    """The same, some items with all of them at a time: which they are, and `float32[items, n]`."""
     user, item = distinct(user, item, items)
     order = torch.argsort(item, stable=True)
     user, item = user[order], item[order]
     stop = torch.bincount(item, minlength=items).cumsum(0)
     index, ones = torch.stack([item, user]), torch.ones(len(item))
     by_item = torch.sparse_coo_tensor(index, ones, (items, users), is_coalesced=True, check_invariants=False)
-    counts = torch.empty(items, items) if out is None else out
     for low in range(0, items, _BLOCK):
         high = min(low + _BLOCK, items)
         block = torch.zeros(users, high - low)
         held = slice(int(stop[low - 1]) if low else 0, int(stop[high - 1]))
         block[user[held], item[held] - low] = 1.0
-        counts[:, low:high] = by_item @ block
-    return counts
+        yield slice(low, high), by_item @ block

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from field_rows import single
-from fmlab_models import _histories, ials
+from fmlab_models import _histories, ials, itemknn
 from fmlab_models.ease import EASE
 from fmlab_models.ials import IALS
 from fmlab_models.itemknn import ItemKNN
@@ -70,6 +70,19 @@ def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbors: int, shrink: floa
     np.testing.assert_allclose(found[defined], expected[defined], atol=1e-6)
 
 
+def test_itemknn_scores_all_items_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(itemknn, "_CELLS", 7)  # several parts of a block
+    monkeypatch.setattr(_histories, "_BLOCK", 5)
+    model, user = ItemKNN(SCHEMA, n_neighbors=4, shrink=2.5), torch.tensor([[5], [0], [3], [3], [13]])
+    whole = torch.from_numpy(np.vstack([np.zeros((1, ITEMS)), scores(model)])).float()
+    torch.testing.assert_close(model.catalog_scores(user), whole[user[:, 0]])
+    assert model.catalog_scores(user[1:2]).tolist() == [[0.0] * ITEMS]
+    other = ItemKNN(SCHEMA, n_neighbors=4, shrink=2.5)
+    assert not other.catalog_scores(user).any()
+    other.load_state_dict(model.state_dict())
+    torch.testing.assert_close(other.catalog_scores(user), whole[user[:, 0]])
+
+
 def objective(p: np.ndarray, q: np.ndarray, alpha: float, l2: float, nu: float) -> float:
     s = p @ q.T
     decay = [l2 * (n + alpha * m) ** nu for n, m in ((X.sum(1), ITEMS), (X.sum(0), USERS))]
@@ -118,8 +131,7 @@ def test_unknown_users_and_items_score_0(model: Any) -> None:
 
 def test_more_items_than_fit_are_refused() -> None:
     schema = Schema((Field("user", "user", 3), Field("item", "item", 60_001)), 2, 60_000)
-    with pytest.raises(FmlabError, match="at most 50,000, got 60,000"):
-        ItemKNN(schema)
+    assert len(ItemKNN(schema, n_neighbors=2).nearest) == 60_001, "which needs no number for every two items"
     assert EASE(schema).dual.kernel.shape == (3, 2)
     with pytest.raises(FmlabError, match="at most 55,000 of them, got 60,000 items and 70,000 users"):
         EASE(Schema((Field("user", "user", 70_001), Field("item", "item", 60_001)), 70_000, 60_000))
