@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fmlab.config.sources import beside
-from fmlab.contracts import Task
+from fmlab.contracts import CountsFitting, SuitsOptions, Task
 from fmlab.data.labels import is_binary
 from fmlab.errors import FmlabError, StorageError, choices
 from fmlab.evaluation import ScoredRows
@@ -17,6 +17,7 @@ from fmlab.untrusted.parsing import read_json
 KINDS = ("classes", "ratings", "ranking")
 Kind = Literal["classes", "ratings", "ranking"]
 FILE = "portfolio.json"
+OPERATIONS = 5e10  # a second, of a core that solves a system of thousands of equations
 
 
 @dataclass(frozen=True)
@@ -54,3 +55,34 @@ def entries(kind: Kind, excluded: Collection[str] = ()) -> list[Entry]:
         return [e for e in found if e.point["model"] not in excluded]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise StorageError(f"{path} is malformed: {error}") from error
+
+
+def suited(point: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """A point with the options that suit data of this size (`SuitsOptions`), where it names no others."""
+    name = str(point["model"])
+    plugin = registry.load("model", name)
+    if not isinstance(plugin, SuitsOptions):
+        return dict(point)
+    found = plugin.suited_options(task.dataset.schema, len(task.training.rows), **_options(point))
+    return {**{f"model.{key}": value for key, value in found.items()}, **point}
+
+
+def long_last(points: Sequence[dict[str, Any]], task: Task, seconds: float) -> list[dict[str, Any]]:
+    """Points whose model is solved for longer than `seconds`, which nothing can cut, behind the others.
+
+    There they take no time from points that end (`CountsFitting`).
+    """
+    return sorted(points, key=lambda point: _operations(point, task) > OPERATIONS * seconds)
+
+
+def _operations(point: Mapping[str, Any], task: Task) -> float:
+    plugin = registry.load("model", str(point["model"]))
+    if not isinstance(plugin, CountsFitting):
+        return 0.0
+    return plugin.fit_operations(task.dataset.schema, len(task.training.rows), **_options(point))
+
+
+def _options(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a point's model, defaults among them."""
+    options = {o.name: o.default for o in registry.schema("model", str(point["model"])).options}
+    return options | {k.removeprefix("model."): v for k, v in point.items() if k.startswith("model.")}

@@ -24,6 +24,7 @@ A data set may have `unlabeled = {"protocol": "full_ranking"}`: what it names wi
 `item` are given and no `label`.
 """
 
+from fmlab.contracts.first_points import CountsFitting, SuitsOptions
 from fmlab.contracts.loss import Loss, ValidatesLabels
 from fmlab.contracts.metric import ListMetric, RankMetric, Ranks, ScoreMetric
 from fmlab.contracts.model import (
@@ -76,6 +77,7 @@ __all__ = [
     "ChoosesByScore",
     "ChoosesScorers",
     "ComparesItems",
+    "CountsFitting",
     "CountsOperations",
     "CountsParameters",
     "DataSource",
@@ -112,6 +114,7 @@ __all__ = [
     "SearchesPairs",
     "SharesWork",
     "StructureSearch",
+    "SuitsOptions",
     "TableGroup",
     "TableLayout",
     "Task",

@@ -10,6 +10,7 @@ All methods are optional; a model without one pays nothing:
 | when the optimizer is built | `parameter_roles()`                                                         |
 | when rows are scored        | `TwoSided`, `LateInteraction`; `scorers()` where options decide             |
 | without a built model       | `n_parameters(schema, **options)` and `n_operations(...)` of its class      |
+| in a search over models     | `suited_options(schema, rows, **options)` and `fit_operations(...)`         |
 | for a user without training | `fold_in(item)`                                                             |
 | in a search of pairs        | `gate_pairs(gates)`, `pair_parameters()`                                    |
 """

@@ -13,14 +13,14 @@ import json
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any
 
-from fmlab.automl.portfolio import entries, excluded_models, kind_of
+from fmlab.automl.portfolio import entries, excluded_models, kind_of, long_last, suited
 from fmlab.config.overrides import text
 from fmlab.contracts import Task
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin.renames import NewName, new_value
 from fmlab.run.task_opening import open_task
-from fmlab.sweep.spec import of_now
+from fmlab.sweep.spec import of_now, seconds
 from fmlab.sweep.suitable_models import DENSE, RANKING, Fit, is_own, partners, suitable
 
 _KEYS = ("options", "initial_values", "priority", "rows", "steps", "portfolio", "presets")
@@ -52,7 +52,7 @@ def expand(
     front = [m for m in auto.get("priority") or () if m in fits]
     models = [*front, *sorted((m for m in fits if m not in front), key=is_own)]
     searched = {m: _options(m, auto.get("options") or {}) for m in models}
-    known = [e.point for e in tried_before if e.point["model"] in fits]
+    known = [suited(e.point, task) for e in tried_before if e.point["model"] in fits]
     _admit(searched, known)
     own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **partners(fits, task)}
     if any("target_statistics" in point for point in known):
@@ -78,6 +78,8 @@ def expand(
     batches = space.get("batch_size")
     if when["model"] != models and isinstance(batches, Mapping) and "when" not in batches:
         space |= {"batch_size": {**batches, "when": when}} if when["model"] else {}
+    if kept.get("budget") is not None and kept.get("trial_time_fraction") is not None:
+        first = long_last(first, task, seconds(kept["budget"]) * float(kept["trial_time_fraction"]))
     first = _smaller_batches(space, first, auto, len(task.training.rows))
     points = [*(raw.get("initial_points") or ()), *first]
     return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}

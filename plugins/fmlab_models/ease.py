@@ -1,6 +1,6 @@
 """The embarrassingly shallow autoencoder."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor
@@ -40,6 +40,12 @@ class EASE(ItemWeights):
 
     space = {"l2": {"float": [10.0, 10000.0], "log": True}}
     pivot: Tensor
+
+    @staticmethod
+    def fit_operations(schema: Schema, rows: int, **_: Any) -> float:
+        """Those of a Cholesky factorization and of the inverse by it."""
+        users, items = schema.n_users, schema.n_items
+        return float(items if items <= _EXACT else min(users, items)) ** 3
 
     def __init__(
         self,

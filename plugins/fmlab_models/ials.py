@@ -10,6 +10,7 @@ from fmlab.plugin.option import Range, Renamed
 from fmlab_models._histories import distinct, entities
 from fmlab_models._options import Dim, PositiveInitStd
 
+_PENALTY = 7.0  # l2 (n_u + a |I|) of a mean user that suits data of 800 to 20,000 items
 _CELLS = 1 << 19  # numbers of padded histories held at once: larger blocks get new pages each time
 
 
@@ -35,7 +36,7 @@ class IALS(nn.Module):
     defaults = {"loss": None, "optimizer": None}
     space = {
         "unobserved_weight": {"float": [0.003, 1.0], "log": True},
-        "l2": {"float": [0.001, 0.3], "log": True},
+        "l2": {"float": [0.0001, 0.3], "log": True},
         "reg_exponent": {"float": [0.0, 1.0]},
     }
     users: Tensor
@@ -45,6 +46,13 @@ class IALS(nn.Module):
     def n_parameters(schema: Schema, **_: Any) -> int:
         """Parameters that gradients train, without building the model."""
         return 0
+
+    @staticmethod
+    def suited_options(schema: Schema, rows: int, *, unobserved_weight: float, **_: Any) -> dict[str, float]:
+        """The `l2` by which the vector of a mean user is penalized as it should: the more items, the smaller."""
+        if not (schema.n_users and schema.n_items):
+            return {}
+        return {"l2": float(f"{_PENALTY / (unobserved_weight * schema.n_items + rows / schema.n_users):.2g}")}
 
     def __init__(
         self,

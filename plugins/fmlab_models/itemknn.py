@@ -139,7 +139,7 @@ class ItemKNN(nn.Module):
         return self.encode_item(ids)[1][:, self.entities.of_item(others) - 1]
 
     def _near_to(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The items that have an item among their nearest, by that item, their similarities, and where each one's end."""
+        """The items that have an item among their nearest, by that item; their similarities; where each one's end."""
         if self._near is None or self._near[0].device != self.nearest.device:
             k = self.nearest.shape[1]
             some = self.similarity[1:].flatten().nonzero().squeeze(1)

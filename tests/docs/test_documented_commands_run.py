@@ -72,6 +72,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, cut in (("train", slice(0, 15)), ("test", slice(15, None))):
         lines = [f"{n} {' '.join(map(str, have[cut]))}" for n, have in enumerate(adjacent.values())]
         Path(f"{name}.txt").write_text("\n".join(lines) + "\n")
+    table("users.csv", "u user", [[u, u] for u in users])
     table("theirs.csv", "user item score", [[u, i, draw.random()] for u in users for i in items])
     try:
         kept = ["protocol=full_ranking", "model=fm", *STARS, *TOY]

@@ -4,6 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import create_trial
 
+from fmlab.automl.portfolio import suited
 from fmlab.config import composition
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
@@ -203,9 +204,10 @@ def test_points_that_did_well_before_are_tried_first(plain):
     raw = {**RAW, "budget": None, "refit_seeds": None, "auto": {**RAW["auto"], **PORTFOLIO}}
     sweep = read("auto", auto.expand(raw, plain))
     order = [p["model"] for p in sweep.initial_points]
-    assert order == ["itemknn", "mf", "lorentzfm", "cml"], "those of conf/portfolio.json that are there, in its order"
-    assert sweep.initial_points[1]["model.dim"] == 64
-    assert sweep.initial_points[1]["loss"] == "bpr"
+    known = ["itemknn", "itemknn", "mf", "lorentzfm", "cml"]
+    assert order == known, "those of conf/portfolio.json that are there, in its order"
+    assert sweep.initial_points[2]["model.dim"] == 64
+    assert sweep.initial_points[2]["loss"] == "bpr"
     assert (sweep.budget, sweep.settings.refit_seeds) == (300, ())
     for preset, models, budget in (("few", {"itemknn"}, 60), ("all", {*order, "deepfm"}, 3600)):
         found = read("auto", auto.expand({**raw, "preset": preset}, plain))
@@ -214,6 +216,33 @@ def test_points_that_did_well_before_are_tried_first(plain):
     assert read("auto", auto.expand({**raw, "preset": "all", "budget": 7}, plain)).budget == 7
     with pytest.raises(FmlabError, match=r"preset must be one of.*did you mean 'few'"):
         auto.expand({**raw, "preset": "feww"}, plain)
+
+
+def test_first_points_of_a_model_suit_the_size_of_the_data(plain):
+    """The penalty of iALS grows with the number of items, so that its weight falls with it."""
+    task = open_task(plain)
+    rows = len(task.training.rows)
+    point = {"model": "ials", "model.unobserved_weight": 0.1}
+    found = suited(point, task)
+    assert found == {**point, "model.l2": pytest.approx(7 / (0.1 * 30 + rows / 40), rel=0.05)}
+    assert suited({**point, "model.l2": 0.5}, task)["model.l2"] == 0.5
+    assert suited({"model": "mf", "model.dim": 3}, task) == {"model": "mf", "model.dim": 3}
+    starts = auto.expand({**RAW, "budget": None, "auto": {**RAW["auto"], **PORTFOLIO}}, plain)["initial_points"]
+    weights = {p["model.unobserved_weight"]: p["model.l2"] for p in starts if p["model"] == "ials"}
+    assert weights == {a: pytest.approx(min(0.3, 7 / (a * 30 + rows / 40)), rel=0.05) for a in (0.03, 0.1, 0.3)}
+
+
+def test_what_is_solved_for_longer_than_a_trial_may_take_comes_last(plain, monkeypatch):
+    """Nothing can cut it, so that it would keep what ends from being tried."""
+    orders = []
+    for rate in (30**3 / 10 + 1, 30**3 / 10 - 1):  # EASE of 30 items, and trials of 10 s
+        monkeypatch.setattr("fmlab.automl.portfolio.OPERATIONS", rate)
+        starts = auto.expand({**RAW, "auto": {**RAW["auto"], **PORTFOLIO}}, plain)["initial_points"]
+        orders.append([p["model"] for p in starts])
+    ease = orders[0].count("ease")
+    assert orders[0][-1] != "ease"
+    assert orders[1] == [*(m for m in orders[0] if m != "ease"), *["ease"] * ease]
+    assert ease > 1
 
 
 @pytest.mark.usefixtures("some")
