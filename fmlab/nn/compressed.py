@@ -29,13 +29,9 @@ class CompressedTable(EmbeddingTable):
         self.first, self.of_features = whole.first, False
         self.features, self.width = whole.weight.shape
         self.layout = layout
+        check_points_stay(whole.weight, layout)
         manifold = manifold_of(whole.weight)
         curved = not isinstance(manifold, Euclidean)
-        if curved and not layout.one_row:
-            raise FmlabError(
-                f"embeddings that are made of several numbers must be those of flat space, got points of a "
-                f"{type(manifold).__name__} manifold; table=hashed has one row for each feature"
-            )
         starts = iter(layout.start(whole.weight.detach()))
         scale = step_scale_of(whole.weight)
         self.parts, self.shared = nn.ParameterList(), nn.ParameterList()
@@ -135,7 +131,7 @@ class Place(NamedTuple):
 
 
 def layouts(model: nn.Module, schema: Schema, make: Make, name: str, model_name: str) -> list[Place]:
-    """The tables of features of a model and their layouts; raises FmlabError where it has none.
+    """The tables of features of a model and their layouts; raises FmlabError where it has none, or takes others.
 
     `make(schema, fields, width)` gives the `TableLayout` of a table, or None for a whole one, which is left out.
     """
@@ -152,7 +148,20 @@ def layouts(model: nn.Module, schema: Schema, make: Make, name: str, model_name:
             f"table={name} needs a model with embedding tables of features, {model_name} has none; it takes table=full"
         )
     made = [(*place, make(schema, fields_of(schema, place[2]), place[2].weight.shape[1])) for place in places]
-    return [Place(*one) for one in made if one[3] is not None]
+    found = [Place(*one) for one in made if one[3] is not None]
+    for place in found:
+        check_points_stay(place.table.weight, place.layout)
+    return found
+
+
+def check_points_stay(weight: Tensor, layout: TableLayout) -> None:
+    """Raise FmlabError where rows are points of a curved space and the layout makes others of them."""
+    manifold = manifold_of(weight)
+    if not isinstance(manifold, Euclidean) and not layout.one_row:
+        raise FmlabError(
+            f"embeddings that are made of several numbers must be those of flat space, got points of a "
+            f"{type(manifold).__name__} manifold; table=hashed has one row for each feature"
+        )
 
 
 def compress(model: nn.Module, schema: Schema, make: Make, name: str, model_name: str) -> None:

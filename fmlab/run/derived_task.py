@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fmlab.contracts import Evaluator, Task
-from fmlab.data import Dataset
+from fmlab.data import Dataset, Schema
 from fmlab.data.derived_fields import DerivedFields
 from fmlab.data.derived_fitting import fit
 from fmlab.data.derived_groups import Groups, Sample
@@ -44,6 +44,20 @@ def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, De
     key = repr((_rows(config, task), given))
     kept = f"derived, {given[2]}" if task.dataset.rows <= FEW else "derived"  # trees and others take turns in a search
     return reuse(kept, key, lambda: _made(task, _groups(config, task, judged), *given))
+
+
+def schema_of(config: Mapping[str, Any], task: Task) -> Schema:
+    """The fields of a row of a run, those that are added among them; fields are fitted, and no row is widened."""
+    judged = task.validation
+    if not wanted(config) or not isinstance(judged, ScoredRows):
+        return task.dataset.schema
+    crosses, statistics, form = (config.get(name) for name in OPTIONS)
+
+    def made() -> Schema:
+        groups = _groups(config, task, judged)
+        return fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins", groups).schema
+
+    return reuse(f"schema, {form}", repr((_rows(config, task), crosses, statistics)), made)
 
 
 def _rows(config: Mapping[str, Any], task: Task) -> tuple[Any, ...]:

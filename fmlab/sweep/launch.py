@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import Task
 
 log = logging.getLogger("fmlab")
+_ONE_METRIC = {"pruner": "none", "racing": False, "ensemble": False, "refit_seeds": []}
 _WORKER = 1_000_000_000  # bytes of memory that a worker is given at least
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
@@ -52,10 +53,11 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     both = _refits(config, raw, typed)
     command = {key: line.partition("=")[2] for key, line in typed.items()}
     left_out: dict[str, str] = {}
-    if raw.get("auto"):
+    searches_models = bool(raw.get("auto"))
+    if searches_models:
         from fmlab.sweep.automl import expand
 
-        raw = expand(raw, _plain(compose(_early(raw, typed))), left_out)
+        raw = expand(raw, _plain(compose(_early(raw, typed))), left_out, command)
     sweep = read(name, raw, command)
     workers, threads = share_cores(sweep)
     lasting = lasting_overrides(sweep, list(typed.values()), threads)
@@ -85,6 +87,10 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     again = _open_both(sweep, compose(lasting), budget, asked=asked) if both else None
     if not sweep.settings.refit_seeds and not sweep.settings.ensemble and again is None:
         Coordinator(sweep, job, workers=workers, budget=budget).run()
+        if searches_models and len(sweep.metrics) > 1:  # the front is the result
+            from fmlab.report.terminal import print_leaderboards
+
+            print_leaderboards(folder)
         return
     try:
         Coordinator(sweep, job, workers=workers, budget=budget).run()
@@ -230,6 +236,8 @@ def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
     for key in ("preset", "exclude_models"):
         if (raw.get(key) is None or not raw.get("auto")) and raw.pop(key, None) is not None:
             raise FmlabError(f"{key} is an option of a search over all models, such as sweep=automl")
+    if raw.get("auto") and isinstance(raw["metric"], list | tuple) and len(raw["metric"]) > 1:
+        raw |= {k: v for k, v in _ONE_METRIC.items() if k not in typed}  # of the file, for a search with one metric
     name = raw.pop("name")
     if not name:
         raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")

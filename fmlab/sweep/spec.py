@@ -143,7 +143,7 @@ def _read(name: str, raw: Mapping[str, Any], command: dict[str, str]) -> Sweep:
     settings = SweepOptions(**option_values.check_options("sweep", signature_of(SweepOptions), plain, "a sweep"))
     sampler, sampler_options = _named("sampler", raw.get("sampler") or "tpe", SAMPLERS)
     pruner, pruner_options = _named("pruner", raw.get("pruner") or "none", PRUNERS)
-    given = {**fixed, **{k: _value(v) for k, v in command.items()}}
+    given = {**fixed, **{k: value_of(v) for k, v in command.items()}}
     usable, left_out = _installed(space)
     first: tuple[Mapping[str, Any], ...] = tuple(_mapping(p, "initial_points") for p in raw.get("initial_points") or ())
     for point in first:
@@ -203,7 +203,7 @@ def _installed(space: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...
     return usable, tuple(dict.fromkeys(left_out))
 
 
-def _value(typed: str) -> Any:
+def value_of(typed: str) -> Any:
     """A value typed on the command line, as Hydra reads it."""
     try:
         return OverridesParser.create().parse_override(f"key={typed}").value()

@@ -53,7 +53,7 @@ def automl(
         protocol: a name, or a mapping; None is what the data set wants.
         time_limit: seconds, or text such as "20m", that the search and the ensemble take; None is that of the preset.
         preset: fast, balanced or best, see `sweeps/automl.yaml`.
-        max_parameters: parameters that a model may have; there is no ensemble then.
+        max_parameters: parameters that a model may have; tables that store less are searched, and there is no ensemble.
         exclude_models: names of models that take no part.
         refit_on: "train" leaves out that the result is trained anew on training and validation rows, the default.
         max_latency: microseconds that a model may take to score a row on one core; there is no ensemble then.

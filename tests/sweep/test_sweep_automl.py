@@ -12,6 +12,7 @@ from fmlab.plugin.option import Option
 from fmlab.plugin.signature import Signature
 from fmlab.run.task_opening import open_task
 from fmlab.sweep import automl as auto
+from fmlab.sweep.small_models import Sizes
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
 from fmlab.sweep.suitable_models import suitable
@@ -302,3 +303,91 @@ def test_labeled_rows_are_trained_on_by_a_loss_of_rows(tmp_path, labels, loss):
     assert {name: fits[name].loss for name in ("mf", "deepfm", "lorentzfm")} == dict.fromkeys(
         ("mf", "deepfm", "lorentzfm"), loss
     )
+
+
+SMALL = {
+    "options": {"dim": {"int": [2, 64], "log": True}, "hidden": {"choice": [[3], [9]]}},
+    "space": {
+        "table": {"choice": ["full", "qr", "hashed"]},
+        "table.collisions": {"choice": [2, 4], "when": {"table": "qr"}},
+    },
+    "tables": [{"table": "qr", "table.collisions": 4}],
+}
+
+
+def _small(**more):
+    return {**RAW, "auto": {**RAW["auto"], **PORTFOLIO, "small": SMALL}, **more}
+
+
+def _size(sizes, point):
+    found = sizes.of(point)
+    assert found is not None
+    return found
+
+
+@pytest.mark.usefixtures("some")
+@pytest.mark.parametrize(("most", "table"), [(2000, "full"), (140, "qr")])
+def test_points_that_are_too_large_are_made_small_and_the_log_says_so(plain, caplog, most, table):
+    """Vectors get narrower first; tables share rows where that does not suffice."""
+    why = {}
+    with caplog.at_level("INFO", "fmlab"):
+        sweep = read("auto", auto.expand(_small(max_parameters=most, preset="all"), plain, why))
+    sizes = Sizes(plain, open_task(plain), {})
+    assert sweep.initial_points
+    assert all(_size(sizes, p) <= most for p in sweep.initial_points)
+    mf = next(p for p in sweep.initial_points if p["model"] == "mf")
+    assert mf["table"] == table
+    assert mf["model.dim"] < 64
+    assert f"max_parameters={most:,}: mf starts with {sizes.of(mf):,} parameters in place of" in caplog.text
+    assert "no parameters, by which sizes are compared" in why["itemknn"]
+    assert ("parameters at least, more than max_parameters=140" in why.get("deepfm", "")) == (most == 140)
+    high = next(p.domain.high for p in sweep.space.parameters if p.key == "model.dim" and "mf" in p.when["model"])
+    smallest = {**mf, "table": "qr", "table.collisions": 4}
+    assert _size(sizes, {**smallest, "model.dim": high}) <= most < _size(sizes, {**smallest, "model.dim": high + 60})
+
+
+@pytest.mark.usefixtures("some")
+def test_tables_are_searched_for_the_models_that_take_them_and_only_for_small_models(plain):
+    keys = {p.key for p in read("auto", auto.expand(_small(), plain)).space.parameters}
+    assert not any(key.startswith("table") for key in keys)
+    for more in ({"max_parameters": 10**6}, {"metric": ["mrr", "parameters"], "direction": ["maximize", "minimize"]}):
+        sweep = read("auto", auto.expand(_small(preset="all", refit_seeds=[], **more), plain))
+        tables = {}
+        for point in sweep.space.branches():
+            tables.setdefault(point.overrides["model"], set()).add(point.overrides.get("table"))
+        assert tables["deepfm"] == {"full", "qr", "hashed"}
+        assert tables["lorentzfm"] == {"full", "hashed"}, "points of curved spaces cannot be made of several rows"
+        assert all(p["table"] == "full" for p in sweep.initial_points)
+    by_bytes = _small(preset="all", refit_seeds=[], metric=["mrr", "bytes"], direction=["maximize", "minimize"])
+    models = {p["model"]: "table" in p for p in read("auto", auto.expand(by_bytes, plain)).initial_points}
+    assert models == {"mf": True, "deepfm": True, "lorentzfm": True, "cml": True, "itemknn": False}
+
+
+@pytest.mark.usefixtures("some")
+def test_what_is_typed_counts_for_the_size(plain):
+    """A typed option is that of every trial: other options give way to it, and typed tables stay."""
+    typed = {"model": "deepfm", "model.dim": "8", "table": "qr"}
+    config = {**plain, "table": {"name": "qr"}}
+    why = {}
+    sweep = read("auto", auto.expand(_small(max_parameters=1200, preset="all"), config, why, typed), typed)
+    assert "deepfm" not in why
+    sizes = Sizes(config, open_task(plain), {"model.dim": 8, "table": "qr"})
+    (point,) = [p for p in sweep.initial_points if p["model"] == "deepfm"]
+    assert _size(sizes, point) <= 1200 < _size(sizes, {**point, "model.hidden": [400, 400]})
+
+
+@pytest.mark.usefixtures("some")
+def test_a_limit_that_no_model_keeps_is_refused(plain):
+    with pytest.raises(FmlabError, match=r"max_parameters must leave a model, got 5: .* parameters at least"):
+        auto.expand(_small(max_parameters=5), plain)
+
+
+def test_sizes_count_the_fields_that_target_statistics_add(tmp_path):
+    rows = [f"{n % 20},{n % 15},{n % 2}" for n in range(400)]
+    (tmp_path / "rows.csv").write_text("user,item,y\n" + "\n".join(rows))
+    named = ["data=csv", f"data.path={tmp_path / 'rows.csv'}", "data.user=user", "data.item=item", "data.label=y"]
+    config = composition.compose([*named, "protocol=ctr", f"cache_dir={tmp_path}"], {})
+    options = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    sizes = Sizes(options, open_task(options), {})
+    plain, wide = ({"model": "lr", "target_statistics": s} for s in ([], ["user", "user*item"]))
+    assert _size(sizes, wide) - _size(sizes, plain) == 2 * 129
