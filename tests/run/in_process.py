@@ -10,8 +10,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from fmlab import run as program
 from fmlab.config.composition import compose
+from fmlab.run.experiment import run
 from fmlab.training.checkpoint_format import read_checkpoint
 
 SMALL = (
@@ -42,7 +42,7 @@ class SignalAt(pl.Callback):
 
 def train(folder: Path, *overrides: str, callbacks: Sequence[pl.Callback] = (), small: Sequence[str] = SMALL) -> float:
     environment = {"FMLAB_CACHE": str(folder.parent / "cache")}
-    return program.run(compose([*small, *overrides], environment), folder, callbacks)
+    return run(compose([*small, *overrides], environment), folder, callbacks)
 
 
 def metrics(folder: Path) -> dict[str, Any]:
