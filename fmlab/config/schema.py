@@ -109,7 +109,7 @@ class Several:
 LOGGERS: Mapping[str, Callable[..., Any]] = {"none": Nothing, "csv": Nothing, "several": Several}
 
 Direction = Literal["maximize", "minimize"]
-SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii")
+SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "local")
 PRUNERS = ("none", "median", "halving", "hyperband", "wilcoxon")
 
 

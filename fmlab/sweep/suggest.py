@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 
 from fmlab.config.overrides import text
 from fmlab.errors import FmlabError
+from fmlab.sweep.local_search import LocalSearchPruner, LocalSearchSampler
 from fmlab.sweep.space import Choice, Constant, Numbers, Parameter, Point
 from fmlab.sweep.spec import Sweep, check_options
 from fmlab.sweep.study import DONE, LATER
@@ -29,6 +30,7 @@ _SAMPLERS: Mapping[str, type[BaseSampler]] = {
     "cmaes": optuna.samplers.CmaEsSampler,
     "qmc": optuna.samplers.QMCSampler,
     "nsgaii": optuna.samplers.NSGAIISampler,
+    "local": LocalSearchSampler,
 }
 _PRUNERS: Mapping[str, type[BasePruner]] = {
     "none": optuna.pruners.NopPruner,
@@ -63,7 +65,12 @@ def make_sampler(sweep: Sweep, index: int) -> BaseSampler:
         options = {"warn_independent_sampling": False} | options
     if kind == "qmc":
         options = {"scramble": True, "warn_asynchronous_seeding": False} | options
-    made = _make("sampler", kind, _SAMPLERS[kind], {**options, "seed": seed}, options)
+    given: dict[str, Any] = {**options, "seed": seed}
+    if kind == "local":
+        deciding = {key for parameter in sweep.space.parameters for key in parameter.when}
+        deciding |= {str(key) for key in options.get("fixed") or ()}
+        given["fixed"] = [p.name for p in sweep.space.parameters if p.key in deciding]
+    made = _make("sampler", kind, _SAMPLERS[kind], given, options)
     assert isinstance(made, BaseSampler)
     return made
 
@@ -73,7 +80,7 @@ def make_pruner(sweep: Sweep) -> BasePruner:
     options = sweep.pruner_options
     made = _make("pruner", sweep.pruner, _PRUNERS[sweep.pruner], options, options)
     assert isinstance(made, BasePruner)
-    return made
+    return LocalSearchPruner(made) if sweep.sampler == "local" else made
 
 
 def _make(kind: str, name: str, constructor: Any, arguments: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
@@ -141,7 +148,7 @@ def propose(
             sampler=make_sampler(sweep, index),
             pruner=make_pruner(sweep),
         )
-        if sweep.sampler in ("tpe", "gp", "cmaes", "nsgaii"):
+        if sweep.sampler in ("tpe", "gp", "cmaes", "nsgaii", "local"):
             study.add_trials([t for t in (_as_of_now(sweep, t) for t in history) if t is not None])
         elif sweep.sampler == "qmc":
             for _ in range(index):

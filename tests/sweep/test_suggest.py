@@ -59,6 +59,8 @@ def work(sweep, folder, kill):
         ("random", NESTED),
         ("tpe", FLAT),
         ("tpe", NESTED),
+        ({"name": "local", "n_startup_trials": 4}, FLAT),
+        ({"name": "local", "n_startup_trials": 4}, NESTED),
         ({"name": "nsgaii", "population_size": 4}, FLAT),
         ("qmc", {k: FLAT[k] for k in "xn"}),
     ],
