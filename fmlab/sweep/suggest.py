@@ -65,12 +65,9 @@ def make_sampler(sweep: Sweep, index: int) -> BaseSampler:
         options = {"warn_independent_sampling": False} | options
     if kind == "qmc":
         options = {"scramble": True, "warn_asynchronous_seeding": False} | options
-    given: dict[str, Any] = {**options, "seed": seed}
-    if kind == "local":
-        deciding = {key for parameter in sweep.space.parameters for key in parameter.when}
-        deciding |= {str(key) for key in options.get("fixed") or ()}
-        given["fixed"] = [p.name for p in sweep.space.parameters if p.key in deciding]
-    made = _make("sampler", kind, _SAMPLERS[kind], given, options)
+    made = _make("sampler", kind, _SAMPLERS[kind], {**options, "seed": seed}, options)
+    if isinstance(made, LocalSearchSampler):
+        made.know(sweep.space.parameters)
     assert isinstance(made, BaseSampler)
     return made
 

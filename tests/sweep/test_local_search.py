@@ -136,16 +136,39 @@ def test_a_moved_point_is_given_up_where_it_needs_three_times_the_steps():
         trial = create_trial(state=TrialState.RUNNING, intermediate_values=curve, system_attrs=attrs)
         return pruner.prune(study, trial)
 
-    came_from = {CURVE: {"1": 0.5, "3": 0.3, "9": 0.1}}
-    assert not stops({1: 0.9, 2: 0.9}, came_from)  # nothing to compare with yet
-    assert not stops({3: 0.49}, came_from)
-    assert stops({3: 0.51}, came_from)
-    assert not stops({3: 0.4, 9: 0.29}, came_from)
-    assert stops({3: 0.4, 9: 0.31}, came_from)
-    assert not stops({3: 0.4, 8: 0.31}, came_from)  # that of step 3 counts from step 9 on
-    assert not stops({9: 5.0}, {})  # another pruner's
+    came_from = {CURVE: {"0": 0.5, "2": 0.3, "8": 0.1}}  # steps are counted from 0
+    assert not stops({0: 0.9, 1: 0.9}, came_from)  # nothing to compare with yet
+    assert not stops({2: 0.49}, came_from)
+    assert stops({2: 0.51}, came_from)
+    assert not stops({2: 0.4, 8: 0.29}, came_from)
+    assert stops({2: 0.4, 8: 0.31}, came_from)
+    assert not stops({2: 0.4, 7: 0.31}, came_from)  # that of the third step counts from the ninth on
+    assert not stops({8: 5.0}, {})  # another pruner's
+
+
+def test_no_point_is_proposed_again_while_there_are_others():
+    space = {"model": {"choice": ["fm"]}, "a": {"choice": [1, 2, 3]}, "b": {"choice": [1, 2, 3]}}
+    raw = {"sampler": {"name": "local", "n_startup_trials": 1, "explore": 0}, "n_trials": 9, "space": space}
+    sweep = read("s", {**raw, "direction": "minimize"})
+    given = {p.name: suggest.distribution(p) for p in sweep.space.parameters}
+    done = []
+    for index in range(5):  # all that one move reaches
+        params = {"model": "fm", "a": 1, "b": 1} if not done else suggest.propose(sweep, index, done)[0].params
+        assert params not in [t.params for t in done]
+        done.append(create_trial(value=float(params["a"] + params["b"]), params=params, distributions=given))
 
 
 def test_options_out_of_range_are_refused():
     with pytest.raises(FmlabError, match="sampler local: best must be at least 1"):
         suggest.make_sampler(a_sweep({"name": "local", "best": 0}), 0)
+
+
+def test_what_a_first_point_leaves_open_of_the_fixed_is_that_of_the_best_point_so_far():
+    sweep = a_sweep()
+    start = {"model": "fm", "lr": 0.5, "dim": 4}
+    for done, wanted in ((history(sweep), "none"), (history(sweep)[:2], "auto")):
+        found = [suggest.propose(sweep, index, done, start) for index in range(20)]
+        assert all(point.params == {**start, "statistics": wanted} for point, _ in found)
+        assert all(CURVE not in remembered for _, remembered in found)
+    before = {suggest.propose(sweep, index, [], start)[0].params["statistics"] for index in range(20)}
+    assert before == {"auto", "none"}
