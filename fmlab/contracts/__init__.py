@@ -58,6 +58,7 @@ from fmlab.contracts.sampler import ChoosesByScore, Sampler
 from fmlab.contracts.scheduler import FollowsValidation, Scheduler
 from fmlab.contracts.search import (
     BeginsSearchSteps,
+    ChoosesByLoss,
     EndsSearch,
     PenalizesGates,
     SearchedTable,
@@ -74,6 +75,7 @@ __all__ = [
     "BeginsSearchSteps",
     "BeginsSteps",
     "BlockResult",
+    "ChoosesByLoss",
     "ChoosesByScore",
     "ChoosesScorers",
     "ComparesItems",

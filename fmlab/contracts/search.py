@@ -1,6 +1,6 @@
 """What a structure search is: a first training that finds which numbers, features or fields of a model stay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -85,6 +85,18 @@ class EndsSearch(Protocol):
 
     def finished(self, weights: Sequence[Tensor]) -> bool:
         """Asked after each step, without gradients: whether the search is over with these weights of the tables."""
+        ...
+
+
+@runtime_checkable
+class ChoosesByLoss(Protocol):
+    """A search that ends with a comparison of candidates by the loss of rows that nothing is trained on."""
+
+    judged: float
+    """The share of the training rows that are kept back for it, above 0."""
+
+    def choose(self, loss: Callable[[], float]) -> None:
+        """Called once, after the training and before `kept`: `loss()` is that of the model as `rows` give it then."""
         ...
 
 

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from fmlab.training.sanity_check import try_one_batch
 from fmlab.training.search_learner import SearchEnd, SearchLearner
 
 log = logging.getLogger("fmlab")
+_JUDGED = 1 << 15  # rows that candidates of a search are compared by, at most
 
 
 def structure_of(
@@ -87,7 +88,9 @@ class _Phase:
         self.config, self.task, self.folder, self.name = config, task, folder, str(config["search"]["name"])
         model_name = str(config["model"]["name"])
         self.search = self._made(self._space())
-        weights, gates = _parts(task.training.rows, self.search.held_out, int(config["seed"]))
+        seed = int(config["seed"])
+        trained, judged = _parts(task.training.rows, getattr(self.search, "judged", 0.0), seed, part=2)
+        weights, gates = _parts(trained, self.search.held_out, seed)
         end = SearchEnd(self.search, lambda: self.weights)
         searched = task.changed(training=replace(task.training, rows=weights), refit=None)
         built = self._assembled(searched, self.search.epochs, [*callbacks, end])
@@ -107,18 +110,8 @@ class _Phase:
         self.identity = {**built.learner.identity, "search": redacted(config["search"])}
         loader, held = built.learner.loader, None
         if len(gates):
-            training = replace(task.training, rows=gates)
-            held = TrainingLoader(
-                task.dataset,
-                training,
-                batch_size=int(config["batch_size"]),
-                seed=int(config["seed"]) + 1,
-                scale=output_transform_of(model),
-            )
-            if loader.observed is not None:  # no positive of the other part is drawn as a negative
-                every = TrainingLoader(task.dataset, task.training, batch_size=1, seed=0)
-                loader.observed = held.observed = every.observed
-                held.sampler, held.drawn = loader.sampler, loader.drawn
+            held = self._loader(gates, seed + 1, model, loader)
+        self.judged = self._loader(judged[:_JUDGED], seed + 2, model, loader) if len(judged) else None
         try_one_batch(model, built.learner.loss, loader, name=model_name)
         assert built.learner.make_optimizer is not None
         assert built.learner.loss is not None
@@ -148,6 +141,8 @@ class _Phase:
             resume,
             lambda: "interrupted in the search of a structure; go on with fmlab resume",
         )
+        if self.judged is not None:
+            self.search.choose(self._loss(self.judged))
         with torch.no_grad():
             kept = self._checked([part.cpu() for part in self.search.kept(self.weights)])
             pairs = self.search.kept_pairs().cpu() if hasattr(self.search, "pairs") else None
@@ -155,6 +150,39 @@ class _Phase:
         epochs = round(steps / max(1, len(self.built.learner.loader)), 3)
         seconds = round(self.built.learner.pace.seconds if resume else time.perf_counter() - began, 3)
         return Structure(kept, {"name": self.name, "epochs": epochs, "seconds": seconds}, pairs)
+
+    def _loader(self, rows: Array, seed: int, model: nn.Module, loader: TrainingLoader) -> TrainingLoader:
+        """Batches of rows that the weights, of which `loader` has the rows, are not trained on."""
+        training = replace(self.task.training, rows=rows)
+        made = TrainingLoader(
+            self.task.dataset,
+            training,
+            batch_size=int(self.config["batch_size"]),
+            seed=seed,
+            scale=output_transform_of(model),
+        )
+        if loader.observed is not None:  # no positive of the other part is drawn as a negative
+            every = TrainingLoader(self.task.dataset, self.task.training, batch_size=1, seed=0)
+            loader.observed = made.observed = every.observed
+            made.sampler, made.drawn = loader.sampler, loader.drawn
+        return made
+
+    def _loss(self, loader: TrainingLoader) -> Callable[[], float]:
+        """The mean loss of the trained model over the same batches each time."""
+        learner = self.built.learner
+        assert learner.loss is not None
+        loss, model = learner.loss, learner.model.eval()
+        loader.place(next(model.parameters()).device, 0, 1, learner.loader.dtype)
+        loader.epoch = loader.skip = 0
+        batches = [loader.chosen(model, batch) for batch in loader]
+        rows = [len(batch.label) for batch in batches]
+
+        def found() -> float:
+            with torch.no_grad():
+                losses = [float(loss(model, batch)) for batch in batches]
+            return float(np.average(losses, weights=rows))
+
+        return found
 
     @property
     def weights(self) -> list[Tensor]:
@@ -206,11 +234,11 @@ def _gate(search: Any, number: int) -> Any:
     return lambda rows, at: search.rows(number, rows, at)
 
 
-def _parts(rows: Array, share: float, seed: int) -> tuple[Array, Array]:
-    """Rows that weights are trained on, and those that gates are trained on; raises FmlabError for an empty part."""
+def _parts(rows: Array, share: float, seed: int, part: int = 1) -> tuple[Array, Array]:
+    """Rows that weights are trained on, and those that are held out of it; raises FmlabError for an empty part."""
     if not share:
         return rows, rows[:0]
-    chosen = np.random.default_rng([seed, 1]).permutation(len(rows)) < round(share * len(rows))
+    chosen = np.random.default_rng([seed, part]).permutation(len(rows)) < round(share * len(rows))
     if not chosen.any() or chosen.all():
         raise FmlabError(f"a search with held-out rows needs rows for both parts, {len(rows)} rows are too few")
     return rows[~chosen], rows[chosen]

@@ -84,6 +84,7 @@ class SearchContract:
         assert is_module
         assert search.epochs >= 1
         assert 0 <= search.held_out < 1
+        assert not hasattr(search, "choose") or 0 < search.judged < 1
         moved = {id(p) for group in search.optimizer().param_groups for p in group["params"]}
         assert moved == {id(p) for p in search.parameters()}, "optimizer() must move all parameters of the search"
 
@@ -157,10 +158,15 @@ def _rows() -> tuple[Tensor, Tensor]:
 
 
 def _train(model: _FM, search: Any, optimizer: Mapping[str, Any], first: int, last: int) -> None:
-    """Steps `first` to `last` as a run takes them; gates follow the second half of the rows if they are held out."""
+    """Steps `first` to `last` as a run takes them; gates follow the second half of the rows if they are held out.
+
+    What compares candidates does so at the end, by a quarter of the rows that is kept back for it.
+    """
     ids, label = _rows()
-    every = torch.arange(_ROWS)
-    parts = (every[: _ROWS // 2], every[_ROWS // 2 :]) if search.held_out else (every, every)
+    judged = _ROWS // 4 if hasattr(search, "choose") else 0
+    every = torch.arange(_ROWS - judged)
+    half = len(every) // 2
+    parts = (every[:half], every[half:]) if search.held_out else (every, every)
     optimizers: list[Any] = [build("optimizer", optimizer, model.parameters()), search.optimizer()]
     gates = list(search.parameters())
 
@@ -184,7 +190,11 @@ def _train(model: _FM, search: Any, optimizer: Mapping[str, Any], first: int, la
             each.step()
         with torch.no_grad():
             if hasattr(search, "finished") and search.finished(_weights(model)):
-                return
+                break
+    if judged:
+        rest = slice(_ROWS - judged, _ROWS)
+        with torch.no_grad():
+            search.choose(lambda: float(functional.binary_cross_entropy_with_logits(model(ids[rest]), label[rest])))
 
 
 def _weights(model: _FM) -> Sequence[Tensor]:

@@ -26,12 +26,15 @@ SHORT = (
     *("trainer.accelerator=cpu", "trainer.threads=1", "trainer.progress=false", "trainer.max_epochs=4"),
     *("batch_size=100", "optimizer.lr=0.02", "model.dim=4", "model.init_std=0.1"),
 )
+FEW = ("search.generations=10", "search.judged=0.2")
 SEARCHES = {
     "pep": ("search=pep", "search.budget=0.2", "search.lr=0.1", "search.epochs=8", "optimizer.weight_decay=0.01"),
     "optfs": ("search=optfs", "search.penalty=2e-3", "search.epochs=8", "search.lr=0.03"),
     "autofield": ("search=autofield", "search.fields=2", "search.epochs=4", "search.lr=0.05"),
+    "optembed": ("search=optembed", "search.penalty=1e-2", "search.epochs=15", "search.lr=0.02", *FEW),
 }
 BATCHES = 16  # of an epoch over all training rows
+BATCHES_OF = {"autofield": 15, "optembed": 13}  # where rows are held out
 
 
 def table() -> pd.DataFrame:
@@ -85,13 +88,13 @@ def test_it_is_trained_anew_from_the_recorded_start(clicks: tuple[str, ...], tmp
     torch.testing.assert_close(model.table.weight, start.table.weight * kept, rtol=0, atol=1e-20)
 
 
-@pytest.mark.parametrize("name", ["pep", "autofield"])
+@pytest.mark.parametrize("name", ["pep", "autofield", "optembed"])
 def test_a_run_that_is_stopped_anywhere_goes_on_as_if_it_were_not(
     name: str, clicks: tuple[str, ...], tmp_path: Path
 ) -> None:
     options = (*clicks, *SEARCHES[name])
     train(tmp_path / "whole", *options, small=SHORT)
-    steps = round(metrics(tmp_path / "whole")["search"]["epochs"] * (15 if name == "autofield" else BATCHES))
+    steps = round(metrics(tmp_path / "whole")["search"]["epochs"] * BATCHES_OF.get(name, BATCHES))
     for at in (3, BATCHES + 2, steps + 5):
         folder = tmp_path / str(at)
         with pytest.raises((KeyboardInterrupt, SystemExit)):

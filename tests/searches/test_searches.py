@@ -8,6 +8,7 @@ import torch
 from fmlab_searches._grda import GRDA
 from fmlab_searches.autofield import AutoField
 from fmlab_searches.autofis import AutoFIS
+from fmlab_searches.optembed import OptEmbed, Step
 from fmlab_searches.optfs import OptFS
 from fmlab_searches.pep import PEP
 from torch import Tensor
@@ -49,6 +50,7 @@ for _name, _options in (
     ("pep", {"budget": 0.1, "lr": 0.05, "epochs": 15, "weight_decay": 0.01}),
     ("optfs", {"penalty": 2e-3, "epochs": 10, "lr": 0.02}),
     ("autofield", {"epochs": 10, "fields": 2}),
+    ("optembed", {"penalty": 1e-2, "epochs": 15, "lr": 0.02, "generations": 10}),
     ("autofis", {"epochs": 10, "lr": 0.5, "c": 0.05}),
 ):
     globals()[f"Test_{_name}"] = _contract(_name, **_options)
@@ -113,6 +115,93 @@ def test_optfs_scales_rows_by_gates_that_sharpen() -> None:
         )
     kept = search.kept([t.start for t in given.tables])
     assert [k[:, 0].tolist() for k in kept] == [[n > 4 for n in range(7)], [n > 4 for n in range(2, 9)]]
+
+
+def test_the_step_of_optembed_has_an_estimated_gradient() -> None:
+    """0.4 and 1 are where the pieces meet: 2 - 4 |x|, then 0.4, then 0."""
+    x = torch.tensor([-1.2, -1.0, -0.7, -0.4, -0.1, 0.0, 0.1, 0.3, 0.41, 0.99, 1.01], requires_grad=True)
+    found = Step.apply(x)  # type: ignore[no-untyped-call]
+    assert found.tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
+    (3 * found).sum().backward()
+    expected = [0.0, 0.4, 0.4, 0.4, 1.6, 2.0, 1.6, 0.8, 0.4, 0.4, 0.0]
+    torch.testing.assert_close(x.grad, 3 * torch.tensor(expected))
+
+
+def _optembed(*parts: tuple[int, int], width: int = 3, **options: Any) -> tuple[OptEmbed, SearchSpace]:
+    """With thresholds and sizes of no pattern, and no size drawn."""
+    given = space(*parts, width=width)
+    search = OptEmbed(given, **options)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        search.thresholds.copy_(1 + 2 * torch.rand(search.thresholds.shape, generator=generator))
+        search.sizes.copy_(torch.randint(1, width + 1, search.sizes.shape, generator=generator))
+    return search, given
+
+
+def test_optembed_shows_the_first_numbers_of_rows_above_the_threshold_of_their_field() -> None:
+    """By loops over fields, rows and numbers; what is kept at the end is what is shown."""
+    search, given = _optembed((0, 7), (3, 9), width=4)
+    field = (0, 0, 0, 1, 1, 1, 1, 2, 2)
+    kept, dropped = search.kept([t.start for t in given.tables]), 0
+    for number, table in enumerate(given.tables):
+        rows = table.start
+        seen = search.rows(number, rows, torch.arange(len(rows))).detach()
+        for i, row in enumerate(rows.tolist()):
+            f = field[table.first + i]
+            above = sum(map(abs, row)) > float(search.thresholds.detach()[number, f])
+            size = int(search.sizes[number, f])
+            dropped += not above
+            assert kept[number][i].tolist() == [above and k < size for k in range(4)]
+            assert seen[i].tolist() == pytest.approx([x if above and k < size else 0.0 for k, x in enumerate(row)])
+    assert 0 < dropped < 13
+    exist = {0: (0, 1), 1: (1, 2)}  # fields of which a table has rows
+    wanted = sum(math.exp(-float(search.thresholds.detach()[t, f])) for t, fields in exist.items() for f in fields)
+    assert float(search.regularization().detach()) == pytest.approx(1e-5 * wanted, rel=1e-5)
+
+
+def test_optembed_trains_all_sizes_alike() -> None:
+    """In a step each feature has the first 1 to 5 numbers; over steps all as often, and one feature as another."""
+    search, _ = _optembed(width=5)
+    with torch.no_grad():
+        search.thresholds.fill_(-1.0)
+    torch.manual_seed(0)
+    ones, counts = torch.ones(9, 5), torch.zeros(9, 6)
+    for step in range(1500):
+        search.begin_step(step)
+        seen = search.rows(0, ones, torch.arange(9)).detach()
+        assert torch.equal(seen, seen.cummin(1).values), "not the first numbers"
+        counts[torch.arange(9), seen.sum(1).long()] += 1
+        assert torch.equal(search.rows(0, ones[:2], torch.tensor([4, 8])).detach(), seen[[4, 8]])
+    share = counts / 1500
+    assert float(share[:, 0].max()) == 0
+    assert (share[:, 1:] - 0.2).abs().max() < 0.05
+    assert len({tuple(row) for row in counts.tolist()}) == 9, "features have sizes of their own"
+
+
+def test_optembed_gives_fields_the_sizes_of_the_least_loss() -> None:
+    """The loss is known for every candidate: what is found is the best of all, and of equal ones the smallest."""
+    search, _ = _optembed(generations=40, width=5)
+    best = torch.tensor([2, 5, 1])
+
+    def loss() -> float:
+        return float((search.sizes[0] - best).square().sum())
+
+    search.choose(loss)
+    assert search.sizes[0].tolist() == best.tolist()
+    search.choose(lambda: 0.5)
+    assert int(search.sizes.sum()) == 3
+    again, _ = _optembed(generations=40, width=5)
+    asked: list[list[int]] = []
+    again.choose(lambda: asked.append(again.sizes[0].tolist()) or 1.0)  # type: ignore[func-returns-value]
+    assert len(asked) == len({tuple(sizes) for sizes in asked}) > 20, "a candidate is judged once"
+
+
+def test_optembed_lets_a_row_of_zeros_leave_it() -> None:
+    search, _ = _optembed()
+    rows = torch.zeros(2, 3, requires_grad=True)
+    search.sizes.fill_(3)
+    search.rows(0, rows, torch.arange(2)).sum().backward()
+    assert torch.equal(rows.grad, torch.ones(2, 3))  # type: ignore[arg-type]
 
 
 def test_autofield_keeps_the_fields_of_the_highest_logits() -> None:
