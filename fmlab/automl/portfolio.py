@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fmlab.config.sources import beside
-from fmlab.contracts import CountsFitting, SuitsOptions, Task
+from fmlab.contracts import OPERATIONS, CountsFitting, SuitsOptions, Task
 from fmlab.data.labels import is_binary
 from fmlab.errors import FmlabError, StorageError, choices
 from fmlab.evaluation import ScoredRows
@@ -17,7 +17,6 @@ from fmlab.untrusted.parsing import read_json
 KINDS = ("classes", "ratings", "ranking")
 Kind = Literal["classes", "ratings", "ranking"]
 FILE = "portfolio.json"
-OPERATIONS = 5e10  # a second, of a core that solves a system of thousands of equations
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ A data set may have `unlabeled = {"protocol": "full_ranking"}`: what it names wi
 `item` are given and no `label`.
 """
 
-from fmlab.contracts.first_points import CountsFitting, SuitsOptions
+from fmlab.contracts.first_points import OPERATIONS, CountsFitting, SuitsOptions
 from fmlab.contracts.loss import Loss, ValidatesLabels
 from fmlab.contracts.metric import ListMetric, RankMetric, Ranks, ScoreMetric
 from fmlab.contracts.model import (
@@ -71,6 +71,7 @@ from fmlab.contracts.task import BlockResult, Evaluator, Report, Task, Training
 from fmlab.data.source import DataSource, RawFile
 
 __all__ = [
+    "OPERATIONS",
     "AddsScores",
     "BeginsSearchSteps",
     "BeginsSteps",

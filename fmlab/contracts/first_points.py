@@ -5,6 +5,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from fmlab.data import Schema
 
+OPERATIONS = 5e10
+"""Multiplications and additions a second, of a core that solves a system of thousands of equations."""
+
 
 @runtime_checkable
 class SuitsOptions(Protocol):

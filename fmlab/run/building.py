@@ -14,14 +14,16 @@ from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from fmlab.config.unused import refuse_unused_sampler
-from fmlab.contracts import FitsRows, NeedsInteractions, Sampler, Task, ValidatesLabels
+from fmlab.contracts import OPERATIONS, CountsFitting, FitsRows, NeedsInteractions, Sampler, Task, ValidatesLabels
 from fmlab.data import Dataset
 from fmlab.errors import FmlabError
 from fmlab.evaluation import flops
+from fmlab.evaluation.latency import model_bytes
 from fmlab.evaluation.output_transform import OutputTransform, output_transform_for, set_output_transform
 from fmlab.evaluation.target_losses import loss_of_targets
+from fmlab.files import size
 from fmlab.nn.compressed import uncompressed
-from fmlab.plugin.registry import build, schema
+from fmlab.plugin.registry import build, check, schema
 from fmlab.records.folder import RunFolder
 from fmlab.run.calibration import check_calibration
 from fmlab.run.loading import FULL, NONE, SEARCHED_PAIRS, build_model
@@ -43,6 +45,7 @@ from fmlab.training.sanity_check import check_draws, try_evaluation, try_one_bat
 from fmlab.training.trainer import checkpoint_every, lasting_options, make_trainer
 
 log = logging.getLogger("fmlab")
+_LONG = 5.0  # seconds of solving for a model, from which on they are said before
 
 
 @dataclass(frozen=True)
@@ -215,4 +218,17 @@ def _prepare_model(model: nn.Module, config: Mapping[str, Any], task: Task, trai
         if data.label is not None and not task.training.negatives:
             rows = rows[np.asarray(data.label[rows]) > 0]
         user, item = (torch.from_numpy(np.asarray(a[rows], np.int64)) for a in (data.user, data.item))
+        _tell_long_fitting(model, config["model"], data, len(rows))
         model.fit_interactions(user, item)
+
+
+def _tell_long_fitting(model: nn.Module, options: Mapping[str, Any], data: Dataset, rows: int) -> None:
+    """Say what a model holds and what it takes before it is solved for, where that is long."""
+    if not isinstance(model, CountsFitting):
+        return
+    seconds = model.fit_operations(data.schema, rows, **check("model", options)) / OPERATIONS
+    if seconds >= _LONG:
+        held = size(model_bytes(model))
+        log.info(
+            f"{options['name']}: {held} in memory; solving for it takes about {seconds / 60:.1f} minutes of a core"
+        )

@@ -79,10 +79,10 @@ def fit_anew(
         trainer["max_steps"] = selected.steps_of(epoch)
     again = {**config, "trainer": trainer, "logger": {"name": "none"}, "schedule_epochs": whole}
     replay = ValidationReplay(None, selected, epoch)
-    new = assemble(again, task, inner, [], [*callbacks, replay], [], selected.scale, structure)
-    replay.scheduler = new.learner.scheduler
     how_long = f" for {selected.steps / (selected.epoch_steps or selected.steps):.3g} epochs" if epochs else ""
     log.info(f"refit{how_long} on {rows:,} rows, those of training and validation")
+    new = assemble(again, task, inner, [], [*callbacks, replay], [], selected.scale, structure)
+    replay.scheduler = new.learner.scheduler
     if epochs:
         resume = inner.last if resumes and inner.last.is_file() else None
         train(new, resume, lambda: "interrupted while training anew on all rows; resume with if_exists=resume")

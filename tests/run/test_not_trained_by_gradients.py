@@ -1,10 +1,12 @@
 """Models that gradients do not train name no loss and no optimizer, anywhere."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from fmlab_models.ease import EASE
 from in_process import train
 
 from fmlab.config.composition import compose
@@ -50,6 +52,19 @@ def test_a_run_folder_shows_none(run: Path) -> None:
         assert group not in identity
         assert f"\n{group}:" not in (run / "config.yaml").read_text("utf-8")
     assert content["status"] == "complete"
+
+
+def test_what_is_solved_for_long_is_told_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fmlab.run.building._LONG", 0.0)
+    order: list[str] = []
+    fit = EASE.fit_interactions
+    monkeypatch.setattr(EASE, "fit_interactions", lambda *args: (order.extend(caplog.messages[-1:]), fit(*args))[1])
+    with caplog.at_level("INFO", "fmlab"):
+        train(tmp_path / "run", "model=ease")
+    (told,) = order
+    assert re.fullmatch(r"ease: \S+ kB in memory; solving for it takes about 0\.0 minutes of a core", told)
 
 
 def test_reports_and_serving_read_it(run: Path) -> None:
