@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fmlab.contracts import Task
 
 log = logging.getLogger("fmlab")
-_ONE_METRIC = {"pruner": "none", "racing": False, "ensemble": False, "refit_seeds": []}
+_ONE_METRIC: Mapping[str, Any] = {"pruner": "none", "racing": False, "ensemble": False, "refit_seeds": []}
 _WORKER = 1_000_000_000  # bytes of memory that a worker is given at least
 _SINGLE = 8  # workers of one core each, before workers get two: steps of these models are too small to share
 
@@ -236,13 +236,20 @@ def _options(config: DictConfig) -> tuple[str, dict[str, Any]]:
     for key in ("preset", "exclude_models"):
         if (raw.get(key) is None or not raw.get("auto")) and raw.pop(key, None) is not None:
             raise FmlabError(f"{key} is an option of a search over all models, such as sweep=automl")
-    if raw.get("auto") and isinstance(raw["metric"], list | tuple) and len(raw["metric"]) > 1:
-        raw |= {k: v for k, v in _ONE_METRIC.items() if k not in typed}  # of the file, for a search with one metric
+    raw |= for_several_metrics(raw, typed)
     name = raw.pop("name")
     if not name:
         raise FmlabError("hydra/sweeper=fmlab needs a sweep: sweep=<name>")
     raw["fixed"] = {"data": config.data.name, "protocol": config.protocol.name, **(raw["fixed"] or {})}
     return str(name), raw
+
+
+def for_several_metrics(raw: Mapping[str, Any], typed: Collection[str]) -> dict[str, Any]:
+    """Options in place of those that the file of a search over models has for one metric, where there are more."""
+    metric = raw.get("metric")
+    if not raw.get("auto") or not isinstance(metric, list | tuple) or len(metric) < 2:
+        return {}
+    return {k: v for k, v in _ONE_METRIC.items() if k not in typed}
 
 
 def _unresolved(node: DictConfig, key: str) -> Any:

@@ -12,6 +12,7 @@ from fmlab.plugin.option import Option
 from fmlab.plugin.signature import Signature
 from fmlab.run.task_opening import open_task
 from fmlab.sweep import automl as auto
+from fmlab.sweep.launch import for_several_metrics
 from fmlab.sweep.small_models import Sizes
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
@@ -391,3 +392,18 @@ def test_sizes_count_the_fields_that_target_statistics_add(tmp_path):
     sizes = Sizes(options, open_task(options), {})
     plain, wide = ({"model": "lr", "target_statistics": s} for s in ([], ["user", "user*item"]))
     assert _size(sizes, wide) - _size(sizes, plain) == 2 * 129
+
+
+def test_a_search_with_several_metrics_needs_no_further_options():
+    """What its file says for one metric is left out, unless it is typed: then it is refused, as in any sweep."""
+    raw = {"auto": {"portfolio": True}, "metric": ["auc", "parameters"], "direction": ["maximize", "minimize"]}
+    raw |= {"pruner": "hyperband", "racing": True, "ensemble": True, "refit_seeds": [1], "n_trials": 3}
+    raw |= {"space": {"model.dim": {"int": [1, 3]}}}
+    found = {**raw, **for_several_metrics(raw, {"workers"})}
+    sweep = read("s", {k: v for k, v in found.items() if k != "auto"})
+    assert (sweep.pruner, sweep.settings.racing, sweep.settings.ensemble) == ("none", False, False)
+    assert for_several_metrics({**raw, "metric": "auc"}, {}) == {}
+    assert for_several_metrics({**raw, "auto": None}, {}) == {}
+    typed = {k: v for k, v in {**raw, **for_several_metrics(raw, {"racing"})}.items() if k != "auto"}
+    with pytest.raises(FmlabError, match="racing needs one metric"):
+        read("s", typed)
