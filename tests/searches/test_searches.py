@@ -119,11 +119,11 @@ def test_optfs_scales_rows_by_gates_that_sharpen() -> None:
 
 def test_the_step_of_optembed_has_an_estimated_gradient() -> None:
     """0.4 and 1 are where the pieces meet: 2 - 4 |x|, then 0.4, then 0."""
-    x = torch.tensor([-1.2, -1.0, -0.7, -0.4, -0.1, 0.0, 0.1, 0.3, 0.41, 0.99, 1.01], requires_grad=True)
+    x = torch.tensor([-1.2, -1.0, -0.7, -0.4, -0.1, 0.0, 0.1, 0.35, 0.41, 0.99, 1.01], requires_grad=True)
     found = Step.apply(x)  # type: ignore[no-untyped-call]
     assert found.tolist() == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1]
     (3 * found).sum().backward()
-    expected = [0.0, 0.4, 0.4, 0.4, 1.6, 2.0, 1.6, 0.8, 0.4, 0.4, 0.0]
+    expected = [0.0, 0.4, 0.4, 0.4, 1.6, 2.0, 1.6, 0.6, 0.4, 0.4, 0.0]
     torch.testing.assert_close(x.grad, 3 * torch.tensor(expected))
 
 
@@ -180,8 +180,8 @@ def test_optembed_trains_all_sizes_alike() -> None:
 
 def test_optembed_gives_fields_the_sizes_of_the_least_loss() -> None:
     """The loss is known for every candidate: what is found is the best of all, and of equal ones the smallest."""
-    search, _ = _optembed(generations=40, width=5)
-    best = torch.tensor([2, 5, 1])
+    search, _ = _optembed(generations=400, width=40)
+    best = torch.tensor([27, 3, 12])  # the first candidates do not have all of these
 
     def loss() -> float:
         return float((search.sizes[0] - best).square().sum())
@@ -189,7 +189,7 @@ def test_optembed_gives_fields_the_sizes_of_the_least_loss() -> None:
     search.choose(loss)
     assert search.sizes[0].tolist() == best.tolist()
     search.choose(lambda: 0.5)
-    assert int(search.sizes.sum()) == 3
+    assert int(search.sizes.sum()) == 3, "of equal ones the smallest"
     again, _ = _optembed(generations=40, width=5)
     asked: list[list[int]] = []
     again.choose(lambda: asked.append(again.sizes[0].tolist()) or 1.0)  # type: ignore[func-returns-value]
