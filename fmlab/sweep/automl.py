@@ -33,6 +33,7 @@ log = logging.getLogger("fmlab")
 _KEYS = ("options", "initial_values", "priority", "rows", "steps", "portfolio", "presets", "small")
 _FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
 BATCH = 16  # rows of a batch, however small the data are
+OF_STEPS = ("batch_size", "scheduler", "trainer.max_epochs")  # what only training by gradients has
 
 
 def expand(
@@ -94,9 +95,11 @@ def expand(
         fixed = dict(kept["fixed"])
         space["scheduler"] = {"const": fixed.pop("scheduler"), "when": when}
         kept["fixed"] = fixed
-    batches = space.get("batch_size")
-    if when["model"] != models and isinstance(batches, Mapping) and "when" not in batches:
-        space |= {"batch_size": {**batches, "when": when}} if when["model"] else {}
+    if not when["model"]:
+        space = {k: v for k, v in space.items() if k not in OF_STEPS}
+    elif when["model"] != models:
+        own_way = [k for k in ("batch_size", "scheduler") if isinstance(space.get(k), Mapping) and "when" not in space[k]]
+        space |= {k: {**space[k], "when": when} for k in own_way}
     if kept.get("budget") is not None and kept.get("trial_time_fraction") is not None:
         first = long_last(first, task, seconds(kept["budget"]) * float(kept["trial_time_fraction"]))
     first = _smaller_batches(space, first, auto, len(task.training.rows))

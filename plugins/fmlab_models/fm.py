@@ -34,6 +34,8 @@ class FM(nn.Module):
     Family: linear and pairwise
     """
 
+    space = {"dim": {"int": [4, 256], "log": True}}
+
     @staticmethod
     def n_parameters(
         schema: Schema, *, dim: int, geometry: str = "euclidean", learn_curvature: bool = False, **_: Any
