@@ -97,6 +97,7 @@ def expand(
         kept["fixed"] = fixed
     if not when["model"]:
         space = {k: v for k, v in space.items() if k not in OF_STEPS}
+        first = [{k: v for k, v in p.items() if k not in OF_STEPS} for p in first]
     elif when["model"] != models:
         own_way = [k for k in ("batch_size", "scheduler") if isinstance(space.get(k), Mapping) and "when" not in space[k]]
         space |= {k: {**space[k], "when": when} for k in own_way}
