@@ -12,19 +12,18 @@ a sweep's `space`. So a model takes part by being installed.
 metric: `options` in place of those above, a `space` of tables, and `tables`, overrides that store less, the best first.
 """
 
-import json
 import logging
 from collections.abc import Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 from fmlab.automl.portfolio import entries, excluded_models, kind_of, long_last, suited
-from fmlab.config.overrides import text
 from fmlab.contracts import Task
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin.renames import NewName, new_value
 from fmlab.run.loading import FULL
 from fmlab.run.task_opening import open_task
+from fmlab.sweep.model_domains import admit, applies, cases_of, inside, listed, options_of, within
 from fmlab.sweep.small_models import Sizes, bounded, change, made_small, table_cases
 from fmlab.sweep.spec import of_now, seconds, value_of
 from fmlab.sweep.suitable_models import DENSE, RANKING, Fit, is_own, partners, suitable
@@ -66,10 +65,10 @@ def expand(
         left_out.update(why)
     front = [m for m in auto.get("priority") or () if m in fits]
     models = [*front, *sorted((m for m in fits if m not in front), key=is_own)]
-    searched = {m: _options(m, usual_options) for m in models}
+    searched = {m: options_of(m, usual_options) for m in models}
     known = [suited(e.point, task) for e in tried_before if e.point["model"] in fits]
-    _admit(searched, known)
-    own: dict[str, Any] = {"model": {"choice": models}, **_cases(searched), **partners(fits, task)}
+    admit(searched, known)
+    own: dict[str, Any] = {"model": {"choice": models}, **cases_of(searched), **partners(fits, task)}
     if any("target_statistics" in point for point in known):
         own["target_statistics"] = {"choice": [[], "auto"]}
     absent = [group for group in ("loss", "optimizer") if not own.get(group)]  # no model of the search takes one
@@ -78,14 +77,14 @@ def expand(
     space = {**own, **{k: v for k, v in (raw.get("space") or {}).items() if k.partition(".")[0] not in absent}}
     start = auto.get("initial_values") or {}
     again = [
-        _within({**_start(p["model"], searched[p["model"]], fits[p["model"]], space), **start, **p}, space)
+        within({**_start(p["model"], searched[p["model"]], fits[p["model"]], space), **start, **p}, space)
         for p in known
     ]
     fresh = models if preset.get("all_models", True) else [m for m in models if m not in {p["model"] for p in known}]
     first = [*again, *({**_start(m, searched[m], fits[m], space), **start} for m in fresh)]
     if small is not None:
         first = small.points([_whole(p, space) for p in first], searched)
-        space |= {k: v for k, v in _cases(small.domains(searched)).items() if k not in (raw.get("space") or {})}
+        space |= {k: v for k, v in cases_of(small.domains(searched)).items() if k not in (raw.get("space") or {})}
     kept = {k: v for k, v in raw.items() if k not in ("auto", "preset", "exclude_models")}
     for key, value in preset.items():
         if key not in ("portfolio", "all_models") and kept.get(key) is None:
@@ -99,7 +98,9 @@ def expand(
         space = {k: v for k, v in space.items() if k not in OF_STEPS}
         first = [{k: v for k, v in p.items() if k not in OF_STEPS} for p in first]
     elif when["model"] != models:
-        own_way = [k for k in ("batch_size", "scheduler") if isinstance(space.get(k), Mapping) and "when" not in space[k]]
+        own_way = [
+            k for k in ("batch_size", "scheduler") if isinstance(space.get(k), Mapping) and "when" not in space[k]
+        ]
         space |= {k: {**space[k], "when": when} for k in own_way}
     if kept.get("budget") is not None and kept.get("trial_time_fraction") is not None:
         first = long_last(first, task, seconds(kept["budget"]) * float(kept["trial_time_fraction"]))
@@ -124,7 +125,7 @@ class _Small(NamedTuple):
     @classmethod
     def of(cls, raw: Mapping[str, Any], auto: Mapping[str, Any], sizes: Sizes) -> "_Small | None":
         """None where the size of a model is neither bounded nor an objective."""
-        most, metrics = raw.get("max_parameters"), _listed(raw.get("metric"))
+        most, metrics = raw.get("max_parameters"), listed(raw.get("metric"))
         counted = most is not None or "parameters" in metrics
         if not counted and "bytes" not in metrics:
             return None
@@ -142,7 +143,7 @@ class _Small(NamedTuple):
         for model, fit in list(fits.items()):
             reason = "" if fit.trains or not self.counted else "it has no parameters, by which sizes are compared"
             if not reason and self.most is not None:
-                least = bounded(model, _options(model, options), self.sizes, self.most, self.usable)[1]
+                least = bounded(model, options_of(model, options), self.sizes, self.most, self.usable)[1]
                 if least is not None:
                     reason = f"it has {least:,} parameters at least, more than max_parameters={self.most:,}"
             if reason:
@@ -194,7 +195,7 @@ class _Small(NamedTuple):
 
 def _whole(point: dict[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
     """A first point with whole tables, where the search has others."""
-    takes = any(_applies(case, point) for case in _listed(space.get("table")))
+    takes = any(applies(case, point) for case in listed(space.get("table")))
     return {"table": FULL, **point} if takes else point
 
 
@@ -233,36 +234,6 @@ def _preset(raw: Mapping[str, Any], auto: Mapping[str, Any]) -> dict[str, Any]:
     return dict(presets[name])
 
 
-def _admit(searched: Mapping[str, dict[str, Any]], known: Sequence[Mapping[str, Any]]) -> None:
-    """Make the values that points of the portfolio have part of the domains of their model's options."""
-    for point in known:
-        model = str(point["model"])
-        defaults = {o.name: o.default for o in registry.schema("model", model).options}
-        for key, value in point.items():
-            name = key.removeprefix("model.")
-            if name == key or name not in defaults:
-                continue
-            spec = searched[model].setdefault(name, _with_default({"choice": [value]}, defaults[name]))
-            if "choice" in spec and not _among(value, spec["choice"]):
-                spec["choice"] = [*spec["choice"], value]
-
-
-def _within(point: Mapping[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:
-    """A point without what the sweep does not search, its numbers within their bounds."""
-    kept = {}
-    for key, value in point.items():
-        if key not in space:
-            continue
-        cases = [c for c in _listed(space[key]) if _applies(c, point)]
-        bounds = next((c.get("int") or c.get("float") for c in cases if c.get("int") or c.get("float")), None)
-        kept[key] = min(max(value, bounds[0]), bounds[1]) if bounds is not None else value
-    return kept
-
-
-def _applies(case: Mapping[str, Any], point: Mapping[str, Any]) -> bool:
-    return all(point.get(key) in _listed(values) for key, values in (case.get("when") or {}).items())
-
-
 def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float | None:
     """The part of the training rows that an epoch goes through: what is said, else so many rows."""
     most, rows = auto.get("rows"), len(task.training.rows)
@@ -273,47 +244,12 @@ def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float 
     return round(most / rows, 4)
 
 
-def _options(model: str, usual: Mapping[str, Any]) -> dict[str, Any]:
-    """Domains of a model's options: what it declares, else what options of these names have."""
-    signature = registry.schema("model", model)
-    found = {}
-    for option in signature.options:
-        spec = signature.space.get(option.name, usual.get(option.name))
-        if spec is not None:
-            found[option.name] = _with_default(spec, option.default)
-    for name in signature.space:
-        if name not in {o.name for o in signature.options}:
-            known = choices(name, (o.name for o in signature.options))
-            raise FmlabError(f"model {model!r}: its `space` has {name!r}, which is no option of it; {known}")
-    return found
-
-
-def _with_default(spec: Mapping[str, Any], default: Any) -> dict[str, Any]:
-    """The paper's value is one of the choices."""
-    if "choice" not in spec or default is None:
-        return dict(spec)
-    value = list(default) if isinstance(default, tuple) else default
-    return {**spec, "choice": [*spec["choice"], *([] if _among(value, spec["choice"]) else [value])]}
-
-
-def _cases(searched: Mapping[str, Mapping[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """`model.<option>`: one case for all models that search it alike."""
-    groups: dict[str, dict[str, list[str]]] = {}
-    for model, options in searched.items():
-        for name, spec in options.items():
-            groups.setdefault(f"model.{name}", {}).setdefault(json.dumps(spec, sort_keys=True), []).append(model)
-    return {
-        key: [{**json.loads(spec), "when": {"model": models}} for spec, models in specs.items()]
-        for key, specs in groups.items()
-    }
-
-
 def _start(model: str, searched: Mapping[str, Any], fit: Fit, space: Mapping[str, Any]) -> dict[str, Any]:
     """The model as its paper sets it, within the domains."""
     defaults = {o.name: o.default for o in registry.schema("model", model).options}
     point: dict[str, Any] = {"model": model}
     for name, spec in searched.items():
-        point[f"model.{name}"] = _inside(spec, defaults[name])
+        point[f"model.{name}"] = inside(spec, defaults[name])
     loss, optimizer = fit.loss, fit.optimizer
     if optimizer in DENSE:
         point["optimizer"] = optimizer
@@ -321,31 +257,11 @@ def _start(model: str, searched: Mapping[str, Any], fit: Fit, space: Mapping[str
         point["loss"] = loss
     options = registry.schema("optimizer", optimizer).options if optimizer else ()
     rate = next((o.default for o in options if o.name == "lr"), None)
-    domain = next((c for c in _listed(space.get("optimizer.lr")) if optimizer in _listed(_when(c))), None)
+    domain = next((c for c in listed(space.get("optimizer.lr")) if optimizer in listed(_when(c))), None)
     if domain is not None and isinstance(rate, int | float):
-        point["optimizer.lr"] = _inside(domain, rate)
+        point["optimizer.lr"] = inside(domain, rate)
     return {k: v for k, v in point.items() if v is not None}
 
 
 def _when(case: Mapping[str, Any]) -> Any:
     return (case.get("when") or {}).get("optimizer")
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list | tuple) else [value] if value is not None else []
-
-
-def _among(value: Any, listed: Sequence[Any]) -> bool:
-    """Whether a value is listed, as it is written: 1 is neither true nor 1.0."""
-    return text(value) in map(text, listed)
-
-
-def _inside(spec: Mapping[str, Any], value: Any) -> Any:
-    """A default within its domain; None where the sampler is to choose."""
-    if "choice" in spec:
-        value = list(value) if isinstance(value, tuple) else value
-        return value if _among(value, spec["choice"]) else None
-    bounds = spec.get("int") or spec.get("float")
-    if bounds is None or not isinstance(value, int | float):
-        return None
-    return min(max(value, bounds[0]), bounds[1])

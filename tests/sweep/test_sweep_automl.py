@@ -13,6 +13,7 @@ from fmlab.plugin.signature import Signature
 from fmlab.run.task_opening import open_task
 from fmlab.sweep import automl as auto
 from fmlab.sweep.launch import for_several_metrics
+from fmlab.sweep.model_domains import inside
 from fmlab.sweep.small_models import Sizes
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
@@ -187,7 +188,7 @@ def test_what_a_shipped_model_declares_are_options_of_it_around_their_defaults(n
     defaults = {o.name: o.default for o in signature.options}
     for option, spec in signature.space.items():
         start = list(defaults[option]) if isinstance(defaults[option], tuple) else defaults[option]
-        assert auto._inside(spec, start) == start
+        assert inside(spec, start) == start
         parse({f"model.{option}": spec}, {})
 
 
