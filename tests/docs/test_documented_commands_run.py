@@ -24,6 +24,7 @@ COMPOSED = {
     "serve": "it runs until it is stopped: tests/serving/test_server.py",
     "trainer=ddp": "two processes: tests/run",
     "experiment=bars": "best values on columns of one data set",
+    "experiment=frappe-wide": "best values on columns of one data set",
     "experiment=lorentzfm-": "best values on columns of one data set",
     "experiment=board/movielens": "a board of one data set",
     "experiment=board/toys": "a board of one data set",
