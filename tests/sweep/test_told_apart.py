@@ -7,7 +7,7 @@ from sweeping import conduct, runs, trials_of
 from fmlab.config.overrides import override
 from fmlab.errors import FmlabError
 from fmlab.sweep import suggest as proposal
-from fmlab.sweep.automl import _inside, _with_default
+from fmlab.sweep.model_domains import inside, with_default
 from fmlab.sweep.schedule import targets
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
@@ -107,7 +107,7 @@ def test_a_range_whose_end_is_never_reached_says_so(domain, last):
 
 
 def test_a_models_own_default_is_no_other_value():
-    assert _with_default({"choice": [1, 2]}, True) == {"choice": [1, 2, True]}
-    assert _with_default({"choice": [[1]]}, (1,)) == {"choice": [[1]]}
-    assert _inside({"choice": [1, 2]}, True) is None
-    assert _inside({"choice": [True, 1]}, 1) == 1
+    assert with_default({"choice": [1, 2]}, True) == {"choice": [1, 2, True]}
+    assert with_default({"choice": [[1]]}, (1,)) == {"choice": [[1]]}
+    assert inside({"choice": [1, 2]}, True) is None
+    assert inside({"choice": [True, 1]}, 1) == 1
