@@ -11,7 +11,7 @@ import numpy as np
 from fmlab.automl.scores import read_scores
 from fmlab.automl.selection import loss_of
 from fmlab.data import Array
-from fmlab.records.folder import CHECKPOINTS, SERVING
+from fmlab.records.folder import BEST, CHECKPOINTS, SERVING
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def complete(folder: Path) -> list[Candidate]:
             usable = content["status"] == "complete" and np.isfinite(one.worth)
         except (OSError, ValueError, TypeError, KeyError):  # its worker was killed
             continue
-        if usable and (run / CHECKPOINTS / "best.ckpt").is_file() and (run / SERVING).is_file():
+        if usable and (run / CHECKPOINTS / BEST).is_file() and (run / SERVING).is_file():
             made.append(one)
     return made
 

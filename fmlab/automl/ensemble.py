@@ -24,7 +24,7 @@ from fmlab.evaluation.audit import audit_of, audited
 from fmlab.evaluation.output_transform import OutputTransform
 from fmlab.files import storing, write_bytes, write_json, write_text
 from fmlab.records import environment
-from fmlab.records.folder import CHECKPOINTS, ENSEMBLE, SERVING, RunFolder
+from fmlab.records.folder import BEST, CHECKPOINTS, ENSEMBLE, SERVING, RunFolder
 from fmlab.records.per_case import read_units
 from fmlab.report.significance import Comparison, Groups, SeedScores, compare
 from fmlab.run.serving_file import read_serving_data
@@ -141,7 +141,7 @@ def _write(place: Path, members: list[Candidate], content: Mapping[str, Any]) ->
 
 def share_member(run: Path, target: Path) -> None:
     """The files of a member in the folder of an ensemble."""
-    for file in (Path(CHECKPOINTS) / "best.ckpt", Path(SERVING)):
+    for file in (Path(CHECKPOINTS) / BEST, Path(SERVING)):
         share(run / file, target / file)
 
 

@@ -14,7 +14,7 @@ from fmlab.contracts import is_two_sided
 from fmlab.data import Schema
 from fmlab.errors import FmlabError, StorageError
 from fmlab.evaluation.output_transform import output_transform_of, set_output_transform
-from fmlab.records.folder import CHECKPOINTS, SERVING
+from fmlab.records.folder import BEST, CHECKPOINTS, SERVING
 from fmlab.run.locate import Located
 from fmlab.run.serving_file import read_serving_data
 from fmlab.serving.loaded_run import LoadedRun
@@ -131,7 +131,7 @@ def load_ensemble(place: Located, load: Callable[[Path], LoadedRun]) -> LoadedRu
     """
     found = read_weights(place.checkpoint)
     folder = place.folder
-    runs = [load(folder / MEMBERS / name / CHECKPOINTS / "best.ckpt") for name in found.weights]
+    runs = [load(folder / MEMBERS / name / CHECKPOINTS / BEST) for name in found.weights]
     data = replace(read_serving_data(folder / SERVING), derived=None)
     data = replace(data, log_odds=False) if found.ranks else data
     for run in runs:

@@ -32,7 +32,7 @@ log = logging.getLogger("fmlab")
 _KEYS = ("options", "initial_values", "priority", "rows", "steps", "portfolio", "presets", "small")
 _FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
 BATCH = 16  # rows of a batch, however small the data are
-OF_STEPS = ("batch_size", "scheduler", "trainer.max_epochs")  # what only training by gradients has
+_OF_STEPS = ("batch_size", "scheduler", "trainer.max_epochs")  # what only training by gradients has
 
 
 def expand(
@@ -89,19 +89,17 @@ def expand(
     for key, value in preset.items():
         if key not in ("portfolio", "all_models") and kept.get(key) is None:
             kept[key] = value
-    when = {"model": [m for m in models if fits[m].optimizer]}  # models that gradients do not train have no steps
-    if "scheduler" in (kept.get("fixed") or {}):
-        fixed = dict(kept["fixed"])
-        space["scheduler"] = {"const": fixed.pop("scheduler"), "when": when}
+    fixed = dict(kept.get("fixed") or {})
+    if "scheduler" in fixed:
+        space["scheduler"] = {"const": fixed.pop("scheduler")}
         kept["fixed"] = fixed
+    when = {"model": [m for m in models if fits[m].optimizer]}  # models that gradients do not train have no steps
     if not when["model"]:
-        space = {k: v for k, v in space.items() if k not in OF_STEPS}
-        first = [{k: v for k, v in p.items() if k not in OF_STEPS} for p in first]
+        space = {k: v for k, v in space.items() if k not in _OF_STEPS}
+        first = [{k: v for k, v in p.items() if k not in _OF_STEPS} for p in first]
     elif when["model"] != models:
-        own_way = [
-            k for k in ("batch_size", "scheduler") if isinstance(space.get(k), Mapping) and "when" not in space[k]
-        ]
-        space |= {k: {**space[k], "when": when} for k in own_way}
+        whole = [k for k in ("batch_size", "scheduler") if isinstance(space.get(k), Mapping) and "when" not in space[k]]
+        space |= {k: {**space[k], "when": when} for k in whole}
     if kept.get("budget") is not None and kept.get("trial_time_fraction") is not None:
         first = long_last(first, task, seconds(kept["budget"]) * float(kept["trial_time_fraction"]))
     first = _smaller_batches(space, first, auto, len(task.training.rows))

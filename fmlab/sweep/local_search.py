@@ -119,7 +119,7 @@ class LocalSearchSampler(BaseSampler):
         return self._moved.get(param_name, kept[param_name])
 
     def _ordered(self, study: Study) -> list[FrozenTrial]:
-        """Complete trials, the best first; of several metrics those of the front."""
+        """Complete trials, the best first; with several metrics those of the front come first."""
         done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         done = [t for t in done if t.values and not any(map(math.isnan, t.values)) and t.params]
         if len(study.directions) > 1:

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from fmlab.config.schema import BOTH
 from fmlab.files import storing
-from fmlab.records.folder import SERVING
+from fmlab.records.folder import BEST, CHECKPOINTS, SERVING
 from fmlab.records.shared_files import copy_shared
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
@@ -48,10 +48,10 @@ def refit(sweep: Sweep, job: Job, workers: int, budget: Budget, *, both: bool = 
     )
     Coordinator(again, task, workers=min(workers, len(sweep.refit_seeds)), budget=Budget(budget.left())).run()
     done = best_trials(again, Study.open(open_storage(job.storage), again.study).trials(TrialState.COMPLETE))
-    source = Path(done[0].user_attrs["result"]["folder"]) / "checkpoints" / "best.ckpt" if done else None
+    source = Path(done[0].user_attrs["result"]["folder"]) / CHECKPOINTS / BEST if done else None
     if source is None or not source.is_file():
         return None
-    target, data = Path(job.folder) / "best.ckpt", source.parent.with_name(SERVING)
+    target, data = Path(job.folder) / BEST, source.parent.with_name(SERVING)
     if data.is_file():  # what predict, recommend and export need beside it
         copy_shared(data, target.with_name(SERVING))
     with storing(target.parent, needed=source.stat().st_size):

@@ -70,6 +70,21 @@ def test_a_proposal_is_one_of_the_best_points_in_which_little_is_moved():
     assert max(changes) <= 3  # 0: what was moved is one of the others
 
 
+@pytest.mark.parametrize(("direction", "best"), [("minimize", 0.1), ("maximize", 0.9)])
+def test_the_best_are_those_of_the_direction(direction, best):
+    space = {name: {"float": [0, 1]} for name in "abcdef"}
+    local = {"name": "local", "n_startup_trials": 2, "explore": 0, "best": 1}
+    sweep = read("s", {"sampler": local, "n_trials": 9, "space": space, "direction": direction})
+    given = {p.name: suggest.distribution(p) for p in sweep.space.parameters}
+    before = [
+        create_trial(value=number, params=dict.fromkeys(space, number), distributions=given)
+        for number in (0.5, 0.1, 0.9)
+    ]
+    for index in range(20):
+        found = Counter(suggest.propose(sweep, index, before)[0].params.values())
+        assert found[best] >= 3
+
+
 def test_too_few_trials_are_no_ground_to_move_from():
     sweep = a_sweep()
     _, remembered = suggest.propose(sweep, 10, history(sweep)[:3])
@@ -90,7 +105,7 @@ def test_with_several_metrics_points_of_the_front_are_moved():
     given = {p.name: suggest.distribution(p) for p in sweep.space.parameters}
     before = [
         create_trial(values=values, params=dict.fromkeys(space, number), distributions=given)
-        for values, number in (([0.9, 100.0], 0.1), ([0.7, 10.0], 0.9), ([0.6, 200.0], 0.5))
+        for values, number in (([0.6, 200.0], 0.5), ([0.9, 100.0], 0.1), ([0.7, 10.0], 0.9))
     ]
     origins = Counter()
     for index in range(50):
