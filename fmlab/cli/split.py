@@ -1,6 +1,7 @@
 """`fmlab data split`: the parts of a data set under a protocol, written to files."""
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
     """Run `fmlab data split ...`; returns the exit code."""
     parser = Parser(
         prog="fmlab data split",
-        description="Write the training, validation and test rows of a protocol to files that other programs read.",
+        description="Write the training, validation and test rows of a protocol to files that other programs read. "
+        "The last line that is printed has the options by which fmlab reads them.",
     )
     parser.add_argument("name", metavar="NAME", help="a name that `fmlab data list` shows")
     parser.add_argument(
@@ -39,14 +41,16 @@ def main(arguments: Sequence[str], environment: Mapping[str, str] = NOTHING) -> 
     args, rest = parser.parse_known_args(arguments)
     from omegaconf import OmegaConf
 
-    from fmlab.run.split_files import write_split
+    from fmlab.run.split_files import reading_options, write_split
     from fmlab.run.task_opening import open_task
 
     config = composed(args.name, given_options(parser, args, rest), environment)
     task = open_task(OmegaConf.to_container(config, resolve=True))  # type: ignore[arg-type]
     show = Console(highlight=False)
-    for path in write_split(task, args.out, args.layout):
-        show.print(escaped_line(str(path)), markup=False, soft_wrap=True)
+    made = write_split(task, args.out, args.layout)
+    options = reading_options(task.dataset, made, args.layout)
+    for line in (*map(str, made), shlex.join(options)):
+        show.print(escaped_line(line), markup=False, soft_wrap=True)
     return 0
 
 

@@ -1,13 +1,15 @@
 """A split written to files that other programs read, and that the data sets of fmlab read back."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from fmlab.config.overrides import override
 from fmlab.contracts import Task
 from fmlab.data import Array, Dataset
+from fmlab.data.schema import SIDES
 from fmlab.errors import DataError
 from fmlab.files import write_bytes
 
@@ -34,6 +36,24 @@ def write_split(task: Task, folder: Path, layout: Layout) -> list[Path]:
         write_bytes(path, b"".join(write(task.dataset, np.sort(part))))
         made.append(path)
     return made
+
+
+def reading_options(data: Dataset, files: Sequence[Path], layout: Layout) -> list[str]:
+    """Options by which a run, or `fmlab evaluate`, reads the files of `write_split`; their roles and kinds are said."""
+    named = dict(zip(("path", "valid", "test"), map(str, files), strict=True))
+    if layout != "csv":
+        named = {"data": {"adjacency": "adjacency", "inter": "recbole"}[layout]} | named
+        return [override("data" if key == "data" else f"data.{key}", value) for key, value in named.items()]
+    columns = list(_columns(data, np.arange(min(1, data.rows))))
+    roles: dict[str, Any] = {r: r for r in ("user", "item", "label", "time") if r in columns}
+    roles |= {"time_unit": "us"} if "time" in roles else {}
+    fields = [f for f in data.schema.fields if f.name in columns and f.name not in roles]
+    for side in SIDES:
+        roles[f"{side}_fields"] = [f.name for f in fields if f.side == side]
+    for kind in ("categorical", "multi-valued", "numeric"):
+        roles[kind.replace("-", "_")] = [f.name for f in fields if f.kind == kind]
+    given = {**named, **roles, "drop_columns": ["row"]}
+    return ["data=csv", *(override(f"data.{key}", value) for key, value in given.items() if value)]
 
 
 def _judged(task: Task, part: str) -> Array:
