@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import harness
-from benchmarks.harness import Line, Note, Setting, show
+from benchmarks.harness import Figures, Line, Note, Setting, show
 
 NAMES = (
     "training",
@@ -39,6 +39,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("name", nargs="*", help=f"which: {', '.join(NAMES)} (default: all but {', '.join(LARGE)})")
     parser.add_argument("--seconds", type=float, default=20, help="time for each comparison, 3 rounds at least")
     parser.add_argument("--models", default="", help="only these models of training and peers, as in fm,deepfm")
+    parser.add_argument("--data", default="", help="only these data sets of automl, as in frappe,steam-200k")
     parser.add_argument("--threads", type=int, help="torch threads (default: torch's own choice)")
     parser.add_argument(
         "--processor-time",
@@ -57,12 +58,13 @@ def main(arguments: list[str]) -> int:
     if options.threads:
         torch.set_num_threads(options.threads)
     clock = f"{torch.get_num_threads()} threads{', processor time' * options.processor_time}"
-    console = Console()
-    found: dict[str, list[Line | Note]] = {}
+    console = Console() if sys.stdout.isatty() else Console(width=180)  # a file takes wide tables
+    found: dict[str, list[Line | Figures | Note]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        setting = Setting(options.seconds, options.toy, folder, tuple(filter(None, options.models.split(","))))
+        models, data = (tuple(filter(None, names.split(","))) for names in (options.models, options.data))
+        setting = Setting(options.seconds, options.toy, folder, models, data)
         for name in options.name or [n for n in NAMES if n not in LARGE]:
             module = importlib.import_module(f"benchmarks.{name}")
             console.print(f"\n[bold]{name}[/]: {module.ABOUT} ({clock})", highlight=False)
@@ -71,7 +73,7 @@ def main(arguments: list[str]) -> int:
                 show(results, console)
                 found[name] += results
     if options.json:
-        plain = {n: [r.to_dict() if isinstance(r, Line) else {"note": r.text} for r in rs] for n, rs in found.items()}
+        plain = {n: [{"note": r.text} if isinstance(r, Note) else r.to_dict() for r in rs] for n, rs in found.items()}
         options.json.write_text(json.dumps({"clock": clock, "results": plain}, indent=1))
     missed = [r for rs in found.values() for r in rs if isinstance(r, Line) and r.met is False]
     return 1 if missed and not options.toy else 0

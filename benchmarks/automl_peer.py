@@ -1,7 +1,8 @@
-"""A program on the rows of a folder, in that program's environment: `python automl_peer.py NAME FOLDER SECONDS LABEL`.
+"""A program on the tables of a folder, in that program's environment: `python automl_peer.py NAME FOLDER OUT SECONDS`.
 
-FOLDER holds train.csv, valid.csv and test.csv. What is printed last is JSON: AUC and log loss of the validation and the
-test, and which rows were trained on. Validation rows stop training and choose, as each program does it.
+FOLDER holds train.csv, valid.csv, test.csv and columns.json. The validation rows stop training and choose, as each
+program does it. OUT gets valid.csv and test.csv, scores by `row` of what was trained on the training rows alone,
+test-refit.csv of what was trained anew on the validation rows too, and told.json: seconds, and what was chosen.
 """
 
 import json
@@ -11,90 +12,174 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import log_loss, roc_auc_score
 
 
-def lightgbm(train, valid, columns, label, seconds):
+def lightgbm(table, seconds):
     import lightgbm as library
 
-    sets = [library.Dataset(part[columns], part[label], categorical_feature=columns) for part in (train, valid)]
+    clicks = table.kind == "clicks"
+    sets = [library.Dataset(part[table.columns], part[table.label]) for part in (table.train, table.valid, table.both)]
     until = time.monotonic() + seconds
 
     def stop(env):
         if time.monotonic() > until:
             raise library.callback.EarlyStopException(env.iteration, env.evaluation_result_list)
 
-    options = {"objective": "binary", "learning_rate": 0.1, "num_leaves": 63, "verbosity": -1, "seed": 0}
-    callbacks = [library.early_stopping(20, verbose=False), stop]
-    made = library.train(options, sets[0], 2000, valid_sets=[sets[1]], callbacks=callbacks)
-    return made.predict, "train"
+    options = {"objective": "binary" if clicks else "regression", "learning_rate": 0.1, "num_leaves": 63}
+    options |= {"verbosity": -1, "seed": 0}
+    callbacks = [library.early_stopping(50, verbose=False), stop]
+    made = library.train(options, sets[0], 10_000, valid_sets=[sets[1]], callbacks=callbacks)
+    rounds = made.best_iteration or made.current_iteration()
+    chose = f"{rounds} rounds"
+    return (
+        lambda rows: made.predict(rows, num_iteration=rounds),
+        chose,
+        lambda: library.train(options, sets[2], rounds).predict,
+    )
 
 
-def catboost(train, valid, columns, label, seconds):
+def catboost(table, seconds):
     import catboost as library
 
-    made = library.CatBoostClassifier(iterations=2000, learning_rate=0.1, random_seed=0, verbose=False)
+    clicks = table.kind == "clicks"
+    kind = library.CatBoostClassifier if clicks else library.CatBoostRegressor
+    options = {"learning_rate": 0.1, "random_seed": 0, "verbose": False, "allow_writing_files": False}
+    options |= {"cat_features": table.categorical} | ({} if clicks else {"loss_function": "RMSE"})
     until = time.monotonic() + seconds
 
     class Clock:
         def after_iteration(self, info):
             return time.monotonic() < until
 
-    text = [part[columns].astype(str) for part in (train, valid)]
-    made.fit(
-        text[0],
-        train[label],
-        cat_features=columns,
-        eval_set=(text[1], valid[label]),
-        early_stopping_rounds=20,
-        callbacks=[Clock()],
-    )
-    return lambda rows: made.predict_proba(rows.astype(str))[:, 1], "train"
+    def text(rows):
+        return rows[table.columns].astype(dict.fromkeys(table.categorical, str))
+
+    def scorer(model):
+        if clicks:
+            return lambda rows: model.predict_proba(text(rows))[:, 1]
+        return lambda rows: model.predict(text(rows))
+
+    made = kind(iterations=10_000, early_stopping_rounds=50, **options)
+    valid = (text(table.valid), table.valid[table.label])
+    made.fit(text(table.train), table.train[table.label], eval_set=valid, callbacks=[Clock()])
+    rounds = made.tree_count_
+
+    class Rounds:
+        def after_iteration(self, info):
+            return info.iteration < rounds
+
+    def again():
+        # With fewer `iterations` the first trees would be others, too.
+        other = kind(iterations=10_000, **options)
+        return scorer(other.fit(text(table.both), table.both[table.label], callbacks=[Rounds()]))
+
+    return scorer(made), f"{rounds} rounds", again
 
 
-def flaml(train, valid, columns, label, seconds):
+def flaml(table, seconds):
     from flaml import AutoML
+
+    clicks = table.kind == "clicks"
+    task = "classification" if clicks else "regression"
+    log = str(table.out / "flaml.log")
+
+    def scorer(model):
+        if clicks:
+            return lambda rows: model.predict_proba(rows)[:, 1]
+        return lambda rows: model.predict(rows)
 
     made = AutoML()
     made.fit(
-        train[columns],
-        train[label],
-        X_val=valid[columns],
-        y_val=valid[label],
-        task="classification",
-        metric="log_loss",
+        table.train[table.columns],
+        table.train[table.label],
+        X_val=table.valid[table.columns],
+        y_val=table.valid[table.label],
+        task=task,
+        metric="log_loss" if clicks else "rmse",
         time_budget=seconds,
+        retrain_full=False,
+        log_file_name=log,
         seed=0,
         verbose=0,
     )
-    return lambda rows: made.predict_proba(rows)[:, 1], "train and valid, at the end"
+
+    def again():
+        other = AutoML()
+        rows = table.both
+        other.retrain_from_log(log, rows[table.columns], rows[table.label], task=task, train_full=True)
+        return scorer(other)
+
+    return scorer(made), str(made.best_estimator), again
 
 
-def autogluon(train, valid, columns, label, seconds):
+def autogluon(table, seconds):
     from autogluon.tabular import TabularPredictor
 
-    made = TabularPredictor(label=label, eval_metric="log_loss", verbosity=0)
-    made.fit(train[[*columns, label]], tuning_data=valid[[*columns, label]], time_limit=seconds)
-    return lambda rows: made.predict_proba(rows)[1].to_numpy(), "train"
+    clicks = table.kind == "clicks"
+    made = TabularPredictor(
+        label=table.label,
+        problem_type="binary" if clicks else "regression",
+        eval_metric="log_loss" if clicks else "root_mean_squared_error",
+        path=str(table.out / "autogluon"),
+        verbosity=1,
+    )
+    columns = [*table.columns, table.label]
+    made.fit(table.train[columns], tuning_data=table.valid[columns], time_limit=seconds)
+
+    def scorer(model):
+        if clicks:
+            return lambda rows: made.predict_proba(rows, model=model)[1].to_numpy()
+        return lambda rows: made.predict(rows, model=model).to_numpy()
+
+    best = made.model_best
+    return scorer(best), f"{best}, preset medium", lambda: scorer(made.refit_full(best)[best])
 
 
-def main(name, folder, seconds, label):
-    parts = [pd.read_csv(Path(folder) / f"{part}.csv") for part in ("train", "valid", "test")]
-    columns = [c for c in parts[0].columns if c not in (label, "row")]
-    for column in columns:
-        kind = pd.CategoricalDtype(pd.concat([p[column] for p in parts]).dropna().astype(str).unique())
-        for part in parts:
-            part[column] = part[column].astype(str).astype(kind)
-    for part in parts:
-        part[label] = part[label].astype(int)
+class Table:
+    """The rows of the three parts, with columns that all of these programs read."""
+
+    def __init__(self, folder, out):
+        told = json.loads((folder / "columns.json").read_text())
+        self.kind, self.label, self.out = told["kind"], told["label"], out
+        text = dict.fromkeys(told["categorical"] + told["multi_valued"], str)
+        parts = [
+            pd.read_csv(
+                folder / f"{name}.csv", dtype=text, keep_default_na=False, na_values={c: [""] for c in told["numeric"]}
+            )
+            for name in ("train", "valid", "test")
+        ]
+        ends = np.cumsum([len(part) for part in parts])[:-1]
+        rows = pd.concat(parts, ignore_index=True)
+        # A column of several values is a category, and a column of 0 and 1 for each of its values.
+        more = {}
+        for name in told["multi_valued"]:
+            found = rows[name].str.get_dummies("|")
+            more |= {f"{name}_{number}": found[value] for number, value in enumerate(found)}
+        self.categorical = told["categorical"] + told["multi_valued"]
+        self.columns = [*self.categorical, *told["numeric"], *more]
+        kinds = dict.fromkeys(self.categorical, "category") | {self.label: int if self.kind == "clicks" else float}
+        rows = rows.assign(**more).astype(kinds)
+        self.train, self.valid, self.test = (rows.iloc[part] for part in np.split(np.arange(len(rows)), ends))
+        self.both = rows.iloc[: ends[1]]
+
+
+def main(name, folder, out, seconds):
+    table = Table(folder, out)
     began = time.monotonic()
-    predict, trained_on = globals()[name](*parts[:2], columns, label, seconds)
-    found = {"seconds": time.monotonic() - began, "trained_on": trained_on}
-    for part, rows in zip(("valid", "test"), parts[1:], strict=True):
-        chance = np.clip(predict(rows[columns]), 1e-7, 1 - 1e-7)
-        found[part] = {"auc": roc_auc_score(rows[label], chance), "logloss": log_loss(rows[label], chance)}
-    print(json.dumps(found))
+    score, chose, again = globals()[name](table, seconds)
+    told = {"chose": chose, "seconds": time.monotonic() - began}
+    for part, rows in (("valid", table.valid), ("test", table.test)):
+        write(score, rows, table, out / f"{part}.csv")
+    began = time.monotonic()
+    score = again()
+    told["refit_seconds"] = time.monotonic() - began
+    write(score, table.test, table, out / "test-refit.csv")
+    (out / "told.json").write_text(json.dumps(told))
+
+
+def write(score, rows, table, path):
+    pd.DataFrame({"row": rows["row"], "score": score(rows[table.columns])}).to_csv(path, index=False)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), float(sys.argv[4]))

@@ -44,14 +44,15 @@ def child(command: Sequence[str]) -> tuple[float, str]:
 class Setting:
     """How long to measure each comparison, and whether at toy size (structure only, the figures mean nothing).
 
-    `folder` is a place for generated files; it outlives the run if the caller wants them kept. `models`: the only
-    ones to measure, where a benchmark measures several; all if empty.
+    `folder` is a place for generated files; it outlives the run if the caller wants them kept. `models` and `data`:
+    the only ones to measure, where a benchmark measures several; all if empty.
     """
 
     seconds: float
     toy: bool
     folder: Path
     models: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     def chosen(self, names: Iterable[str]) -> list[str]:
         """Those of `names` that are asked for."""
@@ -101,13 +102,26 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Figures:
+    """One side of a table with several columns, where nothing is measured in turn; None is an empty cell."""
+
+    shape: str
+    side: str
+    values: Mapping[str, float | str | None]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain containers, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class Note:
-    """A comparison that did not run, and why."""
+    """What is said beside a table, such as why a comparison did not run."""
 
     text: str
 
 
-Results = Sequence[Line | Note]
+Results = Sequence[Line | Figures | Note]
 
 
 @dataclass(frozen=True)
@@ -182,9 +196,23 @@ def show(results: Results, console: Console) -> None:
             ratio = "" if line.ratio is None else str(line.ratio)
             table.add_row(line.side, str(line.value), ratio, line.target, met)
         console.print(table)
+    figures = [r for r in results if isinstance(r, Figures)]
+    for shape in dict.fromkeys(f.shape for f in figures):
+        own = [f for f in figures if f.shape == shape]
+        columns = list(dict.fromkeys(name for f in own for name in f.values))
+        table = Table(title=shape, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+        for heading in ("side", *columns):
+            table.add_column(heading, justify="left" if heading == "side" else "right")
+        for f in own:
+            table.add_row(f.side, *(_cell(f.values.get(name)) for name in columns))
+        console.print(table)
     for note in results:
         if isinstance(note, Note):
             console.print(note.text, highlight=False, markup=False)
+
+
+def _cell(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else _number(value)
 
 
 def _number(value: float) -> str:

@@ -5,13 +5,16 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+from benchmarks import automl, automl_data, automl_ranker
 from benchmarks.__main__ import NAMES, main
 from benchmarks.harness import Setting, Spread, Target, compare, in_turn
 from benchmarks.plain import FM, LorentzFM
 from benchmarks.shapes import TOY_COUNTS, WIDE, InteractionCounts, interactions, zipf
+from fmlab.run.file_evaluation import evaluate
 
 
 @pytest.fixture
@@ -35,6 +38,59 @@ def test_every_benchmark_prints_a_table_or_says_why_not(
         assert 0 < line["value"]["median"] < math.inf
         assert line["target"] or line["met"] is None
     assert f"{name}: " in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_automl_judges_programs_on_three_kinds_of_data(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    command = ["automl", "--toy", "--models", "lightgbm,popularity", "--folder", str(tmp_path), "--json", str(file)]
+    assert main(command) == 0
+    lines = [line for line in json.loads(file.read_text())["results"]["automl"] if "values" in line]
+    assert {line["shape"] for line in lines} == {"toy-clicks, clicks", "toy-ratings, ratings", "toy-rankings, rankings"}
+    for line in lines:
+        again = line["side"].endswith("(refit)")
+        assert line["values"]["trained on"] == ("train+valid" if again else "train")
+        found = [v for name, v in line["values"].items() if name.startswith("test ")]
+        assert len(found) == 2
+        assert all(0 < v < 1 for v in found)
+    # fmlab's search reads the files of the split: lists have the same figures there as on the raw data.
+    split = automl_data.split("toy-rankings", tmp_path)
+    lists = split.folder / "popularity-20s" / "test.csv"
+    own = json.loads((evaluate(lists, *split.options, out=tmp_path / "own") / "metrics.json").read_text())["test"]
+    (judged,) = [line["values"] for line in lines if line["side"] == "popularity"]
+    assert own == {name: judged[f"test {name}"] for name in ("ndcg@10", "recall@20")}
+
+
+def test_what_automl_has_finished_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Setting(seconds=20, toy=True, folder=tmp_path, models=("popularity",), data=("toy-rankings",))
+    (first,) = automl.run(setting)
+    monkeypatch.setattr(automl, "_child", None)  # nothing runs again
+    (second,) = automl.run(setting)
+    assert first == second
+
+
+def test_automl_refuses_an_unknown_data_set(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="got 'frapp'; choices: frappe"):
+        main(["automl", "--data", "frapp"])
+
+
+def test_rankers_choose_by_the_ndcg_that_judges_them(tmp_path: Path) -> None:
+    split = automl_data.split("toy-rankings", tmp_path)
+    pairs, rng = automl_ranker.Pairs(split.folder), np.random.default_rng(0)
+
+    def lists(users: np.ndarray, count: int) -> pd.DataFrame:
+        met = {*zip(pairs.train.user, pairs.train["item"], strict=True)}
+        rows = [(u, i, rng.random()) for u in users for i in range(len(pairs.items)) if (u, i) not in met]
+        ranked = pd.DataFrame(rows, columns=["user", "item", "score"]).sort_values(
+            ["user", "score"], ascending=[True, False]
+        )
+        return ranked.groupby("user").head(count)
+
+    found = lists(np.unique(pairs.valid.user), 20)
+    pairs.named(found).to_csv(tmp_path / "lists.csv", index=False)
+    judged = evaluate(tmp_path / "lists.csv", *split.judge, out=tmp_path / "own", validation=tmp_path / "lists.csv")
+    figure = json.loads((judged / "metrics.json").read_text())["validation"]["ndcg@10"]
+    assert automl_ranker.ndcg(found, pairs.valid) == pytest.approx(figure, rel=1e-6)
 
 
 def test_an_unknown_benchmark_is_named_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
