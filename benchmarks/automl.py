@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import venv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -33,7 +33,7 @@ from benchmarks.harness import Figures, Note, Results, Setting
 from fmlab.automl.ensemble import FOLDER as ENSEMBLE
 from fmlab.records.folder import REFIT
 from fmlab.report.comparisons import against
-from fmlab.report.leaderboards import leaderboards
+from fmlab.report.leaderboards import Leaderboard, leaderboards
 from fmlab.report.runs import find_runs
 from fmlab.run.file_evaluation import evaluate
 from fmlab.run.locate import locate
@@ -97,7 +97,7 @@ def run(setting: Setting) -> Iterator[Results]:
                 found[program] = _finished(program, split, setting, seconds)
             except (Missing, subprocess.SubprocessError) as error:
                 notes.append(Note(f"{name}: {program} is not measured: {error}"))
-        yield [*_table(split, found, _judged(split, seconds)), *notes]
+        yield [*_table(split, found, seconds), *notes]
 
 
 class Missing(Exception):
@@ -244,37 +244,45 @@ def _judge(program: str, split: Split, place: Path, out: Path) -> None:
         logging.getLogger("fmlab").setLevel(level)
 
 
-def _table(split: Split, found: Mapping[str, Mapping[str, Any]], judged: Path) -> list[Figures | Note]:
+def _board(split: Split, found: Iterable[str], seconds: float) -> Leaderboard | None:
+    """All that was judged of these programs; judged anew where earlier ones were judged on other data."""
+    for judged_again in (False, True):
+        runs = find_runs(folder)[0] if (folder := _judged(split, seconds)).is_dir() else []
+        boards = leaderboards(r for r in runs if r.content["model"].removesuffix(AGAIN) in found)
+        if len(boards) > 1 and not judged_again:
+            for program in found:
+                _judge(program, split, split.folder / f"{program}-{seconds:g}s", folder)
+            continue
+        return boards[0] if boards else None
+    return None
+
+
+def _table(split: Split, found: Mapping[str, Mapping[str, Any]], seconds: float) -> list[Figures | Note]:
     """A line of each program and of what it was trained on, with the paired difference to fmlab on the same rows."""
-    runs = [r for r in find_runs(judged)[0] if r.content["model"].removesuffix(AGAIN) in found] if found else []
-    boards = leaderboards(runs)
-    if not boards:
+    board = _board(split, found, seconds)
+    if board is None:
         return []
-    (board,) = boards
-    rows = {row.model: row for row in board.own}
-    ours = [rows[name] for name in (OURS, OURS + AGAIN) if name in rows]
+    rows = {row.model: (place, row.runs[0]) for place, row in enumerate(board.own)}
+    ours = [board.own[rows[name][0]] for name in (OURS, OURS + AGAIN) if name in rows]
     paired = {c.reference.model: c for c in (against(board, ours) if ours else ())}
     lines: list[Figures | Note] = []
     for again in ("", AGAIN):
         for program, told in found.items():
-            if (row := rows.get(program + again)) is None:
+            if (program_again := program + again) not in rows:
                 continue
-            (judged_run,) = row.runs
+            place, judged = rows[program_again]
             values: dict[str, float | str | None] = {"trained on": "train+valid" if again else "train"}
-            for part, figures in (
-                ("valid", judged_run.content["validation"]),
-                ("test", judged_run.content["test"]),
-            ):
-                values |= {f"{part} {metric}": figures.get(metric) for metric in METRICS[split.kind]}
-            values |= {"seconds": told["refit_seconds"] if again else told["seconds"]}
+            for part, name in (("validation", "valid"), ("test", "test")):
+                values |= {f"{name} {metric}": judged.content[part].get(metric) for metric in METRICS[split.kind]}
+            values["seconds"] = told["refit_seconds" if again else "seconds"]
             values |= {} if again else {"GB": told["gigabytes"]}
             test = paired.get(OURS + again)
-            difference = None if test is None else test.found.get(board.own.index(row))
-            if test is not None and difference is not None:
-                low, high = difference.low, difference.high
-                values[f"{test.metric} minus fmlab's, 95 %"] = (
-                    f"{difference.difference:+.4f} ({low:+.4f} to {high:+.4f})"
-                )
-            lines.append(Figures(f"{split.name}, {split.kind}", program + again, values))
-    lines += [Note(f"{split.name}: {program} chose {told['chose']}") for program, told in found.items()]
-    return lines
+            if test is not None and (to_ours := test.found.get(place)) is not None:
+                interval = f"({to_ours.low:+.4f} to {to_ours.high:+.4f})"
+                values[f"test {test.metric} minus fmlab's, 95 %"] = f"{to_ours.difference:+.4f} {interval}"
+            lines.append(Figures(f"{split.name}, {split.kind}", program_again, values))
+    others = {program: rows[program][1] for program in found if program != OURS and program in rows}
+    if others:
+        best = max(others, key=lambda program: others[program].value * (1 if board.maximize else -1))
+        lines.append(Note(f"{split.name}: of the others {best} has the best validation {board.monitor}"))
+    return lines + [Note(f"{split.name}: {program} chose {told['chose']}") for program, told in found.items()]
