@@ -61,6 +61,16 @@ def distinct(user: Tensor, item: Tensor, items: int) -> tuple[Tensor, Tensor]:
     return pairs // items, pairs % items
 
 
+def item_counts(user: Tensor, item: Tensor, items: int) -> Tensor:
+    """How many users have met each item, `int64[items]`."""
+    return torch.bincount(distinct(user, item, items)[1], minlength=items)
+
+
+def user_counts(user: Tensor, item: Tensor, users: int, items: int) -> Tensor:
+    """How many items each user has met, `int64[users]`."""
+    return torch.bincount(distinct(user, item, items)[0], minlength=users)
+
+
 def pack(user: Tensor, item: Tensor, users: int, items: int) -> Tensor:
     """A bit for every user and item, `uint8[users + 1, ceil(items / 8)]`; row 0, the unknown user, is empty."""
     user, item = distinct(user, item, items)
@@ -100,8 +110,13 @@ def cooccurrences(user: Tensor, item: Tensor, users: int, items: int, out: Tenso
     return counts
 
 
-def cooccurrence_blocks(user: Tensor, item: Tensor, users: int, items: int) -> Iterator[tuple[slice, Tensor]]:
-    """The same, some items with all of them at a time: which they are, and `float32[items, n]`."""
+def cooccurrence_blocks(
+    user: Tensor, item: Tensor, users: int, items: int, weight: Tensor | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """The same, some items with all of them at a time: which they are, and `float32[items, n]`.
+
+    With `weight[users]` the weights of these users are added up, in place of their number.
+    """
     user, item = distinct(user, item, items)
     order = torch.argsort(item, stable=True)
     user, item = user[order], item[order]
@@ -112,5 +127,5 @@ def cooccurrence_blocks(user: Tensor, item: Tensor, users: int, items: int) -> I
         high = min(low + _BLOCK, items)
         block = torch.zeros(users, high - low)
         held = slice(int(stop[low - 1]) if low else 0, int(stop[high - 1]))
-        block[user[held], item[held] - low] = 1.0
+        block[user[held], item[held] - low] = 1.0 if weight is None else weight[user[held]]
         yield slice(low, high), by_item @ block

@@ -41,8 +41,8 @@ TABLES: list[dict[str, Any]] = [
 ]
 NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 WITHOUT = {
-    *("constant", "popularity", "lookup", "ease", "slim", "itemknn", "ials", "lightgcn", "ngcf", "deeplight"),
-    *("catboost", "lightgbm"),
+    *("constant", "popularity", "lookup", "ease", "slim", "itemknn", "rp3beta", "ials", "lightgcn", "ngcf"),
+    *("deeplight", "catboost", "lightgbm"),
 }
 CURVED = {"lorentzfm", "hyperml"}
 SMALL: dict[str, Any] = {"dim": 6, "hidden": (7, 5), "layers": 2, "heads": 2, "attention_dim": 8, "field_dim": 3}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from field_rows import single
-from fmlab_models import _histories, ials, itemknn
+from fmlab_models import _histories, _item_neighbors, ials
 from fmlab_models.ease import EASE
 from fmlab_models.ials import IALS
 from fmlab_models.itemknn import ItemKNN
@@ -71,7 +71,7 @@ def test_itemknn_sums_shrunk_cosines_of_the_nearest(neighbors: int, shrink: floa
 
 
 def test_itemknn_scores_all_items_as_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(itemknn, "_CELLS", 7)  # several parts of a block
+    monkeypatch.setattr(_item_neighbors, "_CELLS", 7)  # several parts of a block
     monkeypatch.setattr(_histories, "_BLOCK", 5)
     model, user = ItemKNN(SCHEMA, n_neighbors=4, shrink=2.5), torch.tensor([[5], [0], [3], [3], [13]])
     whole = torch.from_numpy(np.vstack([np.zeros((1, ITEMS)), scores(model)])).float()
