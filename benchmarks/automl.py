@@ -31,6 +31,7 @@ from benchmarks import automl_data
 from benchmarks.automl_data import METRICS, Kind, Split
 from benchmarks.harness import Figures, Note, Results, Setting
 from fmlab.automl.ensemble import FOLDER as ENSEMBLE
+from fmlab.errors import FmlabError
 from fmlab.records.folder import REFIT
 from fmlab.report.comparisons import against
 from fmlab.report.leaderboards import Leaderboard, leaderboards
@@ -90,12 +91,14 @@ def run(setting: Setting) -> Iterator[Results]:
     for name in setting.data or known:
         split = automl_data.split(name, setting.folder)
         found, notes = {}, []
+        if threads := os.environ.get("OMP_NUM_THREADS"):
+            notes.append(Note(f"OMP_NUM_THREADS={threads} bounds the threads of the programs that run now"))
         for program in chosen:
             if program != OURS and split.kind not in PROGRAMS[program].kinds:
                 continue
             try:
                 found[program] = _finished(program, split, setting, seconds)
-            except (Missing, subprocess.SubprocessError) as error:
+            except (Missing, FmlabError, subprocess.SubprocessError) as error:
                 notes.append(Note(f"{name}: {program} is not measured: {error}"))
         yield [*_table(split, found, seconds), *notes]
 
@@ -217,10 +220,7 @@ def _fmlab(split: Split, place: Path, seconds: float) -> dict[str, Any]:
             continue
         scored = place / "scored.csv"
         _child([*fmlab, "predict", str(run_folder), str(rows), "--out", str(scored)], log, limit=3600)
-        column = "probability" if split.kind == "clicks" else "score"
-        pd.read_csv(scored).rename(columns={column: "judged"})[["row", "judged"]].rename(
-            columns={"judged": "score"}
-        ).to_csv(out, index=False)
+        pd.read_csv(scored, usecols=["row", "score"], dtype=str).to_csv(out, index=False)
         scored.unlink()
     return {"seconds": took, "refit_seconds": None, "gigabytes": memory, "chose": str(alone.relative_to(search))}
 
@@ -239,7 +239,9 @@ def _judge(program: str, split: Split, place: Path, out: Path) -> None:
             if (place / f"{test}.csv").is_file():
                 validation = None if valid is None else place / f"{valid}.csv"
                 more: dict[str, Any] = {"name": name, "out": out / name, "validation": validation}
-                evaluate(place / f"{test}.csv", *split.judge, probabilities=split.kind == "clicks", **more)
+                # fmlab's scores of clicks are log-odds, those of the others probabilities.
+                probabilities = split.kind == "clicks" and program != OURS
+                evaluate(place / f"{test}.csv", *split.judge, probabilities=probabilities, **more)
     finally:
         logging.getLogger("fmlab").setLevel(level)
 

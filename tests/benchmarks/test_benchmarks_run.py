@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import automl, automl_data, automl_ranker
 from benchmarks.__main__ import NAMES, main
-from benchmarks.harness import Setting, Spread, Target, compare, in_turn
+from benchmarks.harness import Figures, Note, Setting, Spread, Target, compare, in_turn
 from benchmarks.plain import FM, LorentzFM
 from benchmarks.shapes import TOY_COUNTS, WIDE, InteractionCounts, interactions, zipf
 from fmlab.run.file_evaluation import evaluate
@@ -72,6 +72,17 @@ def test_what_automl_has_finished_is_kept(tmp_path: Path, monkeypatch: pytest.Mo
 def test_automl_refuses_an_unknown_data_set(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="got 'frapp'; choices: frappe"):
         main(["automl", "--data", "frapp"])
+
+
+@pytest.mark.slow
+def test_figures_of_a_search_of_fmlab_are_those_of_its_own_run(tmp_path: Path) -> None:
+    setting = Setting(seconds=10, toy=True, folder=tmp_path, models=("fmlab",), data=("toy-clicks",))
+    (results,) = automl.run(setting)
+    values = next(r.values for r in results if isinstance(r, Figures) and r.side == "fmlab")
+    (chosen,) = [r.text.rpartition(" ")[2] for r in results if isinstance(r, Note) and "fmlab chose" in r.text]
+    record = json.loads((tmp_path / "toy-clicks" / "fmlab-10s" / "search" / chosen / "metrics.json").read_text())
+    for part, name in (("validation", "valid"), ("test", "test")):
+        assert record[part] == pytest.approx({m: values[f"{name} {m}"] for m in ("auc", "logloss")}, rel=1e-6)
 
 
 def test_rankers_choose_by_the_ndcg_that_judges_them(tmp_path: Path) -> None:
