@@ -77,7 +77,7 @@ def expand(
     space = {**own, **{k: v for k, v in (raw.get("space") or {}).items() if k.partition(".")[0] not in absent}}
     start = auto.get("initial_values") or {}
     again = [
-        within({**_start(p["model"], searched[p["model"]], fits[p["model"]], space), **start, **p}, space)
+        within({**_start(p["model"], searched[p["model"]], fits[p["model"]], space), **start, **_decays(p), **p}, space)
         for p in known
     ]
     fresh = models if preset.get("all_models", True) else [m for m in models if m not in {p["model"] for p in known}]
@@ -189,6 +189,12 @@ class _Small(NamedTuple):
             return dict(searched)
         most, tables = self.most, self.usable
         return {m: bounded(m, of, self.sizes, most, tables)[0] for m, of in searched.items()}
+
+
+def _decays(point: Mapping[str, Any]) -> dict[str, Any]:
+    """The decay of tables that a point means by its `weight_decay`, as a run does, and not the initial value."""
+    named = "optimizer.weight_decay"
+    return {"optimizer.embedding_decay": point[named]} if named in point else {}
 
 
 def _whole(point: dict[str, Any], space: Mapping[str, Any]) -> dict[str, Any]:

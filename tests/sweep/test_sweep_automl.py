@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 from optuna.trial import create_trial
 
-from fmlab.automl.portfolio import suited
+from fmlab.automl.portfolio import Entry, suited
 from fmlab.config import composition
 from fmlab.errors import FmlabError
 from fmlab.plugin import registry
@@ -192,6 +192,7 @@ def test_what_a_shipped_model_declares_are_options_of_it_around_their_defaults(n
         parse({f"model.{option}": spec}, {})
 
 
+DECAYS = ("weight_decay", "embedding_decay")
 PORTFOLIO = {
     "portfolio": True,
     "presets": {
@@ -219,6 +220,19 @@ def test_points_that_did_well_before_are_tried_first(plain):
     assert read("auto", auto.expand({**raw, "preset": "all", "budget": 7}, plain)).budget == 7
     with pytest.raises(FmlabError, match=r"preset must be one of.*did you mean 'few'"):
         auto.expand({**raw, "preset": "feww"}, plain)
+
+
+def test_a_weight_decay_of_a_first_point_is_that_of_its_tables_too(plain, monkeypatch):
+    """As in a run, where embedding_decay is weight_decay unless it is named; an initial value is for other points."""
+    points = [{"optimizer.weight_decay": 1e-4}, {"optimizer.weight_decay": 1e-4, "optimizer.embedding_decay": 0.01}, {}]
+    entries = [Entry({"model": "mf", "optimizer": "adam", **point}, "here") for point in points]
+    monkeypatch.setattr(auto, "entries", lambda *_: entries)
+    space = {f"optimizer.{name}": {"float": [1e-8, 0.1], "when": {"optimizer": "adam"}} for name in DECAYS}
+    usual = {"initial_values": {f"optimizer.{name}": 1e-6 for name in DECAYS}}
+    raw = {**RAW, "budget": None, "space": space, "auto": {**RAW["auto"], **PORTFOLIO, **usual}}
+    starts = auto.expand(raw, plain)["initial_points"][:3]
+    found = [tuple(p[f"optimizer.{name}"] for name in DECAYS) for p in starts]
+    assert found == [(1e-4, 1e-4), (1e-4, 0.01), (1e-6, 1e-6)]
 
 
 def test_first_points_of_a_model_suit_the_size_of_the_data(plain):
