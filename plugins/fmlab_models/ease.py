@@ -10,11 +10,11 @@ from fmlab.data import Schema
 from fmlab.errors import FmlabError
 from fmlab.plugin.option import Range
 from fmlab_models._dual_ease import DualEASE
-from fmlab_models._histories import cooccurrences, pack, unpack
+from fmlab_models._histories import cooccurrences, pack
 from fmlab_models._inverse import invert_in_place
-from fmlab_models._item_weights import ItemWeights
+from fmlab_models._item_weights import COPIED, ItemWeights
 
-_EXACT = 12_000  # items up to which float64 and three matrices of it are affordable
+_EXACT = COPIED  # items up to which float64 and three matrices of it are affordable
 _LARGEST = 55_000  # items or users, beyond which a number for every two of them takes more than 12 GB
 
 
@@ -64,7 +64,7 @@ class EASE(ItemWeights):
                 f" {_LARGEST:,} of them, got {items:,} items and {users:,} users; models that have none: ials, mf"
             )
         super().__init__(schema, "ease", None, weighs=not by_users)
-        self.l2, self.scores_catalog = l2, large
+        self.l2, self.in_place, self.scores_catalog = l2, large, True
         self.dual = DualEASE(self.entities, l2) if by_users else None
         if large and not by_users:
             self.register_buffer("pivot", torch.ones(items))  # the diagonal of P
@@ -77,7 +77,7 @@ class EASE(ItemWeights):
             self.history.copy_(pack(user, item, e.users, e.items))
             self.dual.fit(user, item, self.history)
             return
-        if self.scores_catalog:
+        if self.in_place:
             self._solve_in_place(user, item)
             return
         gram = cooccurrences(user, item, e.users, e.items).double()
@@ -85,6 +85,7 @@ class EASE(ItemWeights):
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(gram))
         weights = inverse / -inverse.diagonal()
         weights.fill_diagonal_(0.0)
+        self._by_item = None
         self.history.copy_(pack(user, item, e.users, e.items))
         self.weight[1:] = weights.T.to(self.weight)
 
@@ -135,23 +136,15 @@ class EASE(ItemWeights):
         """
         if self.dual is not None:
             return self.dual.catalog_scores(self.entities.of_user(ids), self.history)
-        query, item = unpack(self.history[self.entities.of_user(ids)], self.entities.items, torch.uint8).nonzero(
-            as_tuple=True
-        )
-        starts = torch.bincount(query, minlength=len(ids)).cumsum(0)
-        return self._summed(item, torch.cat([starts.new_zeros(1), starts[:-1]]))
+        if not self.in_place:
+            return super().catalog_scores(ids, values)
+        return self._summed(ids, self.weight[1:], self.pivot.to(self.weight.dtype)) / self.pivot
 
     def fold_in(self, item: Tensor) -> Tensor:
         """Scores of all items, as for a user of the training who has met these: exact."""
         if self.dual is not None:
             own = self.dual.pivot.new_zeros(1, self.entities.items).index_fill_(1, item, 1.0)
             return self.dual.of_histories(own, self.history)[0]
-        if self.scores_catalog:
-            return self._summed(item, item.new_zeros(1))[0]
+        if self.in_place:
+            return (self.weight[1 + item] * self.pivot[item].unsqueeze(1)).sum(0) / self.pivot
         return self.weight[1:, item].sum(1)
-
-    def _summed(self, item: Tensor, starts: Tensor) -> Tensor:
-        total = functional.embedding_bag(
-            item, self.weight[1:], starts, mode="sum", per_sample_weights=self.pivot.to(self.weight.dtype)[item]
-        )
-        return total / self.pivot

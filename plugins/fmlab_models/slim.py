@@ -59,6 +59,7 @@ class SLIM(ItemWeights):
         user, item = user.cpu(), item.cpu()
         counts = cooccurrences(user, item, e.users, e.items).numpy()
         self.weight.zero_()
+        self._by_item = None
         for j in range(e.items):
             held, weights = column(counts, j, self.l1, self.l2)
             self.weight[j + 1, torch.from_numpy(held)] = torch.from_numpy(weights).to(self.weight)

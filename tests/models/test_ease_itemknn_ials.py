@@ -11,6 +11,7 @@ from fmlab_models import _histories, _item_neighbors, ials
 from fmlab_models.ease import EASE
 from fmlab_models.ials import IALS
 from fmlab_models.itemknn import ItemKNN
+from fmlab_models.slim import SLIM
 
 from fmlab.data import Field, Schema
 from fmlab.errors import FmlabError
@@ -172,11 +173,26 @@ def test_ease_of_many_items_gives_the_same_in_less_memory(monkeypatch: pytest.Mo
     monkeypatch.setattr("fmlab_models._inverse._ROWS", 16)
     large = EASE(schema, l2=5.0)
     large.fit_interactions(user, item)
-    assert (small.scores_catalog, large.scores_catalog) == (False, True)
+    assert (small.in_place, large.in_place) == (False, True)
     torch.testing.assert_close(large.weight, small.weight, atol=1e-5, rtol=1e-4)
     query = torch.arange(1, 92).unsqueeze(1)
     dense = small.encode_query(query)[1] @ small.weight[1:].T
     torch.testing.assert_close(large.catalog_scores(query), dense, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("model", [EASE, SLIM])
+def test_a_list_of_all_items_sums_what_was_met_and_not_what_was_fitted_before(model: Any) -> None:
+    made, query = model(SCHEMA, l2=2.0), torch.tensor([[5], [0], [3], [3], [13]])
+    for pairs in ([MET[0][::2], MET[1][::2]], MET):
+        made.fit_interactions(*pairs)
+        dense = made.encode_query(query)[1] @ made.weight[1:].T
+        assert dense.any()
+        torch.testing.assert_close(made.catalog_scores(query), dense)
+    other = model(SCHEMA, l2=2.0)
+    assert not other.catalog_scores(query).any()
+    other.load_state_dict(made.state_dict())
+    torch.testing.assert_close(other.catalog_scores(query), dense)
+    torch.testing.assert_close(made.double().catalog_scores(query), dense.double())
 
 
 def folded(model: Any) -> np.ndarray:

@@ -241,12 +241,12 @@ def test_first_points_of_a_model_suit_the_size_of_the_data(plain):
     rows = len(task.training.rows)
     point = {"model": "ials", "model.unobserved_weight": 0.1}
     found = suited(point, task)
-    assert found == {**point, "model.l2": pytest.approx(7 / (0.1 * 30 + rows / 40), rel=0.05)}
+    assert found == {**point, "model.l2": pytest.approx(4 / (0.1 * 30 + rows / 40), rel=0.05)}
     assert suited({**point, "model.l2": 0.5}, task)["model.l2"] == 0.5
     assert suited({"model": "mf", "model.dim": 3}, task) == {"model": "mf", "model.dim": 3}
     starts = auto.expand({**RAW, "budget": None, "auto": {**RAW["auto"], **PORTFOLIO}}, plain)["initial_points"]
     weights = {p["model.unobserved_weight"]: p["model.l2"] for p in starts if p["model"] == "ials"}
-    assert weights == {a: pytest.approx(min(0.3, 7 / (a * 30 + rows / 40)), rel=0.05) for a in (0.03, 0.1, 0.3)}
+    assert weights == {a: pytest.approx(min(0.3, 4 / (a * 30 + rows / 40)), rel=0.05) for a in (0.03, 0.1, 0.3)}
 
 
 def test_what_is_solved_for_longer_than_a_trial_may_take_comes_last(plain, monkeypatch):
