@@ -15,9 +15,9 @@ COPIED = 12_000  # items up to which a second copy of the weights is affordable
 class ItemWeights(nn.Module):
     """`score(u, j) = sum_i X_ui W_ij`: row j + 1 of `weight` holds what every item weighs for item j.
 
-    Row 0 is the unknown item's. X is 1 where the user has met the item in training, `history` has a bit for each. A list
-    of all items is a sum of what each item weighs that the user has met, of which there are few: these rows are a copy
-    of the weights, up to 12,000 items.
+    Row 0 is the unknown item's. X is 1 where the user has met the item in training, `history` has a bit for each. A
+    list of all items is a sum of what each item weighs that the user has met, of which there are few: these rows are a
+    copy of the weights, up to 12,000 items.
     """
 
     defaults = {"loss": None, "optimizer": None}
@@ -74,7 +74,7 @@ class ItemWeights(nn.Module):
         return self.weight[self.entities.of_item(others)][:, self.entities.of_item(ids) - 1].T
 
     def _summed(self, ids: Tensor, weight: Tensor, by_item: Tensor | None = None) -> Tensor:
-        """Of each query the rows of `weight[items, items]` that it has met, added up, each times its `by_item[items]`."""
+        """Of each query the rows of `weight[items, items]` of what it has met, times `by_item[items]`, added up."""
         met = unpack(self.history[self.entities.of_user(ids)], self.entities.items, torch.uint8)
         query, item = met.nonzero(as_tuple=True)
         starts = torch.bincount(query, minlength=len(ids)).cumsum(0)
