@@ -95,7 +95,9 @@ def _for_all_rows(sweep: Sweep, done: Sequence[FrozenTrial], workers: int, start
     if growth is None or not done or sweep.budget is None:
         return 0.0
     sign = 1 if sweep.directions[0] == "maximize" else -1
-    best = sorted(done, key=lambda t: -sign * t.values[0])[: REFITTED if sweep.settings.ensemble else 1]
+    continued = {t.user_attrs.get("continues") for t in done}  # what goes on from one is the same model, further on
+    ends = [t for t in done if t.number not in continued]
+    best = sorted(ends, key=lambda t: -sign * t.values[0])[: REFITTED if sweep.settings.ensemble else 1]
     costs = [refit_seconds(t, growth) for t in best]
     return min(
         BASE + start + max(sum(costs) / min(workers, len(costs)), max(costs)),

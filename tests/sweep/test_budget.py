@@ -85,6 +85,12 @@ def test_a_refit_on_more_rows_is_kept_back_by_what_the_best_trials_took():
     assert reserve(search, trials, 2, 10.0, growth) - before == pytest.approx(1.5 + 0.4 * 10 + 8 * one / 2)
     first = reserve(search, trials[:1], 2, 0.0, growth) - reserve(search, trials[:1], 2)
     assert first == pytest.approx(1.5 + one)
+    for number, trial in enumerate(trials):
+        trial.number = number
+    trials[11].set_user_attr("continues", 10)
+    trials[10].user_attrs["result"]["seconds"] = trials[10].user_attrs["result"]["fit"] = 500.0
+    again = reserve(search, trials, 2, 10.0, growth) - before
+    assert again == pytest.approx(1.5 + 0.4 * 10 + 8 * one / 2), "a trial that another one goes on from is no member"
     slow = [finished(n, seconds=900.0, fit=800.0) for n in range(2)]
     kept = reserve(search, slow, 2, 0.0, growth) - reserve(search, slow, 2)
     assert kept == pytest.approx(1000 * 0.3 * 2 / 4), "few are finished: the search goes first"
