@@ -70,7 +70,8 @@ def _cost(best: Row, runs: Sequence[Run]) -> str:
     if (micro := best.cost("microseconds_per_row")) is not None:
         parts.append(f"{micro:.3g} us a row on one core")
     whole_time = sum(float(r.content.get("seconds_fit") or 0.0) for r in runs)
-    return f"{', '.join(parts) or 'not recorded'}; all {len(runs)} runs trained for {whole_time / 60:.1f} min"
+    which = f"all {len(runs)} runs" if len(runs) > 1 else "one run"
+    return f"{', '.join(parts) or 'not recorded'}; {which} trained for {whole_time / 60:.1f} min"
 
 
 def _lost(one: Result, runs: Sequence[Run]) -> str:
@@ -90,7 +91,7 @@ def _lost(one: Result, runs: Sequence[Run]) -> str:
     if len(others) > _LOST:
         said.append(f"{len(others) - _LOST} more models are further behind")
     counts = Counter(str(r.content["status"]) for r in runs if not r.complete)
-    said += [f"{n} runs {status}" for status, n in sorted(counts.items())]
+    said += [f"{n} {'run' if n == 1 else 'runs'} {status}" for status, n in sorted(counts.items())]
     return f"on the validation {board.monitor}: {'; '.join(said)}" if said else ""
 
 

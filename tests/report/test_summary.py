@@ -33,7 +33,7 @@ def test_each_line_has_its_figures(tmp_path):
     )
     assert "mf is 0.0500 behind" in found["What was tried"]
     assert "popularity is 0.2000 behind" in found["What was tried"]
-    assert "1 runs pruned" in found["What was tried"]
+    assert "1 run pruned" in found["What was tried"]
     assert found["Next"].endswith("fmlab sweep refit FOLDER 0004")
     assert "no difference can be shown" in found["Confidence"]
     assert "<dt>Gain</dt><dd>+0.2000 mrr over popularity" in html
