@@ -1,6 +1,7 @@
 """Sums of similarities to the nearest items that a user has met: what such models share."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,11 @@ class ItemNeighbors(nn.Module):
     history: Tensor
     nearest: Tensor
     similarity: Tensor
+
+    @staticmethod
+    def n_parameters(schema: Schema, **_: Any) -> int:
+        """Parameters that gradients train, without building the model."""
+        return 0
 
     def __init__(self, schema: Schema, model: str, n_neighbors: int) -> None:
         """No item has neighbors until `fit_interactions`; raises FmlabError on data without users and items."""

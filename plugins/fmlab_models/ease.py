@@ -27,10 +27,10 @@ class EASE(ItemWeights):
     Paper: Steck, Embarrassingly shallow autoencoders for sparse data, WWW 2019, equations 4 to 8.
 
     `l2` is 500 there on MovieLens-20M. Nothing is trained by gradients; the inverse takes time cubic in the items. Up
-    to 12,000 items it is computed in float64. Beyond, it is computed in float32 in the place of the weights, 4 bytes
-    for every two items, and a list of all items is a sum of the rows of what the user has met. Where there are fewer
-    users than items, the same is solved for with a matrix of every two users, `(X X^T + l2 I)^-1`: 3.6 GB for 29,858
-    users, 11 GB for 52,643.
+    to 12,000 items it is computed in float64, and items are ranked by a second copy of the weights. Beyond, it is
+    computed in float32 in the place of the weights, 4 bytes for every two items. A list of all items is a sum of the
+    rows of what the user has met. Where there are fewer users than items, the same is solved for with a matrix of every
+    two users, `(X X^T + l2 I)^-1`: 3.6 GB for 29,858 users, 11 GB for 52,643.
 
     Fitted: a weight of every two items is solved for
     Cost: O(I)

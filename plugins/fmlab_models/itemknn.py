@@ -1,7 +1,7 @@
 """Item-based nearest neighbors."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from torch import Tensor
@@ -31,11 +31,6 @@ class ItemKNN(ItemNeighbors):
 
     space = {"n_neighbors": {"int": [10, 1000], "log": True}, "shrink": {"float": [0.0, 200.0]}}
     item_measure = "shrunk cosine of the items' users, 0 beyond the nearest neighbors"
-
-    @staticmethod
-    def n_parameters(schema: Schema, **_: Any) -> int:
-        """Parameters that gradients train, without building the model."""
-        return 0
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Random walks of three steps on the graph of users and items."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated
 
 from torch import Tensor
 
@@ -37,11 +37,6 @@ class RP3Beta(ItemNeighbors):
         "beta": {"float": [0.0, 1.0]},
     }
     item_measure = "chance of a walk from the other item to it over its popularity, 0 beyond the nearest neighbors"
-
-    @staticmethod
-    def n_parameters(schema: Schema, **_: Any) -> int:
-        """Parameters that gradients train, without building the model."""
-        return 0
 
     def __init__(
         self,
