@@ -6,8 +6,7 @@ from pathlib import Path
 from fmlab.data import Dataset
 from fmlab.data.encoding.plan import Plan
 from fmlab.data.source import RawFile
-from fmlab.errors import DataError, choices
-from fmlab_datasets.options import Fields
+from fmlab_datasets.options import Fields, chosen_fields
 from fmlab_datasets.streams import attributes, first_found, joined, prepared, table
 
 RAW_ADDRESS = "https://raw.githubusercontent.com/zygmuntz/goodbooks-10k/master/"
@@ -36,10 +35,7 @@ class Goodbooks:
         fields: Fields = ("authors", "year", "language"),
     ) -> None:
         """Raises DataError for an unknown field."""
-        for field in fields:
-            if field not in COLUMNS.values():
-                raise DataError(f"Goodbooks has no field {field!r}; {choices(field, COLUMNS.values())}")
-        self.fields = tuple(f for f in COLUMNS.values() if f in fields)
+        self.fields = chosen_fields(fields, COLUMNS.values(), "Goodbooks")
         folders, ends = ("goodbooks/", "goodbooks-sample/", ""), (".csv", ".csv.gz", ".zip")
 
         def candidates(*stems: str) -> list[RawFile]:

@@ -10,8 +10,8 @@ import numpy as np
 from fmlab.data import SECOND, Array, Dataset, PositivesRule, Side
 from fmlab.data.raw.archive import lines, opened
 from fmlab.data.source import RawFile
-from fmlab.errors import DataError, choices
-from fmlab_datasets.options import Fields
+from fmlab.errors import DataError
+from fmlab_datasets.options import Fields, chosen_fields
 from fmlab_datasets.published import published
 from fmlab_datasets.tables import Column, assemble, category, counted, identity, several
 
@@ -62,8 +62,8 @@ class MovieLens:
             "genres",
         ),
     ) -> None:
-        """`fields` chooses columns; user and item must be among them. Raises DataError otherwise."""
-        self.reading = _Reading(zip, genres, _checked_fields(fields))
+        """`fields` chooses columns. Raises DataError for an unknown one."""
+        self.reading = _Reading(zip, genres, chosen_fields(fields, FIELDS, "MovieLens"))
         self.raw: Sequence[RawFile] = (self.archive, *self.others(root))
 
     def others(self, root: Path) -> list[RawFile]:
@@ -196,15 +196,6 @@ def _zip(rule: str, values: Sequence[str]) -> Column:
     if rule != "frequent":
         return category("zip", values)
     return category("zip", values, sorted(z for z, n in Counter(values).items() if n >= FREQUENT))
-
-
-def _checked_fields(fields: Sequence[str]) -> tuple[str, ...]:
-    for name in fields:
-        if name not in FIELDS:
-            raise DataError(f"MovieLens has no field {name!r}; {choices(name, FIELDS)}")
-    if not {"user", "item"} <= set(fields):
-        raise DataError(f"fields must contain user and item, got {list(fields)}")
-    return tuple(f for f in FIELDS if f in fields)  # one order, so that the order given does not matter
 
 
 def _side(path: Path, member: str, separator: str, names: Sequence[str]) -> _Side:

@@ -22,6 +22,7 @@ from fmlab_datasets.options import (
     UserColumn,
     ValidationFile,
     ValidationShare,
+    chosen_fields,
 )
 from fmlab_datasets.streams import Stream, attributes, constant, drawn, joined, prepared, table
 
@@ -95,8 +96,7 @@ class RecBole:
             known[side] = attributes(table(files[name], chosen, _FORM), key)
             sides |= {n: ("user" if side == "user" else "item", k) for n, k in own.items()}
         sides = {n: s for n, s in sides.items() if s[1] != "float_seq" and self._wanted(n)}
-        if unknown := [f for f in self.fields if f not in sides]:
-            raise DataError(f"there is no field {unknown[0]!r}; {choices(unknown[0], sides)}")
+        chosen_fields(self.fields, sides, "the file")
         read = {f"{n}:{kinds[n]}": n for n in kinds if n in taken or (n in sides and sides[n][0] == "context")}
         stream = self._rows(paths, read)
         for side, found in known.items():

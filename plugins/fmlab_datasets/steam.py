@@ -11,9 +11,9 @@ from fmlab.data.encoding.plan import Plan
 from fmlab.data.raw.fetch import find
 from fmlab.data.raw.table import TableFormat
 from fmlab.data.source import RawFile
-from fmlab.errors import DataError, choices
+from fmlab.errors import DataError
 from fmlab.plugin.option import Range
-from fmlab_datasets.options import Fields
+from fmlab_datasets.options import Fields, chosen_fields
 from fmlab_datasets.python_literals import objects, text
 from fmlab_datasets.streams import Cells, attributes, first_found, joined, packed, prepared, table
 
@@ -69,7 +69,7 @@ class Steam:
         slots: Annotated[int, Range(1, None), "most values of a multi-valued field"] = 1,
     ) -> None:
         """`fields` chooses attributes. Raises DataError for an unknown one."""
-        self.fields, self.slots = _checked(fields), slots
+        self.fields, self.slots = chosen_fields(fields, FIELDS, "Steam"), slots
         users = first_found(root, "steam", *(RawFile(p, (UCSD + USERS,)) for p in (USERS, f"steam/{USERS}")))
         games = first_found(root, "steam", *(RawFile(p, GAME_URLS) for p in GAME_PLACES))
         self.raw: Sequence[RawFile] = (users, games)
@@ -117,7 +117,7 @@ class Steam200k:
         page = "https://www.kaggle.com/datasets/tamber/steam-video-games"
         names = (f"game_{behavior}.dat", "item_info.dat")
         games = first_found(root, "steam-200k", *(RawFile(p, GAME_URLS) for p in GAME_PLACES))
-        self.fields = _checked(fields) if find(games, root, "steam-200k") else ()
+        self.fields = chosen_fields(fields, FIELDS, "Steam") if find(games, root, "steam-200k") else ()
         optional = (games,) if self.fields else ()
         self.raw: Sequence[RawFile] = (*(RawFile(f"steam-200k/{n}", page=page) for n in names), *optional)
 
@@ -158,13 +158,6 @@ def _dataset(
         multi=tuple(f for f in fields if f in LISTS),
     )
     return prepared(name, stream, plan, workspace, rule=rule, slots=slots)
-
-
-def _checked(fields: Sequence[str]) -> tuple[str, ...]:
-    for field in fields:
-        if field not in FIELDS:
-            raise DataError(f"Steam games have no field {field!r}; {choices(field, FIELDS)}")
-    return tuple(f for f in FIELDS if f in fields)
 
 
 def _played(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -98,12 +98,13 @@ def test_fields_can_be_chosen_and_genres_taken_as_one_value(tmp_path):
     write_1m(tmp_path)
     data = opened(tmp_path, fields=("item", "genres", "user"), genres="string")
     assert [f.name for f in data.schema.fields] == ["user", "item", "genres"]
+    assert opened(tmp_path, fields=("genres",), genres="string").schema == data.schema
     assert data.keys["genres"].tolist() == ["Animation|Children's|Comedy", "Crime", "Crime|Animation"]
     assert rows_as_text(data)[0]["genres"] == "Crime|Animation"
 
 
 @pytest.mark.parametrize(
-    ("fields", "text"), [(("user", "item", "genre"), "did you mean 'genres'"), (("user",), "user and item")]
+    ("fields", "text"), [(("user", "item", "genre"), "did you mean 'genres'"), (("items",), "did you mean 'item'")]
 )
 def test_fields_that_are_not_there_are_refused(tmp_path, fields, text):
     with pytest.raises(DataError, match=text):

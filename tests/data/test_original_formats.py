@@ -189,6 +189,15 @@ def test_goodbooks_kkbox_and_yelp_join_what_is_known(tmp_path):
         assert data.label[row] == 3
 
 
+@pytest.mark.parametrize("case", ["steam", "steam-200k", "goodbooks"])
+def test_user_and_item_may_be_named_among_fields_and_are_always_read(tmp_path, case):
+    named = prepared(tmp_path, case, fields=["user", "item"])
+    assert [f.name for f in named.schema.fields] == ["user", "item"]
+    assert named.schema == prepared(tmp_path, case, fields=[]).schema
+    with pytest.raises(DataError, match="no field 'users'; did you mean 'user'"):
+        prepared(tmp_path, case, fields=["users"])
+
+
 def test_mercari_leaves_out_users_with_fewer_than_five_items(tmp_path):
     data = prepared(tmp_path, "mercari-ticket")
     assert [s.users for s in data.steps] == [USERS + 1, USERS]
