@@ -24,6 +24,7 @@ from fmlab.plugin.renames import NewName, new_value
 from fmlab.run.loading import FULL
 from fmlab.run.task_opening import open_task
 from fmlab.sweep.model_domains import admit, applies, cases_of, inside, listed, options_of, within
+from fmlab.sweep.partial_epochs import part_of_rows, whole_passes
 from fmlab.sweep.small_models import Sizes, bounded, change, made_small, table_cases
 from fmlab.sweep.spec import of_now, seconds, value_of
 from fmlab.sweep.suitable_models import DENSE, RANKING, Fit, is_own, partners, suitable
@@ -103,8 +104,10 @@ def expand(
     if kept.get("budget") is not None and kept.get("trial_time_fraction") is not None:
         first = long_last(first, task, seconds(kept["budget"]) * float(kept["trial_time_fraction"]))
     first = _smaller_batches(space, first, auto, len(task.training.rows))
+    part = part_of_rows(raw, auto, task)
+    space, first = whole_passes(space, first, part)
     points = [*(raw.get("initial_points") or ()), *first]
-    return {**kept, "space": space, "initial_points": points, "train_fraction": _part(raw, auto, task)}
+    return {**kept, "space": space, "initial_points": points, "train_fraction": part}
 
 
 class _Small(NamedTuple):
@@ -236,16 +239,6 @@ def _preset(raw: Mapping[str, Any], auto: Mapping[str, Any]) -> dict[str, Any]:
     if name not in presets:
         raise FmlabError(f"preset must be one of those of the sweep, got {name!r}; {choices(str(name), presets)}")
     return dict(presets[name])
-
-
-def _part(raw: Mapping[str, Any], auto: Mapping[str, Any], task: Task) -> float | None:
-    """The part of the training rows that an epoch goes through: what is said, else so many rows."""
-    most, rows = auto.get("rows"), len(task.training.rows)
-    if most is not None and (not isinstance(most, int) or isinstance(most, bool) or most < 1):
-        raise FmlabError(f"auto.rows must be a whole number of rows, got {most!r}")
-    if raw.get("train_fraction") is not None or most is None or most >= rows:
-        return raw.get("train_fraction")
-    return round(most / rows, 4)
 
 
 def _start(model: str, searched: Mapping[str, Any], fit: Fit, space: Mapping[str, Any]) -> dict[str, Any]:

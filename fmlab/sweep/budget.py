@@ -120,7 +120,8 @@ def seconds_of(trial: FrozenTrial, part: str) -> float:
 def measured(folder: Path) -> dict[str, Any]:
     """What a finished run costs: seconds, `fit` and `judged`; parameters, bytes, microseconds of a row.
 
-    `best_share`: the part of its epochs up to the best one; `unfinished` where its time ended a run that can go on.
+    `best_share`: the part of its epochs up to the best one; `unfinished` where its time ended a run that can go on: not
+    one whose rate came down in fewer epochs than it wanted (`epochs_wanted`).
     """
     try:
         content: Any = json.loads((folder / "metrics.json").read_text("utf-8"))
@@ -134,7 +135,7 @@ def measured(folder: Path) -> dict[str, Any]:
     rising = isinstance(epochs, int) and isinstance(best, int) and best >= epochs - 1
     if isinstance(epochs, int) and isinstance(best, int) and epochs:
         found["best_share"] = min(1.0, (best + 1) / epochs)
-    if content.get("cut") and rising and (folder / CHECKPOINTS / LAST).is_file():
+    if content.get("cut") and rising and "epochs_wanted" not in content and (folder / CHECKPOINTS / LAST).is_file():
         found["unfinished"] = True
     return found
 

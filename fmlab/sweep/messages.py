@@ -125,12 +125,24 @@ class Progress:
     @property
     def share(self) -> float:
         """The part of the time for training that is over, 0 where there is no end."""
-        now = time.monotonic()
-        if self.began is None:
+        left = self.training_left
+        if self.began is None or left is None:
             return 0.0
-        ends = [] if self.most is None else [self.began + self.most]
+        spent = time.monotonic() - self.began
+        return spent / max(spent + left, 1e-9)
+
+    @property
+    def training_left(self) -> float | None:
+        """Seconds for which training may go on, negative after its end; None where there is none."""
+        ends = [] if self.most is None or self.began is None else [self.began + self.most]
         ends += [] if self.deadline is None else [self.deadline - self.tail]
-        return (now - self.began) / max(min(ends) - self.began, 1e-9) if ends else 0.0
+        return min(ends) - time.monotonic() if ends else None
+
+    def begin_again(self) -> None:
+        """The training begins anew, and what it took until now is gone."""
+        if self.most is not None and self.began is not None:
+            self.most -= time.monotonic() - self.began
+        self.began = None
 
     def judging(self, each: float, now: float, parts: float) -> None:
         """Note that a validation takes `each` seconds, of which `now` are left, and that `parts` more will follow.

@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from fmlab.records.shared_files import copy_shared
 from fmlab.sweep.budget import Budget
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.messages import Job
+from fmlab.sweep.partial_epochs import on_all_rows
 from fmlab.sweep.spec import Sweep, read
 from fmlab.sweep.storage import open_storage
 from fmlab.sweep.study import Study
@@ -75,7 +76,7 @@ def _estimate(sweep: Sweep, best: FrozenTrial, overrides: Sequence[str], workers
 
 
 def _raw(sweep: Sweep, best: FrozenTrial, both: bool = False) -> dict[str, Any]:
-    point: Mapping[str, Any] = known_point(sweep, best.user_attrs["point"]).overrides
+    point = on_all_rows(known_point(sweep, best.user_attrs["point"]).overrides, sweep.settings.train_fraction)
     anew = {"refit_on": BOTH} if both else {}
     return {
         "sampler": "grid",

@@ -29,8 +29,9 @@ from fmlab.sweep.budget import Budget, least, measured, reserve
 from fmlab.sweep.coordinator import Coordinator
 from fmlab.sweep.launch import _announce
 from fmlab.sweep.messages import Job, Progress, TrialTooLong
-from fmlab.sweep.objective import Reporter, TrialObjective
+from fmlab.sweep.objective import TrialObjective
 from fmlab.sweep.refit import _estimate
+from fmlab.sweep.reporter import Reporter
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study
@@ -203,7 +204,7 @@ class Spent(Progress):
         return True
 
 
-LEARNER = SimpleNamespace(loader=range(8), task=SimpleNamespace(validation=range(1), test=range(1)))
+LEARNER = SimpleNamespace(loader=range(8), scheduler=None, task=SimpleNamespace(validation=range(1), test=range(1)))
 
 
 @pytest.mark.parametrize(

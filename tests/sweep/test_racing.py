@@ -17,12 +17,14 @@ from fmlab.sweep.budget import measured
 from fmlab.sweep.messages import Job, Progress
 from fmlab.sweep.objective import TrialObjective
 from fmlab.sweep.racing import is_first, promoted, rounds_before
+from fmlab.sweep.reporter import FewerEpochs, Reporter
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import locate, open_storage
 from fmlab.sweep.study import Study, TrialRequest, retry_of
 from fmlab.sweep.worker import Worker
 from fmlab.training.checkpoint_format import read_checkpoint
 from fmlab.training.learner import Learner
+from fmlab.untrusted.parsing import read_yaml
 
 
 def trial(
@@ -134,6 +136,69 @@ def test_the_rate_falls_where_half_of_the_time_is_over(tmp_path: Path) -> None:
     state = read_checkpoint(tmp_path / "half" / "checkpoints" / "last.ckpt")["training"]
     assert state["validations"][0] == state["validations"][1]
     assert len(state["validations"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("left", "wanted", "epochs"),
+    [(36.0, 4, None), (34.0, 4, 3), (15.0, 4, 2), (1.0, 4, 1), (None, 4, None)],
+)
+def test_a_rate_that_falls_until_the_end_has_the_epochs_that_fit(monkeypatch, left, wanted, epochs) -> None:
+    """An epoch is eight steps of a second, and a quarter of that for the validation; the fourth step is measured."""
+    clock = [0.0]
+    monkeypatch.setattr("fmlab.sweep.reporter.time.monotonic", lambda: clock[0])
+
+    class Left(Progress):
+        training_left = left  # type: ignore[assignment]
+        time_is_up = False  # type: ignore[assignment]
+
+    task = SimpleNamespace(validation=range(6), training=SimpleNamespace(rows=range(8)))
+    learner = SimpleNamespace(scheduler=SimpleNamespace(depends_on_end=True), task=task, loader=range(8))
+    reporter = Reporter(Left())
+    told = None
+    for step in range(1, 9):
+        clock[0] += 1 if step > 3 else 50
+        now = SimpleNamespace(global_step=step, num_training_batches=8, max_epochs=wanted, should_stop=False)
+        try:
+            reporter.on_train_batch_end(now, learner, None, None, step - 1)
+        except FewerEpochs as fewer:
+            told = (step, fewer.epochs)
+            break
+    assert told == (None if epochs is None else (4, epochs))
+
+
+def test_a_run_whose_rate_would_not_come_down_begins_again_with_fewer_epochs(tmp_path: Path, monkeypatch) -> None:
+    usual = [
+        *("model=mf", "protocol=full_ranking", "data.users=100", "data.items=60", "data.positives=10", "logger=csv"),
+        *("trainer.max_epochs=6", "trainer.accelerator=cpu", "trainer.threads=1", "batch_size=64", "optimizer.lr=0.01"),
+        "scheduler=cosine",
+    ]
+    measure = Reporter._measure
+
+    def short(reporter: Reporter, trainer: Any, learner: Any) -> None:
+        reporter._measured = True
+        raise FewerEpochs(2)
+
+    monkeypatch.setattr(Reporter, "_measure", short)
+    train = TrialObjective(Job("s", {}, {}, [], "", str(tmp_path)), {"FMLAB_CACHE": str(tmp_path / "cache")})
+    train(usual, tmp_path / "short", Progress(most=1e6))
+    monkeypatch.setattr(Reporter, "_measure", measure)
+    train([*usual, "trainer.max_epochs=2"], tmp_path / "typed", Progress(most=1e6))
+    begun_again, typed = (json.loads((tmp_path / n / "metrics.json").read_text()) for n in ("short", "typed"))
+    assert (begun_again["status"], begun_again["epochs"], begun_again["epochs_wanted"]) == ("complete", 2, 6)
+    assert "epochs_wanted" not in typed
+    assert begun_again["validation"] == typed["validation"]
+    assert begun_again["test"] == typed["test"]
+    assert read_yaml(tmp_path / "short" / "config.yaml")["trainer"]["max_epochs"] == 2
+
+
+def test_a_run_that_came_down_in_fewer_epochs_is_not_trained_on(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    record = {"epochs": 2, "best_epoch": 1, "cut": {"epochs": 2, "share": 1.0}}
+    (tmp_path / "metrics.json").write_text(json.dumps(record))
+    assert measured(tmp_path)["unfinished"]
+    (tmp_path / "metrics.json").write_text(json.dumps({**record, "epochs_wanted": 9}))
+    assert "unfinished" not in measured(tmp_path)
 
 
 def test_a_rate_that_fell_by_itself_does_not_fall_again_for_the_time() -> None:

@@ -14,6 +14,7 @@ from fmlab.run.task_opening import open_task
 from fmlab.sweep import automl as auto
 from fmlab.sweep.launch import for_several_metrics
 from fmlab.sweep.model_domains import inside
+from fmlab.sweep.partial_epochs import on_all_rows, whole_passes
 from fmlab.sweep.small_models import Sizes
 from fmlab.sweep.space_config import parse
 from fmlab.sweep.spec import read
@@ -180,6 +181,24 @@ def test_of_large_data_an_epoch_is_a_part_which_a_refit_does_not_keep(plain):
     assert not [o for o in lasting_overrides(again, [], 1) if "limit_train_batches" in o]
     with pytest.raises(FmlabError, match=r"auto\.rows must be a whole number"):
         auto.expand({**RAW, "auto": {"rows": 0}}, plain)
+
+
+def test_a_schedule_with_an_end_has_as_many_passes_where_an_epoch_is_a_part():
+    falls, stalls = {"scheduler": "cosine", "trainer.max_epochs": 8}, {"scheduler": "plateau", "trainer.max_epochs": 27}
+    cases = [
+        {"const": 27, "when": {"scheduler": "plateau"}},
+        {"int": [2, 30], "log": True, "when": {"scheduler": "cosine"}},
+        {"choice": [3, 9], "when": {"scheduler": ["cosine", "plateau"]}},
+        {"choice": [3, 9], "when": {"scheduler": ["cosine"]}},
+    ]
+    space, points = whole_passes({"trainer.max_epochs": cases, "x": 1}, [falls, stalls, {"model": "ease"}], 0.4)
+    assert points == [{**falls, "trainer.max_epochs": 20}, stalls, {"model": "ease"}]
+    wanted = [cases[0], {**cases[1], "int": [5, 75]}, cases[2], {**cases[3], "choice": [8, 22]}]
+    assert space == {"trainer.max_epochs": wanted, "x": 1}
+    assert on_all_rows(points[0], 0.4) == falls
+    assert on_all_rows(stalls, 0.4) == stalls
+    assert whole_passes({"x": 1}, [falls], None) == ({"x": 1}, [falls])
+    assert on_all_rows(falls, None) == falls
 
 
 @pytest.mark.parametrize("name", [n for n in registry.names("model") if registry.schema("model", n).space])
