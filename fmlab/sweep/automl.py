@@ -33,7 +33,7 @@ log = logging.getLogger("fmlab")
 _KEYS = ("options", "initial_values", "priority", "rows", "steps", "portfolio", "presets", "small")
 _FORMER = {"start": NewName("initial_values", {}), "front": NewName("priority", {})}
 BATCH = 16  # rows of a batch, however small the data are
-_OF_STEPS = ("batch_size", "scheduler", "trainer.max_epochs")  # what only training by gradients has
+_OF_STEPS = ("batch_size", "scheduler", "trainer.max_epochs", "trainer.patience")  # what only training by gradients has
 
 
 def expand(

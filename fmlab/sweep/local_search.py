@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fmlab.sweep.space import Parameter
 
 CURVE = "local_search:curve"  # of the trial that a point was moved from: values by step
+STARTUP = 8  # finished trials before the first move
 _SPREAD = 0.1  # standard deviation of a move, as a share of a range
 _ALIKE = 2  # points of one model, optimizer and so on among the best
 _TRIES = 20  # moves that are drawn until one is new
@@ -33,7 +34,7 @@ class LocalSearchSampler(BaseSampler):
     def __init__(
         self,
         *,
-        n_startup_trials: int = 8,
+        n_startup_trials: int = STARTUP,
         best: int = 6,
         explore: float = 0.2,
         fixed: Sequence[str] = (),

@@ -6,7 +6,7 @@ import math
 import shlex
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from fmlab.files import write_text
 from fmlab.sweep import suggest as proposal
 from fmlab.sweep.budget import FIRST, TRAINING, least, measured, seconds_of
 from fmlab.sweep.heartbeat import HeartbeatThread, myself
+from fmlab.sweep.local_search import STARTUP
 from fmlab.sweep.messages import (
     Job,
     Objective,
@@ -32,7 +33,7 @@ from fmlab.sweep.racing import GROWTH, is_first, promoted, rounds_before
 from fmlab.sweep.space import Point
 from fmlab.sweep.spec import read
 from fmlab.sweep.storage import open_storage
-from fmlab.sweep.study import RunningTrial, Study
+from fmlab.sweep.study import RunningTrial, Study, TrialRequest
 from fmlab.terminal.escaping import shown
 
 log = logging.getLogger("fmlab")
@@ -205,17 +206,31 @@ class Worker:
     def _point(self, claim: RunningTrial, parent: FrozenTrial | None) -> Point:
         """The trial's point, written to the study before anything runs: that of `parent`, where it goes on from one."""
         request = claim.request
-        given = request.params if parent is None else parent.user_attrs["point"]
+        given = self._given(request) if parent is None else parent.user_attrs["point"]
         try:
             point, remembered = proposal.known_point(self.sweep, given or {}), dict(request.remembered)
         except KeyError:  # not all is given
             history = self.study.history(request.point_id)
-            point, remembered = proposal.propose(self.sweep, request.index, history, request.params)
+            point, remembered = proposal.propose(self.sweep, request.index, history, given)
         searched = {p.name: p for p in self.sweep.space.parameters if p.name in point.params}
         params = {name: proposal.stored(value, searched[name]) for name, value in point.params.items()}
         distributions = {name: proposal.distribution(p) for name, p in searched.items()}
         self.study.set_point(claim, params, distributions, remembered)
         return point
+
+    def _given(self, request: TrialRequest) -> Mapping[str, Any] | None:
+        """What is known of a point before it is proposed.
+
+        Points that are tried first have the first half of the search. Where that does not suffice for them, every other
+        one that is left gives way to a point of local search: near a good one more is to be found than at the last.
+        """
+        late = request.index < len(self.sweep.initial_points) and request.index % 2 and self._half_is_over()
+        return None if late and self.sweep.sampler == "local" and self._compared() else request.params
+
+    def _compared(self) -> bool:
+        """Whether enough trials are finished for the sampler to move one of them."""
+        needed = self.sweep.sampler_options.get("n_startup_trials", STARTUP)
+        return len(self.study.trials(TrialState.COMPLETE)) >= needed
 
     def _values(self, claim: RunningTrial, point: Point, folder: Path, progress: Progress) -> list[float]:
         """The objectives: those of the one run, or their means over the seeds."""

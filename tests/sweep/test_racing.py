@@ -3,6 +3,7 @@
 import csv
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,29 @@ def test_after_half_of_the_time_what_was_begun_goes_before_points_that_are_left(
     assert parent is not None
     assert parent.number == 0
     assert progress.most == 20
+
+
+def test_after_half_of_the_time_every_other_point_that_is_left_gives_way_to_local_search(tmp_path: Path) -> None:
+    space, points = {"x": {"float": [0, 1]}}, [{"x": 0.1 * n} for n in range(6)]
+    raw = {"space": space, "sampler": {"name": "local", "n_startup_trials": 2, "explore": 0}, "n_trials": 9}
+    raw |= {"racing": True, "budget": 100, "initial_points": points}
+
+    def given(indices: Sequence[int], *, half: bool, finished: int = 2, **more: Any) -> list[Any]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        store, sweep = locate(None, folder), read("s", raw | more)
+        study, _ = Study.create(open_storage(store), sweep.study, ["maximize"])
+        for number in range(finished):
+            study.study.add_trial(trial(number, 0.5))
+        job = Job("s", raw | more, {}, [], store, str(folder), ends=time.time() + 50)
+        worker = Worker(job, lambda *_: {}, lambda *_, **__: None)
+        worker.began -= 100 * half
+        return [worker._given(TrialRequest(str(n), n, 0, None if n > 5 else points[n])) for n in indices]
+
+    assert given([2, 3, 4, 5, 6], half=True) == [points[2], None, points[4], None, None]
+    assert given([3], half=False) == [points[3]]
+    assert given([3], half=True, finished=1) == [points[3]], "no trial can be moved yet"
+    assert given([3], half=True, sampler="random") == [points[3]]
 
 
 class Short(Progress):
