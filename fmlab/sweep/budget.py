@@ -16,7 +16,7 @@ BASE, SHARE = 1.5, 0.02  # seconds, and share of the budget, that choosing an en
 START = 0.4  # of the time from the command to the first trial, which tells how fast the machine is now: as much again
 TRAINING = 0.02  # of the budget, that a trial has to have for its training
 FIRST = 0.05  # of the budget, that a trial may train where none is finished and the time is over
-MEMBERS = 6  # trials whose time of judging is kept back twice: to choose by, and to judge what was chosen
+MEMBERS = 6  # best trials whose time of judging is kept back
 MOST = 0.3  # of the budget, that is kept back at most
 ENSEMBLE = 0.3  # of the time after the search, that choosing and judging an ensemble has before a refit
 REFIT = 0.3  # of the budget, that is kept back at most for training on all rows what is announced
@@ -77,8 +77,8 @@ def reserve(
     done = [t for t in trials if t.state == TrialState.COMPLETE]
     kept = 0.0
     if sweep.settings.ensemble:
-        judged = sorted((seconds_of(t, "judged") for t in done), reverse=True)[:MEMBERS]
-        kept += BASE + SHARE * sweep.budget + min(START * start, MOST / 3 * sweep.budget) + 2 * sum(judged)
+        judged = sum(_judging(t) for t in _ends(sweep, done)[:MEMBERS])
+        kept += BASE + SHARE * sweep.budget + min(START * start, MOST / 3 * sweep.budget) + judged
     if sweep.refit_seeds and done:
         sign = 1 if sweep.directions[0] == "maximize" else -1
         best = max(done, key=lambda t: sign * t.values[0])
@@ -94,15 +94,26 @@ def _for_all_rows(sweep: Sweep, done: Sequence[FrozenTrial], workers: int, start
     """
     if growth is None or not done or sweep.budget is None:
         return 0.0
-    sign = 1 if sweep.directions[0] == "maximize" else -1
-    continued = {t.user_attrs.get("continues") for t in done}  # what goes on from one is the same model, further on
-    ends = [t for t in done if t.number not in continued]
-    best = sorted(ends, key=lambda t: -sign * t.values[0])[: REFITTED if sweep.settings.ensemble else 1]
+    best = _ends(sweep, done)[: REFITTED if sweep.settings.ensemble else 1]
     costs = [refit_seconds(t, growth) for t in best]
     return min(
         BASE + start + max(sum(costs) / min(workers, len(costs)), max(costs)),
         REFIT * min(1.0, len(done) / FEW) * sweep.budget,
     )
+
+
+def _ends(sweep: Sweep, done: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Finished trials, the best first; not those that another one goes on from, which is the same model, further on."""
+    sign = 1 if sweep.directions[0] == "maximize" else -1
+    continued = {t.user_attrs.get("continues") for t in done}
+    return sorted((t for t in done if t.number not in continued), key=lambda t: -sign * t.values[0])
+
+
+def _judging(trial: FrozenTrial) -> float:
+    """Seconds that a member of an ensemble takes: on both parts to choose and on both to judge it, or on the test alone
+    where its scores of the validation are kept."""
+    kept = trial.user_attrs.get("result", {}).get("scores_kept")
+    return seconds_of(trial, "judged") * (1 if kept else 2)
 
 
 def refit_seconds(trial: FrozenTrial, growth: float) -> float:
@@ -120,8 +131,9 @@ def seconds_of(trial: FrozenTrial, part: str) -> float:
 def measured(folder: Path) -> dict[str, Any]:
     """What a finished run costs: seconds, `fit` and `judged`; parameters, bytes, microseconds of a row.
 
-    `best_share`: the part of its epochs up to the best one; `unfinished` where its time ended a run that can go on: not
-    one whose rate came down in fewer epochs than it wanted (`epochs_wanted`).
+    `scores_kept`: where its scores of the validation rows are on disk. `best_share`: the part of its epochs up to the
+    best one. `unfinished`: where its time ended a run that can go on, not one whose rate came down in fewer epochs
+    than it wanted (`epochs_wanted`).
     """
     try:
         content: Any = json.loads((folder / "metrics.json").read_text("utf-8"))
@@ -133,6 +145,8 @@ def measured(folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {name: float(value) for name, value in parts.items() if isinstance(value, int | float)}
     epochs, best = content.get("epochs"), content.get("best_epoch")
     rising = isinstance(epochs, int) and isinstance(best, int) and best >= epochs - 1
+    if content.get("scores"):
+        found["scores_kept"] = True
     if isinstance(epochs, int) and isinstance(best, int) and epochs:
         found["best_share"] = min(1.0, (best + 1) / epochs)
     if content.get("cut") and rising and "epochs_wanted" not in content and (folder / CHECKPOINTS / LAST).is_file():

@@ -70,7 +70,9 @@ def test_what_comes_after_the_search_is_kept_back_by_measured_times():
     assert reserve(read("a", plain), trials, 2) == 0
     both = read("a", {**plain, "ensemble": True})
     assert reserve(both, [], 2) == pytest.approx(1.5 + 20)
-    assert reserve(both, trials, 2) == pytest.approx(1.5 + 20 + 2 * (3 + 4 + 5 + 6 + 7 + 8))
+    assert reserve(both, trials, 2) == pytest.approx(1.5 + 20 + 2 * (3 + 4 + 5 + 6 + 7 + 8)), "the best six"
+    kept = [finished(n, seconds=10.0, judged=float(9 - n), scores_kept=True) for n in range(1, 9)]
+    assert reserve(both, kept, 2) == pytest.approx(1.5 + 20 + 1 + 2 + 3 + 4 + 5 + 6), "the test alone"
     refit = read("a", {**plain, "refit_seeds": [1, 2, 3], "train_fraction": 0.5})
     assert reserve(refit, trials, 2) == pytest.approx(1.5 + 2 * 10 / 0.5), "three seeds on two workers, whole epochs"
     assert reserve(read("a", {**plain, "budget": 20, "ensemble": True}), trials, 2) == pytest.approx(6)
