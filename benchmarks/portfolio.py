@@ -96,7 +96,10 @@ def read(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
 
 
 def point_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What a portfolio says of a run: its model, the options that are not the defaults, loss, optimizer, batch."""
+    """What a portfolio says of a run: model, options that are not the defaults, loss, optimizer, batch, scheduler.
+
+    Where the rate falls until the end of training, the number of passes over all rows, too.
+    """
     found: dict[str, Any] = {"model": config["model"]["name"]}
     for kind in ("model", "optimizer"):
         part = config.get(kind) or {"name": ""}
@@ -104,6 +107,12 @@ def point_of(config: Mapping[str, Any]) -> dict[str, Any]:
         usual = {o.name: list(o.default) if isinstance(o.default, tuple) else o.default for o in options}
         found |= {f"{kind}.{k}": v for k, v in part.items() if k in usual and v != usual[k]}
     found |= {kind: config[kind]["name"] for kind in ("loss", "optimizer") if config.get(kind)}
+    scheduler = (config.get("scheduler") or {"name": "none"})["name"]
+    if scheduler != "none":
+        found["scheduler"] = scheduler
+        if getattr(registry.load("scheduler", scheduler), "depends_on_end", False):
+            part = config["trainer"].get("limit_train_batches") or 1
+            found["trainer.max_epochs"] = max(1, round(config["trainer"]["max_epochs"] * (part if part < 1 else 1)))
     return found | {k: config[k] for k in ("batch_size", "target_statistics") if config.get(k) is not None}
 
 

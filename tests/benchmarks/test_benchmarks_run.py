@@ -199,3 +199,7 @@ def test_the_portfolio_begins_with_what_improves_most_and_reads_kept_runs(tmp_pa
     (point,) = read(tmp_path)["classes"]["d, ctr, 01234567"].items()
     assert json.loads(point[0]) == {"model": "fm", "model.dim": 3, "optimizer": "adam", "batch_size": 64}
     assert point[1] == -0.3
+    more = "scheduler: {name: cosine, warmup: 1.0}\ntrainer: {max_epochs: 19, limit_train_batches: 0.4229}\n"
+    (run / "config.yaml").write_text("model: {name: fm}\noptimizer: {name: adam}\nbatch_size: 64\n" + more)
+    passes = [json.loads(p) for p in read(tmp_path)["classes"]["d, ctr, 01234567"]]
+    assert [(p["scheduler"], p["trainer.max_epochs"]) for p in passes] == [("cosine", 8)]
