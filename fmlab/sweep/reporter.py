@@ -119,7 +119,8 @@ class Reporter(pl.Callback):
         left, batches = self.progress.training_left, int(trainer.num_training_batches)
         if left is None or step == first or trainer.max_epochs is None:
             return
-        judged = _FORWARD * len(learner.task.validation) / max(1, len(learner.task.training.rows))
+        rows = len(learner.task.training.rows) * batches / max(1, len(learner.loader))  # an epoch may be a part of them
+        judged = _FORWARD * len(learner.task.validation) / max(1.0, rows)
         epoch = (now - began) / (step - first) * batches * (1 + judged)
         if epoch * (trainer.max_epochs - step / batches) > left:
             raise FewerEpochs(max(1, int((left + epoch * step / batches) / epoch)))

@@ -190,6 +190,29 @@ def test_a_rate_that_falls_until_the_end_has_the_epochs_that_fit(monkeypatch, le
     assert told == (None if epochs is None else (4, epochs))
 
 
+def test_validating_counts_more_where_an_epoch_is_a_part_of_the_rows(monkeypatch) -> None:
+    """Eight steps of a second, of sixteen, and 8 rows of validation for the 8 of an epoch: a third of 8 s more."""
+    clock = [0.0]
+    monkeypatch.setattr("fmlab.sweep.reporter.time.monotonic", lambda: clock[0])
+
+    class Left(Progress):
+        training_left = 33.0  # type: ignore[assignment]
+        time_is_up = False  # type: ignore[assignment]
+
+    task = SimpleNamespace(validation=range(8), training=SimpleNamespace(rows=range(16)))
+    learner = SimpleNamespace(scheduler=SimpleNamespace(depends_on_end=True), task=task, loader=range(16))
+    reporter = Reporter(Left())
+    steps = [
+        SimpleNamespace(global_step=n, num_training_batches=8, max_epochs=5, should_stop=False) for n in range(1, 5)
+    ]
+    for number, now in enumerate(steps[:3]):
+        clock[0] += 1
+        reporter.on_train_batch_end(now, learner, None, None, number)
+    clock[0] += 1
+    with pytest.raises(FewerEpochs, match="time for 3 epochs"):
+        reporter.on_train_batch_end(steps[3], learner, None, None, 3)
+
+
 def test_a_run_whose_rate_would_not_come_down_begins_again_with_fewer_epochs(tmp_path: Path, monkeypatch) -> None:
     usual = [
         *("model=mf", "protocol=full_ranking", "data.users=100", "data.items=60", "data.positives=10", "logger=csv"),
