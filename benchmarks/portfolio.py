@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from benchmarks.harness import Line, Note, Results, Setting, Spread
 from fmlab.plugin import registry
+from fmlab.sweep.partial_epochs import falls_to_end, on_all_rows
 
 ABOUT = "share of the best validation figure within three points, each data set left out of the choice"
 FIRST, MOST = 3, 12  # points that are judged by, and that a portfolio has
@@ -110,9 +111,9 @@ def point_of(config: Mapping[str, Any]) -> dict[str, Any]:
     scheduler = (config.get("scheduler") or {"name": "none"})["name"]
     if scheduler != "none":
         found["scheduler"] = scheduler
-        if getattr(registry.load("scheduler", scheduler), "depends_on_end", False):
-            part = config["trainer"].get("limit_train_batches") or 1
-            found["trainer.max_epochs"] = max(1, round(config["trainer"]["max_epochs"] * (part if part < 1 else 1)))
+        if falls_to_end(scheduler):
+            found["trainer.max_epochs"] = config["trainer"]["max_epochs"]
+            found = on_all_rows(found, config["trainer"].get("limit_train_batches"))
     return found | {k: config[k] for k in ("batch_size", "target_statistics") if config.get(k) is not None}
 
 

@@ -11,7 +11,7 @@ class Scheduler(Protocol):
     both at least 1. A step is one update by the optimizer. It gives None for a rate that stays as it is.
 
     `depends_on_end = True` says that the rate depends on `steps`: a run is then resumed with the same
-    `trainer.max_epochs` only.
+    `trainer.max_epochs` only, and a trial of a sweep has as many epochs as fit into its time.
     """
 
     def rate(self, base: float, step: int) -> float:

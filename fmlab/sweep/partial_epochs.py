@@ -37,28 +37,29 @@ def whole_passes(
     cases = [_longer(case, part) for case in listed(space.get(_EPOCHS))]
     scaled = {**space, _EPOCHS: cases} if cases else dict(space)
     return scaled, [
-        {**p, _EPOCHS: _more(p[_EPOCHS], part)} if _EPOCHS in p and _ends(p.get("scheduler")) else p for p in points
+        {**p, _EPOCHS: _more(p[_EPOCHS], part)} if _EPOCHS in p and falls_to_end(p.get("scheduler")) else p
+        for p in points
     ]
 
 
 def on_all_rows(point: Mapping[str, Any], part: float | None) -> dict[str, Any]:
     """A point whose epochs went through a `part` of the rows as one whose epochs go through all of them."""
-    if part is None or _EPOCHS not in point or not _ends(point.get("scheduler")):
+    if part is None or _EPOCHS not in point or not falls_to_end(point.get("scheduler")):
         return dict(point)
     return {**point, _EPOCHS: _more(point[_EPOCHS], 1 / part)}
 
 
+def falls_to_end(scheduler: Any) -> bool:
+    """Whether the rate of a scheduler, by name, depends on the end of training."""
+    return isinstance(scheduler, str) and bool(getattr(registry.load("scheduler", scheduler), "depends_on_end", False))
+
+
 def _longer(case: Any, part: float) -> Any:
     names = listed((case.get("when") or {}).get("scheduler")) if isinstance(case, Mapping) else []
-    if not names or not all(map(_ends, names)):
+    if not names or not all(map(falls_to_end, names)):
         return case
     return {k: _more(v, part) if k in ("int", "const", "choice") else v for k, v in case.items()}
 
 
 def _more(epochs: Any, part: float) -> Any:
     return [_more(n, part) for n in epochs] if isinstance(epochs, Sequence) else max(1, round(epochs / part))
-
-
-def _ends(scheduler: Any) -> bool:
-    """Whether the rate of a scheduler, by name, depends on the end of training."""
-    return isinstance(scheduler, str) and bool(getattr(registry.load("scheduler", scheduler), "depends_on_end", False))

@@ -96,7 +96,7 @@ class RecBole:
             known[side] = attributes(table(files[name], chosen, _FORM), key)
             sides |= {n: ("user" if side == "user" else "item", k) for n, k in own.items()}
         sides = {n: s for n, s in sides.items() if s[1] != "float_seq" and self._wanted(n)}
-        chosen_fields(self.fields, sides, "the file")
+        chosen_fields(self.fields, sides, "the file")  # refuses an unknown one
         read = {f"{n}:{kinds[n]}": n for n in kinds if n in taken or (n in sides and sides[n][0] == "context")}
         stream = self._rows(paths, read)
         for side, found in known.items():
