@@ -66,7 +66,7 @@ PROGRAMS: Mapping[str, Program] = {
     "catboost": Program(TABLES, "automl_peer", "catboost", ("catboost", "pandas", "scikit-learn")),
     "flaml": Program(TABLES, "automl_peer", "flaml", ("flaml[automl]", "catboost", "pandas", "scikit-learn")),
     "autogluon": Program(
-        TABLES, "automl_peer", "autogluon.tabular", ("autogluon.tabular[lightgbm,catboost]", "scikit-learn")
+        TABLES, "automl_peer", "autogluon.tabular", ("autogluon.tabular[lightgbm,catboost]", "torch", "scikit-learn")
     ),
     "popularity": Program(("rankings",), "automl_ranker", "pandas"),
     "implicit": Program(

@@ -43,6 +43,10 @@ class Run:
     target_statistics_as: Annotated[
         Literal["bins", "numbers"], "whether target statistics are categories, or numbers, as trees want them"
     ] = "bins"
+    ignored_fields: Annotated[
+        Literal["auto"] | tuple[str, ...],
+        "fields of the data that the model does not get; auto: those that nearly repeat another field",
+    ] = ()
     calibrate: Annotated[
         Literal["none", "platt", "isotonic"],
         "how probabilities are calibrated after training, on the validation rows; test metrics and predictions use it",

@@ -6,7 +6,8 @@ rows alone. The statistic of a training row is of the rows of the other folds, s
 label; that of every other row, judged or served, is of all training rows.
 
 `derived_fitting` chooses and fits them, `fmlab.run.derived_task` adds them to the task of a run,
-`fmlab.run.derived_arrays` saves them, `fmlab.run.derived_fields_model` computes them when the model is served.
+`fmlab.run.derived_arrays` saves them, `fmlab.run.derived_fields_model` computes them when the model is served. Fields
+that are ignored leave a row in the same places.
 
 Source: Micci-Barreca, A preprocessing scheme for high-cardinality categorical attributes, SIGKDD Explorations 2001; the
 choice of crosses follows Luo et al., AutoCross, KDD 2019.
@@ -21,6 +22,7 @@ from typing import Literal
 import numpy as np
 
 from fmlab.data.dataset import Dataset, Table
+from fmlab.data.kept_fields import KeptFields
 from fmlab.data.row_hash import row_hash
 from fmlab.data.schema import Array, Field, Schema
 from fmlab.errors import DataError, choices
@@ -95,19 +97,33 @@ class LabelRange:
 class DerivedFields:
     """Crosses and statistics that `fit` made from the training rows of a data set with the schema `base`.
 
-    `scale` is that of the labels. `form`: "bins" makes a statistic a category, for embeddings; "numbers" makes it two
-    numbers, for trees.
+    `scale` is that of the labels, None where there are no statistics. `form`: "bins" makes a statistic a category, for
+    embeddings; "numbers" makes it two numbers, for trees. Rows of `schema` are without the fields that are `ignored`;
+    crosses and statistics may be of them.
     """
 
     base: Schema
     crosses: tuple[Cross, ...]
     statistics: tuple[Statistic, ...]
     form: Form
-    scale: "LabelRange"
+    scale: "LabelRange | None"
+    ignored: tuple[str, ...] = ()
+
+    @cached_property
+    def kept(self) -> KeptFields:
+        """The base fields that stay."""
+        return KeptFields(self.base, self.ignored)
+
+    @property
+    def unread(self) -> list[str]:
+        """The fields that are ignored and of which there is no cross or statistic."""
+        groups = [*(c.fields for c in self.crosses), *(s.fields for s in self.statistics)]
+        read = {name for group in groups for name in group}
+        return [name for name in self.ignored if name not in read]
 
     @cached_property
     def schema(self) -> Schema:
-        """The base fields and the derived ones, which are the last fields of the context."""
+        """The base fields that stay and the derived ones, which are the last fields of the context."""
         made = [Field(SIGN.join(c.fields), "context", len(c.key) + 1) for c in self.crosses]
         for statistic in self.statistics:
             name = SIGN.join(statistic.fields)
@@ -115,29 +131,32 @@ class DerivedFields:
                 made.append(Field(f"label of {name}", "context", VALUES * COUNTS + 1))
             else:
                 made += [Field(f"{what} of {name}", "context", 2, numeric=True) for what in ("label", "rows")]
-        before = [f for f in self.base.fields if f.side != "item"]
-        after = [f for f in self.base.fields if f.side == "item"]
+        before = [f for f in self.kept.schema.fields if f.side != "item"]
+        after = [f for f in self.kept.schema.fields if f.side == "item"]
         return Schema((*before, *made, *after), self.base.n_users, self.base.n_items)
 
     @cached_property
     def shift(self) -> int:
-        """The number that is added to the ids of item features."""
-        return self.schema.n_features - self.base.n_features
+        """The number that is added to the ids of item features, where the fields that are ignored have left."""
+        return self.schema.n_features - self.kept.schema.n_features
 
     def with_fields(self, rows: Table) -> Table:
         """Whole rows of the base schema as rows of `schema`, described by all training rows."""
-        return self._joined(rows, self._made(rows))
+        return self._joined(self.kept.of(rows), self._made(rows))
 
     def dataset(self, data: Dataset, training: Array) -> Dataset:
         """The data set with these fields; `training`: its rows (int64) that the fields were fitted on."""
         label = np.asarray(data.label, np.float64)[training]
         made = self._made(data.row_ids(np.arange(data.rows)), training, label)
-        context = made if data.context is None else _concatenated(data.context.take(np.arange(data.rows)), made)
-        items = None if data.items is None else replace(data.items, ids=np.asarray(data.items.ids) + self.shift)
-        return replace(data, schema=self.schema, context=context, items=items, truth=None)
+        if data.context is not None:
+            made = _concatenated(self.kept.of(data.context.take(np.arange(data.rows)), "context"), made)
+        users = None if data.users is None else self.kept.of(data.users, "user")
+        items = None if data.items is None else self.kept.of(data.items, "item")
+        items = None if items is None else replace(items, ids=np.asarray(items.ids) + self.shift)
+        return replace(data, schema=self.schema, users=users, context=made, items=items, truth=None)
 
     def _joined(self, rows: Table, made: Table) -> Table:
-        cut = self.base.query.stop
+        cut = self.kept.schema.query.stop
         values = None if rows.values is None else np.asarray(rows.values)
         left = Table(np.asarray(rows.ids)[:, :cut], None if values is None else values[:, :cut])
         right = Table(np.asarray(rows.ids)[:, cut:] + self.shift, None if values is None else values[:, cut:])
@@ -159,6 +178,7 @@ class DerivedFields:
             total = np.where(found, statistic.total[place], 0.0)
             if training is not None and label is not None and fold is not None:  # each leaves its own fold out
                 count[training], total[training] = seen_in(place[training], len(statistic.key), label, fold)
+            assert self.scale is not None
             mean = self.scale.smoothed(count, total)
             if self.form == "bins":
                 ids[:, at] = offsets[at] + np.where(count > 0, 1 + self._bin(statistic, count, mean), 0)
@@ -171,7 +191,7 @@ class DerivedFields:
 
     @property
     def _first(self) -> int:
-        return sum(f.side != "item" for f in self.base.fields)
+        return sum(f.side != "item" for f in self.kept.schema.fields)
 
     @staticmethod
     def _bin(statistic: Statistic, count: Array, mean: Array) -> Array:

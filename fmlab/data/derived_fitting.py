@@ -1,4 +1,4 @@
-"""Fits crosses and target statistics (target encoding) of a data set on its training rows."""
+"""Fits crosses and target statistics (target encoding) of a data set on its training rows, and what it ignores."""
 
 import logging
 from collections.abc import Sequence
@@ -22,6 +22,7 @@ from fmlab.data.derived_fields import (
     seen_in,
 )
 from fmlab.data.derived_groups import Group, Groups, training_labels
+from fmlab.data.kept_fields import repeating_fields
 from fmlab.data.schema import Array, Schema
 
 log = logging.getLogger("fmlab")
@@ -30,15 +31,21 @@ CROSSES = 4  # crosses that `auto` makes, of the best pairs
 
 
 def fit(
-    data: Dataset, training: Array, crosses: Wanted, statistics: Wanted, form: Form, chosen: Groups | None = None
+    data: Dataset,
+    training: Array,
+    crosses: Wanted,
+    statistics: Wanted,
+    form: Form,
+    chosen: Groups | None = None,
+    ignored: Wanted = (),
 ) -> DerivedFields:
     """Fit the fields that are wanted on the training rows (int64) of a labeled data set.
 
     Groups are named, as in `user*item`, or `auto`, for those that `choose_groups` gave. Where none is named and none
-    gains, there are no fields. Raises DataError for a wrong group.
+    gains, there are no fields. Fields that are `ignored` are named, or `auto`, for `repeating_fields`. Raises DataError
+    for a wrong group or field.
     """
-    rows, label = data.row_ids(training), training_labels(data, training)
-    scale, chosen = LabelRange.of(label), chosen or {}
+    rows, label, chosen = data.row_ids(training), training_labels(data, training), chosen or {}
     schema = data.schema
     wanted = chosen.get(2, ())[:CROSSES] if crosses == "auto" else [group_of(g, schema) for g in crosses]
     described = [g for n in sorted(chosen) for g in chosen[n]] if statistics == "auto" else []
@@ -46,14 +53,19 @@ def fit(
     for what, asked, found in (("crosses", crosses, wanted), ("target_statistics", statistics, described)):
         if asked == "auto" and not found:
             log.info(f"{data.name}: {what}=auto makes no field, as no group of categorical fields gains")
-    fold = folds(len(label))
+    fold, scale = folds(len(label)), LabelRange.of(label) if described else None
     made = DerivedFields(
         schema,
         tuple(Cross(group, _repeated(combined(schema, rows, group))) for group in wanted),
-        tuple(_statistic(schema, rows, label, fold, scale, group, form) for group in described),
+        tuple(_statistic(schema, rows, label, fold, scale, group, form) for group in described if scale),
         form,
         scale,
+        repeating_fields(data, training) if ignored == "auto" else tuple(ignored),
     )
+    if ignored == "auto" and not made.ignored:
+        log.info(f"{data.name}: ignored_fields=auto leaves no field out, as none nearly repeats another one")
+    elif made.kept.ignored:
+        log.info(f"{data.name}: the model does not get {', '.join(made.ignored)}")
     for what, found in (("crosses", wanted), ("target statistics", described)):
         if found:
             log.info(f"{data.name}: {what} of {', '.join(map(SIGN.join, found))}")

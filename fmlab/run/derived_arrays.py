@@ -6,6 +6,7 @@ import numpy as np
 
 from fmlab.data import Array, Schema
 from fmlab.data.derived_fields import COUNTS, VALUES, Cross, DerivedFields, LabelRange, Statistic, group_of
+from fmlab.data.kept_fields import KeptFields
 from fmlab.data.store.container import Container
 from fmlab.untrusted.dataclasses import checked
 
@@ -26,7 +27,8 @@ def pack_derived(derived: DerivedFields, arrays: dict[str, Array]) -> dict[str, 
         "crosses": ["*".join(c.fields) for c in derived.crosses],
         "statistics": ["*".join(s.fields) for s in derived.statistics],
         "form": derived.form,
-        "scale": {k: getattr(scale, k) for k in ("center", "spread", "low", "high", "classes")},
+        "scale": scale and {k: getattr(scale, k) for k in ("center", "spread", "low", "high", "classes")},
+        "ignored": list(derived.ignored),
     }
 
 
@@ -52,10 +54,14 @@ def unpack_derived(stored: Any, file: Container, schema: Schema) -> DerivedField
         if not rising or len(edges) >= VALUES or not np.isfinite(total).all() or not np.isfinite(edges).all():
             raise ValueError(f"statistics of {'*'.join(group)} are no finite numbers in {VALUES} x {COUNTS} bins")
         statistics.append(Statistic(group, key, count, total, edges))
-    scale = checked(LabelRange, stored["scale"])
-    if not scale.spread > 0 or not scale.high > scale.low:
+    scale = None if stored["scale"] is None else checked(LabelRange, stored["scale"])
+    if (scale is None and statistics) or (scale and (not scale.spread > 0 or not scale.high > scale.low)):
         raise ValueError("labels of derived fields differ")
-    return DerivedFields(schema, tuple(crosses), tuple(statistics), stored["form"], scale)
+    ignored = stored.get("ignored", [])  # earlier versions ignore no field
+    if not isinstance(ignored, list) or not all(isinstance(name, str) for name in ignored):
+        raise ValueError("fields that are ignored are named")
+    KeptFields(schema, tuple(ignored))
+    return DerivedFields(schema, tuple(crosses), tuple(statistics), stored["form"], scale, tuple(ignored))
 
 
 def _key(file: Container, name: str) -> Array:

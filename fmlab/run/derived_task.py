@@ -1,4 +1,4 @@
-"""The task of a run with the fields that the options `crosses` and `target_statistics` add to its rows."""
+"""The task of a run with the fields that `crosses` and `target_statistics` add, without its `ignored_fields`."""
 
 from collections.abc import Mapping
 from copy import copy
@@ -17,12 +17,14 @@ from fmlab.evaluation import ScoredRows
 from fmlab.run.task_opening import reuse, task_key
 
 FEW = 1_000_000  # rows of a data set of which categories and numbers are kept beside each other
-OPTIONS = ("crosses", "target_statistics", "target_statistics_as")
+CHOSEN = ("crosses", "target_statistics", "ignored_fields")  # fields or groups of them, which `auto` chooses
+OPTIONS = (*CHOSEN, "target_statistics_as")
+NO_FIELDS = {name: list[str]() for name in CHOSEN}
 
 
 def wanted(config: Mapping[str, Any]) -> bool:
-    """Whether a run adds fields."""
-    return bool(config.get("crosses") or config.get("target_statistics"))
+    """Whether a run adds or ignores fields."""
+    return any(config.get(name) for name in CHOSEN)
 
 
 def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, DerivedFields | None]:
@@ -35,14 +37,14 @@ def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, De
     judged = task.validation
     if task.training.negatives or not isinstance(judged, ScoredRows) or not isinstance(task.test, ScoredRows):
         raise DataError(
-            "crosses and target_statistics need a protocol that scores labeled rows, "
+            "crosses, target_statistics and ignored_fields need a protocol that scores labeled rows, "
             f"got protocol={config['protocol']['name']}; choices: protocol=ctr, protocol=rating"
         )
     if config["warm_start"]:
-        raise FmlabError("warm_start takes the fields of a trained model, which crosses and target_statistics change")
+        raise FmlabError(f"warm_start takes the fields of a trained model, which {', '.join(CHOSEN)} change")
     given = [config.get(name) for name in OPTIONS]
     key = repr((_rows(config, task), given))
-    kept = f"derived, {given[2]}" if task.dataset.rows <= FEW else "derived"  # trees and others take turns in a search
+    kept = f"derived, {given[3]}" if task.dataset.rows <= FEW else "derived"  # trees and others take turns in a search
     return reuse(kept, key, lambda: _made(task, _groups(config, task, judged), *given))
 
 
@@ -51,13 +53,12 @@ def schema_of(config: Mapping[str, Any], task: Task) -> Schema:
     judged = task.validation
     if not wanted(config) or not isinstance(judged, ScoredRows):
         return task.dataset.schema
-    crosses, statistics, form = (config.get(name) for name in OPTIONS)
+    given = [config.get(name) for name in OPTIONS]
 
     def made() -> Schema:
-        groups = _groups(config, task, judged)
-        return fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins", groups).schema
+        return _fitted(task, _groups(config, task, judged), *given).schema
 
-    return reuse(f"schema, {form}", repr((_rows(config, task), crosses, statistics)), made)
+    return reuse(f"schema, {given[3]}", repr((_rows(config, task), given)), made)
 
 
 def _rows(config: Mapping[str, Any], task: Task) -> tuple[Any, ...]:
@@ -78,9 +79,14 @@ def _chosen(sample: Sample, cache: Path) -> Groups:
     return chosen.groups
 
 
-def _made(task: Task, groups: Groups | None, crosses: Any, statistics: Any, form: Any) -> tuple[Task, Any]:
-    found = fit(task.dataset, task.training.rows, crosses or (), statistics or (), form or "bins", groups)
-    if not found.crosses and not found.statistics:
+def _fitted(task: Task, groups: Groups | None, crosses: Any, statistics: Any, ignored: Any, form: Any) -> DerivedFields:
+    rows = task.training.rows
+    return fit(task.dataset, rows, crosses or (), statistics or (), form or "bins", groups, ignored or ())
+
+
+def _made(task: Task, groups: Groups | None, *given: Any) -> tuple[Task, DerivedFields | None]:
+    found = _fitted(task, groups, *given)
+    if not found.crosses and not found.statistics and not found.ignored:
         return task, None
     data = found.dataset(task.dataset, task.training.rows)
     validation, test = (_on(part, data) for part in (task.validation, task.test))

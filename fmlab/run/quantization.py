@@ -19,6 +19,7 @@ from fmlab.records.record import read_record
 from fmlab.run.building import assemble
 from fmlab.run.calibration import calibrate
 from fmlab.run.checkpoint_evaluation import evaluate_test, evaluate_validation
+from fmlab.run.derived_task import NO_FIELDS
 from fmlab.run.loading import QUANTIZED, identity_of, model_of
 from fmlab.run.locate import locate
 from fmlab.run.results import write_results
@@ -116,7 +117,7 @@ def _opened(config: Mapping[str, Any], served: ServingData, record: RunRecord) -
     """The data and the task, with the derived fields that the run serves."""
     if served.derived is None:
         return open_run(config, record)
-    return on_refit_rows(config, open_run({**config, "crosses": [], "target_statistics": []}, record), served.derived)
+    return on_refit_rows(config, open_run({**config, **NO_FIELDS}, record), served.derived)
 
 
 def _save(model: torch.nn.Module, identity: Mapping[str, Any], folder: RunFolder) -> None:

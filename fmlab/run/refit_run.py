@@ -16,6 +16,7 @@ from fmlab.errors import StorageError
 from fmlab.records.folder import RunFolder
 from fmlab.records.record import read_record
 from fmlab.run.checkpoint_evaluation import evaluate_test
+from fmlab.run.derived_task import NO_FIELDS
 from fmlab.run.model_size import n_trained
 from fmlab.run.refit import fit_anew, keep_as_best
 from fmlab.run.results import write_results
@@ -64,7 +65,7 @@ def _refit(
     except (OSError, ValueError) as error:
         raise StorageError(f"{best.metrics} cannot be read: {error}") from error
     served = read_serving_data(best.serving)
-    opened = open_run({**config, "crosses": [], "target_statistics": []}, record)
+    opened = open_run({**config, **NO_FIELDS}, record)
     check_refit(config, opened.base_task)
     opened = on_refit_rows(config, opened, served.derived)
     structure = read_structure(best.structure) if searches(config) else None

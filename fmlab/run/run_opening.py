@@ -10,7 +10,7 @@ from fmlab.data import Dataset, dataset_statistics
 from fmlab.data.derived_fields import SIGN, DerivedFields
 from fmlab.data.leakage import said, unseen_of
 from fmlab.evaluation.audit import Audit, audit_of, audited
-from fmlab.run.derived_task import with_derived_fields
+from fmlab.run.derived_task import NO_FIELDS, with_derived_fields
 from fmlab.run.run_record_writer import RunRecord
 from fmlab.run.task_opening import open_dataset, open_task, reuse, task_key
 
@@ -78,10 +78,11 @@ def _facts(task: Task) -> _Facts:
 def on_refit_rows(config: Mapping[str, Any], opened: OpenedRun, selected: DerivedFields | None) -> OpenedRun:
     """The run on the rows of its refit: derived fields of the groups that were `selected` are fitted on these rows."""
     base_task = with_refit_rows(opened.base_task)
-    groups: dict[str, Any] = {"crosses": [], "target_statistics": []}
+    groups: dict[str, Any] = {**NO_FIELDS}
     if selected is not None:
         groups["crosses"] = [SIGN.join(cross.fields) for cross in selected.crosses]
         groups["target_statistics"] = [SIGN.join(one.fields) for one in selected.statistics]
+        groups["ignored_fields"] = list(selected.ignored)
         groups["target_statistics_as"] = selected.form
     task, derived = with_derived_fields({**config, **groups}, base_task)
     return opened._replace(base_task=base_task, task=audited(task, opened.audit), derived=derived)

@@ -62,7 +62,8 @@ class ServingData:
 
     def encoder(self) -> Encoder:
         """The fitted encoder."""
-        return Encoder(self.schema, self.inputs, self.keys, self.users, self.items)
+        unread = () if self.derived is None else self.derived.unread
+        return Encoder(self.schema, self.inputs, self.keys, self.users, self.items, unread)
 
     @classmethod
     def of(

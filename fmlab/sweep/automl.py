@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from fmlab.automl.portfolio import entries, excluded_models, kind_of, long_last, suited
 from fmlab.contracts import Task
+from fmlab.data.kept_fields import repeating_fields
 from fmlab.errors import FmlabError, choices
 from fmlab.plugin import registry
 from fmlab.plugin.renames import NewName, new_value
@@ -55,6 +56,8 @@ def expand(
     preset = _preset(raw, auto)
     excluded = excluded_models(raw.get("exclude_models") or ())
     usual = entries(kind_of(task), excluded) if auto.get("portfolio") else []
+    repeating = kind_of(task) != "ranking" and bool(repeating_fields(task.dataset, task.training.rows))
+    usual = [e for e in usual if repeating or "ignored_fields" not in e.point or not e.point["ignored_fields"]]
     tried_before = usual[: preset.get("portfolio")]
     some = None if preset.get("all_models", True) else {str(e.point["model"]) for e in tried_before}
     fits, why = suitable(task, config, some, excluded)
@@ -72,6 +75,8 @@ def expand(
     own: dict[str, Any] = {"model": {"choice": models}, **cases_of(searched), **partners(fits, task)}
     if any("target_statistics" in point for point in known):
         own["target_statistics"] = {"choice": [[], "auto"]}
+    if repeating and any("ignored_fields" in point for point in known):
+        own["ignored_fields"] = {"choice": [[], "auto"]}
     absent = [group for group in ("loss", "optimizer") if not own.get(group)]  # no model of the search takes one
     if small is not None:
         own |= small.tables_of(models, task)

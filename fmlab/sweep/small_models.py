@@ -18,7 +18,7 @@ from fmlab.data.schema import Schema
 from fmlab.errors import FmlabError
 from fmlab.nn.compressed import layouts
 from fmlab.plugin import registry
-from fmlab.run.derived_task import schema_of
+from fmlab.run.derived_task import OPTIONS, schema_of
 from fmlab.run.loading import FULL
 from fmlab.run.model_size import n_parameters
 
@@ -49,7 +49,7 @@ class Sizes:
         """The fields of a row as the model of a point gets them."""
         own = registry.schema("model", str(point["model"])).defaults
         usual = {k: own[k] for k in ("target_statistics_as",) if k in own}
-        given = {k: point[k] for k in ("target_statistics", "crosses", "target_statistics_as") if k in point}
+        given = {k: point[k] for k in OPTIONS if k in point}
         return schema_of({**self.config, **usual, **given}, self.task)
 
 

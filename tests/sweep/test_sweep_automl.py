@@ -428,6 +428,20 @@ def test_sizes_count_the_fields_that_target_statistics_add(tmp_path):
     assert _size(sizes, wide) - _size(sizes, plain) == 2 * 129
 
 
+@pytest.mark.parametrize("repeats", [True, False])
+def test_what_repeats_another_field_is_left_out_by_some_points(repeats, tmp_path):
+    """The first network is tried with and without it; where nothing repeats another field, no point says anything."""
+    rows = [f"{n % 200},{n % 200 // (1 if repeats else 20)},{n % 15},{n % 2}" for n in range(4000)]
+    (tmp_path / "rows.csv").write_text("user,zip,item,y\n" + "\n".join(rows))
+    named = ["data=csv", f"data.path={tmp_path / 'rows.csv'}", "data.user=user", "data.item=item", "data.label=y"]
+    config = composition.compose([*named, "data.categorical=[zip]", "protocol=ctr", f"cache_dir={tmp_path}"], {})
+    options = OmegaConf.to_container(OmegaConf.masked_copy(config, [k for k in config if k != "hydra"]), resolve=True)
+    expanded = auto.expand({"auto": {"portfolio": True}, "metric": "auc"}, options)
+    first = [p.get("ignored_fields") for p in expanded["initial_points"] if p["model"] == "fwfm"]
+    assert first[:2] == ([[], "auto"] if repeats else [None, None])
+    assert ("ignored_fields" in expanded["space"]) == repeats
+
+
 def test_a_search_with_several_metrics_needs_no_further_options():
     """What its file says for one metric is left out, unless it is typed: then it is refused, as in any sweep."""
     raw = {"auto": {"portfolio": True}, "metric": ["auc", "parameters"], "direction": ["maximize", "minimize"]}

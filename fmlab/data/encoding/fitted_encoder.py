@@ -88,12 +88,14 @@ class Encoder:
         keys: Mapping[str, Array],
         users: Table | None,
         items: Table | None,
+        unread: Collection[str] = (),
     ) -> None:
         """`keys`: of each field that is not numeric, its values in feature order; they are read into memory.
 
-        `inputs`: how the raw text of each field is read. `users`, `items`: the side tables.
+        `inputs`: how the raw text of each field is read. `users`, `items`: the side tables. `unread`: fields that
+        nothing reads, whose columns rows may lack.
         """
-        self.schema = schema
+        self.schema, self.unread = schema, frozenset(unread)
         self.row_inputs: dict[str, RowInputColumn] = {}
         self.sides: dict[Side, list[_Reader]] = {side: [] for side in SIDES}
         self.tables: dict[Side, Table | None] = {"user": users, "item": items}
@@ -131,7 +133,8 @@ class Encoder:
         for side in sides or SIDES:
             for at, reader in enumerate(self.sides[side]):
                 made.setdefault(reader.given.column, []).append(reader.field.name)
-                if at == 0 or self.tables.get(side) is None:
+                names_an_entity = at == 0 and side != "context"
+                if names_an_entity or (self.tables.get(side) is None and reader.field.name not in self.unread):
                     required.add(reader.given.column)
             for row_inputs in (m for m in self.row_inputs.values() if m.side == side):
                 made.setdefault(row_inputs.given.column, []).append(row_inputs.field)
@@ -158,7 +161,7 @@ class Encoder:
     def _side(self, side: Side, rows: Rows, tallies: Tallies) -> Table:
         known = self.tables.get(side)
         if known is None:
-            return Table(*_joined([r.read(rows[r.given.column], tallies[r.field.name]) for r in self.sides[side]]))
+            return Table(*_joined([self._context(reader, rows, tallies) for reader in self.sides[side]]))
         key, *attributes = self.sides[side]
         ids, values = key.read(rows[key.given.column], tallies[key.field.name])
         who = ids[:, 0] - key.offset - 1  # the first field of a side names its entities in their order
@@ -169,6 +172,11 @@ class Encoder:
         if len(new):
             ids[new], values[new] = _joined([own, *_attributes(attributes, rows.take(pa.array(new)), tallies)])
         return Table(ids, values)
+
+    def _context(self, reader: "_Reader", rows: Rows, tallies: Tallies) -> tuple[Array, Array]:
+        if reader.field.name in self.unread and reader.given.column not in rows.schema.names:
+            return reader.nothing(len(rows))
+        return reader.read(rows[reader.given.column], tallies[reader.field.name])
 
 
 def _attributes(readers: list["_Reader"], rows: Rows, tallies: Tallies) -> Iterator[tuple[Array, Array]]:
