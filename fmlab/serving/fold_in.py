@@ -72,7 +72,7 @@ class QueryPredictor:
         if not is_two_sided(model):
             raise FmlabError(
                 f"a history is folded into a model with fold_in or two sides, {run.name} has neither; models that "
-                "have: ease, itemknn, rp3beta, ials, mf, fm, lorentzfm, hyperml"
+                "have: ease, itemknn, rp3beta, bm25, ials, mf, fm, lorentzfm, hyperml"
             )
         assert data.users is not None
         assert data.items is not None

@@ -115,7 +115,8 @@ def at_toy_size(words: list[str]) -> list[str]:
     if any(w.startswith("experiment=board/") for w in found):
         found.append("trainer.check_val_every_n_epoch=1")
     ours = [t for t in TOY if not any(w.startswith(t.split("=")[0]) for w in found)]
-    closed = any(name in w for w in found for name in ("=ease", "=itemknn", "=rp3beta", "=ials", "=lookup", "lightgbm"))
+    solved = ("ease", "itemknn", "rp3beta", "bm25", "ials", "lookup")
+    closed = any("lightgbm" in w or any(f"={name}" in w for name in solved) for w in found)
     return [*found, *(ours[1:] if closed and "trainer.max_epochs" in ours[0] else ours)]
 
 

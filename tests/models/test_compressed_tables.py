@@ -41,7 +41,7 @@ TABLES: list[dict[str, Any]] = [
 ]
 NAMES = [p.name for p in inventory.describe("model") if registry.package(registry.find("model", p.name)) == "fmlab"]
 WITHOUT = {
-    *("constant", "popularity", "lookup", "ease", "slim", "itemknn", "rp3beta", "ials", "lightgcn", "ngcf"),
+    *("constant", "popularity", "lookup", "ease", "slim", "itemknn", "rp3beta", "bm25", "ials", "lightgcn", "ngcf"),
     *("deeplight", "catboost", "lightgbm"),
 }
 CURVED = {"lorentzfm", "hyperml"}

@@ -17,7 +17,7 @@ from fmlab.run.loading import load_model
 from fmlab.serving import load_run
 from fmlab.training.checkpoint_format import SafeCheckpointIO, read_checkpoint
 
-MODELS = ("ease", "itemknn", "rp3beta", "ials", "popularity", "constant")
+MODELS = ("ease", "itemknn", "rp3beta", "bm25", "ials", "popularity", "constant")
 NONE = ("loss", "optimizer", "scheduler", "sampler")
 
 
