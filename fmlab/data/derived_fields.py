@@ -115,6 +115,11 @@ class DerivedFields:
         return KeptFields(self.base, self.ignored)
 
     @property
+    def adds(self) -> bool:
+        """Whether there are crosses or statistics."""
+        return bool(self.crosses or self.statistics)
+
+    @property
     def unread(self) -> list[str]:
         """The fields that are ignored and of which there is no cross or statistic."""
         groups = [*(c.fields for c in self.crosses), *(s.fields for s in self.statistics)]

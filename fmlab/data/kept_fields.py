@@ -39,15 +39,15 @@ class KeptFields:
         return Schema(fields, self.base.n_users, self.base.n_items)
 
     @cached_property
-    def _columns(self) -> Array:
+    def columns(self) -> Array:
         """The column that each kept column has in a row of `base`."""
         return np.flatnonzero([self.base.fields[f].name not in self.ignored for f in self.base.column_field])
 
     @cached_property
-    def _lower(self) -> Array:
+    def lower(self) -> Array:
         """By how much the ids of each kept column are lower, int32."""
         new = [self.schema.offsets[f] for f in self.schema.column_field]
-        old = [self.base.offsets[self.base.column_field[c]] for c in self._columns]
+        old = [self.base.offsets[self.base.column_field[c]] for c in self.columns]
         return np.asarray(old, np.int32) - np.asarray(new, np.int32)
 
     def of(self, table: Table, *sides: Side) -> Table:
@@ -55,9 +55,9 @@ class KeptFields:
         if not self.ignored:
             return table
         where = self.base.columns(*(sides or SIDES))
-        inside = (self._columns >= where.start) & (self._columns < where.stop)
-        columns = self._columns[inside] - where.start
-        ids = np.asarray(table.ids)[:, columns] - self._lower[inside]
+        inside = (self.columns >= where.start) & (self.columns < where.stop)
+        columns = self.columns[inside] - where.start
+        ids = np.asarray(table.ids)[:, columns] - self.lower[inside]
         values = None if table.values is None or not self.schema.numeric else np.asarray(table.values)[:, columns]
         return Table(ids, values)
 

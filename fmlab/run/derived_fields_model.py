@@ -1,4 +1,4 @@
-"""A model of rows with derived fields (target statistics, crosses) that scores rows without them, for serving."""
+"""Models of rows with derived fields, or without ignored ones, that score rows as the data have them, for serving."""
 
 import numpy as np
 import torch
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from fmlab.data import Table
 from fmlab.data.batch import as_features
 from fmlab.data.derived_fields import DerivedFields
+from fmlab.data.kept_fields import KeptFields
 from fmlab.evaluation.output_transform import output_transform_of, set_output_transform
 
 
@@ -29,6 +30,30 @@ class DerivedFieldsModel(nn.Module):
         return scores.view(ids.shape[:-1])
 
 
+class KeptFieldsModel(nn.Module):
+    """Leaves the fields out of rows that a model does not get."""
+
+    columns: Tensor
+    lower: Tensor
+
+    def __init__(self, model: nn.Module, kept: KeptFields) -> None:
+        """`model` takes rows of `kept.schema`."""
+        super().__init__()
+        self.model, self.numeric = model, kept.schema.numeric
+        self.register_buffer("columns", torch.from_numpy(kept.columns), persistent=False)
+        self.register_buffer("lower", torch.from_numpy(kept.lower), persistent=False)
+        set_output_transform(self, output_transform_of(model))
+
+    def forward(self, ids: Tensor, values: Tensor | None = None) -> Tensor:
+        """`ids[*batch, columns]` of all fields -> scores `[*batch]`."""
+        given = None if values is None or not self.numeric else values[..., self.columns]
+        scores: Tensor = self.model(ids[..., self.columns] - self.lower, given)
+        return scores
+
+
 def model_of_base_rows(model: nn.Module, derived: DerivedFields | None) -> nn.Module:
-    """The model for rows of the data set, which lack the derived fields."""
-    return model if derived is None else DerivedFieldsModel(model, derived).eval()
+    """The model for rows of the data set, which lack the derived fields and have those that are ignored."""
+    if derived is None:
+        return model
+    made = DerivedFieldsModel(model, derived) if derived.adds else KeptFieldsModel(model, derived.kept)
+    return made.eval()

@@ -86,7 +86,7 @@ def _fitted(task: Task, groups: Groups | None, crosses: Any, statistics: Any, ig
 
 def _made(task: Task, groups: Groups | None, *given: Any) -> tuple[Task, DerivedFields | None]:
     found = _fitted(task, groups, *given)
-    if not found.crosses and not found.statistics and not found.ignored:
+    if not found.adds and not found.ignored:
         return task, None
     data = found.dataset(task.dataset, task.training.rows)
     validation, test = (_on(part, data) for part in (task.validation, task.test))

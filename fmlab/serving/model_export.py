@@ -85,7 +85,7 @@ def inputs_of(data: ServingData) -> list[str]:
 
 def program_of(run: "LoadedRun") -> Any:
     """The torch.export.ExportedProgram of a run; raises FmlabError with the reason where there is none."""
-    if run.data.derived is not None:
+    if run.data.derived is not None and run.data.derived.adds:
         raise FmlabError(
             f"a program reads rows as data have them, {run.name} was trained with derived fields beside them"
         )

@@ -1,5 +1,6 @@
 """Fields that a model does not get: a run without them is the run on a table that lacks them."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fmlab.data.derived_fitting import fit
 from fmlab.data.kept_fields import KeptFields, repeating_fields
 from fmlab.errors import DataError
 from fmlab.serving import load_run
+from fmlab.serving.export import export
 
 ROWS, USERS, ITEMS = 3000, 300, 40
 ROLES = ("data.user=u", "data.item=i", "data.label=y", "data.split=split", "protocol=ctr")
@@ -78,6 +80,15 @@ def test_a_column_that_a_statistic_reads_is_required(tmp_path: Path) -> None:
     assert len(loaded.predict(frame.drop(columns="age"))) == ROWS
     with pytest.raises(DataError, match="shop"):
         loaded.predict(frame.drop(columns="shop"))
+
+
+@pytest.mark.parametrize("ignored", ["zip", "price", "zip,tags"])
+def test_a_program_reads_rows_of_all_fields(ignored: str, tmp_path: Path) -> None:
+    """What is exported gives the scores of `predict`, which the export checks itself."""
+    folder = run(tmp_path / "one", table(), "model=deepfm", f"ignored_fields=[{ignored}]")
+    export(load_run(folder), tmp_path / "out", ["torch"])
+    told = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert told["torch"]["largest_difference_from_predict"] <= 1e-5
 
 
 def test_lists_are_ranked_without_them(tmp_path: Path) -> None:
