@@ -76,13 +76,19 @@ def search(families, pairs, seconds, rng, most=None):
         name = queue.pop(0) if usual else fits[rng.integers(len(fits))]
         train, draw = families[name]
         options, start = draw(None if usual else rng), time.monotonic()
-        model = train(pairs.train, options)
-        value = ndcg(model(users, 10), relevant)
+        try:
+            model = train(pairs.train, options)
+            value = ndcg(model(users, 10), relevant)
+        except Exception as error:  # as a program does whose factors are no numbers any more: the trial is lost
+            value, model = -1.0, error
         longest[name] = max(longest[name], time.monotonic() - start)
         tried += 1
-        print(f"{time.monotonic() - began:.1f} s  {name} {options}  {value:.4f}", flush=True)
+        told = f"{value:.4f}" if value >= 0 else f"failed: {model}"
+        print(f"{time.monotonic() - began:.1f} s  {name} {options}  {told}", flush=True)
         if value > best[0]:
             best = (value, name, options, model)
+    if len(best) == 1:
+        raise SystemExit(f"each of {tried} trials failed")
     return (*best[1:], tried)
 
 

@@ -104,6 +104,22 @@ def test_rankers_choose_by_the_ndcg_that_judges_them(tmp_path: Path) -> None:
     assert automl_ranker.ndcg(found, pairs.valid) == pytest.approx(figure, rel=1e-6)
 
 
+def test_a_trial_that_fails_is_lost_and_not_the_search(tmp_path: Path) -> None:
+    """As a program's factors are no numbers under some options, beside one that works."""
+    pairs = automl_ranker.Pairs(automl_data.split("toy-rankings", tmp_path).folder)
+
+    def broken(rows: pd.DataFrame, options: object) -> object:
+        raise ValueError("NaN encountered in factors")
+
+    usual = automl_ranker.popularity(pairs, 1, tmp_path)[0]
+    families = {"broken": (broken, lambda rng: {}), "popular": (lambda rows, options: usual, lambda rng: {})}
+    name, _, model, tried = automl_ranker.search(families, pairs, 0.2, np.random.default_rng(0))
+    assert (name, model) == ("popular", usual)
+    assert tried >= 2
+    with pytest.raises(SystemExit, match="trials failed"):
+        automl_ranker.search({"broken": families["broken"]}, pairs, 0.1, np.random.default_rng(0))
+
+
 def test_an_unknown_benchmark_is_named_with_the_choices(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["trainig"])
