@@ -156,8 +156,10 @@ class DerivedFields:
         if data.context is not None:
             made = _concatenated(self.kept.of(data.context.take(np.arange(data.rows)), "context"), made)
         users = None if data.users is None else self.kept.of(data.users, "user")
-        items = None if data.items is None else self.kept.of(data.items, "item")
-        items = None if items is None else replace(items, ids=np.asarray(items.ids) + self.shift)
+        items = None
+        if data.items is not None and self.schema.has_items:
+            items = self.kept.of(data.items, "item")
+            items = replace(items, ids=np.asarray(items.ids) + self.shift)
         return replace(data, schema=self.schema, users=users, context=made, items=items, truth=None)
 
     def _joined(self, rows: Table, made: Table) -> Table:

@@ -69,6 +69,15 @@ def test_what_is_served_is_what_was_judged(more: tuple[str, ...], tmp_path: Path
         np.testing.assert_array_equal(loaded.predict(other)["score"], loaded.predict(test)["score"])
 
 
+@pytest.mark.parametrize("ignored", ["user", "item,tags", "user,zip,age", "user,zip,age,item,tags"])
+def test_a_whole_side_may_be_left_out(ignored: str, tmp_path: Path) -> None:
+    frame = table()
+    folder = run(tmp_path / "one", frame, "model=fm", f"ignored_fields=[{ignored}]")
+    test = frame[frame["split"] == "test"]
+    area = roc_auc_score(test.y, load_run(folder).predict(test)["score"])
+    assert area == pytest.approx(metrics(folder)["test"]["auc"], abs=1e-9)
+
+
 def test_a_column_that_a_statistic_reads_is_required(tmp_path: Path) -> None:
     frame = table().assign(shop=lambda f: f.i % 7)
     (tmp_path / "one").mkdir()
