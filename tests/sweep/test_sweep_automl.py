@@ -216,7 +216,7 @@ PORTFOLIO = {
     "portfolio": True,
     "presets": {
         "some": {"all_models": False, "budget": "5m", "refit_seeds": []},
-        "few": {"all_models": False, "portfolio": 2, "budget": "1m", "refit_seeds": []},
+        "few": {"all_models": False, "portfolio": 5, "budget": "1m", "refit_seeds": []},
         "all": {"all_models": True, "budget": "1h", "refit_seeds": [1]},
     },
 }
