@@ -8,7 +8,7 @@ from typing import Any
 
 from fmlab.contracts import Evaluator, Task
 from fmlab.data import Dataset, Schema
-from fmlab.data.derived_fields import DerivedFields
+from fmlab.data.derived_fields import DerivedFields, Form
 from fmlab.data.derived_fitting import fit
 from fmlab.data.derived_groups import Groups, Sample
 from fmlab.data.store.kept_groups import kept_choice
@@ -42,10 +42,9 @@ def with_derived_fields(config: Mapping[str, Any], task: Task) -> tuple[Task, De
         )
     if config["warm_start"]:
         raise FmlabError(f"warm_start takes the fields of a trained model, which {', '.join(CHOSEN)} change")
-    given = [config.get(name) for name in OPTIONS]
-    key = repr((_rows(config, task), given))
-    kept = f"derived, {given[3]}" if task.dataset.rows <= FEW else "derived"  # trees and others take turns in a search
-    return reuse(kept, key, lambda: _made(task, _groups(config, task, judged), *given))
+    form = config.get("target_statistics_as")
+    kept = f"derived, {form}" if task.dataset.rows <= FEW else "derived"  # trees and others take turns in a search
+    return reuse(kept, _key(config, task), lambda: _made(config, task, judged))
 
 
 def schema_of(config: Mapping[str, Any], task: Task) -> Schema:
@@ -53,12 +52,12 @@ def schema_of(config: Mapping[str, Any], task: Task) -> Schema:
     judged = task.validation
     if not wanted(config) or not isinstance(judged, ScoredRows):
         return task.dataset.schema
-    given = [config.get(name) for name in OPTIONS]
+    kept = f"schema, {config.get('target_statistics_as')}"
+    return reuse(kept, _key(config, task), lambda: _fitted(config, task, judged).schema)
 
-    def made() -> Schema:
-        return _fitted(task, _groups(config, task, judged), *given).schema
 
-    return reuse(f"schema, {given[3]}", repr((_rows(config, task), given)), made)
+def _key(config: Mapping[str, Any], task: Task) -> str:
+    return repr((_rows(config, task), [config.get(name) for name in OPTIONS]))
 
 
 def _rows(config: Mapping[str, Any], task: Task) -> tuple[Any, ...]:
@@ -67,7 +66,7 @@ def _rows(config: Mapping[str, Any], task: Task) -> tuple[Any, ...]:
 
 def _groups(config: Mapping[str, Any], task: Task, judged: ScoredRows) -> Groups | None:
     """The groups that `auto` stands for, the same for categories and for numbers; None where nothing is `auto`."""
-    if "auto" not in [config.get(name) for name in OPTIONS[:2]]:
+    if "auto" not in (config.get("crosses"), config.get("target_statistics")):
         return None
     sample = partial(Sample.of, task.dataset, task.training.rows, judged.rows)
     return reuse("groups", repr(_rows(config, task)), lambda: _chosen(sample(), Path(config["cache_dir"])))
@@ -79,13 +78,15 @@ def _chosen(sample: Sample, cache: Path) -> Groups:
     return chosen.groups
 
 
-def _fitted(task: Task, groups: Groups | None, crosses: Any, statistics: Any, ignored: Any, form: Any) -> DerivedFields:
-    rows = task.training.rows
-    return fit(task.dataset, rows, crosses or (), statistics or (), form or "bins", groups, ignored or ())
+def _fitted(config: Mapping[str, Any], task: Task, judged: ScoredRows) -> DerivedFields:
+    crosses, statistics, ignored = (config.get(name) or () for name in CHOSEN)
+    form: Form = config.get("target_statistics_as") or "bins"
+    rows, groups = task.training.rows, _groups(config, task, judged)
+    return fit(task.dataset, rows, crosses, statistics, form, groups, ignored)
 
 
-def _made(task: Task, groups: Groups | None, *given: Any) -> tuple[Task, DerivedFields | None]:
-    found = _fitted(task, groups, *given)
+def _made(config: Mapping[str, Any], task: Task, judged: ScoredRows) -> tuple[Task, DerivedFields | None]:
+    found = _fitted(config, task, judged)
     if not found.adds and not found.ignored:
         return task, None
     data = found.dataset(task.dataset, task.training.rows)
