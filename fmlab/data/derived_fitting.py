@@ -64,7 +64,7 @@ def fit(
     )
     if ignored == "auto" and not made.ignored:
         log.info(f"{data.name}: ignored_fields=auto leaves no field out, as none nearly repeats another one")
-    elif made.kept.ignored:
+    elif made.kept.ignored:  # names of no field are refused here
         log.info(f"{data.name}: the model does not get {', '.join(made.ignored)}")
     for what, found in (("crosses", wanted), ("target statistics", described)):
         if found:
