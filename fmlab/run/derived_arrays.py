@@ -1,5 +1,6 @@
 """Derived fields (target statistics, crosses) as arrays of the serving file, and back. Read ones are not trusted."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def pack_derived(derived: DerivedFields, arrays: dict[str, Array]) -> dict[str, 
         "crosses": ["*".join(c.fields) for c in derived.crosses],
         "statistics": ["*".join(s.fields) for s in derived.statistics],
         "form": derived.form,
-        "scale": scale and {k: getattr(scale, k) for k in ("center", "spread", "low", "high", "classes")},
+        "scale": None if scale is None else asdict(scale),
         "ignored": list(derived.ignored),
     }
 

@@ -161,7 +161,7 @@ class Encoder:
     def _side(self, side: Side, rows: Rows, tallies: Tallies) -> Table:
         known = self.tables.get(side)
         if known is None:
-            return Table(*_joined([self._context(reader, rows, tallies) for reader in self.sides[side]]))
+            return Table(*_joined([self._read(reader, rows, tallies) for reader in self.sides[side]]))
         key, *attributes = self.sides[side]
         ids, values = key.read(rows[key.given.column], tallies[key.field.name])
         who = ids[:, 0] - key.offset - 1  # the first field of a side names its entities in their order
@@ -173,7 +173,7 @@ class Encoder:
             ids[new], values[new] = _joined([own, *_attributes(attributes, rows.take(pa.array(new)), tallies)])
         return Table(ids, values)
 
-    def _context(self, reader: "_Reader", rows: Rows, tallies: Tallies) -> tuple[Array, Array]:
+    def _read(self, reader: "_Reader", rows: Rows, tallies: Tallies) -> tuple[Array, Array]:
         if reader.field.name in self.unread and reader.given.column not in rows.schema.names:
             return reader.nothing(len(rows))
         return reader.read(rows[reader.given.column], tallies[reader.field.name])
