@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 from fmlab.data import Dataset, Field, Schema, Table
 from fmlab.data.derived_fitting import fit
 from fmlab.data.kept_fields import KeptFields, repeating_fields
-from fmlab.errors import DataError
+from fmlab.data.store.container import Container, to_bytes
+from fmlab.errors import DataError, FmlabError
+from fmlab.records.folder import SERVING
 from fmlab.serving import load_run
 from fmlab.serving.export import export
 
@@ -104,6 +106,21 @@ def test_lists_are_ranked_without_them(tmp_path: Path) -> None:
     folder = run(tmp_path / "one", table(), "model=fm", "ignored_fields=[tags]")
     lists = load_run(folder).recommend(pd.DataFrame({"u": [0], "zip": [0], "age": [0], "price": [0.0]}), k=5)
     assert len(lists) == 5
+
+
+def test_a_list_of_them_that_somebody_else_wrote_is_refused(tmp_path: Path) -> None:
+    """The last two are lists that could have been, of a model with other fields."""
+    folder = run(tmp_path / "one", table(), "model=fm", "ignored_fields=[zip]")
+    source = Container(folder / SERVING)
+    arrays = {name: source.array(name) for name in source._entries}
+    every = ["user", "zip", "age", "price", "tags", "item"]
+    (folder / SERVING).write_bytes(to_bytes(source.content, arrays))
+    load_run(folder)  # what is unchanged is read
+    for ignored in ("zip", None, {}, 1, [1], [["zip"]], ["nosuch"], ["zip", "../x"], every, [], ["age"]):
+        derived = source.content["derived"] | {"ignored": ignored}
+        (folder / SERVING).write_bytes(to_bytes(source.content | {"derived": derived}, arrays))
+        with pytest.raises(FmlabError):
+            load_run(folder)
 
 
 def test_auto_ignores_what_repeats_another_field(tmp_path: Path) -> None:
