@@ -69,6 +69,11 @@ def fit(
     for what, found in (("crosses", wanted), ("target statistics", described)):
         if found:
             log.info(f"{data.name}: {what} of {', '.join(map(SIGN.join, found))}")
+    if schema.auxiliary and (made.adds or made.ignored):
+        names = ", ".join(f.name for f in schema.auxiliary)
+        log.warning(
+            f"{data.name}: beside crosses, statistics or ignored fields no model gets vectors or sequences: {names}"
+        )
     return made
 
 

@@ -1,6 +1,7 @@
 """Fields that a model does not get: a run without them is the run on a table that lacks them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +158,14 @@ def test_named_fields_are_checked() -> None:
 def test_a_protocol_that_ranks_items_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="need a protocol that scores labeled rows"):
         train(tmp_path / "run", "model=fm", "data=synthetic", "ignored_fields=[item_group]")
+
+
+@pytest.mark.parametrize("ignored", [[], ["b"]])
+def test_vectors_that_no_model_gets_are_named(ignored: list[str], caplog: pytest.LogCaptureFixture) -> None:
+    data = plain(a=np.arange(20) % 3, b=np.arange(20) % 5)
+    here = Field("here", "context", 0, width=2)
+    data = replace(
+        data, schema=replace(data.schema, auxiliary=(here,)), vectors={"here": np.zeros((20, 2), np.float32)}
+    )
+    fit(data, np.arange(20), [], [], "bins", ignored=ignored)
+    assert ("no model gets vectors or sequences: here" in caplog.text) == bool(ignored)
